@@ -1,0 +1,167 @@
+//! The `Model`: its handle, getters, setters, and the description of its entity.
+//!
+//! The code written here is what a careful hand would write; it names `Entity`, `Column`, `Model` and `ActiveModel` of
+//! the user's module, where SeaORM's derives put them.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::{Attribute, DataStruct, DeriveInput, Error, Fields, Ident, Result, ext::IdentExt};
+
+use super::fields::{self, Column, Marks};
+use crate::names;
+
+/// Expands the derive on `Model`.
+pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
+    let Fields::Named(named) = &data.fields else {
+        return Err(Error::new_spanned(
+            &input.ident,
+            "an entity's columns have names: write `struct Model { … }` with fields",
+        ));
+    };
+    let mut errors = vec![];
+    if let Some(attr) = input.attrs.iter().find(|a| a.path().is_ident("tracked")) {
+        errors
+            .push(Error::new_spanned(attr, "`#[tracked(…)]` describes a field: move it to the field that it is about"));
+    }
+    let columns: Vec<Column<'_>> = named.named.iter().filter_map(|f| fields::column(f, &mut errors)).collect();
+    only_one_of_each(&columns, &mut errors);
+    let mistakes = errors.into_iter().map(Error::into_compile_error);
+
+    let handle = handle(input);
+    let entity = entity(&columns);
+    let offset = &table_iden(&input.attrs);
+    let accessors = columns.iter().map(|column| accessors(column, offset));
+    Ok(quote! {
+        #(#mistakes)*
+        #handle
+        #entity
+
+        #[automatically_derived]
+        impl TrackedModel {
+            #(#accessors)*
+        }
+    })
+}
+
+/// An entity has one version, one creation time, one time of change, and one tenant.
+fn only_one_of_each(columns: &[Column<'_>], errors: &mut Vec<Error>) {
+    let mut seen: Vec<(&str, &Ident)> = vec![];
+    for column in columns {
+        for (role, path) in column.marks.roles() {
+            match seen.iter().find(|(r, _)| *r == role) {
+                Some((_, first)) => errors.push(Error::new_spanned(
+                    path,
+                    format!("an entity has one `{role}`, and `{first}` is it already: remove one of them"),
+                )),
+                None => seen.push((role, column.name)),
+            }
+        }
+    }
+}
+
+/// With `#[sea_orm(table_iden)]` SeaORM puts a `Table` variant before the columns, which is not one of them.
+fn table_iden(attrs: &[Attribute]) -> TokenStream {
+    let mut found = false;
+    for attr in attrs.iter().filter(|a| a.path().is_ident("sea_orm")) {
+        // SeaORM reports what is wrong in its own attribute.
+        let _ = attr.parse_nested_meta(|meta| {
+            found |= meta.path.is_ident("table_iden");
+            fields::skip(&meta)
+        });
+    }
+    if found { quote!(-1) } else { TokenStream::new() }
+}
+
+fn handle(input: &DeriveInput) -> TokenStream {
+    let vis = &input.vis;
+    quote! {
+        /// A tracked row: typed access to its columns. Reading gives values; a write is sent by the next flush.
+        #[derive(Clone)]
+        #vis struct TrackedModel(::sea_session::Object<Entity>);
+
+        #[automatically_derived]
+        impl ::core::convert::From<::sea_session::Object<Entity>> for TrackedModel {
+            fn from(object: ::sea_session::Object<Entity>) -> Self {
+                Self(object)
+            }
+        }
+
+        #[automatically_derived]
+        impl ::core::ops::Deref for TrackedModel {
+            type Target = ::sea_session::Object<Entity>;
+
+            fn deref(&self) -> &Self::Target {
+                &self.0
+            }
+        }
+    }
+}
+
+fn entity(columns: &[Column<'_>]) -> TokenStream {
+    let options = columns.iter().flat_map(options);
+    quote! {
+        #[automatically_derived]
+        impl ::sea_session::TrackedEntity for Entity {
+            type Handle = TrackedModel;
+
+            fn spec() -> ::sea_session::EntitySpec<Self> {
+                ::sea_session::EntitySpec::new() #(#options)*
+            }
+        }
+    }
+}
+
+/// The calls that describe one column.
+fn options(column: &Column<'_>) -> Vec<TokenStream> {
+    let variant = &column.variant;
+    let Marks { version, created_at, updated_at, tenant, not_optimistic, read_only, secret } = &column.marks;
+    let given = [
+        ("version", version),
+        ("created_at", created_at),
+        ("updated_at", updated_at),
+        ("tenant", tenant),
+        ("not_optimistic", not_optimistic),
+        ("read_only", read_only),
+        ("secret", secret),
+    ];
+    let marks = given.into_iter().filter(|(_, path)| path.is_some()).map(|(name, _)| {
+        let method = format_ident!("{name}");
+        quote!(.#method(Column::#variant))
+    });
+    marks.chain(column.unique_keys.iter().map(|key| quote!(.unique_key(#key, Column::#variant)))).collect()
+}
+
+/// The getter and, unless there is none, the setter of a column.
+fn accessors(column: &Column<'_>, offset: &TokenStream) -> TokenStream {
+    let Column { field, name, variant, marks, .. } = column;
+    let (vis, ty) = (&field.vis, &field.ty);
+    let docs: Vec<&Attribute> = field.attrs.iter().filter(|a| a.path().is_ident("doc")).collect();
+    let plain = name.unraw();
+    let getter_doc = if docs.is_empty() {
+        let text = format!(" The value of `{plain}`.");
+        quote!(#[doc = #text])
+    } else {
+        quote!(#(#docs)*)
+    };
+    let position = quote!(Column::#variant as usize #offset);
+    let setter = (marks.version.is_none() && marks.read_only.is_none()).then(|| {
+        let setter = names::setter(name);
+        let doc = format!(" Sets `{plain}`; the next flush sends it.");
+        quote! {
+            #[doc = #doc]
+            #vis fn #setter(&self, value: impl ::core::convert::Into<#ty>) -> &Self {
+                let value = value.into();
+                self.0.set_field(#position, value, |m: &mut Model| &mut m.#name, |a: &mut ActiveModel| &mut a.#name);
+                self
+            }
+        }
+    });
+    quote! {
+        #getter_doc
+        #vis fn #name(&self) -> #ty {
+            self.0.get_field(#position, |m: &Model| &m.#name, |a: &ActiveModel| &a.#name)
+        }
+
+        #setter
+    }
+}

@@ -1,0 +1,264 @@
+//! Relation accessors: from the `ModelEx` of the dense format, and from the `Relation` enum of the compact one.
+//!
+//! Each accessor goes through SeaORM's own definition of the relation (`Relation::X.def()`, or `Related` for what is
+//! reached through a junction); nothing about keys is repeated here.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote};
+use syn::{
+    Attribute, DataEnum, DataStruct, Error, Expr, ExprLit, Field, Ident, Lit, LitStr, Result, Type, ext::IdentExt,
+    parse_quote, spanned::Spanned,
+};
+
+use super::fields::{self, Kind};
+use crate::names;
+
+/// One relation of an entity.
+struct Relation {
+    kind: Kind,
+    /// The accessor's name.
+    name: Ident,
+    /// The related entity.
+    entity: Type,
+    path: Way,
+}
+
+/// How the related rows are reached.
+enum Way {
+    /// By this variant of the `Relation` enum.
+    Variant(Ident),
+    /// By `impl Related<…> for Entity`.
+    Related,
+    /// By `impl Related<…> for Entity` with a junction between.
+    Junction,
+}
+
+/// What the attributes of a relation say.
+#[derive(Default)]
+struct Given {
+    kind: Option<(Kind, Option<LitStr>)>,
+    self_ref: bool,
+    via: bool,
+    reverse: bool,
+    from: bool,
+    relation_enum: Option<LitStr>,
+    relation_reverse: bool,
+    any: bool,
+}
+
+impl Given {
+    fn read(attrs: &[Attribute]) -> Self {
+        let mut given = Self::default();
+        for attr in attrs.iter().filter(|a| a.path().is_ident("sea_orm")) {
+            given.any = true;
+            // SeaORM's derive reports a malformed attribute.
+            let _ = attr.parse_nested_meta(|meta| {
+                let name = meta.path.get_ident().map(Ident::to_string).unwrap_or_default();
+                let text = if meta.input.peek(syn::Token![=]) { string(meta.value()?.parse()?) } else { None };
+                match name.as_str() {
+                    "has_one" => given.kind = Some((Kind::HasOne, text)),
+                    "has_many" => given.kind = Some((Kind::HasMany, text)),
+                    "belongs_to" => given.kind = Some((Kind::BelongsTo, text)),
+                    "self_ref" => given.self_ref = true,
+                    "via" => given.via = true,
+                    "from" => given.from = true,
+                    "reverse" => given.reverse = true,
+                    "relation_enum" => given.relation_enum = text,
+                    "relation_reverse" => given.relation_reverse = text.is_some(),
+                    _ => fields::skip(&meta)?,
+                }
+                Ok(())
+            });
+        }
+        given
+    }
+}
+
+fn string(expr: Expr) -> Option<LitStr> {
+    match expr {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text),
+        _ => None,
+    }
+}
+
+/// The accessors of a `ModelEx`, which `#[sea_orm::model]` writes with the relation fields that `Model` lacks.
+pub(super) fn of_dense(data: &DataStruct) -> TokenStream {
+    let mut errors = vec![];
+    let relations: Vec<Relation> = data
+        .fields
+        .iter()
+        .filter(|field| fields::relation(&field.ty).is_some())
+        .filter_map(|field| {
+            // On the plain fields the derive on `Model` looks; here only for attributes that have no column.
+            fields::column(field, &mut errors);
+            dense(field, data)
+        })
+        .collect();
+    write(&relations, errors)
+}
+
+/// One relation field, unless SeaORM gives no way to follow it.
+fn dense(field: &Field, all: &DataStruct) -> Option<Relation> {
+    let (kind, entity) = fields::relation(&field.ty)?;
+    let name = field.ident.clone()?;
+    let given = Given::read(&field.attrs);
+    let path = dense_way(field, entity, &given, all)?;
+    Some(Relation { kind, name, entity: entity.clone(), path })
+}
+
+/// The same distinctions as SeaORM makes when it writes `Relation` and `Related`.
+fn dense_way(field: &Field, entity: &Type, given: &Given, all: &DataStruct) -> Option<Way> {
+    let variant = || Some(Way::Variant(forward_variant(entity, given, field.span())));
+    if !given.any {
+        return Some(Way::Related);
+    }
+    match (given.self_ref, given.via) {
+        // A self-reference through a junction has `RelatedSelfVia`, which names no entity to follow.
+        (true, true) => None,
+        (true, false) if given.from || given.relation_reverse => variant(),
+        (true, false) => None,
+        (false, true) => only_relation_to(entity, all).then_some(Way::Junction),
+        (false, false) if given.kind.is_some() => variant(),
+        (false, false) => None,
+    }
+}
+
+/// Whether no other relation leads to the same entity; only then SeaORM writes `Related`.
+fn only_relation_to(entity: &Type, all: &DataStruct) -> bool {
+    all.fields.iter().filter(|f| fields::relation(&f.ty).is_some_and(|(_, other)| other == entity)).count() == 1
+}
+
+/// The variant that SeaORM names by `relation_enum`, or by the module of the entity.
+fn forward_variant(entity: &Type, given: &Given, span: Span) -> Ident {
+    if let Some(name) = &given.relation_enum {
+        return names::enum_variant(&name.value(), name.span());
+    }
+    let Type::Path(path) = entity else { return names::enum_variant("entity", span) };
+    let mut segments = path.path.segments.iter().rev();
+    let last = segments.next().map(|s| s.ident.unraw().to_string()).unwrap_or_default();
+    let module = segments.next().map_or(last, |s| s.ident.unraw().to_string());
+    names::enum_variant(&module, span)
+}
+
+/// The accessors of a `Relation` enum.
+pub(super) fn of_enum(data: &DataEnum) -> TokenStream {
+    let mut errors = vec![];
+    let mut relations = vec![];
+    for variant in &data.variants {
+        let given = Given::read(&variant.attrs);
+        let Some((kind, Some(target))) = given.kind else { continue };
+        // A path that does not parse is reported by SeaORM's derive.
+        let Ok(entity) = target.parse::<Type>() else { continue };
+        match accessor_name(&variant.attrs, &variant.ident) {
+            Ok(name) => {
+                relations.push(Relation { kind, name, entity, path: Way::Variant(variant.ident.clone()) });
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    write(&relations, errors)
+}
+
+/// `#[tracked(name = "…")]`, or the variant in snake case.
+fn accessor_name(attrs: &[Attribute], variant: &Ident) -> Result<Ident> {
+    let mut name = names::method(variant);
+    for attr in attrs.iter().filter(|a| a.path().is_ident("tracked")) {
+        attr.parse_nested_meta(|meta| {
+            if !meta.path.is_ident("name") {
+                return Err(Error::new_spanned(
+                    &meta.path,
+                    "a relation takes its accessor's name only: write `#[tracked(name = \"…\")]`",
+                ));
+            }
+            let given: LitStr = meta.value()?.parse()?;
+            name = given.parse().map_err(|_| {
+                Error::new_spanned(&given, "an accessor is a method: write an identifier such as `\"comments\"`")
+            })?;
+            Ok(())
+        })?;
+    }
+    Ok(name)
+}
+
+fn write(relations: &[Relation], errors: Vec<Error>) -> TokenStream {
+    let mistakes = errors.into_iter().map(Error::into_compile_error);
+    let accessors = relations.iter().map(Relation::accessors);
+    if relations.is_empty() {
+        return quote!(#(#mistakes)*);
+    }
+    quote! {
+        #(#mistakes)*
+
+        #[automatically_derived]
+        impl TrackedModel {
+            #(#accessors)*
+        }
+    }
+}
+
+impl Relation {
+    fn accessors(&self) -> TokenStream {
+        let (name, entity) = (&self.name, &self.entity);
+        let error: Type = parse_quote!(::sea_session::Error);
+        let tracked: Type = parse_quote!(::sea_session::Tracked<#entity>);
+        let plain = name.unraw();
+        let many = self.kind == Kind::HasMany;
+        let (output, doc): (Type, String) = if many {
+            (
+                parse_quote!(::std::vec::Vec<#tracked>),
+                format!(" The rows of the relation `{plain}`, through the identity map."),
+            )
+        } else {
+            (
+                parse_quote!(::core::option::Option<#tracked>),
+                format!(" The row of the relation `{plain}`, through the identity map."),
+            )
+        };
+        match &self.path {
+            Way::Junction => {
+                let doc = format!(" The rows of the many-to-many relation `{plain}`: load, attach and detach them.");
+                quote! {
+                    #[doc = #doc]
+                    pub fn #name(&self) -> ::sea_session::Junction<Entity, #entity> {
+                        self.0.junction::<#entity>()
+                    }
+                }
+            }
+            Way::Related => {
+                let method = format_ident!("{}", if many { "related" } else { "related_one" });
+                quote! {
+                    #[doc = #doc]
+                    pub async fn #name(&self, s: &mut ::sea_session::Session) -> ::core::result::Result<#output, #error> {
+                        self.0.#method::<#entity>(s).await
+                    }
+                }
+            }
+            Way::Variant(variant) => {
+                let method = format_ident!("{}", if many { "related_by" } else { "related_one_by" });
+                let parent = (self.kind == Kind::BelongsTo).then(|| self.set_parent(variant));
+                quote! {
+                    #[doc = #doc]
+                    pub async fn #name(&self, s: &mut ::sea_session::Session) -> ::core::result::Result<#output, #error> {
+                        self.0.#method::<#entity>(s, Relation::#variant).await
+                    }
+
+                    #parent
+                }
+            }
+        }
+    }
+
+    fn set_parent(&self, variant: &Ident) -> TokenStream {
+        let entity = &self.entity;
+        let setter = names::setter(&self.name);
+        let doc =
+            format!(" Makes `parent` the row of the relation `{}`; it need not be inserted yet.", self.name.unraw());
+        quote! {
+            #[doc = #doc]
+            pub fn #setter(&self, parent: &::sea_session::Tracked<#entity>) -> &Self {
+                self.0.set_parent::<#entity>(Relation::#variant, parent);
+                self
+            }
+        }
+    }
+}
