@@ -7,8 +7,18 @@
 //! This library must never panic on any input: a wrong use becomes a [`syn::Error`] that points at the user's own
 //! tokens, says in one sentence what to write instead, and names nothing that the user cannot see.
 
+mod atomic;
+mod blocks;
+mod db_session;
+mod function;
 mod names;
+mod options;
+mod session_test;
 mod suggest;
 mod tracked;
 
+pub use atomic::atomic;
+pub use blocks::{atomic_block, unit_block};
+pub use db_session::db_session;
+pub use session_test::session_test;
 pub use tracked::derive_tracked;

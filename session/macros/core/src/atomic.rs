@@ -1,0 +1,198 @@
+//! `#[atomic]`: the body of a function becomes a nested block of the caller's unit of work.
+//!
+//! The signature is never changed, so the function can be called, and documented, as it was written.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{
+    Block, Error, Expr, FnArg, Pat, Result, Stmt, Type,
+    ext::IdentExt,
+    parse::{ParseStream, Parser},
+    parse_quote,
+    spanned::Spanned,
+};
+
+use crate::{
+    function::{Analysis, Function, Shape},
+    suggest,
+};
+
+/// The kind of a nested block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// A savepoint.
+    Savepoint,
+    /// No savepoint: an error inside dooms what is around it (A3).
+    Merged,
+    /// Refused unless it is outermost (A12).
+    Durable,
+}
+
+impl Kind {
+    /// Reads `merged` or `durable`.
+    pub(crate) fn parse(input: ParseStream<'_>) -> Result<(Self, Ident)> {
+        const KNOWN: [&str; 2] = ["merged", "durable"];
+        let word = input.call(Ident::parse_any)?;
+        let kind = match word.to_string().as_str() {
+            "merged" => Self::Merged,
+            "durable" => Self::Durable,
+            other @ ("retry" | "isolation" | "read_only" | "deferrable" | "immediate" | "timeout" | "optimistic"
+            | "set_local") => {
+                return Err(Error::new_spanned(
+                    &word,
+                    format!(
+                        "`{other}` is decided where the unit of work begins: write it in `#[db_session(…)]` or `unit!(…)`"
+                    ),
+                ));
+            }
+            "savepoint" => {
+                return Err(Error::new_spanned(
+                    &word,
+                    "a block is a savepoint unless it is `merged`: leave `savepoint` out",
+                ));
+            }
+            other => {
+                let hint = suggest::hint(other, &KNOWN);
+                return Err(Error::new_spanned(&word, format!("`{other}` is not a kind of block: {hint}")));
+            }
+        };
+        Ok((kind, word))
+    }
+
+    /// The method calls between the session and the body.
+    pub(crate) fn call(self, span: Span) -> TokenStream {
+        match self {
+            Self::Savepoint => quote_spanned!(span=> .atomic),
+            Self::Merged => quote_spanned!(span=> .block().merged().run),
+            Self::Durable => quote_spanned!(span=> .block().durable().run),
+        }
+    }
+}
+
+/// Expands `#[atomic]`, `#[atomic(merged)]` and `#[atomic(durable)]`.
+pub fn atomic(args: TokenStream, item: TokenStream) -> TokenStream {
+    match expand(args, item.clone()) {
+        Ok(expansion) => expansion,
+        Err(error) => {
+            let error = error.into_compile_error();
+            quote!(#error #item)
+        }
+    }
+}
+
+fn expand(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let mut function: Function = syn::parse2(item)?;
+    let kind = kind.parse2(args)?;
+    let analysis = function.analyse("#[atomic]")?;
+    if function.body.is_none() {
+        return Err(Error::new_spanned(
+            &function.sig.ident,
+            "`#[atomic]` wraps a body: put it on the method in the `impl`, not on its declaration in the trait",
+        ));
+    }
+    if analysis.shape == Shape::Boxed && !boxes(&function) {
+        return Err(Error::new_spanned(
+            &function.sig.ident,
+            "`#[atomic]` wraps an `async` body: write `async fn`, with `#[async_trait]` on the `impl` where a trait needs it",
+        ));
+    }
+    wrap(&mut function, &analysis, kind);
+    Ok(function.into_token_stream())
+}
+
+fn kind(input: ParseStream<'_>) -> Result<Kind> {
+    if input.is_empty() {
+        return Ok(Kind::Savepoint);
+    }
+    let (kind, first) = Kind::parse(input)?;
+    if input.peek(syn::Token![,]) {
+        input.parse::<syn::Token![,]>()?;
+    }
+    if input.is_empty() {
+        return Ok(kind);
+    }
+    let (_, second) = Kind::parse(input)?;
+    let message = if first == second {
+        format!("`{second}` is given twice: remove one of them")
+    } else {
+        "a merged block has no end of its own, a durable one must have: leave one of the two out".to_owned()
+    };
+    Err(Error::new_spanned(second, message))
+}
+
+/// Puts the body of `function` into a block of `kind`.
+pub(crate) fn wrap(function: &mut Function, analysis: &Analysis, kind: Kind) {
+    let session = match &analysis.name {
+        Some(name) => name.clone(),
+        None => name_session(function, analysis.session),
+    };
+    let pattern = session_pattern(function, analysis.session, &session);
+    let Some(body) = &mut function.body else { return };
+    let call = kind.call(analysis.output.span());
+    let output = returned(&analysis.output);
+    let inner = |block: &Block| -> Expr {
+        parse_quote!(#session #call(async move |#pattern: &mut ::sea_session::Session| #output #block).await)
+    };
+    match analysis.shape {
+        Shape::Async => {
+            let wrapped = inner(body);
+            body.stmts = vec![Stmt::Expr(wrapped, None)];
+        }
+        Shape::Boxed | Shape::Returned => {
+            if let Some(block) = async_block(body) {
+                let wrapped = inner(block);
+                block.stmts = vec![Stmt::Expr(wrapped, None)];
+            }
+        }
+    }
+}
+
+/// Whether the body of a rewritten method is the boxed block that `#[async_trait]` makes of it.
+fn boxes(function: &Function) -> bool {
+    function.body.clone().is_some_and(|mut body| async_block(&mut body).is_some())
+}
+
+/// The `async` block at the end of a body, alone or as the argument of `Box::pin`.
+fn async_block(body: &mut Block) -> Option<&mut Block> {
+    match body.stmts.last_mut()? {
+        Stmt::Expr(Expr::Async(block), _) => Some(&mut block.block),
+        Stmt::Expr(Expr::Call(call), _) => match call.args.first_mut()? {
+            Expr::Async(block) => Some(&mut block.block),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The closure's return type, where it can be written there.
+fn returned(output: &Type) -> TokenStream {
+    struct Finder(bool);
+    impl<'a> syn::visit::Visit<'a> for Finder {
+        fn visit_type_impl_trait(&mut self, _: &'a syn::TypeImplTrait) {
+            self.0 = true;
+        }
+    }
+    let mut finder = Finder(false);
+    syn::visit::visit_type(&mut finder, output);
+    if finder.0 { TokenStream::new() } else { quote!(-> #output) }
+}
+
+/// Gives `_: &mut Session` a name of its own.
+fn name_session(function: &mut Function, at: usize) -> Ident {
+    let name = Ident::new("session", Span::mixed_site());
+    if let Some(FnArg::Typed(argument)) = function.sig.inputs.get_mut(at) {
+        *argument.pat = parse_quote!(#name);
+    }
+    name
+}
+
+/// The session's pattern in the body; `mut` moves there from the signature.
+fn session_pattern(function: &mut Function, at: usize, name: &Ident) -> TokenStream {
+    if let Some(FnArg::Typed(argument)) = function.sig.inputs.get_mut(at)
+        && let Pat::Ident(pattern) = &mut *argument.pat
+        && let Some(mutability) = pattern.mutability.take()
+    {
+        return quote!(#mutability #name);
+    }
+    name.to_token_stream()
+}
