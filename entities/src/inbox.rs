@@ -1,0 +1,25 @@
+//! `inbox`: what a consumer has already done, for exactly-once effects (Q8).
+
+use sea_orm::entity::prelude::*;
+
+/// A message that a consumer has taken effect of.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "inbox")]
+pub struct Model {
+    /// Who.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub consumer: String,
+    /// What.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub message_id: String,
+    /// The tenant.
+    pub account_id: String,
+    /// When; retention goes by it.
+    pub received_at: DateTimeUtc,
+}
+
+/// None.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
