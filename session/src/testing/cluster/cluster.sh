@@ -1,0 +1,222 @@
+#!/bin/sh
+# A throw-away PostgreSQL cluster in one folder, and the watcher that removes it.
+#
+#   cluster.sh find                     prints the folder of usable PostgreSQL programs, or says what was looked for
+#   cluster.sh launch DIR GRACE [LINK]  makes the lease DIR/lease, starts the watcher in the background and returns
+#   cluster.sh restart DIR MODE         stops the server (fast or immediate) and starts it on the same data
+#   cluster.sh remove DIR               stops the server and deletes the folder (for a cluster whose watcher is dead)
+#
+# DIR/lease is a named pipe. Whoever uses the cluster holds it open for writing; the kernel closes it when the
+# process ends, however it ends. The watcher reads: end of file means that nobody is left. GRACE seconds later, if
+# nobody came, it closes the gate (DIR/open), stops the server and deletes the folder. It must never look at, signal
+# or delete anything outside DIR, but for LINK, and that only while it points to DIR.
+#
+# POSIX sh, and nothing that a bare Linux or macOS does not have. Files in DIR: open (the gate), ready, failed (the
+# reason), and server/ (owned by the user that the server runs as): its data, its socket and its log.
+
+set -u
+unset PGDATA PGPORT PGHOST PGHOSTADDR PGUSER PGDATABASE PGPASSWORD PGOPTIONS PGSERVICE PGSSLMODE PGCLIENTENCODING
+
+MINIMUM=15
+PORT=5432
+
+# --- which programs --------------------------------------------------------------------------------------------------
+
+# Prints the candidate folders, best first, one a line.
+candidates() {
+    printf '%s\n' "$PATH" | tr ':' '\n'
+    pg_config --bindir 2>/dev/null
+    # Newest version first: sort by the number in the path, not by the text.
+    for folder in /usr/lib/postgresql/*/bin /usr/lib64/postgresql*/bin /usr/pgsql-*/bin /usr/libexec/postgresql*/ \
+        /usr/local/pgsql/bin /opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin /opt/homebrew/bin \
+        /home/linuxbrew/.linuxbrew/opt/postgresql*/bin /opt/local/lib/postgresql*/bin \
+        /Applications/Postgres.app/Contents/Versions/*/bin; do
+        [ -d "$folder" ] && printf '%s %s\n' "$(printf '%s' "$folder" | sed 's/[^0-9]*\([0-9]*\).*/\1/')" "$folder"
+    done | sort -rn | sed 's/^[0-9]* //'
+}
+
+# The major version that a program reports, or nothing if it does not run for the user that the server runs as.
+major() { as_server "$1" --version 2>/dev/null | sed -n '1s/^[^0-9]*\([0-9][0-9]*\).*/\1/p'; }
+
+# Prints why a folder cannot be used; prints nothing if it can, or if there is no PostgreSQL in it at all.
+objection() {
+    [ -x "$1/postgres" ] || [ -x "$1/initdb" ] || return 0
+    for program in postgres initdb pg_ctl; do
+        [ -x "$1/$program" ] || { echo "$1 has no $program"; return; }
+        version=$(major "$1/$program")
+        [ -n "$version" ] || { echo "$1/$program does not run"; return; }
+        [ "$version" -ge "$MINIMUM" ] || { echo "$1/$program is version $version, at least $MINIMUM is needed"; return; }
+    done
+}
+
+find_programs() {
+    objections=''
+    old_ifs=$IFS
+    IFS='
+'
+    for folder in $(candidates); do
+        IFS=$old_ifs
+        # Relative folders of PATH would mean another place after the change of directory.
+        case "$folder" in /*) ;; *) continue ;; esac
+        why=$(objection "$folder")
+        if [ -n "$why" ]; then
+            objections="$objections; $why"
+        elif [ -x "$folder/postgres" ]; then
+            printf '%s\n' "${folder%/}"
+            return 0
+        fi
+    done
+    IFS=$old_ifs
+    echo "PostgreSQL $MINIMUM or newer (initdb, postgres, pg_ctl) was not found in PATH, pg_config --bindir, \
+/usr/lib/postgresql/*/bin, /usr/pgsql-*/bin, /usr/libexec/postgresql*, Homebrew or Postgres.app${objections}. \
+Install it (apt-get install postgresql, dnf install postgresql-server, apk add postgresql, brew install postgresql@17), \
+or set TEST_POSTGRES_URL to a server of yours." >&2
+    return 3
+}
+
+# --- as whom ---------------------------------------------------------------------------------------------------------
+
+# PostgreSQL refuses to run as root: then an unprivileged user runs it.
+server_user() {
+    [ "$(id -u)" = 0 ] || { id -un; return; }
+    for user in postgres _postgres nobody; do
+        id -u "$user" >/dev/null 2>&1 && { echo "$user"; return; }
+    done
+    echo nobody
+}
+
+quoted() { for word in "$@"; do printf "'%s' " "$(printf '%s' "$word" | sed "s/'/'\\\\''/g")"; done; }
+
+as_server() {
+    [ "$(id -u)" = 0 ] || { "$@"; return; }
+    user=$(server_user)
+    # Each of these is missing somewhere, or knows other options there; the first that works is taken.
+    if setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups true >/dev/null 2>&1; then
+        setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups "$@"
+    elif runuser -u "$user" -- true >/dev/null 2>&1; then
+        runuser -u "$user" -- "$@"
+    elif sudo -n -u "$user" true >/dev/null 2>&1; then
+        sudo -n -u "$user" "$@"
+    else
+        su -s /bin/sh "$user" -c "$(quoted "$@")"
+    fi
+}
+
+# --- the server ------------------------------------------------------------------------------------------------------
+
+create() {
+    bin=$(find_programs 2>"$dir/failed.new") || return 1
+    printf '%s\n' "$bin" >"$dir/bin"
+    mkdir -m 700 "$server" || return 1
+    # The server's user owns its own folder only: the rest holds what root runs.
+    [ "$(id -u)" != 0 ] || { chmod 711 "$dir" && chown "$(server_user)" "$server"; } || return 1
+    as_server "$bin/initdb" -D "$server/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$dir/initdb.log" 2>&1 || return 1
+    # A cluster that lives for minutes needs no durability; mmap keeps shared memory inside the folder.
+    as_server tee -a "$server/data/postgresql.conf" >/dev/null <<CONF || return 1
+listen_addresses = ''
+port = $PORT
+unix_socket_directories = '$server'
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+autovacuum_naptime = '10s'
+shared_buffers = '64MB'
+dynamic_shared_memory_type = mmap
+max_connections = 200
+max_prepared_transactions = 20
+log_min_messages = warning
+timezone = 'UTC'
+log_timezone = 'UTC'
+CONF
+    start
+}
+
+# The server must not inherit an end of the lease: held open by it, the lease would never end.
+start() { as_server "$(cat "$dir/bin")/pg_ctl" -D "$server/data" -l "$server/log" -w -t 60 -s start </dev/null >>"$dir/pg_ctl.log" 2>&1 \
+    3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-; }
+
+# pg_ctl waits until the pid file is gone, which also holds where nobody reaps the dead server.
+stop() {
+    [ -f "$server/data/postmaster.pid" ] || return 0
+    as_server "$(cat "$dir/bin")/pg_ctl" -D "$server/data" -m "$1" -w -t 20 -s stop </dev/null >>"$dir/pg_ctl.log" 2>&1
+}
+
+# --- the watcher -----------------------------------------------------------------------------------------------------
+
+end() {
+    trap '' EXIT TERM
+    [ -z "$link" ] || [ "$(readlink "$link")" != "$dir" ] || rm -f "$link"
+    # Only a folder that `launch` made is deleted; whatever else was named stays.
+    [ -p "$dir/lease" ] || exit 0
+    stop immediate
+    cd / && rm -rf "$dir"
+    exit 0
+}
+
+# Returns when the last holder is gone; false if nobody came since the last call. The shell reads by itself: a child
+# that reads would keep the lease's other end open after the watcher was killed, and the dead would look alive.
+await_leave() {
+    came=1
+    while IFS= read -r _ <&3; do came=0; done
+    return $came
+}
+
+# The one who launched says "go" once the cluster is its own to start, "leave" if another one was first, or was killed.
+await_go() {
+    tries=0
+    until IFS= read -r word <&3; do
+        tries=$((tries + 1))
+        [ $tries -lt 100 ] || return 1
+        sleep 0.1 3<&-
+    done
+    [ "$word" = go ]
+}
+
+watch() {
+    cd "$dir" || exit 1
+    # The terminal's signals are for the tests; the watcher outlives them to clean up.
+    trap '' INT HUP QUIT
+    trap end EXIT
+    trap exit TERM
+    # Opening for reading waits for a writer, and one that was killed never comes: be the writer for that moment.
+    exec 4<>"$dir/lease" 3<"$dir/lease" 4>&-
+    await_go || exit 0
+    if create; then
+        : >"$dir/ready"
+    else
+        { cat "$dir/failed.new" 2>/dev/null; tail -n 20 "$dir/initdb.log" "$dir/pg_ctl.log" "$server/log" 2>/dev/null; } >"$dir/reason"
+        mv "$dir/reason" "$dir/failed"
+        rm -f "$dir/open"
+        [ -z "$link" ] || [ "$(readlink "$link")" != "$dir" ] || rm -f "$link"
+    fi
+    await_leave || :
+    # Each holder writes a line when it comes: what is read after the pause says whether anybody came.
+    while sleep "$grace" 3<&- && await_leave; do :; done
+    rm -f "$dir/open"
+    await_leave # whoever came before the gate was closed
+    exit 0
+}
+
+launch() {
+    mkfifo -m 600 "$dir/lease" && : >"$dir/open" || return 1
+    # A session of its own where that can be had, else (macOS) a process group of its own.
+    if command -v setsid >/dev/null 2>&1; then
+        setsid sh "$0" watch "$dir" "$grace" "$link" </dev/null >/dev/null 2>&1 &
+    else
+        set -m
+        sh "$0" watch "$dir" "$grace" "$link" </dev/null >/dev/null 2>&1 &
+    fi
+}
+
+command=${1:-}
+dir=${2:-}
+server=$dir/server
+link=''
+case "$command" in
+find) cd / && find_programs ;;
+launch) grace=$3 link=${4:-}; launch ;;
+watch) grace=$3 link=${4:-}; watch ;;
+restart) cd "$dir" && stop "$3" && start ;;
+remove) cd / && end ;;
+*) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac

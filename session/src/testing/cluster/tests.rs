@@ -1,0 +1,278 @@
+//! What must hold of the throw-away cluster, seen from outside: its processes, its folder, its databases.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbErr, Statement};
+
+use super::lease::Lease;
+use super::*;
+
+/// Tells a process started by these tests to be `holder`, and which link to use.
+const HOLDER_LINK: &str = "SEA_SESSION_TEST_HOLDER_LINK";
+
+async fn connect(url: &str) -> DatabaseConnection {
+    Database::connect(url).await.expect("the server answers")
+}
+
+async fn run(db: &DatabaseConnection, sql: &str) {
+    db.execute_unprepared(sql).await.expect(sql);
+}
+
+async fn text(db: &DatabaseConnection, sql: &str) -> String {
+    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await.expect(sql);
+    row.expect("one row").try_get_by_index(0).expect("a text")
+}
+
+async fn count(db: &DatabaseConnection, table: &str) -> i64 {
+    text(db, &format!("SELECT count(*)::text FROM {table}")).await.parse().expect("a number")
+}
+
+/// Waits until something holds, and says what did not.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(20), "not within 20 s: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether a process runs. One that ended but was not yet reaped does not.
+fn runs(pid: u32) -> bool {
+    let output = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().expect("ps runs");
+    let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    !state.is_empty() && !state.starts_with('Z')
+}
+
+fn server_pid(folder: &Path) -> u32 {
+    let file = fs::read_to_string(folder.join("server/data/postmaster.pid")).expect("a running server");
+    file.lines().next().and_then(|line| line.trim().parse().ok()).expect("a process number")
+}
+
+#[tokio::test]
+async fn a_database_is_empty_and_its_own_and_gone_when_dropped() {
+    let (one, two) = (fresh_database().await.expect("a database"), fresh_database().await.expect("a database"));
+    assert_ne!(one.name(), two.name());
+    let (db, other) = (connect(&one.url()).await, connect(&two.url()).await);
+    run(&db, "CREATE TABLE note (id int)").await;
+    assert_eq!(count(&other, "pg_tables WHERE tablename = 'note'").await, 0);
+    assert_eq!(text(&db, "SELECT current_setting('server_encoding')").await, "UTF8");
+
+    let admin = connect(&database_url().await.expect("a server")).await;
+    let named = |name: &str| format!("pg_database WHERE datname = '{name}'");
+    let (first, second) = (one.name().to_owned(), two.name().to_owned());
+    assert_eq!(count(&admin, &named(&first)).await, 1);
+    drop(one); // with a connection still open
+    assert_eq!(count(&admin, &named(&first)).await, 0);
+    two.drop_now().await.expect("dropped");
+    assert_eq!(count(&admin, &named(&second)).await, 0);
+}
+
+#[tokio::test]
+async fn a_database_can_be_collated_by_a_language() {
+    let database = fresh_database_collated("en-US").await.expect("a PostgreSQL with ICU");
+    assert_eq!(text(&connect(&database.url()).await, "SELECT ('a' < 'B')::text").await, "true");
+    let database = fresh_database().await.expect("a database");
+    assert_eq!(text(&connect(&database.url()).await, "SELECT ('a' < 'B')::text").await, "false");
+}
+
+#[tokio::test]
+async fn t3_a_role_sees_only_what_row_level_security_shows() {
+    let database = fresh_database().await.expect("a database");
+    let role = database.create_role().await.expect("a role");
+    let owner = connect(&database.url()).await;
+    run(&owner, "CREATE TABLE note (tenant text); INSERT INTO note VALUES ('a'), ('b')").await;
+    run(&owner, "ALTER TABLE note ENABLE ROW LEVEL SECURITY; ALTER TABLE note FORCE ROW LEVEL SECURITY").await;
+    run(&owner, "CREATE POLICY own ON note USING (tenant = current_setting('app.tenant', true))").await;
+
+    let theirs = connect(role.url()).await;
+    assert_eq!(text(&theirs, "SELECT current_user::text").await, role.name());
+    theirs.execute_unprepared("SELECT * FROM note").await.expect_err("nothing was granted yet");
+    let name = role.name().to_owned();
+    run(&owner, &format!("GRANT SELECT ON note TO {name}")).await;
+    assert_eq!(count(&theirs, "note").await, 0);
+    run(&owner, &format!("ALTER ROLE {name} SET app.tenant = 'a'")).await;
+    assert_eq!(count(&connect(role.url()).await, "note").await, 1);
+
+    if variable(GIVEN_SERVER).is_none() {
+        let passwordless = connect(&database.url_as(&name)).await;
+        assert_eq!(text(&passwordless, "SELECT current_user::text").await, name);
+    }
+    database.drop_now().await.expect("dropped, and its role with it");
+    let admin = connect(&database_url().await.expect("a server")).await;
+    assert_eq!(count(&admin, &format!("pg_roles WHERE rolname = '{name}'")).await, 0);
+}
+
+#[tokio::test]
+async fn a_private_cluster_is_crashed_restarted_and_removed() {
+    let cluster = Cluster::start().await.expect("a cluster");
+    let folder = cluster.lease.socket_folder().parent().expect("a folder").to_owned();
+    let database = cluster.fresh_database().await.expect("a database");
+    let db = connect(&database.url()).await;
+    assert_eq!(text(&db, "SELECT current_setting('listen_addresses')").await, "");
+    assert_eq!(text(&db, "SELECT current_setting('max_prepared_transactions')").await, "20");
+    assert!(cluster.socket().exists() && cluster.socket().as_os_str().len() <= 100);
+    run(&db, "CREATE TABLE note (id int); INSERT INTO note VALUES (1)").await;
+    run(&db, "BEGIN; INSERT INTO note VALUES (2); PREPARE TRANSACTION 'left over'").await;
+
+    let before = server_pid(&folder);
+    cluster.restart_immediate().await.expect("restarted");
+    assert!(!runs(before));
+    assert_ne!(server_pid(&folder), before);
+    let lost: Result<_, DbErr> = db.execute_unprepared("SELECT 1").await;
+    let again = connect(&database.url()).await;
+    assert_eq!(count(&again, "note").await, 1, "committed is there, prepared is not visible ({lost:?})");
+    run(&again, "COMMIT PREPARED 'left over'").await;
+    assert_eq!(count(&again, "note").await, 2);
+    cluster.restart().await.expect("restarted in good order");
+    assert!(fs::read_to_string(cluster.log()).expect("a log").contains("recovery"));
+
+    let server = server_pid(&folder);
+    cluster.stop().await.expect("gone");
+    assert!(!folder.exists());
+    eventually("the server has ended", || !runs(server));
+}
+
+#[tokio::test]
+async fn a_dropped_private_cluster_goes_by_itself() {
+    let cluster = Cluster::start().await.expect("a cluster");
+    let folder = cluster.lease.socket_folder().parent().expect("a folder").to_owned();
+    let server = server_pid(&folder);
+    drop(cluster);
+    eventually("folder and server are gone", || !folder.exists() && !runs(server));
+}
+
+/// Not a test of its own: what the tests below start as another process. It holds the cluster until it is killed.
+#[tokio::test]
+async fn holder() {
+    let Some(link) = variable(HOLDER_LINK) else { return };
+    let lease = Lease::shared(Path::new(&link)).await.expect("a cluster");
+    println!("\nfolder {}", lease.socket_folder().parent().expect("a folder").display());
+    std::future::pending::<()>().await;
+}
+
+struct Holder {
+    process: Child,
+    folder: PathBuf,
+}
+
+impl Holder {
+    fn start(link: &Path) -> Child {
+        let test = "testing::cluster::tests::holder";
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(HOLDER_LINK, link);
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("another process")
+    }
+
+    /// Waits until it has the cluster.
+    fn settle(mut process: Child) -> Self {
+        let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let folder = lines.find_map(|line| line.expect("text").strip_prefix("folder ").map(PathBuf::from));
+        Holder { process, folder: folder.expect("the holder has a cluster") }
+    }
+
+    /// SIGKILL: nothing in the process gets to clean up.
+    fn kill(mut self) {
+        self.process.kill().expect("killed");
+        self.process.wait().expect("reaped");
+    }
+}
+
+fn link_of_this_test() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let link = folder.path().join("link");
+    (folder, link)
+}
+
+#[test]
+fn processes_share_one_cluster_and_a_kill_of_all_leaves_nothing() {
+    let (_keep, link) = link_of_this_test();
+    // All at once, as nextest starts them: each must end up on the same one.
+    let started: Vec<_> = (0..4).map(|_| Holder::start(&link)).collect();
+    let mut holders: Vec<_> = started.into_iter().map(Holder::settle).collect();
+    let folder = holders[0].folder.clone();
+    assert!(holders.iter().all(|holder| holder.folder == folder));
+    let server = server_pid(&folder);
+
+    let last = holders.pop().expect("one of four");
+    holders.into_iter().for_each(Holder::kill);
+    // A holder that comes in the pause, or later, finds the same server as long as one is left.
+    let late = Holder::settle(Holder::start(&link));
+    assert_eq!(late.folder, folder);
+    last.kill();
+    std::thread::sleep(Duration::from_secs(7)); // longer than the watcher's pause
+    assert!(runs(server) && folder.exists(), "one holder is left");
+    late.kill();
+    eventually("folder, link and server are gone", || {
+        !folder.exists() && fs::symlink_metadata(&link).is_err() && !runs(server)
+    });
+}
+
+#[test]
+fn a_killed_watcher_is_cleaned_up_after_by_the_next_run() {
+    let (_keep, link) = link_of_this_test();
+    let first = Holder::settle(Holder::start(&link));
+    let (folder, server) = (first.folder.clone(), server_pid(&first.folder));
+    let listed = Command::new("ps").args(["ax", "-o", "pid=,args="]).output().expect("ps runs");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let watches = format!("cluster.sh watch {}", folder.display());
+    let watcher = listed.lines().find(|line| line.contains(&watches)).expect("the watcher runs");
+    let watcher = watcher.split_whitespace().next().expect("its number");
+    assert!(Command::new("kill").args(["-KILL", watcher]).status().expect("kill runs").success());
+    first.kill();
+
+    let second = Holder::settle(Holder::start(&link));
+    assert_ne!(second.folder, folder);
+    assert!(!folder.exists() && !runs(server));
+    let folder = second.folder.clone();
+    second.kill();
+    eventually("the second cluster is gone too", || !folder.exists());
+}
+
+#[test]
+fn a_folder_of_which_only_the_link_is_left_is_no_obstacle() {
+    let (keep, link) = link_of_this_test();
+    std::os::unix::fs::symlink(keep.path().join("gone"), &link).expect("a link");
+    let holder = Holder::settle(Holder::start(&link));
+    let folder = holder.folder.clone();
+    assert_eq!(fs::read_link(&link).expect("the new link"), folder);
+    holder.kill();
+    eventually("the cluster is gone", || !folder.exists());
+}
+
+/// The script in an environment of the test's making.
+fn script(arguments: &[&str], path: &Path) -> std::process::Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/testing/cluster/cluster.sh");
+    Command::new("/bin/sh").arg(script).args(arguments).env("PATH", path).output().expect("sh runs")
+}
+
+#[test]
+fn programs_that_do_not_work_are_passed_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bin = folder.path().join("bin");
+    fs::create_dir(&bin).expect("a folder");
+    for (program, text) in [("postgres", "postgres (PostgreSQL) 9.6.24"), ("initdb", "x"), ("pg_ctl", "x")] {
+        let file = bin.join(program);
+        fs::write(&file, format!("#!/bin/sh\necho '{text}'\n")).expect("a program");
+        assert!(Command::new("chmod").arg("755").arg(&file).arg(folder.path()).status().expect("chmod").success());
+    }
+    let path = format!("{}:{}", bin.display(), variable("PATH").expect("a PATH"));
+    let output = script(&["find"], Path::new(&path));
+    let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(output.status.success() && found != bin.display().to_string(), "{output:?}");
+    assert!(Path::new(&found).join("initdb").exists());
+}
+
+#[test]
+fn the_watcher_of_one_who_never_came_ends() {
+    let folder = tempfile::tempdir().expect("a folder").keep();
+    let path = variable("PATH").expect("a PATH");
+    let arguments = ["launch", folder.to_str().expect("a text"), "0"];
+    // `launch` starts the watcher from its own file, which here is the one of the sources.
+    assert!(script(&arguments, Path::new(&path)).status.success());
+    assert!(folder.join("lease").exists());
+    eventually("the folder is gone", || !folder.exists());
+}
