@@ -13,7 +13,7 @@ use syn::{
 };
 
 use crate::{
-    function::{Analysis, Function, Shape},
+    function::{self, Analysis, Function, Shape},
     suggest,
 };
 
@@ -73,10 +73,7 @@ impl Kind {
 pub fn atomic(args: TokenStream, item: TokenStream) -> TokenStream {
     match expand(args, item.clone()) {
         Ok(expansion) => expansion,
-        Err(error) => {
-            let error = error.into_compile_error();
-            quote!(#error #item)
-        }
+        Err(error) => function::refused(error, item),
     }
 }
 

@@ -45,7 +45,7 @@ impl Parse for Nested {
         let session = session(input)?;
         comma(input, NESTED)?;
         let mut kind = Kind::Savepoint;
-        while input.peek(Ident::peek_any) && !input.peek(token::Brace) {
+        while input.peek(Ident::peek_any) && !closure(input) {
             let (given, word) = Kind::parse(input)?;
             if kind != Kind::Savepoint {
                 let message = if kind == given {
@@ -106,11 +106,16 @@ fn output(input: ParseStream<'_>) -> Result<Option<Type>> {
     Ok(Some(input.parse()?))
 }
 
+/// Whether a closure starts here, which the macros write themselves.
+fn closure(input: ParseStream<'_>) -> bool {
+    input.peek(Token![async]) || input.peek(Token![move]) || input.peek(Token![|])
+}
+
 fn body(input: ParseStream<'_>, usage: &str) -> Result<Block> {
     if input.is_empty() {
         return Err(Error::new(Span::call_site(), format!("the block is missing: write `{usage}`")));
     }
-    if input.peek(Token![async]) || input.peek(Token![move]) || input.peek(Token![|]) {
+    if closure(input) {
         return Err(Error::new(
             input.span(),
             format!("the block alone is enough, the closure is written for you: write `{usage}`"),
@@ -158,10 +163,7 @@ impl Parse for Unit {
         let (db, session) = database(input)?;
         comma(input, UNIT)?;
         let mut options = Options::default();
-        while !input.is_empty() && !input.peek(token::Brace) && !input.peek(Token![->]) && input.peek(Ident::peek_any) {
-            if input.peek(Token![async]) || input.peek(Token![move]) {
-                break;
-            }
+        while input.peek(Ident::peek_any) && !closure(input) {
             options.parse_one(input, Place::Unit)?;
             comma(input, UNIT)?;
         }

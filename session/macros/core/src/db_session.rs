@@ -18,14 +18,11 @@ use crate::{
 
 /// Expands `#[db_session(…)]`.
 ///
-/// A wrong use gives its `compile_error!`s beside the function as it was, so that calls of it still compile.
+/// A wrong use gives its `compile_error!`s beside the function's signature, so that calls of it still compile.
 pub fn db_session(args: TokenStream, item: TokenStream) -> TokenStream {
     match expand(args, item.clone()) {
         Ok(expansion) => expansion,
-        Err(error) => {
-            let error = error.into_compile_error();
-            quote!(#error #item)
-        }
+        Err(error) => function::refused(error, item),
     }
 }
 

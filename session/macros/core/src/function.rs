@@ -50,6 +50,18 @@ impl ToTokens for Function {
     }
 }
 
+/// The expansion of a refused attribute: the error, and the function without its body, so that its callers still compile
+/// and no second error comes from a body that the first one made wrong.
+pub(crate) fn refused(error: Error, item: TokenStream) -> TokenStream {
+    let error = error.into_compile_error();
+    let Ok(mut function) = syn::parse2::<Function>(item.clone()) else { return quote::quote!(#error #item) };
+    let nameless = matches!(&function.sig.output, ReturnType::Type(_, ty) if matches!(**ty, Type::ImplTrait(_)));
+    if !nameless && function.body.is_some() {
+        function.body = Some(syn::parse_quote!({ ::core::unimplemented!() }));
+    }
+    quote::quote!(#error #[allow(unused, clippy::all)] #function)
+}
+
 /// How the function is asynchronous.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Shape {

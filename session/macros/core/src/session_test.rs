@@ -18,10 +18,7 @@ use crate::suggest;
 pub fn session_test(args: TokenStream, item: TokenStream) -> TokenStream {
     match expand(args, item.clone()) {
         Ok(expansion) => expansion,
-        Err(error) => {
-            let error = error.into_compile_error();
-            quote!(#error #[allow(dead_code)] #item)
-        }
+        Err(error) => crate::function::refused(error, item),
     }
 }
 

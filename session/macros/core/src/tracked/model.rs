@@ -36,7 +36,7 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         #handle
         #entity
 
-        #[automatically_derived]
+        #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl TrackedModel {
             #(#accessors)*
         }

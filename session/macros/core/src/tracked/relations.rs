@@ -189,7 +189,7 @@ fn write(relations: &[Relation], errors: Vec<Error>) -> TokenStream {
     quote! {
         #(#mistakes)*
 
-        #[automatically_derived]
+        #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl TrackedModel {
             #(#accessors)*
         }

@@ -1,0 +1,17 @@
+impl Transfers for Bank {
+    #[atomic]
+    fn transfer<'life0, 'life1, 'async_trait>(
+        &'life0 self,
+        s: &'life1 mut Session,
+    ) -> ::core::pin::Pin<Box<dyn ::core::future::Future<Output = Result<(), Error>> + ::core::marker::Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        'life1: 'async_trait,
+        Self: 'async_trait,
+    {
+        Box::pin(async move {
+            let __self = self;
+            __self.book(s).await
+        })
+    }
+}

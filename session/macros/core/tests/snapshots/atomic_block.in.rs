@@ -1,0 +1,1 @@
+atomic!(s, merged, -> Result<(), OrderError> { place(s, item).await });

@@ -1,0 +1,8 @@
+fn in_place() {
+    s.block()
+        .merged()
+        .run(async |s: &mut ::sea_session::Session| -> Result<(), OrderError> {
+            place(s, item).await
+        })
+        .await
+}

@@ -1,0 +1,201 @@
+/// A tracked row: typed access to its columns. Reading gives values; a write is sent by the next flush.
+#[derive(Clone)]
+pub struct TrackedModel(::sea_session::Object<Entity>);
+#[automatically_derived]
+impl ::core::convert::From<::sea_session::Object<Entity>> for TrackedModel {
+    fn from(object: ::sea_session::Object<Entity>) -> Self {
+        Self(object)
+    }
+}
+#[automatically_derived]
+impl ::core::ops::Deref for TrackedModel {
+    type Target = ::sea_session::Object<Entity>;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+#[automatically_derived]
+impl ::sea_session::TrackedEntity for Entity {
+    type Handle = TrackedModel;
+    fn spec() -> ::sea_session::EntitySpec<Self> {
+        ::sea_session::EntitySpec::new()
+            .unique_key("account_title", Column::Title)
+            .not_optimistic(Column::Labels)
+            .read_only(Column::Token)
+            .secret(Column::Token)
+            .tenant(Column::AccountId)
+            .unique_key("account_title", Column::AccountId)
+            .version(Column::Version)
+            .created_at(Column::CreatedAt)
+            .updated_at(Column::UpdatedAt)
+    }
+}
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl TrackedModel {
+    /// The value of `id`.
+    pub fn id(&self) -> i64 {
+        self.0.get_field(Column::Id as usize, |m: &Model| &m.id, |a: &ActiveModel| &a.id)
+    }
+    /// Sets `id`; the next flush sends it.
+    pub fn set_id(&self, value: impl ::core::convert::Into<i64>) -> &Self {
+        let value = value.into();
+        self.0
+            .set_field(
+                Column::Id as usize,
+                value,
+                |m: &mut Model| &mut m.id,
+                |a: &mut ActiveModel| &mut a.id,
+            );
+        self
+    }
+    /// What the note is called.
+    pub fn title(&self) -> String {
+        self.0
+            .get_field(
+                Column::Title as usize,
+                |m: &Model| &m.title,
+                |a: &ActiveModel| &a.title,
+            )
+    }
+    /// Sets `title`; the next flush sends it.
+    pub fn set_title(&self, value: impl ::core::convert::Into<String>) -> &Self {
+        let value = value.into();
+        self.0
+            .set_field(
+                Column::Title as usize,
+                value,
+                |m: &mut Model| &mut m.title,
+                |a: &mut ActiveModel| &mut a.title,
+            );
+        self
+    }
+    /// The value of `type`.
+    pub fn r#type(&self) -> Option<Kind> {
+        self.0
+            .get_field(
+                Column::Type as usize,
+                |m: &Model| &m.r#type,
+                |a: &ActiveModel| &a.r#type,
+            )
+    }
+    /// Sets `type`; the next flush sends it.
+    pub fn set_type(&self, value: impl ::core::convert::Into<Option<Kind>>) -> &Self {
+        let value = value.into();
+        self.0
+            .set_field(
+                Column::Type as usize,
+                value,
+                |m: &mut Model| &mut m.r#type,
+                |a: &mut ActiveModel| &mut a.r#type,
+            );
+        self
+    }
+    /// The value of `tags`.
+    pub fn tags(&self) -> Tags {
+        self.0
+            .get_field(
+                Column::Labels as usize,
+                |m: &Model| &m.tags,
+                |a: &ActiveModel| &a.tags,
+            )
+    }
+    /// Sets `tags`; the next flush sends it.
+    pub fn set_tags(&self, value: impl ::core::convert::Into<Tags>) -> &Self {
+        let value = value.into();
+        self.0
+            .set_field(
+                Column::Labels as usize,
+                value,
+                |m: &mut Model| &mut m.tags,
+                |a: &mut ActiveModel| &mut a.tags,
+            );
+        self
+    }
+    /// The value of `token`.
+    fn token(&self) -> String {
+        self.0
+            .get_field(
+                Column::Token as usize,
+                |m: &Model| &m.token,
+                |a: &ActiveModel| &a.token,
+            )
+    }
+    /// The value of `account_id`.
+    pub fn account_id(&self) -> i64 {
+        self.0
+            .get_field(
+                Column::AccountId as usize,
+                |m: &Model| &m.account_id,
+                |a: &ActiveModel| &a.account_id,
+            )
+    }
+    /// Sets `account_id`; the next flush sends it.
+    pub fn set_account_id(&self, value: impl ::core::convert::Into<i64>) -> &Self {
+        let value = value.into();
+        self.0
+            .set_field(
+                Column::AccountId as usize,
+                value,
+                |m: &mut Model| &mut m.account_id,
+                |a: &mut ActiveModel| &mut a.account_id,
+            );
+        self
+    }
+    /// The value of `version`.
+    pub fn version(&self) -> i32 {
+        self.0
+            .get_field(
+                Column::Version as usize,
+                |m: &Model| &m.version,
+                |a: &ActiveModel| &a.version,
+            )
+    }
+    /// The value of `created_at`.
+    pub fn created_at(&self) -> DateTimeUtc {
+        self.0
+            .get_field(
+                Column::CreatedAt as usize,
+                |m: &Model| &m.created_at,
+                |a: &ActiveModel| &a.created_at,
+            )
+    }
+    /// Sets `created_at`; the next flush sends it.
+    pub fn set_created_at(
+        &self,
+        value: impl ::core::convert::Into<DateTimeUtc>,
+    ) -> &Self {
+        let value = value.into();
+        self.0
+            .set_field(
+                Column::CreatedAt as usize,
+                value,
+                |m: &mut Model| &mut m.created_at,
+                |a: &mut ActiveModel| &mut a.created_at,
+            );
+        self
+    }
+    /// The value of `updated_at`.
+    pub fn updated_at(&self) -> DateTimeUtc {
+        self.0
+            .get_field(
+                Column::UpdatedAt as usize,
+                |m: &Model| &m.updated_at,
+                |a: &ActiveModel| &a.updated_at,
+            )
+    }
+    /// Sets `updated_at`; the next flush sends it.
+    pub fn set_updated_at(
+        &self,
+        value: impl ::core::convert::Into<DateTimeUtc>,
+    ) -> &Self {
+        let value = value.into();
+        self.0
+            .set_field(
+                Column::UpdatedAt as usize,
+                value,
+                |m: &mut Model| &mut m.updated_at,
+                |a: &mut ActiveModel| &mut a.updated_at,
+            );
+        self
+    }
+}

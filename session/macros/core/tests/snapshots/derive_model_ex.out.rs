@@ -1,0 +1,70 @@
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl TrackedModel {
+    /// The row of the relation `author`, through the identity map.
+    pub async fn author(
+        &self,
+        s: &mut ::sea_session::Session,
+    ) -> ::core::result::Result<
+        ::core::option::Option<::sea_session::Tracked<super::user::Entity>>,
+        ::sea_session::Error,
+    > {
+        self.0.related_one_by::<super::user::Entity>(s, Relation::User).await
+    }
+    /// Makes `parent` the row of the relation `author`; it need not be inserted yet.
+    pub fn set_author(
+        &self,
+        parent: &::sea_session::Tracked<super::user::Entity>,
+    ) -> &Self {
+        self.0.set_parent::<super::user::Entity>(Relation::User, parent);
+        self
+    }
+    /// The row of the relation `cover`, through the identity map.
+    pub async fn cover(
+        &self,
+        s: &mut ::sea_session::Session,
+    ) -> ::core::result::Result<
+        ::core::option::Option<::sea_session::Tracked<super::cover::Entity>>,
+        ::sea_session::Error,
+    > {
+        self.0.related_one_by::<super::cover::Entity>(s, Relation::Cover).await
+    }
+    /// The rows of the relation `comments`, through the identity map.
+    pub async fn comments(
+        &self,
+        s: &mut ::sea_session::Session,
+    ) -> ::core::result::Result<
+        ::std::vec::Vec<::sea_session::Tracked<super::comment::Entity>>,
+        ::sea_session::Error,
+    > {
+        self.0.related_by::<super::comment::Entity>(s, Relation::Comment).await
+    }
+    /// The rows of the many-to-many relation `tags`: load, attach and detach them.
+    pub fn tags(&self) -> ::sea_session::Junction<Entity, super::tag::Entity> {
+        self.0.junction::<super::tag::Entity>()
+    }
+    /// The row of the relation `parent`, through the identity map.
+    pub async fn parent(
+        &self,
+        s: &mut ::sea_session::Session,
+    ) -> ::core::result::Result<
+        ::core::option::Option<::sea_session::Tracked<Entity>>,
+        ::sea_session::Error,
+    > {
+        self.0.related_one_by::<Entity>(s, Relation::Parent).await
+    }
+    /// Makes `parent` the row of the relation `parent`; it need not be inserted yet.
+    pub fn set_parent(&self, parent: &::sea_session::Tracked<Entity>) -> &Self {
+        self.0.set_parent::<Entity>(Relation::Parent, parent);
+        self
+    }
+    /// The rows of the relation `children`, through the identity map.
+    pub async fn children(
+        &self,
+        s: &mut ::sea_session::Session,
+    ) -> ::core::result::Result<
+        ::std::vec::Vec<::sea_session::Tracked<Entity>>,
+        ::sea_session::Error,
+    > {
+        self.0.related_by::<Entity>(s, Relation::Children).await
+    }
+}

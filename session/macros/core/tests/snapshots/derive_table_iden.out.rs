@@ -1,0 +1,47 @@
+/// A tracked row: typed access to its columns. Reading gives values; a write is sent by the next flush.
+#[derive(Clone)]
+pub(crate) struct TrackedModel(::sea_session::Object<Entity>);
+#[automatically_derived]
+impl ::core::convert::From<::sea_session::Object<Entity>> for TrackedModel {
+    fn from(object: ::sea_session::Object<Entity>) -> Self {
+        Self(object)
+    }
+}
+#[automatically_derived]
+impl ::core::ops::Deref for TrackedModel {
+    type Target = ::sea_session::Object<Entity>;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+#[automatically_derived]
+impl ::sea_session::TrackedEntity for Entity {
+    type Handle = TrackedModel;
+    fn spec() -> ::sea_session::EntitySpec<Self> {
+        ::sea_session::EntitySpec::new()
+    }
+}
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl TrackedModel {
+    /// The value of `id`.
+    pub fn id(&self) -> i32 {
+        self.0
+            .get_field(
+                Column::Id as usize - 1,
+                |m: &Model| &m.id,
+                |a: &ActiveModel| &a.id,
+            )
+    }
+    /// Sets `id`; the next flush sends it.
+    pub fn set_id(&self, value: impl ::core::convert::Into<i32>) -> &Self {
+        let value = value.into();
+        self.0
+            .set_field(
+                Column::Id as usize - 1,
+                value,
+                |m: &mut Model| &mut m.id,
+                |a: &mut ActiveModel| &mut a.id,
+            );
+        self
+    }
+}

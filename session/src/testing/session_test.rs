@@ -1,0 +1,137 @@
+//! What `#[session_test]` expands to: a runtime, an empty database, its set-up, the test, and the end of both.
+//!
+//! Every test has a database of its own, so tests run in parallel and see nothing of each other; it goes with the test,
+//! also when the test panics. Nothing is skipped here: a backend that cannot be had fails the test.
+
+use std::fmt::Debug;
+
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, Schema};
+use tempfile::TempDir;
+
+use super::cluster::{self, TestDatabase};
+use crate::{Db, Error, Session};
+
+/// Where a test runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// A new SQLite database.
+    Sqlite,
+    /// A new database on the test cluster, see [`cluster::fresh_database`].
+    Postgres,
+}
+
+/// What a test may return: nothing, or a `Result` whose error fails it.
+pub trait Outcome {
+    /// The reason why the test failed.
+    fn failure(self) -> Option<String>;
+}
+
+impl Outcome for () {
+    fn failure(self) -> Option<String> {
+        None
+    }
+}
+
+impl<T, E: Debug> Outcome for Result<T, E> {
+    fn failure(self) -> Option<String> {
+        self.err().map(|error| format!("{error:?}"))
+    }
+}
+
+/// Runs a test in one unit of work that is rolled back at its end (L4).
+///
+/// # Panics
+/// If the database cannot be had, its set-up fails, or the test fails.
+pub fn run_test<S, R>(
+    backend: Backend,
+    setup: impl AsyncFnOnce(&Db) -> Result<(), S>,
+    test: impl AsyncFnOnce(&mut Session) -> R,
+) where
+    S: Debug,
+    R: Outcome,
+{
+    run_test_on(backend, setup, async |db: Db| {
+        let mut session = db.begin().await.map_err(|e| format!("the test's unit of work could not begin: {e}"))?;
+        let failure = test(&mut session).await.failure();
+        // A test may have ended its unit itself; there is nothing to roll back then.
+        if session.in_transaction() {
+            session.rollback().await.map_err(|e| format!("the test's unit of work could not be rolled back: {e}"))?;
+        }
+        failure.map_or(Ok(()), Err)
+    });
+}
+
+/// Runs a test on a database of its own (L4).
+///
+/// # Panics
+/// If the database cannot be had, its set-up fails, or the test fails.
+pub fn run_test_on<S, R>(
+    backend: Backend,
+    setup: impl AsyncFnOnce(&Db) -> Result<(), S>,
+    test: impl AsyncFnOnce(Db) -> R,
+) where
+    S: Debug,
+    R: Outcome,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap_or_else(|e| panic!("the test's runtime could not be built: {e}"));
+    let failure = runtime.block_on(async {
+        let place = Place::open(backend).await.unwrap_or_else(|e| panic!("there is no {backend:?} database: {e}"));
+        let db = place.connect().await.unwrap_or_else(|e| panic!("the {backend:?} database does not answer: {e}"));
+        if let Err(error) = setup(&db).await {
+            panic!("the set-up of the {backend:?} database failed: {error:?}");
+        }
+        let failure = test(db.clone()).await.failure();
+        // Closed before the database goes; a connection that the test leaked is cut by the drop.
+        drop(db.close().await);
+        failure
+    });
+    if let Some(failure) = failure {
+        panic!("{failure}");
+    }
+}
+
+/// An empty database that goes with this value.
+enum Place {
+    Sqlite(TempDir),
+    Postgres(TestDatabase),
+}
+
+impl Place {
+    async fn open(backend: Backend) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(match backend {
+            // A file and not memory: a test may want more than one connection.
+            Backend::Sqlite => Self::Sqlite(tempfile::tempdir()?),
+            Backend::Postgres => Self::Postgres(cluster::fresh_database().await?),
+        })
+    }
+
+    async fn connect(&self) -> Result<Db, Error> {
+        let url = match self {
+            Self::Sqlite(folder) => format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display()),
+            Self::Postgres(database) => database.url(),
+        };
+        Db::connect(url).await
+    }
+}
+
+/// Creates the table of an entity, with its enum types on PostgreSQL, as SeaORM derives it from the columns.
+///
+/// # Errors
+/// What the database says.
+///
+/// # Cancel safety
+/// Dropped midway, the table may exist or not.
+pub async fn create_table<E: EntityTrait>(db: &Db, entity: E) -> Result<(), Error> {
+    let schema = Schema::new(db.backend());
+    if db.backend() == DbBackend::Postgres {
+        for statement in schema.create_enum_from_entity(entity) {
+            db.connection().execute(&statement).await?;
+        }
+    }
+    db.connection().execute(&schema.create_table_from_entity(entity)).await?;
+    Ok(())
+}
