@@ -36,6 +36,7 @@ mod m20260101_000003_session_archives;
 mod m20260101_000004_outbox;
 mod m20260101_000005_index_records;
 mod m20260101_000006_row_level_security;
+mod m20260101_000007_tree_order;
 
 /// The context store's migrations, oldest first, in the form every SeaORM tool takes.
 ///
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000004_outbox::Migration),
             Box::new(m20260101_000005_index_records::Migration),
             Box::new(m20260101_000006_row_level_security::Migration),
+            Box::new(m20260101_000007_tree_order::Migration),
         ]
     }
 }
