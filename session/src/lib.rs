@@ -1,1 +1,50 @@
-//! stub
+//! A unit of work for SeaORM 2: identity map, dirty tracking, set-based flush, nested blocks as savepoints whose objects
+//! follow every rollback, and a retry of the whole when the database answers with a serialization failure.
+#![doc = ""]
+
+extern crate self as sea_session;
+
+mod block;
+mod body;
+mod connection;
+mod core;
+mod db;
+mod error;
+mod flush;
+mod hooks;
+mod identity;
+mod meta;
+mod options;
+mod query;
+mod relation;
+mod retry;
+mod session;
+mod settle;
+mod shared;
+mod stats;
+pub mod testing;
+mod tracked;
+mod undo;
+
+pub use block::{Action, BlockKind, BlockState, Cell as BlockCell, Event, TABLE as BLOCK_TABLE, decide};
+pub use body::{Block, BlockOnce};
+pub use core::UnitState;
+pub use db::Db;
+pub use error::{Class, DatabaseError, Error, class_of_sqlstate};
+pub use hooks::{HookBody, HookOutcome, Hooks, Registered};
+pub use meta::{EntitySpec, TrackedEntity};
+pub use options::UnitOptions;
+pub use query::{LoadExt, Loader};
+pub use relation::Junction;
+pub use retry::Retry;
+pub use sea_session_macros::*;
+pub use session::{NestedBlock, NoAutoflush, Savepoint, Session};
+pub use stats::{Recorder, Stats};
+pub use tracked::{Object, State, Tracked};
+
+/// What an application needs in scope.
+pub mod prelude {
+    pub use crate::{Db, Error as SessionError, LoadExt, Retry, Session, State, Tracked, TrackedEntity, UnitOptions};
+    pub use sea_orm::IsolationLevel;
+    pub use sea_session_macros::*;
+}

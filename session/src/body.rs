@@ -1,0 +1,34 @@
+//! The bounds of the closures that application code hands to a unit or a block.
+//!
+//! `AsyncFn(&mut Session)` alone compiles until someone calls it in `tokio::spawn`; here the closure's future has a
+//! name and can therefore be asked to be `Send`.
+
+use std::future::Future;
+
+/// Names the future of a body that is called once, so that it can be asked to be `Send` (section 3 of the design).
+pub trait BlockOnce<A, R>: AsyncFnOnce(A) -> R + FnOnce(A) -> <Self as BlockOnce<A, R>>::Fut {
+    /// The body's future.
+    type Fut: Future<Output = R>;
+}
+
+impl<F, A, Fut, R> BlockOnce<A, R> for F
+where
+    F: AsyncFnOnce(A) -> R + FnOnce(A) -> Fut,
+    Fut: Future<Output = R>,
+{
+    type Fut = Fut;
+}
+
+/// Names the future of a body that may be called again (a retried unit), so that it can be asked to be `Send`.
+pub trait Block<A, R>: AsyncFn(A) -> R + Fn(A) -> <Self as Block<A, R>>::Fut {
+    /// The body's future.
+    type Fut: Future<Output = R>;
+}
+
+impl<F, A, Fut, R> Block<A, R> for F
+where
+    F: AsyncFn(A) -> R + Fn(A) -> Fut,
+    Fut: Future<Output = R>,
+{
+    type Fut = Fut;
+}

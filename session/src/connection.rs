@@ -1,0 +1,363 @@
+//! The one place that sends SQL (INV2): one pooled connection, owned by one session.
+//!
+//! [`Connection::send`] counts, traces, classifies and guards every message. It must never let a connection whose
+//! transaction state is not known go back to the pool (INV3), and it must never log a value (L1).
+
+use std::{sync::Arc, time::Instant};
+
+use sea_orm::{
+    DatabaseConnectionType, DbBackend, ExecResult, QueryResult, Statement, Value,
+    sqlx::{self, AssertSqlSafe, Executor, Postgres, Sqlite, pool::PoolConnection, postgres::PgArguments},
+};
+use sea_query::Values;
+use sea_query_sqlx::SqlxValues;
+use tracing::Instrument;
+
+use crate::{
+    db::Db,
+    error::{Class, Error},
+    stats::{Counters, Recorder},
+};
+
+/// One message to the database.
+pub(crate) enum Message<'a> {
+    /// Transaction control: simple protocol, never prepared (A2).
+    Control(&'a str),
+    /// A caller's text without parameters, never prepared.
+    Unprepared(&'a str),
+    /// A statement with the values that SeaORM built.
+    Statement(Statement, Fetch),
+    /// A set-based statement of the flush, its arrays bound without a detour through `Value`.
+    Arrays { sql: &'a str, arguments: PgArguments, fetch: Fetch },
+    /// Binary COPY of rows that are encoded already.
+    Copy { sql: &'a str, data: Vec<u8> },
+}
+
+/// How much of the answer is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fetch {
+    Nothing,
+    One,
+    All,
+}
+
+/// The answer to a message.
+pub(crate) enum Reply {
+    Done(ExecResult),
+    Rows(Vec<QueryResult>),
+    Copied(u64),
+}
+
+impl Reply {
+    pub(crate) fn rows(self) -> Vec<QueryResult> {
+        match self {
+            Reply::Rows(rows) => rows,
+            Reply::Done(_) | Reply::Copied(_) => Vec::new(),
+        }
+    }
+
+    pub(crate) fn affected(&self) -> u64 {
+        match self {
+            Reply::Rows(rows) => rows.len() as u64,
+            Reply::Done(done) => done.rows_affected(),
+            Reply::Copied(rows) => *rows,
+        }
+    }
+}
+
+enum Raw {
+    Postgres(PoolConnection<Postgres>),
+    Sqlite(PoolConnection<Sqlite>),
+}
+
+/// How a connection may leave its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transaction {
+    /// No transaction: it may go back to the pool.
+    None,
+    /// BEGIN was sent: it must be rolled back first.
+    Open,
+}
+
+/// A session's hold on the database. Takes a connection from the pool when the first message is sent.
+pub(crate) struct Connection {
+    db: Db,
+    raw: Option<Raw>,
+    transaction: Transaction,
+    /// Set while an answer is awaited. Found set afterwards, the message was dropped half-way.
+    in_flight: bool,
+    lost: Option<Error>,
+    counters: Arc<Counters>,
+    recorder: Option<Recorder>,
+    sql_debug: bool,
+    show_values: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(db: Db, counters: Arc<Counters>, recorder: Option<Recorder>, sql_debug: bool, show_values: bool) -> Self {
+        Self { db, raw: None, transaction: Transaction::None, in_flight: false, lost: None, counters, recorder, sql_debug, show_values }
+    }
+
+    pub(crate) fn backend(&self) -> DbBackend {
+        self.db.backend()
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether an earlier message was dropped before its answer.
+    pub(crate) fn was_cancelled(&self) -> bool {
+        self.in_flight
+    }
+
+    /// The caller has decided how to bring the transaction into a known state (by a rollback) and sends that next.
+    pub(crate) fn forgive_cancelled(&mut self) {
+        self.in_flight = false;
+    }
+
+    pub(crate) fn lost(&self) -> Option<&Error> {
+        self.lost.as_ref()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.transaction == Transaction::Open
+    }
+
+    /// From now on, until [`Connection::closed`], this connection must not go back to the pool without a rollback.
+    pub(crate) fn opening(&mut self) {
+        self.transaction = Transaction::Open;
+    }
+
+    /// The transaction has ended in a known way.
+    pub(crate) fn closed(&mut self) {
+        self.transaction = Transaction::None;
+    }
+
+    /// Gives the connection back now rather than when the session is dropped.
+    pub(crate) fn release(&mut self) {
+        if !self.in_flight && self.transaction == Transaction::None {
+            self.raw = None;
+        }
+    }
+
+    /// Closes the connection: its state is not known, or it is broken (C4). The server notices at once.
+    pub(crate) fn discard(&mut self, cause: Error) {
+        if let Some(raw) = self.raw.take() {
+            raw.close();
+        }
+        self.transaction = Transaction::None;
+        self.in_flight = false;
+        self.lost.get_or_insert(cause);
+    }
+
+    /// Sends one message and waits for its answer.
+    ///
+    /// Cancel safety: dropped half-way, the connection remembers that an answer is owed; see
+    /// [`Connection::was_cancelled`].
+    pub(crate) async fn send(&mut self, message: Message<'_>) -> Result<Reply, Error> {
+        if let Some(lost) = &self.lost {
+            return Err(lost.clone());
+        }
+        if self.raw.is_none() {
+            self.raw = Some(acquire(&self.db).await?);
+        }
+        let Some(raw) = self.raw.as_mut() else { return Err(Error::connection_lost("no connection")) };
+
+        let control = matches!(message, Message::Control(_));
+        let text = message.text();
+        let span = tracing::debug_span!("sea_session.statement", db.statement = text, rows = tracing::field::Empty);
+        if let Some(recorder) = &self.recorder {
+            recorder.push(text);
+        }
+        if self.sql_debug {
+            match message.values().filter(|_| self.show_values) {
+                Some(values) => tracing::info!(target: "sea_session::sql", sql = text, ?values),
+                None => tracing::info!(target: "sea_session::sql", sql = text),
+            }
+        }
+
+        self.in_flight = true;
+        let started = Instant::now();
+        let outcome = raw.dispatch(message).instrument(span.clone()).await;
+        self.in_flight = false;
+        self.counters.sent(control, started.elapsed());
+
+        match outcome {
+            Ok(reply) => {
+                if !control {
+                    self.counters.rows(reply.affected());
+                    span.record("rows", reply.affected());
+                }
+                Ok(reply)
+            }
+            Err(e) => {
+                let e = Error::from(e);
+                if e.class() == Some(Class::ConnectionLost) {
+                    self.discard(e.clone());
+                }
+                Err(e)
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(raw) = self.raw.take() else { return };
+        if self.transaction == Transaction::None && !self.in_flight {
+            return;
+        }
+        raw.abandon(self.in_flight);
+    }
+}
+
+async fn acquire(db: &Db) -> Result<Raw, Error> {
+    match &db.connection().inner {
+        DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
+            let pool = db.connection().get_postgres_connection_pool();
+            Ok(Raw::Postgres(pool.acquire().await?))
+        }
+        DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
+            let pool = db.connection().get_sqlite_connection_pool();
+            Ok(Raw::Sqlite(pool.acquire().await?))
+        }
+        _ => Err(Error::usage("this DatabaseConnection is neither a PostgreSQL nor a SQLite pool")),
+    }
+}
+
+impl Message<'_> {
+    fn text(&self) -> &str {
+        match self {
+            Message::Control(sql) | Message::Unprepared(sql) | Message::Arrays { sql, .. } | Message::Copy { sql, .. } => sql,
+            Message::Statement(statement, _) => &statement.sql,
+        }
+    }
+
+    fn values(&self) -> Option<&Vec<Value>> {
+        match self {
+            Message::Statement(statement, _) => statement.values.as_ref().map(|v| &v.0),
+            _ => None,
+        }
+    }
+}
+
+// The only functions of the workspace that may call the driver (INV2); clippy.toml refuses these methods elsewhere.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that sends SQL")]
+mod wire {
+    use super::*;
+
+    impl Raw {
+        pub(super) async fn dispatch(&mut self, message: Message<'_>) -> Result<Reply, sqlx::Error> {
+            match self {
+                Raw::Postgres(conn) => postgres(conn, message).await,
+                Raw::Sqlite(conn) => sqlite(conn, message).await,
+            }
+        }
+
+        /// Closes the socket at once, so that the server gives up what it is doing and frees its locks (C3).
+        pub(super) fn close(self) {
+            match self {
+                Raw::Postgres(conn) => drop(conn.detach()),
+                // Closing SQLite's only in-memory connection would lose the database; a rollback makes its state known.
+                raw @ Raw::Sqlite(_) => raw.abandon(true),
+            }
+        }
+
+        /// What happens to a connection whose session was dropped inside a transaction.
+        pub(super) fn abandon(self, in_flight: bool) {
+            let Ok(runtime) = tokio::runtime::Handle::try_current() else { return self.sever() };
+            match self {
+                Raw::Postgres(conn) if in_flight => drop(conn.detach()),
+                Raw::Postgres(mut conn) => {
+                    runtime.spawn(async move {
+                        if !matches!(conn.execute("ROLLBACK").await, Ok(_)) {
+                            drop(conn.detach());
+                        }
+                    });
+                }
+                Raw::Sqlite(mut conn) => {
+                    // SQLite finishes the message it was given, then takes the rollback; "no transaction is active" is
+                    // the good case of a message that was never begun.
+                    runtime.spawn(async move {
+                        let ended = match conn.execute("ROLLBACK; PRAGMA query_only = 0").await {
+                            Ok(_) => true,
+                            Err(sqlx::Error::Database(e)) if e.message().contains("no transaction is active") => {
+                                conn.execute("PRAGMA query_only = 0").await.is_ok()
+                            }
+                            Err(_) => false,
+                        };
+                        if !ended {
+                            drop(conn.detach());
+                        }
+                    });
+                }
+            }
+        }
+
+        fn sever(self) {
+            match self {
+                Raw::Postgres(conn) => drop(conn.detach()),
+                Raw::Sqlite(conn) => drop(conn.detach()),
+            }
+        }
+    }
+
+    async fn postgres(conn: &mut PoolConnection<Postgres>, message: Message<'_>) -> Result<Reply, sqlx::Error> {
+        match message {
+            Message::Control(sql) | Message::Unprepared(sql) => Ok(Reply::Done(conn.execute(AssertSqlSafe(sql)).await?.into())),
+            Message::Statement(Statement { sql, values, .. }, fetch) => {
+                let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
+                let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), values);
+                run(conn, query, fetch, |row| row.into(), |done| done.into()).await
+            }
+            Message::Arrays { sql, arguments, fetch } => {
+                let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), arguments);
+                run(conn, query, fetch, |row| row.into(), |done| done.into()).await
+            }
+            Message::Copy { sql, data } => {
+                let mut copy = conn.copy_in_raw(sql).await?;
+                if let Err(e) = copy.send(data).await {
+                    copy.abort("the data could not be sent").await?;
+                    return Err(e);
+                }
+                Ok(Reply::Copied(copy.finish().await?))
+            }
+        }
+    }
+
+    async fn sqlite(conn: &mut PoolConnection<Sqlite>, message: Message<'_>) -> Result<Reply, sqlx::Error> {
+        match message {
+            Message::Control(sql) | Message::Unprepared(sql) => Ok(Reply::Done(conn.execute(AssertSqlSafe(sql)).await?.into())),
+            Message::Statement(Statement { sql, values, .. }, fetch) => {
+                let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
+                let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), values);
+                run(conn, query, fetch, |row| row.into(), |done| done.into()).await
+            }
+            Message::Arrays { .. } | Message::Copy { .. } => Err(sqlx::Error::Protocol("arrays and COPY are PostgreSQL's".into())),
+        }
+    }
+
+    async fn run<'q, DB, A>(
+        conn: &mut PoolConnection<DB>,
+        query: sqlx::query::Query<'q, DB, A>,
+        fetch: Fetch,
+        row: impl Fn(DB::Row) -> QueryResult,
+        done: impl Fn(DB::QueryResult) -> ExecResult,
+    ) -> Result<Reply, sqlx::Error>
+    where
+        DB: sqlx::Database,
+        A: sqlx::IntoArguments<DB> + Send + 'q,
+        for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    {
+        match fetch {
+            Fetch::Nothing => Ok(Reply::Done(done(query.execute(&mut **conn).await?))),
+            Fetch::One => Ok(Reply::Rows(query.fetch_optional(&mut **conn).await?.into_iter().map(row).collect())),
+            Fetch::All => Ok(Reply::Rows(query.fetch_all(&mut **conn).await?.into_iter().map(row).collect())),
+        }
+    }
+}

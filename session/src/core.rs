@@ -1,0 +1,711 @@
+//! The inside of a session: connection, open blocks, identity map, and the order in which they are brought to agree.
+//!
+//! Memory follows the database (INV4): every path that rolls back SQL rolls back objects first, by value and without a
+//! query. The first cause of a failure is never replaced (INV6).
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use sea_orm::DbBackend;
+
+use crate::{
+    block::{Action, BlockKind, Event, Flag, Frame, decide, savepoint_name},
+    connection::{Connection, Message, Reply},
+    error::{Class, Error},
+    flush::{Flush, RowKind},
+    hooks::{Due, Hooks},
+    identity::IdentityMap,
+    options::Settings,
+    retry,
+    shared::Shared,
+    tracked::{AnyObject, Stamp},
+};
+
+/// PostgreSQL keeps this many subtransactions in shared memory; more of them spill to disk (A15).
+const MANY_SAVEPOINTS: usize = 64;
+/// A hook that dirties objects in every round is stopped after this many (S11).
+const MOST_FLUSH_ROUNDS: usize = 100;
+/// Lazy loads of one relation before they are reported as N+1 (I8).
+pub(crate) const LAZY_LOADS_REPORTED: usize = 10;
+
+/// Where a unit stands (B2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitState {
+    /// Nothing was sent.
+    New,
+    /// BEGIN was sent.
+    Started,
+    /// It was committed; the session cannot be used again.
+    Committed,
+    /// It was rolled back; the session cannot be used again.
+    RolledBack,
+    /// Its end failed or is not known; the session cannot be used again.
+    Failed,
+}
+
+type FlushHook = Arc<dyn Fn() -> Result<(), Error> + Send + Sync>;
+
+pub(crate) struct Core {
+    pub(crate) connection: Connection,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) map: IdentityMap,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) hooks: Hooks,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) state: UnitState,
+    pub(crate) autoflush: bool,
+    pub(crate) flush_hooks: (Vec<FlushHook>, Vec<FlushHook>),
+    /// Lazy loads by relation, for the N+1 report.
+    pub(crate) lazy: rustc_hash::FxHashMap<&'static str, usize>,
+    /// An error that `add` could not return; the next flush does (I2).
+    pub(crate) refused_add: Option<Error>,
+    /// The first error that says the unit should be repeated, whatever the caller made of it (R5).
+    pub(crate) said: Option<Error>,
+    /// The transaction's id, once a write has told it (R9).
+    pub(crate) xid: Option<String>,
+    next_frame: u64,
+    /// Savepoints whose RELEASE rides with the next message, oldest first.
+    riding: Vec<u64>,
+    /// Savepoints that must be rolled back to before anything else is sent, oldest first.
+    owed: Vec<u64>,
+    /// `on_rollback` hooks of blocks that were dropped.
+    due: Vec<Due>,
+    warned_of_savepoints: bool,
+}
+
+impl Core {
+    pub(crate) fn new(connection: Connection, settings: Arc<Settings>) -> Self {
+        let shared = Shared::new(settings.strict, settings.optimistic, settings.show_values);
+        let hooks = Hooks::default();
+        Self {
+            connection,
+            frames: vec![Frame::new(0, BlockKind::Unit, false)],
+            map: IdentityMap::default(),
+            shared,
+            hooks,
+            settings,
+            state: UnitState::New,
+            autoflush: true,
+            flush_hooks: (Vec::new(), Vec::new()),
+            lazy: rustc_hash::FxHashMap::default(),
+            refused_add: None,
+            said: None,
+            xid: None,
+            next_frame: 1,
+            riding: Vec::new(),
+            owed: Vec::new(),
+            due: Vec::new(),
+            warned_of_savepoints: false,
+        }
+    }
+
+    pub(crate) fn backend(&self) -> DbBackend {
+        self.connection.backend()
+    }
+
+    pub(crate) fn usable(&self) -> Result<(), Error> {
+        match self.state {
+            UnitState::New | UnitState::Started => Ok(()),
+            UnitState::Committed => Err(Error::usage("this unit of work was committed; open a new one")),
+            UnitState::RolledBack => Err(Error::usage("this unit of work was rolled back; open a new one")),
+            UnitState::Failed => Err(Error::usage("this unit of work has failed; open a new one")),
+        }
+    }
+
+    /// The innermost open block. The unit's is always there.
+    pub(crate) fn top(&mut self) -> &mut Frame {
+        let last = self.frames.len() - 1;
+        &mut self.frames[last]
+    }
+
+    fn lost(&self) -> bool {
+        self.connection.lost().is_some()
+    }
+
+    // ---- statements ------------------------------------------------------------------------------------------------
+
+    /// Sends a statement of the caller: pending changes first, then BEGIN and SAVEPOINT if they are still owed.
+    pub(crate) async fn statement(&mut self, message: Message<'_>) -> Result<Reply, Error> {
+        self.usable()?;
+        if self.autoflush && self.shared.has_dirty() {
+            self.flush().await?;
+        }
+        self.ready().await?;
+        let sent = self.connection.send(message).await;
+        sent.inspect_err(|e| self.failed(e))
+    }
+
+    /// Notes a failed statement: its block must roll back (A14), and perhaps the unit (R8).
+    fn failed(&mut self, error: &Error) {
+        let class = error.class();
+        if class == Some(Class::Decode) {
+            return;
+        }
+        if class.is_some_and(|class| retry::dooms_unit(class) || class == Class::LockNotAvailable) && self.said.is_none() {
+            self.said = Some(error.clone());
+        }
+        let aborted = self.backend() != DbBackend::Sqlite;
+        let flag = Flag { cause: error.clone(), by_caller: false, aborted };
+        if class.is_some_and(retry::dooms_unit) {
+            self.frames[0].set_flag(flag.clone());
+        }
+        self.top().set_flag(flag);
+        self.shared.set_doomed(true);
+    }
+
+    /// Brings the server to the block that the next statement belongs to.
+    pub(crate) async fn ready(&mut self) -> Result<(), Error> {
+        if let Some(lost) = self.connection.lost() {
+            return Err(Error::Refused { cause: Arc::new(lost.clone()) });
+        }
+        self.settle().await?;
+        if self.connection.was_cancelled() {
+            self.failed(&Error::Cancelled);
+        }
+        let lost = self.lost();
+        let top = self.frames.len() - 1;
+        let flagged = self.frames.iter().rev().find_map(|frame| frame.flag.as_ref());
+        if let Some(flag) = flagged {
+            debug_assert_ne!(decide(self.frames[top].kind, self.frames[top].state(lost), Event::Statement), Action::Commit);
+            return Err(Error::Refused { cause: Arc::new(flag.cause.clone()) });
+        }
+        self.open_blocks().await
+    }
+
+    /// Sends what the open blocks still owe: RELEASE of closed ones, BEGIN, SAVEPOINT, all in one message.
+    async fn open_blocks(&mut self) -> Result<(), Error> {
+        let Some(first) = self.frames.iter().position(|frame| !frame.live && frame.kind != BlockKind::Merged) else { return Ok(()) };
+        let mut parts: Vec<String> = std::mem::take(&mut self.riding).into_iter().rev().map(release_text).collect();
+        for index in first..self.frames.len() {
+            let frame = &self.frames[index];
+            match decide(frame.kind, frame.state(false), Event::Statement) {
+                Action::Begin => {
+                    parts.push(self.settings.begin_text(self.backend()));
+                    if self.settings.settle {
+                        parts.push("SELECT pg_current_xact_id()".into());
+                    }
+                    self.connection.opening();
+                    self.state = UnitState::Started;
+                }
+                Action::Savepoint => {
+                    parts.push(format!("SAVEPOINT {}", frame.savepoint_name()));
+                    self.connection.counters().savepoint();
+                }
+                _ => continue,
+            }
+            self.frames[index].live = true;
+        }
+        self.warn_of_savepoints();
+        let sent = self.connection.send(Message::Control(&parts.join("; "))).await;
+        if let Err(e) = sent {
+            // Which of the message's parts worked is not asked: the block around them rolls back.
+            let around = first.saturating_sub(1);
+            for frame in &mut self.frames[first.max(1)..] {
+                frame.live = false;
+            }
+            self.failed(&e);
+            let flag = Flag { cause: e.clone(), by_caller: false, aborted: true };
+            self.frames[around].set_flag(flag);
+            return Err(e);
+        }
+        Ok(())
+    }
+
+    fn warn_of_savepoints(&mut self) {
+        let open = self.frames.iter().filter(|frame| frame.kind == BlockKind::Savepoint && frame.live).count();
+        if open >= MANY_SAVEPOINTS && !self.warned_of_savepoints {
+            self.warned_of_savepoints = true;
+            tracing::warn!(open, "64 savepoints are open at once: PostgreSQL keeps no more than 64 subtransactions of a session in memory, and every look at a row gets slower");
+        }
+    }
+
+    /// Rolls the server back to where memory went already: blocks that were dropped (C2).
+    pub(crate) async fn settle(&mut self) -> Result<(), Error> {
+        while let Some(savepoint) = self.owed.last().copied() {
+            // Sent again after a cancelled attempt it does the same, so nothing depends on the answer having come.
+            self.connection.forgive_cancelled();
+            let name = savepoint_name(savepoint);
+            let sent = self.connection.send(Message::Control(&format!("ROLLBACK TO SAVEPOINT {name}"))).await;
+            self.owed.pop();
+            match sent {
+                Ok(_) => self.ride(savepoint),
+                Err(e) => {
+                    self.failed(&e);
+                    return Err(e);
+                }
+            }
+        }
+        for hook in std::mem::take(&mut self.due) {
+            hook.run().await;
+        }
+        Ok(())
+    }
+
+    /// RELEASE of this savepoint rides with the next message. Those inside it go with it.
+    fn ride(&mut self, savepoint: u64) {
+        self.riding.retain(|inner| *inner < savepoint);
+        self.riding.push(savepoint);
+    }
+
+    // ---- flush -----------------------------------------------------------------------------------------------------
+
+    /// Sends what is dirty, until nothing is (S11).
+    pub(crate) async fn flush(&mut self) -> Result<(), Error> {
+        self.usable()?;
+        if let Some(refused) = self.refused_add.take() {
+            return Err(self.flush_failed(refused).await);
+        }
+        for _ in 0..MOST_FLUSH_ROUNDS {
+            if !self.shared.has_dirty() {
+                return Ok(());
+            }
+            if let Err(e) = self.flush_round().await {
+                return Err(self.flush_failed(e).await);
+            }
+        }
+        let cause = Error::usage(format!("objects were still dirty after {MOST_FLUSH_ROUNDS} flushes: a hook changes them every time"));
+        Err(self.flush_failed(cause).await)
+    }
+
+    async fn flush_round(&mut self) -> Result<(), Error> {
+        let before = self.flush_hooks.0.clone();
+        before.iter().try_for_each(|hook| hook())?;
+        let dirty = self.shared.take_dirty();
+        let due: Vec<(Arc<dyn AnyObject>, RowKind)> = dirty.into_iter().filter_map(|o| o.due().map(|kind| (o, kind))).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        if let Err(e) = self.ready().await {
+            return Err(self.keep_dirty(due, e));
+        }
+        self.connection.counters().flush();
+        let span = tracing::debug_span!("sea_session.flush", objects = due.len());
+        let frame = self.top().id;
+        let last = self.frames.iter().rposition(|f| f.kind != BlockKind::Merged).unwrap_or(0);
+        let flush = Flush {
+            connection: &mut self.connection,
+            map: &mut self.map,
+            undo: &mut self.frames[last].undo,
+            frame,
+            stamp: Stamp { now: Utc::now(), tenant: self.settings.tenant.as_ref().map(|(_, tenant)| tenant.clone()) },
+            xid: &mut self.xid,
+            show_values: self.settings.show_values,
+        };
+        // If this future is dropped, the objects are found again by the rollback of their block.
+        let guard = Requeue { shared: self.shared.clone(), objects: due.iter().map(|(o, _)| o.clone()).collect() };
+        let outcome = tracing::Instrument::instrument(flush.run(due), span).await;
+        match outcome {
+            Ok(()) => {
+                std::mem::forget(guard);
+                let after = self.flush_hooks.1.clone();
+                after.iter().try_for_each(|hook| hook())
+            }
+            Err(e) => {
+                drop(guard);
+                Err(e)
+            }
+        }
+    }
+
+    fn keep_dirty(&self, due: Vec<(Arc<dyn AnyObject>, RowKind)>, error: Error) -> Error {
+        due.into_iter().for_each(|(object, _)| self.shared.enlist(object));
+        error
+    }
+
+    /// A failed flush puts memory and database back to the nearest boundary at once (S8); the block then stays flagged.
+    async fn flush_failed(&mut self, error: Error) -> Error {
+        if matches!(error, Error::Refused { .. }) {
+            return error;
+        }
+        self.failed(&error);
+        let boundary = self.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).unwrap_or(0);
+        self.restore_memory(boundary);
+        let frame = &mut self.frames[boundary];
+        let flag = Flag { cause: error.clone(), by_caller: false, aborted: true };
+        frame.set_flag(flag);
+        if frame.kind == BlockKind::Savepoint && frame.live && !self.lost() {
+            let id = self.frames[boundary].id;
+            self.riding.retain(|inner| *inner < id);
+            let text = format!("ROLLBACK TO SAVEPOINT {}", savepoint_name(id));
+            if let Err(e) = self.connection.send(Message::Control(&text)).await {
+                tracing::error!(error = %e, "the savepoint could not be rolled back to after a failed flush");
+            } else if let Some(flag) = &mut self.frames[boundary].flag {
+                flag.aborted = false;
+            }
+        }
+        error
+    }
+
+    /// Takes back everything that the block at `index` (and blocks inside it) did to objects.
+    fn restore_memory(&mut self, index: usize) {
+        let mut dropped = false;
+        for object in self.shared.take_dirty() {
+            dropped |= object.revert(&mut self.map);
+        }
+        if dropped && self.shared.is_doomed() {
+            tracing::warn!("changes that were not flushed were dropped with the rollback of their block (S9)");
+        }
+        for at in (index..self.frames.len()).rev() {
+            let (id, undo) = (self.frames[at].id, std::mem::take(&mut self.frames[at].undo));
+            undo.rollback(id, &mut self.map);
+        }
+    }
+
+    // ---- blocks ----------------------------------------------------------------------------------------------------
+
+    /// Enters a nested block; the parent's pending work is sent first and belongs to the parent (S1).
+    pub(crate) async fn enter(&mut self, kind: BlockKind, manual: bool) -> Result<usize, Error> {
+        self.usable()?;
+        let flagged = self.frames.iter().any(|frame| frame.flag.is_some());
+        // A block entered while flagged has nothing to save: what it would send is refused (A3).
+        let kind = if flagged { BlockKind::Merged } else { kind };
+        if !flagged && kind == BlockKind::Savepoint && self.shared.has_dirty() {
+            self.flush().await?;
+        }
+        let id = match kind {
+            BlockKind::Merged => self.top().id,
+            _ => {
+                self.next_frame += 1;
+                self.next_frame
+            }
+        };
+        self.frames.push(Frame::new(id, kind, manual));
+        self.follow_top();
+        Ok(self.frames.len() - 1)
+    }
+
+    /// New changes and hooks belong to the innermost block.
+    fn follow_top(&mut self) {
+        let id = self.top().id;
+        self.hooks.enter(id);
+        let doomed = self.frames.iter().any(|frame| frame.flag.is_some());
+        self.shared.set_doomed(doomed);
+    }
+
+    /// The block at `index` ended well. `Err` says why it was rolled back after all.
+    pub(crate) async fn exit_ok(&mut self, index: usize) -> Result<(), Error> {
+        if let Some(lost) = self.connection.lost().cloned() {
+            self.exit_err(index).await;
+            return Err(lost);
+        }
+        if self.connection.was_cancelled() && self.owed.is_empty() {
+            self.failed(&Error::Cancelled);
+        }
+        let flushes = self.frames[index].kind == BlockKind::Savepoint && self.frames[index..].iter().all(|frame| frame.flag.is_none());
+        if flushes && (self.shared.has_dirty() || self.refused_add.is_some()) {
+            if let Err(e) = self.flush().await {
+                self.exit_err(index).await;
+                return Err(e);
+            }
+        }
+        let flag = self.frames[index..].iter().find_map(|frame| frame.flag.clone());
+        if let Some(flag) = flag {
+            let merged = self.frames[index].kind == BlockKind::Merged;
+            self.exit_flagged(index, flag.clone()).await;
+            if merged || flag.by_caller {
+                return Ok(());
+            }
+            return Err(Error::RolledBack { cause: Arc::new(flag.cause) });
+        }
+        for at in (index..self.frames.len()).rev() {
+            self.release_frame(at);
+        }
+        Ok(())
+    }
+
+    /// Ends one clean frame, the innermost.
+    fn release_frame(&mut self, at: usize) {
+        let Some(frame) = self.frames.pop() else { return };
+        debug_assert_eq!(at, self.frames.len());
+        if frame.kind != BlockKind::Merged {
+            let holder = self.frames.iter().rposition(|f| f.kind != BlockKind::Merged).unwrap_or(0);
+            let parent = self.frames[holder].id;
+            frame.undo.release_into(&mut self.frames[holder].undo, frame.id, parent, holder > 0);
+            self.hooks.release(frame.id, parent);
+            if frame.live {
+                self.ride(frame.id);
+            }
+        }
+        self.follow_top();
+    }
+
+    async fn exit_flagged(&mut self, index: usize, flag: Flag) {
+        if self.frames[index].kind == BlockKind::Merged {
+            self.frames.truncate(index);
+            self.top().set_flag(flag);
+            self.follow_top();
+            return;
+        }
+        self.exit_err(index).await;
+    }
+
+    /// The block at `index` ended badly: memory goes back at once, then the server.
+    pub(crate) async fn exit_err(&mut self, index: usize) {
+        self.abandon(index);
+        if self.lost() {
+            return;
+        }
+        if let Err(e) = self.settle().await {
+            tracing::error!(error = %e, "a savepoint could not be rolled back to; the block around it must roll back (A6)");
+        }
+    }
+
+    /// Rolls memory back to before the block at `index` and notes what the server is owed. Sends nothing, so it can run in
+    /// a drop (C2).
+    pub(crate) fn abandon(&mut self, index: usize) {
+        if index == 0 || index >= self.frames.len() {
+            return;
+        }
+        self.refused_add = None;
+        if self.frames[index].kind == BlockKind::Merged {
+            let cause = self.frames[index..].iter().find_map(|f| f.flag.clone()).unwrap_or_else(|| Flag {
+                cause: Error::usage("a merged block inside this one ended with an error"),
+                by_caller: false,
+                aborted: false,
+            });
+            // Savepoints made inside it are its parent's to undo.
+            self.frames.truncate(index);
+            self.top().set_flag(cause);
+            self.follow_top();
+            return;
+        }
+        self.restore_memory(index);
+        let lost = self.lost();
+        let mut outermost_live = None;
+        for at in (index..self.frames.len()).rev() {
+            let Some(frame) = self.frames.pop() else { break };
+            let due = self.hooks.rolled_back(frame.id);
+            self.due.extend(due);
+            let event = decide(frame.kind, frame.state(lost), Event::ExitErr);
+            if event == Action::RollbackTo {
+                outermost_live = Some(frame.id);
+            }
+            debug_assert_eq!(at, self.frames.len());
+        }
+        if let Some(savepoint) = outermost_live {
+            self.riding.retain(|inner| *inner < savepoint);
+            self.owed.retain(|inner| *inner < savepoint);
+            self.owed.push(savepoint);
+        }
+        self.follow_top();
+    }
+
+    // ---- the end of the unit ---------------------------------------------------------------------------------------
+
+    /// Commits the unit: flush, COMMIT, hooks. On any failure the unit is rolled back.
+    pub(crate) async fn commit(&mut self) -> Result<(), Error> {
+        self.usable()?;
+        if let Some(lost) = self.connection.lost().cloned() {
+            self.rollback().await;
+            return Err(lost);
+        }
+        for at in (1..self.frames.len()).rev() {
+            if self.frames[at].flag.is_some() || self.frames[0].flag.is_some() {
+                break;
+            }
+            if let Err(e) = self.flush().await {
+                self.rollback().await;
+                return Err(e);
+            }
+            self.release_frame(at);
+        }
+        let unflagged = self.frames.iter().all(|frame| frame.flag.is_none());
+        if unflagged {
+            if let Err(e) = self.finish_work().await {
+                self.rollback().await;
+                return Err(e);
+            }
+        }
+        if let Some(flag) = self.frames.iter().find_map(|frame| frame.flag.clone()) {
+            self.rollback().await;
+            return if flag.by_caller { Ok(()) } else { Err(Error::RolledBack { cause: Arc::new(flag.cause) }) };
+        }
+        if decide(BlockKind::Unit, self.frames[0].state(false), Event::ExitOk) == Action::Commit {
+            self.send_commit().await?;
+        }
+        self.ended(UnitState::Committed);
+        self.hooks.committed().await
+    }
+
+    /// What became of a COMMIT whose answer was lost is known now, or known not to be knowable (R9).
+    pub(crate) async fn settled(&mut self, committed: bool, outcome: Result<(), Error>) -> Result<(), Error> {
+        if committed {
+            self.ended(UnitState::Committed);
+            return self.hooks.committed().await;
+        }
+        let due = self.forget_work();
+        self.ended(UnitState::Failed);
+        if !matches!(outcome, Err(Error::CommitUnknown { .. })) {
+            for hook in due {
+                hook.run().await;
+            }
+        }
+        self.hooks.over();
+        outcome
+    }
+
+    async fn finish_work(&mut self) -> Result<(), Error> {
+        self.flush().await?;
+        self.settle().await?;
+        if self.connection.was_cancelled() {
+            self.failed(&Error::Cancelled);
+        }
+        Ok(())
+    }
+
+    async fn send_commit(&mut self) -> Result<(), Error> {
+        let text = format!("COMMIT{}", self.settings.end_text(self.backend()));
+        self.riding.clear();
+        let Err(e) = self.connection.send(Message::Control(&text)).await else {
+            self.connection.closed();
+            return Ok(());
+        };
+        if e.is_connection_lost() || e.class() == Some(Class::CompletionUnknown) {
+            self.connection.discard(e.clone());
+            self.state = UnitState::Failed;
+            return Err(Error::CommitUnknown { cause: Arc::new(e) });
+        }
+        if self.said.is_none() && e.class().is_some_and(retry::dooms_unit) {
+            self.said = Some(e.clone());
+        }
+        self.rollback().await;
+        Err(e)
+    }
+
+    /// Rolls the unit back. Never fails: what cannot be rolled back is closed (A5, C4).
+    pub(crate) async fn rollback(&mut self) {
+        let action = decide(BlockKind::Unit, self.frames[0].state(self.lost()), Event::ExitErr);
+        let due = self.forget_work();
+        if action == Action::Rollback {
+            self.connection.forgive_cancelled();
+            let text = format!("ROLLBACK{}", self.settings.end_text(self.backend()));
+            match self.connection.send(Message::Control(&text)).await {
+                Ok(_) => self.connection.closed(),
+                Err(e) if e.to_string().contains("no transaction is active") => self.connection.closed(),
+                Err(e) => self.connection.discard(e),
+            }
+        }
+        self.ended(UnitState::RolledBack);
+        for hook in due {
+            hook.run().await;
+        }
+        self.hooks.over();
+    }
+
+    /// Memory goes back to before the unit; says which `on_rollback` hooks are due.
+    fn forget_work(&mut self) -> Vec<Due> {
+        self.restore_memory(0);
+        self.riding.clear();
+        self.owed.clear();
+        let mut due = std::mem::take(&mut self.due);
+        for frame in self.frames.drain(1..).rev() {
+            due.extend(self.hooks.rolled_back(frame.id));
+        }
+        due.extend(self.hooks.rolled_back(0));
+        due
+    }
+
+    fn ended(&mut self, state: UnitState) {
+        self.state = state;
+        self.shared.end();
+        self.map.clear();
+        self.connection.release();
+    }
+
+    /// The session is dropped with its unit open: memory goes back, the connection's own drop does the rest (C1).
+    pub(crate) fn dropped(&mut self) {
+        if self.usable().is_err() {
+            return;
+        }
+        let due = self.forget_work();
+        due.into_iter().for_each(Due::spawn);
+        self.hooks.over();
+        self.shared.end();
+        self.map.clear();
+    }
+
+    // ---- savepoints by hand ----------------------------------------------------------------------------------------
+
+    /// Where the savepoint `id` is, if the block that is running may use it (B1).
+    pub(crate) fn manual_frame(&self, id: u64) -> Result<usize, Error> {
+        let block = self.frames.iter().rposition(|frame| !frame.manual).unwrap_or(0);
+        match self.frames.iter().rposition(|frame| frame.manual && frame.id == id) {
+            Some(at) if at > block => Ok(at),
+            Some(_) => Err(Error::usage("this savepoint is outside the block that is running; roll the block back instead")),
+            None => Err(Error::usage("this savepoint no longer exists: it was released, or rolled back with what was around it")),
+        }
+    }
+
+    /// Rolls back to a savepoint and keeps it, so that it can be rolled back to again.
+    pub(crate) async fn rollback_to(&mut self, id: u64) -> Result<(), Error> {
+        self.usable()?;
+        let at = self.manual_frame(id)?;
+        if let Some(lost) = self.connection.lost() {
+            return Err(lost.clone());
+        }
+        self.restore_memory(at);
+        let was_live = self.frames[at].live;
+        for frame in self.frames.drain(at..).rev() {
+            let due = self.hooks.rolled_back(frame.id);
+            self.due.extend(due);
+        }
+        let mut frame = Frame::new(id, BlockKind::Savepoint, true);
+        frame.live = was_live;
+        self.frames.push(frame);
+        self.follow_top();
+        if was_live {
+            self.riding.retain(|inner| *inner < id);
+            self.owed.retain(|inner| *inner < id);
+            self.connection.forgive_cancelled();
+            let text = format!("ROLLBACK TO SAVEPOINT {}", savepoint_name(id));
+            let sent = self.connection.send(Message::Control(&text)).await;
+            sent.map(|_| ()).inspect_err(|e| self.failed(e))?;
+        }
+        for hook in std::mem::take(&mut self.due) {
+            hook.run().await;
+        }
+        Ok(())
+    }
+
+    /// Ends a savepoint and keeps what was done since.
+    pub(crate) async fn release(&mut self, id: u64) -> Result<(), Error> {
+        self.usable()?;
+        let at = self.manual_frame(id)?;
+        self.exit_ok(at).await
+    }
+
+    // ---- the flag --------------------------------------------------------------------------------------------------
+
+    pub(crate) fn set_rollback(&mut self, rollback: bool) -> Result<(), Error> {
+        self.usable()?;
+        let at = self.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).unwrap_or(0);
+        if rollback {
+            let cause = Error::usage("the block was marked for rollback with `set_rollback(true)`");
+            self.frames[at].set_flag(Flag { cause, by_caller: true, aborted: false });
+        } else {
+            let flagged = self.frames[at..].iter().filter_map(|frame| frame.flag.as_ref());
+            if flagged.clone().any(|flag| flag.aborted) {
+                return Err(Error::usage("the database has aborted this block: roll back to a savepoint first"));
+            }
+            self.frames[at..].iter_mut().for_each(|frame| frame.flag = None);
+        }
+        self.follow_top();
+        Ok(())
+    }
+}
+
+/// Puts objects back on the dirty list if the flush that took them off does not finish, so that a rollback finds them.
+struct Requeue {
+    shared: Arc<Shared>,
+    objects: Vec<Arc<dyn AnyObject>>,
+}
+
+impl Drop for Requeue {
+    fn drop(&mut self) {
+        self.objects.drain(..).for_each(|object| self.shared.enlist(object));
+    }
+}
+
+fn release_text(savepoint: u64) -> String {
+    format!("RELEASE SAVEPOINT {}", savepoint_name(savepoint))
+}

@@ -1,0 +1,424 @@
+//! What can go wrong in a unit of work, said once and kept: the first cause is what the caller gets (INV6).
+//!
+//! This module classifies what a database answered; it never decides what to do about it (that is [`crate::retry`]),
+//! and it never puts a column's value into a message (L1).
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
+
+/// The error of every operation of this crate. Cheap to clone: a cause is shared, not copied.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database, or the way to it, refused a statement.
+    #[error("{0}")]
+    Database(Arc<DatabaseError>),
+
+    /// The unit or block was marked for rollback by an earlier error; nothing is sent until the block ends (A8).
+    #[error("refused: this block must roll back because of an earlier error: {cause}")]
+    Refused {
+        /// The first error of the block.
+        cause: Arc<Error>,
+    },
+
+    /// A block ended well but had to be rolled back, because an error inside it was swallowed (A7, Z5).
+    #[error("rolled back: an error inside the block was swallowed: {cause}")]
+    RolledBack {
+        /// The error that was swallowed.
+        cause: Arc<Error>,
+    },
+
+    /// A row was changed or deleted by somebody else since it was loaded (O1, F8).
+    #[error("stale {entity} {key}: {}", stale_detail(.expected, .found))]
+    Stale {
+        /// The table of the row.
+        entity: &'static str,
+        /// The row's primary key.
+        key: Box<str>,
+        /// The version that was loaded, if the entity has one.
+        expected: Option<i64>,
+        /// The version that the database holds now; `None` if the row is gone or the entity has no version.
+        found: Option<i64>,
+    },
+
+    /// A row that was read again differs in a column that this unit has read (P5, P6).
+    #[error("unrepeatable read of {entity} {key}: column `{column}` changed since it was read{}", shown_change(.change))]
+    UnrepeatableRead {
+        /// The table of the row.
+        entity: &'static str,
+        /// The row's primary key.
+        key: Box<str>,
+        /// The column that changed.
+        column: &'static str,
+        /// Old and new value, only in a unit with `show_values`.
+        change: Option<Box<(String, String)>>,
+    },
+
+    /// An object with this key is in the identity map already (I2).
+    #[error("{entity} {key} is in this unit of work already: change that object, or delete it before adding another")]
+    Duplicate {
+        /// The table of the row.
+        entity: &'static str,
+        /// The primary key that was added twice.
+        key: Box<str>,
+    },
+
+    /// The flush could not order its statements because rows need each other (F1).
+    #[error("cannot order the flush: {cycle} (make one of these keys nullable, or flush between)")]
+    Cycle {
+        /// The cycle, as `a -> b -> a`.
+        cycle: Box<str>,
+    },
+
+    /// The connection was lost or closed while COMMIT was under way: committed or not is not known (INV8, R9).
+    #[error("the answer to COMMIT was lost, and whether it was committed cannot be found out: {cause}")]
+    CommitUnknown {
+        /// What happened to the connection.
+        cause: Arc<Error>,
+    },
+
+    /// A statement was dropped before its answer came; what it did is not known, so the block must roll back (C1).
+    #[error("a statement was cancelled before its answer came; its block must roll back")]
+    Cancelled,
+
+    /// The transaction was committed, and a hook failed afterwards (H6).
+    #[error("committed, but an on_commit hook failed afterwards: {message}")]
+    AfterCommit {
+        /// The hook's error.
+        message: Arc<str>,
+    },
+
+    /// Of several databases some have committed and others have not (M1).
+    #[error("partial commit: committed on [{}], not on [{}]: {cause}", .committed.join(", "), .failed.join(", "))]
+    PartialCommit {
+        /// Names of the databases that hold the unit's changes.
+        committed: Arc<Vec<String>>,
+        /// Names of those that do not.
+        failed: Arc<Vec<String>>,
+        /// Why the first of them failed.
+        cause: Arc<Error>,
+    },
+
+    /// This database cannot do what was asked, and it is not emulated.
+    #[error("{backend} cannot do this: {what}")]
+    Unsupported {
+        /// The database.
+        backend: &'static str,
+        /// What was asked, and what to do instead.
+        what: Cow<'static, str>,
+    },
+
+    /// The session or an object was used in a way that its state does not allow.
+    #[error("{0}")]
+    Usage(Cow<'static, str>),
+
+    /// A tenant's entity was used in a unit that has no tenant, or another one (T2).
+    #[error("{entity} belongs to tenants: {reason}")]
+    Tenant {
+        /// The table.
+        entity: &'static str,
+        /// What is missing.
+        reason: Cow<'static, str>,
+    },
+
+    /// A hook or an entity's `ActiveModelBehavior` refused.
+    #[error("{entity} {key}: {hook} failed: {cause}")]
+    Hook {
+        /// The table of the object.
+        entity: &'static str,
+        /// The object's key, or `(new)`.
+        key: Box<str>,
+        /// Which hook.
+        hook: &'static str,
+        /// What it said.
+        cause: Arc<Error>,
+    },
+}
+
+fn stale_detail(expected: &Option<i64>, found: &Option<i64>) -> String {
+    match (expected, found) {
+        (Some(expected), Some(found)) => format!("version {expected} was loaded, the database holds {found}"),
+        (Some(expected), None) => format!("version {expected} was loaded, the row is gone"),
+        (None, _) => "the row is gone".to_owned(),
+    }
+}
+
+fn shown_change(change: &Option<Box<(String, String)>>) -> String {
+    change.as_ref().map(|c| format!(": it was {}, it is {}", c.0, c.1)).unwrap_or_default()
+}
+
+/// What the database (or the driver) said, with what we know of the place.
+#[derive(Clone, Debug)]
+pub struct DatabaseError {
+    pub(crate) source: DbErr,
+    pub(crate) class: Class,
+    pub(crate) code: Option<Box<str>>,
+    pub(crate) constraint: Option<Box<str>>,
+    pub(crate) place: Option<Box<str>>,
+}
+
+impl fmt::Display for DatabaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        match &self.source {
+            DbErr::Conn(RuntimeErr::SqlxError(e)) | DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => {
+                match e.as_database_error() {
+                    Some(db) => write!(f, "{}", db.message())?,
+                    None => write!(f, "{e}")?,
+                }
+            }
+            other => write!(f, "{other}")?,
+        }
+        if let Some(constraint) = &self.constraint {
+            if !self.source_mentions(constraint) {
+                write!(f, " (constraint {constraint})")?;
+            }
+        }
+        if let Some(code) = &self.code {
+            write!(f, " [{code}]")?;
+        }
+        Ok(())
+    }
+}
+
+impl DatabaseError {
+    fn source_mentions(&self, what: &str) -> bool {
+        self.source.to_string().contains(what)
+    }
+}
+
+/// What kind of failure a database error is; the input of the retry classification (R7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Class {
+    /// 40001: the transaction lost against a concurrent one. Retry the unit.
+    Serialization,
+    /// 40P01: it was chosen as the victim of a deadlock. Retry the unit.
+    Deadlock,
+    /// 55P03: NOWAIT or a lock timeout.
+    LockNotAvailable,
+    /// SQLite 5, 6, 517: the file is locked, or the snapshot is too old. Restart the unit, never the statement.
+    Busy,
+    /// 57014: the statement was cancelled, or its timeout passed.
+    QueryCanceled,
+    /// 25P02: the transaction was aborted by an earlier error.
+    AbortedTransaction,
+    /// 40003: it is not known whether the statement completed.
+    CompletionUnknown,
+    /// The connection is gone, or could not be had (class 08, 57P01 to 57P03, 53300, or an I/O error).
+    ConnectionLost,
+    /// A unique or primary key constraint.
+    Unique,
+    /// A foreign key constraint.
+    ForeignKey,
+    /// A NOT NULL constraint.
+    NotNull,
+    /// A CHECK constraint.
+    Check,
+    /// Anything else that the database says.
+    Other,
+    /// The statement worked but its answer could not be read as asked (a wrong type, a missing column).
+    Decode,
+}
+
+impl Error {
+    pub(crate) fn usage(message: impl Into<Cow<'static, str>>) -> Self {
+        Error::Usage(message.into())
+    }
+
+    pub(crate) fn unsupported(backend: sea_orm::DbBackend, what: impl Into<Cow<'static, str>>) -> Self {
+        let backend = match backend {
+            sea_orm::DbBackend::Sqlite => "SQLite",
+            sea_orm::DbBackend::Postgres => "PostgreSQL",
+            _ => "this database",
+        };
+        Error::Unsupported { backend, what: what.into() }
+    }
+
+    /// The SQLSTATE (PostgreSQL) or the extended result code (SQLite) of the error that started this one.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self.root() {
+            Error::Database(e) => e.code.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The name of the constraint that was violated, where the database says it.
+    pub fn constraint(&self) -> Option<&str> {
+        match self.root() {
+            Error::Database(e) => e.constraint.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What kind of database failure started this error; `None` if it was none.
+    pub fn class(&self) -> Option<Class> {
+        match self.root() {
+            Error::Database(e) => Some(e.class),
+            _ => None,
+        }
+    }
+
+    /// Whether a unique constraint was violated.
+    pub fn is_unique_violation(&self) -> bool {
+        self.class() == Some(Class::Unique)
+    }
+
+    /// Whether a foreign key was violated.
+    pub fn is_foreign_key_violation(&self) -> bool {
+        self.class() == Some(Class::ForeignKey)
+    }
+
+    /// Whether the connection is gone.
+    pub fn is_connection_lost(&self) -> bool {
+        self.class() == Some(Class::ConnectionLost)
+    }
+
+    /// The error that started this one: through refusals, rollbacks and hooks to the first cause.
+    pub fn root(&self) -> &Error {
+        match self {
+            Error::Refused { cause } | Error::RolledBack { cause } | Error::Hook { cause, .. } => cause.root(),
+            other => other,
+        }
+    }
+
+    /// Says where a database error happened (`note 7`), unless it is known already.
+    pub(crate) fn at(self, place: impl FnOnce() -> String) -> Self {
+        match self {
+            Error::Database(e) if e.place.is_none() => {
+                let mut e = (*e).clone();
+                e.place = Some(place().into());
+                Error::Database(Arc::new(e))
+            }
+            other => other,
+        }
+    }
+
+    pub(crate) fn decode(source: DbErr) -> Self {
+        Error::Database(Arc::new(DatabaseError { source, class: Class::Decode, code: None, constraint: None, place: None }))
+    }
+
+    pub(crate) fn connection_lost(message: &str) -> Self {
+        Error::Database(Arc::new(DatabaseError {
+            source: DbErr::Conn(RuntimeErr::Internal(message.to_owned())),
+            class: Class::ConnectionLost,
+            code: None,
+            constraint: None,
+            place: None,
+        }))
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(e: sqlx::Error) -> Self {
+        from_sqlx(&Arc::new(e))
+    }
+}
+
+fn from_sqlx(e: &Arc<sqlx::Error>) -> Error {
+    let (mut class, mut code, mut constraint) = (Class::Other, None, None);
+    match &**e {
+        sqlx::Error::Database(db) => {
+            code = db.code().map(|c| c.as_ref().into());
+            constraint = db.constraint().map(Into::into);
+            class = class_of(db.as_ref(), code.as_deref().unwrap_or_default());
+        }
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => class = Class::ConnectionLost,
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => class = Class::ConnectionLost,
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) | sqlx::Error::TypeNotFound { .. } => {
+            class = Class::Decode;
+        }
+        _ => {}
+    }
+    let source = match &**e {
+        sqlx::Error::PoolTimedOut => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
+        sqlx::Error::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
+        _ => DbErr::Query(RuntimeErr::SqlxError(e.clone())),
+    };
+    Error::Database(Arc::new(DatabaseError { source, class, code, constraint, place: None }))
+}
+
+fn class_of(db: &dyn sqlx::error::DatabaseError, code: &str) -> Class {
+    use sqlx::error::ErrorKind;
+    match db.kind() {
+        ErrorKind::UniqueViolation => return Class::Unique,
+        ErrorKind::ForeignKeyViolation => return Class::ForeignKey,
+        ErrorKind::NotNullViolation => return Class::NotNull,
+        ErrorKind::CheckViolation => return Class::Check,
+        _ => {}
+    }
+    if db.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+        // The primary result code is the low byte of the extended one: 5 is BUSY (517 its snapshot form), 6 is LOCKED.
+        return match code.parse::<u32>().unwrap_or_default() & 0xff {
+            5 | 6 => Class::Busy,
+            9 => Class::QueryCanceled,
+            _ => Class::Other,
+        };
+    }
+    class_of_sqlstate(code)
+}
+
+/// The class of a SQLSTATE (R7).
+pub fn class_of_sqlstate(code: &str) -> Class {
+    match code {
+        "40001" => Class::Serialization,
+        "40P01" => Class::Deadlock,
+        "55P03" => Class::LockNotAvailable,
+        "57014" => Class::QueryCanceled,
+        "25P02" => Class::AbortedTransaction,
+        "40003" => Class::CompletionUnknown,
+        "57P01" | "57P02" | "57P03" | "53300" | "25P03" => Class::ConnectionLost,
+        "23505" => Class::Unique,
+        "23503" => Class::ForeignKey,
+        "23502" => Class::NotNull,
+        "23514" => Class::Check,
+        c if c.starts_with("08") => Class::ConnectionLost,
+        _ => Class::Other,
+    }
+}
+
+/// Our own errors travel through SeaORM's functions (which know only `DbErr`) and come back whole.
+#[derive(Debug)]
+struct Carried(Error);
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Carried {}
+
+impl From<Error> for DbErr {
+    fn from(e: Error) -> Self {
+        match e {
+            Error::Database(e) if e.place.is_none() => e.source.clone(),
+            // TryIntoErr is the one variant of SeaORM that carries a source of any type.
+            other => DbErr::TryIntoErr { from: "sea_session::Error", into: "DbErr", source: Arc::new(Carried(other)) },
+        }
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(e: DbErr) -> Self {
+        if let DbErr::TryIntoErr { source, .. } = &e {
+            if let Some(Carried(own)) = source.downcast_ref::<Carried>() {
+                return own.clone();
+            }
+        }
+        match &e {
+            DbErr::Conn(RuntimeErr::SqlxError(s)) | DbErr::Exec(RuntimeErr::SqlxError(s)) | DbErr::Query(RuntimeErr::SqlxError(s)) => from_sqlx(s),
+            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Error::Database(Arc::new(DatabaseError {
+                class: Class::ConnectionLost,
+                source: e,
+                code: None,
+                constraint: None,
+                place: None,
+            })),
+            _ => Error::decode(e),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! DELETE in sets (F2), each row matched on its key, its loaded version (O1) and what was read (P1).
+
+use sea_orm::{DbBackend, sqlx::postgres::PgArguments};
+
+use super::{Flush, Member, Rows, Text, plan::Step, sqlite_chunks, update::Columns, value::bind_array};
+use crate::{
+    connection::{Fetch, Message},
+    error::Error,
+    meta::TableMeta,
+};
+
+const POSTGRES_ROWS: usize = 10_000;
+
+impl Flush<'_> {
+    pub(super) async fn delete(&mut self, table: &TableMeta, step: &Step, rows: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+        let columns =
+            Columns { table, backend: self.connection.backend(), version: table.version, checks: &step.checks, written: &[] };
+        let chunks = match (columns.is_simple(), columns.backend) {
+            (false, _) => rows.chunks(1),
+            (true, DbBackend::Sqlite) => sqlite_chunks(rows, columns.width()),
+            (true, _) => rows.chunks(POSTGRES_ROWS),
+        };
+        for mut chunk in chunks {
+            let only_key = table.keys.len() == 1 && table.version.is_none() && step.checks.is_empty();
+            let gone = match (chunk.len(), columns.backend) {
+                (1, _) => self.delete_one(&columns, &mut chunk).await?,
+                (_, DbBackend::Sqlite) if only_key => self.delete_in(&columns, &mut chunk).await?,
+                (_, DbBackend::Sqlite) => self.delete_values(&columns, &mut chunk).await?,
+                _ if only_key => self.delete_any(&columns, &mut chunk).await?,
+                _ => self.delete_arrays(&columns, &mut chunk).await?,
+            };
+            self.expect_all(&columns, &chunk, gone).await?;
+            self.all_done(&chunk, members)?;
+        }
+        Ok(())
+    }
+
+    async fn delete_one(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+        let mut text = Text::new(columns.backend, "");
+        let matching = columns.matching_one(&mut text, rows);
+        text.sql = format!("DELETE FROM {} WHERE {matching}", columns.table.table);
+        Ok(self.send(columns.table, rows, text.message(Fetch::Nothing)).await?.affected())
+    }
+
+    async fn delete_in(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+        let table = columns.table;
+        let key = &table.columns[table.keys[0]];
+        let mut text = Text::new(columns.backend, "");
+        let places: Vec<String> = rows
+            .keys
+            .iter()
+            .map(|k| {
+                let place = text.bind(k[0].clone());
+                key.save(columns.backend, &place)
+            })
+            .collect();
+        text.sql = format!("DELETE FROM {} WHERE {} IN ({})", table.table, key.quoted(), places.join(", "));
+        Ok(self.send(table, rows, text.message(Fetch::Nothing)).await?.affected())
+    }
+
+    async fn delete_values(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+        let table = columns.table;
+        let keys = |prefix: &str| table.keys.iter().map(|k| format!("{prefix}{}", table.columns[*k].quoted())).collect::<Vec<_>>().join(", ");
+        let mut text = columns.with_values(rows);
+        text.sql += &format!(
+            "DELETE FROM {0} WHERE ({1}) IN (SELECT {2} FROM u JOIN {0} ON {3})",
+            table.table,
+            keys(""),
+            keys(&format!("{}.", table.table)),
+            columns.matching()
+        );
+        Ok(self.send(table, rows, text.message(Fetch::Nothing)).await?.affected())
+    }
+
+    async fn delete_any(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+        let table = columns.table;
+        let key = &table.columns[table.keys[0]];
+        let mut arguments = PgArguments::default();
+        bind_array(&mut arguments, &key.kind, rows.keys.iter().map(|k| k[0].clone()).collect())?;
+        let sql = match key.save(columns.backend, "k") {
+            plain if plain == "k" => format!("DELETE FROM {} WHERE {} = ANY($1)", table.table, key.quoted()),
+            cast => format!("DELETE FROM {} WHERE {} IN (SELECT {cast} FROM UNNEST($1) AS u(k))", table.table, key.quoted()),
+        };
+        Ok(self.send(table, rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::Nothing }).await?.affected())
+    }
+
+    async fn delete_arrays(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+        let table = columns.table;
+        let (arguments, from) = columns.unnest(rows)?;
+        let sql = format!("DELETE FROM {} USING {from} WHERE {}", table.table, columns.matching());
+        Ok(self.send(table, rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::Nothing }).await?.affected())
+    }
+}

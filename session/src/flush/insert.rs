@@ -1,0 +1,328 @@
+//! INSERT in sets (F2), with generated keys and defaults brought back to the right objects (F5).
+//!
+//! The order in which RETURNING answers is never relied on: rows are matched by their key, and where the database makes
+//! the key, by a number that travels with the row (PostgreSQL) or by the rising order in which SQLite counts (F5).
+
+use rustc_hash::FxHashMap;
+use sea_orm::{DbBackend, QueryResult, Value, sqlx::postgres::PgArguments};
+
+use super::{
+    Flush, Member, Rows, Text, sqlite_chunks,
+    plan::{Kind, Step},
+    value::{bind_array, decode, is_simple},
+};
+use crate::{
+    connection::{Fetch, Message},
+    error::Error,
+    meta::{TableMeta, quote},
+    tracked::Returned,
+};
+
+/// Rows of one PostgreSQL statement: the arrays stay small enough to be built and parsed in cache.
+const POSTGRES_ROWS: usize = 2_000;
+
+/// How a step's rows go to the database and come back.
+struct Shape<'a> {
+    table: &'a TableMeta,
+    columns: &'a [usize],
+    /// Columns that the database fills in.
+    wanted: Vec<usize>,
+    kind: Kind,
+    backend: DbBackend,
+}
+
+impl Shape<'_> {
+    fn key_is_wanted(&self) -> bool {
+        self.table.keys.iter().any(|k| self.wanted.contains(k))
+    }
+
+    /// Whether rows can travel together: the key is known, or counted up by the database.
+    fn is_set_based(&self) -> bool {
+        let known = !self.key_is_wanted() || (self.table.auto_key.is_some() && self.kind == Kind::Insert);
+        known && !self.columns.is_empty() && self.columns.iter().chain(&self.wanted).all(|c| is_simple(&self.table.columns[*c].kind))
+    }
+
+    fn names(&self, columns: &[usize]) -> String {
+        columns.iter().map(|c| self.table.columns[*c].quoted()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn selects(&self, columns: impl Iterator<Item = usize>) -> String {
+        columns.map(|c| self.table.columns[c].select(self.backend)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// `RETURNING` of what is wanted, with the key to match it by; nothing where nothing is wanted.
+    fn returning(&self) -> String {
+        if self.wanted.is_empty() {
+            return String::new();
+        }
+        format!(" RETURNING {}", self.selects(self.returned()))
+    }
+
+    fn returned(&self) -> impl Iterator<Item = usize> {
+        self.table.keys.iter().copied().filter(|k| !self.wanted.contains(k)).chain(self.wanted.iter().copied())
+    }
+
+    /// A row switch keeps the row and replaces every other column, defaults included (`excluded` holds them).
+    fn on_conflict(&self) -> String {
+        if self.kind != Kind::Switch {
+            return String::new();
+        }
+        let others: Vec<String> = (0..self.table.columns.len())
+            .filter(|c| !self.table.keys.contains(c))
+            .map(|c| format!("{0} = excluded.{0}", self.table.columns[c].quoted()))
+            .collect();
+        if others.is_empty() {
+            return format!(" ON CONFLICT ({}) DO NOTHING", self.names(&self.table.keys));
+        }
+        format!(" ON CONFLICT ({}) DO UPDATE SET {}", self.names(&self.table.keys), others.join(", "))
+    }
+}
+
+impl Flush<'_> {
+    pub(super) async fn insert(&mut self, table: &TableMeta, step: &Step, rows: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+        let wanted = (0..table.columns.len()).filter(|c| !step.columns.contains(c)).collect();
+        let backend = self.connection.backend();
+        let shape = Shape { table, columns: &step.columns, wanted, kind: step.kind, backend };
+        if !shape.is_set_based() {
+            for row in rows.chunks(1) {
+                self.insert_one(&shape, row, members).await?;
+            }
+            return Ok(());
+        }
+        if backend == DbBackend::Sqlite {
+            for chunk in sqlite_chunks(rows, step.columns.len()) {
+                self.insert_values(&shape, chunk, members).await?;
+            }
+            return Ok(());
+        }
+        for chunk in rows.chunks(POSTGRES_ROWS) {
+            match (chunk.len(), shape.key_is_wanted()) {
+                (1, _) => self.insert_one(&shape, chunk, members).await?,
+                (_, true) => self.insert_counted(&shape, chunk, members).await?,
+                (_, false) => self.insert_arrays(&shape, chunk, members).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One row. Whatever the database fills in comes back with it.
+    async fn insert_one(&mut self, shape: &Shape<'_>, mut row: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+        let table = shape.table;
+        let mut text = Text::new(shape.backend, "");
+        let values = std::mem::take(&mut row.values[0]);
+        let places: Vec<String> = shape
+            .columns
+            .iter()
+            .zip(values)
+            .map(|(c, value)| {
+                let place = text.bind(value);
+                table.columns[*c].save(shape.backend, &place)
+            })
+            .collect();
+        text.sql = match places.is_empty() {
+            true => format!("INSERT INTO {} DEFAULT VALUES", table.table),
+            false => format!("INSERT INTO {} ({}) VALUES ({})", table.table, shape.names(shape.columns), places.join(", ")),
+        };
+        text.sql += &shape.on_conflict();
+        // A type that cannot be read by itself comes back with the whole row.
+        let whole = !shape.wanted.iter().all(|c| is_simple(&table.columns[*c].kind));
+        text.sql += &match (shape.wanted.is_empty(), whole) {
+            (true, _) => String::new(),
+            (false, true) => format!(" RETURNING {}", shape.selects(0..table.columns.len())),
+            (false, false) => shape.returning(),
+        };
+        if shape.wanted.is_empty() {
+            let reply = self.send(table, &row, text.message(Fetch::Nothing)).await?;
+            expect_rows(table, &row, 1, reply.affected())?;
+            return self.done(row.ops[0], members, None);
+        }
+        let answer = self.send(table, &row, text.message(Fetch::One)).await?.rows();
+        let Some(answer) = answer.first() else { return Err(no_answer(table, &row)) };
+        if whole {
+            return self.done(row.ops[0], members, Some(&Returned::Row(answer)));
+        }
+        let values = read(shape, answer)?;
+        self.done(row.ops[0], members, Some(&Returned::Values(&values)))
+    }
+
+    /// Many rows in one text of VALUES (SQLite).
+    async fn insert_values(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+        let table = shape.table;
+        let mut text = Text::new(shape.backend, "");
+        text.values.reserve(rows.len() * shape.columns.len());
+        let saves: Vec<String> = shape.columns.iter().map(|c| table.columns[*c].save(shape.backend, "?")).collect();
+        let tuple = format!("({})", saves.join(", "));
+        text.sql = format!("INSERT INTO {} ({}) VALUES {tuple}", table.table, shape.names(shape.columns));
+        for _ in 1..rows.len() {
+            text.sql += ", ";
+            text.sql += &tuple;
+        }
+        text.sql += &shape.on_conflict();
+        text.sql += &shape.returning();
+        for values in &mut rows.values {
+            text.values.append(values);
+        }
+        if shape.wanted.is_empty() {
+            let reply = self.send(table, &rows, text.message(Fetch::Nothing)).await?;
+            expect_rows(table, &rows, rows.len() as u64, reply.affected())?;
+            return self.all_done(&rows, members);
+        }
+        let answer = self.send(table, &rows, text.message(Fetch::All)).await?.rows();
+        expect_rows(table, &rows, rows.len() as u64, answer.len() as u64)?;
+        match table.auto_key.filter(|key| shape.wanted.contains(key)) {
+            Some(key) => {
+                // SQLite counts up as it goes through VALUES; sorting by the key undoes whatever RETURNING did to the order.
+                let mut returned = answer.iter().map(|row| read(shape, row)).collect::<Result<Vec<_>, Error>>()?;
+                returned.sort_by_key(|values| values.iter().find(|(c, _)| *c == key).and_then(|(_, v)| super::value::as_integer(v)));
+                for (op, values) in rows.ops.iter().zip(&returned) {
+                    self.done(*op, members, Some(&Returned::Values(values)))?;
+                }
+                Ok(())
+            }
+            None => self.match_by_key(shape, &rows, &answer, members),
+        }
+    }
+
+    /// Many rows as arrays, their keys known (PostgreSQL). The text does not depend on the number of rows.
+    async fn insert_arrays(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+        let table = shape.table;
+        let (arguments, from) = unnest(shape, &mut rows)?;
+        let saved = saved(shape);
+        let insert =
+            format!("INSERT INTO {} ({}) SELECT {saved} FROM {from}{}", table.table, shape.names(shape.columns), shape.on_conflict());
+        if shape.wanted.is_empty() {
+            let message = Message::Arrays { sql: &insert, arguments, fetch: Fetch::Nothing };
+            let reply = self.send(table, &rows, message).await?;
+            expect_rows(table, &rows, rows.len() as u64, reply.affected())?;
+            return self.all_done(&rows, members);
+        }
+        let sql = format!("{insert}{}", shape.returning());
+        let answer = self.send(table, &rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::All }).await?.rows();
+        expect_rows(table, &rows, rows.len() as u64, answer.len() as u64)?;
+        self.match_by_key(shape, &rows, &answer, members)
+    }
+
+    /// Many rows whose key comes from a sequence (PostgreSQL): each row draws its number before it is inserted, so that the
+    /// answer says which row got which.
+    async fn insert_counted(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+        let table = shape.table;
+        let Some(key) = table.auto_key else { return Err(no_answer(table, &rows)) };
+        let (arguments, from) = unnest_numbered(shape, &mut rows)?;
+        let key_name = table.columns[key].quoted();
+        let sequence = format!(
+            "(SELECT pg_get_serial_sequence({}, {}))",
+            crate::options::literal(&table.table),
+            crate::options::literal(table.columns[key].name)
+        );
+        let saved = saved(shape).replace("u.", "input.");
+        let wanted = shape.selects(shape.wanted.iter().copied());
+        let sql = format!(
+            "WITH input AS MATERIALIZED (SELECT nextval({sequence}::regclass) AS k, u.* FROM {from} WHERE {sequence} IS NOT NULL), \
+             written AS (INSERT INTO {} ({key_name}, {}) OVERRIDING SYSTEM VALUE SELECT input.k, {saved} FROM input ORDER BY input.ord \
+             RETURNING {wanted}) SELECT input.ord AS sea_session_ord, written.* FROM written JOIN input ON written.{key_name} = input.k",
+            table.table,
+            shape.names(shape.columns),
+        );
+        let kept = rows.clone_for_retry();
+        let answer = self.send(table, &rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::All }).await?.rows();
+        if answer.is_empty() {
+            // The key has a default that is no sequence of its own: only the row itself can tell what it got.
+            for row in kept.chunks(1) {
+                self.insert_one(shape, row, members).await?;
+            }
+            return Ok(());
+        }
+        expect_rows(table, &rows, rows.len() as u64, answer.len() as u64)?;
+        for row in &answer {
+            let ord: i64 = row.try_get("", "sea_session_ord")?;
+            let at = usize::try_from(ord - 1).map_err(|_| no_answer(table, &rows))?;
+            let values = read_columns(shape, row, shape.wanted.iter().copied())?;
+            self.done(rows.ops[at], members, Some(&Returned::Values(&values)))?;
+        }
+        Ok(())
+    }
+
+    fn match_by_key(&mut self, shape: &Shape<'_>, rows: &Rows, answer: &[QueryResult], members: &[Vec<Member>]) -> Result<(), Error> {
+        let table = shape.table;
+        let by_key: FxHashMap<&[Value], usize> = rows.keys.iter().map(Vec::as_slice).zip(rows.ops.iter().copied()).collect();
+        for row in answer {
+            let key = table.keys.iter().map(|k| decode(row, table.columns[*k].name, &table.columns[*k].kind));
+            let key = key.collect::<Result<Vec<_>, Error>>()?;
+            let op = by_key.get(&key[..]).ok_or_else(|| no_answer(table, rows))?;
+            let values = read(shape, row)?;
+            self.done(*op, members, Some(&Returned::Values(&values)))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn all_done(&mut self, rows: &Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+        rows.ops.iter().try_for_each(|op| self.done(*op, members, None))
+    }
+}
+
+impl Rows {
+    /// What is needed to send the rows again one by one, when the arrays have taken the values.
+    fn clone_for_retry(&self) -> Rows {
+        Rows {
+            ops: self.ops.clone(),
+            keys: self.keys.clone(),
+            versions: self.versions.clone(),
+            values: self.values.clone(),
+            checks: self.checks.clone(),
+        }
+    }
+}
+
+fn read(shape: &Shape<'_>, row: &QueryResult) -> Result<Vec<(usize, Value)>, Error> {
+    read_columns(shape, row, shape.wanted.iter().copied())
+}
+
+fn read_columns(shape: &Shape<'_>, row: &QueryResult, columns: impl Iterator<Item = usize>) -> Result<Vec<(usize, Value)>, Error> {
+    columns.map(|c| Ok((c, decode(row, shape.table.columns[c].name, &shape.table.columns[c].kind)?))).collect()
+}
+
+fn saved(shape: &Shape<'_>) -> String {
+    let save = |(i, c): (usize, &usize)| shape.table.columns[*c].save(shape.backend, &format!("u.c{i}"));
+    shape.columns.iter().enumerate().map(save).collect::<Vec<_>>().join(", ")
+}
+
+fn unnest(shape: &Shape<'_>, rows: &mut Rows) -> Result<(PgArguments, String), Error> {
+    let arguments = arrays(shape, rows, false)?;
+    let width = shape.columns.len();
+    Ok((arguments, format!("UNNEST({}) AS u({})", places(width), aliases(width))))
+}
+
+fn unnest_numbered(shape: &Shape<'_>, rows: &mut Rows) -> Result<(PgArguments, String), Error> {
+    let arguments = arrays(shape, rows, true)?;
+    let width = shape.columns.len();
+    Ok((arguments, format!("UNNEST({}) WITH ORDINALITY AS u({}, ord)", places(width), aliases(width))))
+}
+
+fn arrays(shape: &Shape<'_>, rows: &mut Rows, keep: bool) -> Result<PgArguments, Error> {
+    let mut arguments = PgArguments::default();
+    for (i, c) in shape.columns.iter().enumerate() {
+        let column = rows.values.iter_mut().map(|row| if keep { row[i].clone() } else { std::mem::replace(&mut row[i], Value::Bool(None)) });
+        bind_array(&mut arguments, &shape.table.columns[*c].kind, column.collect())?;
+    }
+    Ok(arguments)
+}
+
+pub(super) fn places(width: usize) -> String {
+    (1..=width).map(|i| format!("${i}")).collect::<Vec<_>>().join(", ")
+}
+
+fn aliases(width: usize) -> String {
+    (0..width).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ")
+}
+
+fn expect_rows(table: &TableMeta, rows: &Rows, expected: u64, found: u64) -> Result<(), Error> {
+    if expected == found {
+        return Ok(());
+    }
+    let place = rows.place(table);
+    Err(Error::usage(format!("{place}: {expected} rows were to be inserted, {found} were; a rule or trigger of the table drops rows")))
+}
+
+fn no_answer(table: &TableMeta, rows: &Rows) -> Error {
+    Error::usage(format!("{}: the database did not say what it filled in for {}", rows.place(table), quote(table.entity)))
+}

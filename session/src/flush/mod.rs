@@ -1,0 +1,381 @@
+//! The flush: from dirty objects to set-based statements, and back into the objects (F).
+//!
+//! Four phases, apart: hooks and stamps on the objects, the [`plan`] (pure), the statements, and what came back. It looks
+//! at dirty objects only (INV7). It never decides about savepoints; a failure is handed to the session, which rolls back.
+
+mod delete;
+mod insert;
+pub(crate) mod plan;
+mod update;
+pub(crate) mod value;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value, sea_query::Values};
+use tokio::sync::Mutex;
+
+use crate::{
+    connection::{Connection, Fetch, Message, Reply},
+    error::Error,
+    identity::IdentityMap,
+    meta::TableMeta,
+    tracked::{AnyObject, Returned, Stamp},
+    undo::UndoLog,
+};
+use plan::{Cell, Kind, Op, Part, Plan, Step};
+pub(crate) use value::show_key;
+
+/// What is due about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowKind {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// A value to write, as an object knows it.
+pub(crate) enum Source {
+    Value(Value),
+    KeyOf(Arc<dyn AnyObject>, usize),
+}
+
+/// One object's change; becomes an [`Op`] when the objects it refers to have their numbers.
+pub(crate) struct RowChange {
+    pub(crate) key: Vec<Value>,
+    pub(crate) version: Option<Value>,
+    pub(crate) cells: Vec<(usize, Source)>,
+    pub(crate) checks: Vec<(usize, Value)>,
+    pub(crate) frees: Vec<Option<Vec<Value>>>,
+    pub(crate) takes: Vec<Option<Vec<Value>>>,
+}
+
+/// The session's connection, lent to the hooks of `ActiveModelBehavior` while a flush runs.
+pub(crate) struct FlushConnection<'a> {
+    backend: DbBackend,
+    connection: Mutex<&'a mut Connection>,
+}
+
+impl<'a> FlushConnection<'a> {
+    fn new(connection: &'a mut Connection) -> Self {
+        Self { backend: connection.backend(), connection: Mutex::new(connection) }
+    }
+
+    async fn send(&self, message: Message<'_>) -> Result<Reply, DbErr> {
+        Ok(self.connection.lock().await.send(message).await?)
+    }
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for FlushConnection<'_> {
+    fn get_database_backend(&self) -> DbBackend {
+        self.backend
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        executed(self.send(Message::Statement(statement, Fetch::Nothing)).await?)
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        executed(self.send(Message::Unprepared(sql)).await?)
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        Ok(self.send(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        Ok(self.send(Message::Statement(statement, Fetch::All)).await?.rows())
+    }
+}
+
+pub(crate) fn executed(reply: Reply) -> Result<ExecResult, DbErr> {
+    match reply {
+        Reply::Done(done) => Ok(done),
+        _ => Err(DbErr::Custom("the statement answered with rows".to_owned())),
+    }
+}
+
+/// What a flush works on.
+pub(crate) struct Flush<'a> {
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) map: &'a mut IdentityMap,
+    pub(crate) undo: &'a mut UndoLog,
+    pub(crate) frame: u64,
+    pub(crate) stamp: Stamp,
+    /// The transaction's id, learned from the first write (R9).
+    pub(crate) xid: &'a mut Option<String>,
+    pub(crate) show_values: bool,
+}
+
+/// An object of this flush.
+type Member = (Arc<dyn AnyObject>, RowKind);
+
+impl Flush<'_> {
+    /// Writes `due` to the database, in order, and brings the objects up to date.
+    pub(crate) async fn run(mut self, due: Vec<Member>) -> Result<(), Error> {
+        let db = FlushConnection::new(self.connection);
+        for (object, kind) in &due {
+            object.clone().before(&db, *kind, &self.stamp).await?;
+        }
+        drop(db);
+        self.write(&due).await?;
+        let db = FlushConnection::new(self.connection);
+        for (object, kind) in &due {
+            object.clone().after(&db, *kind).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, due: &[Member]) -> Result<(), Error> {
+        let (tables, members, mut ops) = collect(due)?;
+        let plan = plan::plan(&tables, &ops).map_err(|cycle| Error::Cycle { cycle: cycle.0.into() })?;
+        for step in &plan.steps {
+            let table = tables[step.table];
+            let rows = Rows::take(table, step, &plan, &mut ops, &members)?;
+            match step.kind {
+                Kind::Insert | Kind::Switch => self.insert(table, step, rows, &members).await?,
+                Kind::Update => self.update(table, step, rows, &members).await?,
+                Kind::Delete => self.delete(table, step, rows, &members).await?,
+            }
+        }
+        // Rows that a switch or a cycle wrote in two steps are done only now.
+        Ok(())
+    }
+
+    /// Sends one flush statement and says which rows it was about if it fails.
+    async fn send(&mut self, table: &TableMeta, rows: &Rows, message: Message<'_>) -> Result<Reply, Error> {
+        self.connection.send(message).await.map_err(|e| e.at(|| rows.place(table)))
+    }
+
+    fn done(&mut self, op: usize, members: &[Vec<Member>], returned: Option<&Returned<'_>>) -> Result<(), Error> {
+        for (object, kind) in &members[op] {
+            if object.written(*kind, returned, self.frame, self.map)? {
+                self.undo.touch(object.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Numbers tables and rows, folds a delete and an add of the same key into a row switch, and turns references between
+/// objects into references between rows.
+#[expect(clippy::type_complexity, reason = "tables, the objects behind each row, and the rows")]
+fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>, Vec<Op>), Error> {
+    let mut tables: Vec<&'static TableMeta> = Vec::new();
+    let mut table_of: FxHashMap<*const TableMeta, usize> = FxHashMap::default();
+    let mut members: Vec<Vec<Member>> = Vec::with_capacity(due.len());
+    let mut pending: Vec<(usize, Kind, RowChange)> = Vec::with_capacity(due.len());
+    let mut deleted: FxHashMap<(usize, Vec<Value>), usize> = FxHashMap::default();
+    let has_deletes = due.iter().any(|(_, kind)| *kind == RowKind::Delete);
+
+    // Deletes first, so that an insert finds the one it replaces.
+    let ordered = due.iter().filter(|(_, k)| *k == RowKind::Delete).chain(due.iter().filter(|(_, k)| *k != RowKind::Delete));
+    for (object, kind) in ordered {
+        let Some(change) = object.change(*kind)? else { continue };
+        let meta = object.table();
+        let table = *table_of.entry(std::ptr::from_ref(meta)).or_insert_with(|| {
+            tables.push(meta);
+            tables.len() - 1
+        });
+        let kind_of_op = match kind {
+            RowKind::Insert => Kind::Insert,
+            RowKind::Update => Kind::Update,
+            RowKind::Delete => Kind::Delete,
+        };
+        if *kind == RowKind::Delete {
+            deleted.insert((table, change.key.clone()), pending.len());
+        } else if has_deletes && *kind == RowKind::Insert && !change.key.is_empty() {
+            if let Some(op) = deleted.remove(&(table, change.key.clone())) {
+                let version = pending[op].2.version.take();
+                pending[op] = (table, Kind::Switch, RowChange { version, frees: pending[op].2.frees.split_off(0), ..change });
+                members[op].push((object.clone(), *kind));
+                continue;
+            }
+        }
+        members.push(vec![(object.clone(), *kind)]);
+        pending.push((table, kind_of_op, change));
+    }
+
+    let number: FxHashMap<*const (), usize> =
+        members.iter().enumerate().flat_map(|(op, list)| list.iter().map(move |(o, _)| (Arc::as_ptr(o).cast::<()>(), op))).collect();
+    let ops = pending
+        .into_iter()
+        .map(|(table, kind, change)| {
+            let cells = change.cells.into_iter().map(|(column, source)| match source {
+                Source::Value(value) => Ok((column, Cell::Value(value))),
+                Source::KeyOf(parent, of) => match number.get(&Arc::as_ptr(&parent).cast::<()>()) {
+                    Some(op) => Ok((column, Cell::KeyOf { op: *op, column: of })),
+                    None => Err(Error::usage(format!(
+                        "{}.{} follows the key of a {} that is not part of this unit of work: add it first",
+                        tables[table].entity,
+                        tables[table].columns[column].name,
+                        parent.table().entity
+                    ))),
+                },
+            });
+            let cells = cells.collect::<Result<Vec<_>, Error>>()?;
+            let RowChange { key, version, checks, frees, takes, .. } = change;
+            Ok(Op { table, kind, key, version, cells, checks, frees, takes })
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    Ok((tables, members, ops))
+}
+
+/// The rows of one step, column by column in the step's order.
+pub(crate) struct Rows {
+    pub(crate) ops: Vec<usize>,
+    pub(crate) keys: Vec<Vec<Value>>,
+    pub(crate) versions: Vec<Value>,
+    pub(crate) values: Vec<Vec<Value>>,
+    pub(crate) checks: Vec<Vec<Value>>,
+}
+
+impl Rows {
+    fn take(table: &TableMeta, step: &Step, plan: &Plan, ops: &mut [Op], members: &[Vec<Member>]) -> Result<Self, Error> {
+        let mut rows = Rows {
+            ops: step.ops.clone(),
+            keys: Vec::with_capacity(step.ops.len()),
+            versions: Vec::new(),
+            values: Vec::with_capacity(step.ops.len()),
+            checks: Vec::new(),
+        };
+        for &op in &step.ops {
+            let mut values = Vec::with_capacity(step.columns.len());
+            for &column in &step.columns {
+                let null = || table.columns[column].kind_null();
+                let postponed = plan.postponed.contains(&(op, column));
+                values.push(match step.part {
+                    Part::Open => null(),
+                    Part::Whole if postponed => null(),
+                    _ => resolve(&mut ops[op], column, table, members)?,
+                });
+            }
+            rows.values.push(values);
+            rows.keys.push(match step.part {
+                Part::Close if ops[op].key.is_empty() => current_key(table, op, members)?,
+                _ => ops[op].key.clone(),
+            });
+            if step.part == Part::Whole {
+                rows.versions.extend(ops[op].version.take());
+                rows.checks.push(ops[op].checks.drain(..).map(|(_, value)| value).collect());
+            }
+        }
+        Ok(rows)
+    }
+
+    /// `note 7`, or `note 7, 8, 9 and 997 more`.
+    fn place(&self, table: &TableMeta) -> String {
+        let known: Vec<String> = self.keys.iter().filter(|key| !key.is_empty()).take(3).map(|key| show_key(key)).collect();
+        let more = self.ops.len() - known.len();
+        match (known.is_empty(), more) {
+            (true, 1) => format!("{} (new)", table.entity),
+            (true, n) => format!("{} ({n} new)", table.entity),
+            (false, 0) => format!("{} {}", table.entity, known.join(", ")),
+            (false, n) => format!("{} {} and {n} more", table.entity, known.join(", ")),
+        }
+    }
+
+    /// The rows in chunks, first rows first.
+    fn chunks(mut self, size: usize) -> Vec<Rows> {
+        let mut chunks = Vec::new();
+        while self.ops.len() > size {
+            let rest = Rows {
+                ops: self.ops.split_off(size),
+                keys: self.keys.split_off(size),
+                versions: if self.versions.is_empty() { vec![] } else { self.versions.split_off(size) },
+                values: self.values.split_off(size),
+                checks: if self.checks.is_empty() { vec![] } else { self.checks.split_off(size) },
+            };
+            chunks.push(std::mem::replace(&mut self, rest));
+        }
+        chunks.push(self);
+        chunks
+    }
+
+    fn len(&self) -> usize {
+        self.ops.len()
+    }
+}
+
+fn resolve(op: &mut Op, column: usize, table: &TableMeta, members: &[Vec<Member>]) -> Result<Value, Error> {
+    let cell = op.cells.iter_mut().find(|(c, _)| *c == column).map(|(_, cell)| cell);
+    match cell {
+        Some(Cell::Value(value)) => Ok(std::mem::replace(value, Value::Bool(None))),
+        Some(Cell::KeyOf { op: parent, column: of }) => {
+            let value = members[*parent].iter().rev().find_map(|(object, _)| object.column_value(*of));
+            value.ok_or_else(|| Error::Cycle {
+                cycle: format!("{}.{} needs a key that is generated later", table.entity, table.columns[column].name).into(),
+            })
+        }
+        None => Ok(table.columns[column].kind_null()),
+    }
+}
+
+fn current_key(table: &TableMeta, op: usize, members: &[Vec<Member>]) -> Result<Vec<Value>, Error> {
+    let object = members[op].last().map(|(object, _)| object);
+    let key = table.keys.iter().map(|k| object.and_then(|object| object.column_value(*k))).collect::<Option<Vec<_>>>();
+    key.ok_or_else(|| Error::usage(format!("{} has no key", table.entity)))
+}
+
+/// Builds a statement of numbered (PostgreSQL) or plain (SQLite) parameters, and keeps their values.
+pub(crate) struct Text {
+    backend: DbBackend,
+    pub(crate) sql: String,
+    pub(crate) values: Vec<Value>,
+}
+
+impl Text {
+    pub(crate) fn new(backend: DbBackend, sql: &str) -> Self {
+        Self { backend, sql: sql.to_owned(), values: Vec::new() }
+    }
+
+    /// A place for `value`.
+    pub(crate) fn bind(&mut self, value: Value) -> String {
+        self.values.push(value);
+        if self.backend == DbBackend::Sqlite { "?".to_owned() } else { format!("${}", self.values.len()) }
+    }
+
+    pub(crate) fn message<'a>(self, fetch: Fetch) -> Message<'a> {
+        Message::Statement(Statement { sql: self.sql, values: Some(Values(self.values)), db_backend: self.backend }, fetch)
+    }
+}
+
+/// How many rows of `width` values one SQLite statement takes: a power of two, so that few texts exist, and under the
+/// limit of 32,766 parameters.
+pub(crate) fn sqlite_chunk(rows: usize, width: usize) -> usize {
+    const MOST_PARAMETERS: usize = 32_766;
+    const MOST_ROWS: usize = 1_024;
+    let most = (MOST_PARAMETERS / width.max(1)).clamp(1, MOST_ROWS).min(rows.max(1));
+    1 << most.ilog2()
+}
+
+/// Splits into chunks of powers of two, largest first.
+pub(crate) fn sqlite_chunks(mut rows: Rows, width: usize) -> Vec<Rows> {
+    let mut chunks = Vec::new();
+    loop {
+        let size = sqlite_chunk(rows.len(), width);
+        if size >= rows.len() {
+            chunks.push(rows);
+            return chunks;
+        }
+        let mut parts = rows.chunks(size).into_iter();
+        let Some(first) = parts.next() else { return chunks };
+        chunks.push(first);
+        match parts.reduce(Rows::join) {
+            Some(rest) => rows = rest,
+            None => return chunks,
+        }
+    }
+}
+
+impl Rows {
+    fn join(mut self, mut other: Rows) -> Rows {
+        self.ops.append(&mut other.ops);
+        self.keys.append(&mut other.keys);
+        self.versions.append(&mut other.versions);
+        self.values.append(&mut other.values);
+        self.checks.append(&mut other.checks);
+        self
+    }
+}

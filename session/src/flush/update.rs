@@ -1,0 +1,256 @@
+//! UPDATE in sets (F2), each row matched on its key, its loaded version (O1) and what was read (P1).
+
+use sea_orm::{DbBackend, Value, sqlx::postgres::PgArguments};
+
+use super::{
+    Flush, Member, Rows, Text,
+    insert::places,
+    plan::{Part, Step},
+    show_key, sqlite_chunks,
+    value::{as_integer, bind_array, decode, is_simple},
+};
+use crate::{
+    connection::{Fetch, Message},
+    error::Error,
+    meta::TableMeta,
+};
+
+const POSTGRES_ROWS: usize = 5_000;
+
+/// The columns that a set of rows travels with: key, version, checks, then what is written.
+pub(super) struct Columns<'a> {
+    pub(super) table: &'a TableMeta,
+    pub(super) backend: DbBackend,
+    pub(super) version: Option<usize>,
+    pub(super) checks: &'a [usize],
+    pub(super) written: &'a [usize],
+}
+
+impl Columns<'_> {
+    fn all(&self) -> Vec<usize> {
+        self.table.keys.iter().chain(&self.version).chain(self.checks).chain(self.written).copied().collect()
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.all().len()
+    }
+
+    pub(super) fn is_simple(&self) -> bool {
+        self.all().iter().all(|c| is_simple(&self.table.columns[*c].kind))
+    }
+
+    /// Each row as one tuple, in the order of [`Columns::all`].
+    fn tuples(&self, rows: &mut Rows) -> Vec<Vec<Value>> {
+        let values = std::mem::take(&mut rows.values);
+        let written = values.into_iter().chain(std::iter::repeat_with(Vec::new));
+        (0..rows.len())
+            .zip(written)
+            .map(|(row, written)| {
+                let mut tuple = rows.keys[row].clone();
+                tuple.extend(self.version.map(|_| rows.versions[row].clone()));
+                tuple.extend(rows.checks.get(row).into_iter().flatten().cloned());
+                tuple.extend(written);
+                tuple
+            })
+            .collect()
+    }
+
+    fn aliases(&self) -> String {
+        (0..self.width()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// `UNNEST($1, …) AS u(c0, …)` with one array a column.
+    pub(super) fn unnest(&self, rows: &mut Rows) -> Result<(PgArguments, String), Error> {
+        let mut columns: Vec<Vec<Value>> = vec![Vec::with_capacity(rows.len()); self.width()];
+        for tuple in self.tuples(rows) {
+            for (column, value) in columns.iter_mut().zip(tuple) {
+                column.push(value);
+            }
+        }
+        let mut arguments = PgArguments::default();
+        for (c, column) in self.all().into_iter().zip(columns) {
+            bind_array(&mut arguments, &self.table.columns[c].kind, column)?;
+        }
+        Ok((arguments, format!("UNNEST({}) AS u({})", places(self.width()), self.aliases())))
+    }
+
+    /// `WITH u(c0, …) AS (VALUES (?, …), …) `.
+    pub(super) fn with_values(&self, rows: &mut Rows) -> Text {
+        let count = rows.len();
+        let mut text = Text::new(self.backend, "");
+        let tuple = format!("({})", vec!["?"; self.width()].join(", "));
+        text.values = self.tuples(rows).into_iter().flatten().collect();
+        text.sql = format!("WITH u({}) AS (VALUES {}) ", self.aliases(), vec![tuple; count].join(", "));
+        text
+    }
+
+    fn place(&self, i: usize) -> String {
+        self.table.columns[self.all()[i]].save(self.backend, &format!("u.c{i}"))
+    }
+
+    /// `t.key = u.c0 AND …` over key, version and checks.
+    pub(super) fn matching(&self) -> String {
+        let table = self.table;
+        let fixed = table.keys.len() + usize::from(self.version.is_some());
+        let same = if self.backend == DbBackend::Sqlite { "IS" } else { "IS NOT DISTINCT FROM" };
+        let all = self.all();
+        (0..fixed + self.checks.len())
+            .map(|i| {
+                let equals = if i < fixed { "=" } else { same };
+                format!("{}.{} {equals} {}", table.table, table.columns[all[i]].quoted(), self.place(i))
+            })
+            .collect::<Vec<_>>()
+            .join(" AND ")
+    }
+
+    fn assignments(&self) -> String {
+        let first = self.width() - self.written.len();
+        let assign = |(i, c): (usize, &usize)| format!("{} = {}", self.table.columns[*c].quoted(), self.place(first + i));
+        self.written.iter().enumerate().map(assign).collect::<Vec<_>>().join(", ")
+    }
+
+    /// `WHERE` for a single row, its values bound.
+    pub(super) fn matching_one(&self, text: &mut Text, rows: &mut Rows) -> String {
+        let table = self.table;
+        let mut conditions: Vec<String> = Vec::new();
+        let mut add = |text: &mut Text, column: usize, value: Value, equals: &str| {
+            let place = text.bind(value);
+            let place = table.columns[column].save(self.backend, &place);
+            conditions.push(format!("{} {equals} {place}", table.columns[column].quoted()));
+        };
+        for (column, value) in table.keys.iter().zip(rows.keys[0].clone()) {
+            add(text, *column, value, "=");
+        }
+        if let Some(column) = self.version {
+            add(text, column, rows.versions[0].clone(), "=");
+        }
+        let same = if self.backend == DbBackend::Sqlite { "IS" } else { "IS NOT DISTINCT FROM" };
+        for (column, value) in self.checks.iter().zip(rows.checks.first().cloned().unwrap_or_default()) {
+            add(text, *column, value, same);
+        }
+        conditions.join(" AND ")
+    }
+}
+
+impl Flush<'_> {
+    pub(super) async fn update(&mut self, table: &TableMeta, step: &Step, rows: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+        let columns = Columns {
+            table,
+            backend: self.connection.backend(),
+            version: table.version.filter(|_| step.part == Part::Whole),
+            checks: &step.checks,
+            written: &step.columns,
+        };
+        let chunks = match (columns.is_simple(), columns.backend) {
+            (false, _) => rows.chunks(1),
+            (true, DbBackend::Sqlite) => sqlite_chunks(rows, columns.width()),
+            (true, _) => rows.chunks(POSTGRES_ROWS),
+        };
+        for mut chunk in chunks {
+            let changed = match (chunk.len(), columns.backend) {
+                (1, _) => self.update_one(&columns, &mut chunk).await?,
+                (_, DbBackend::Sqlite) => self.update_values(&columns, &mut chunk).await?,
+                _ => self.update_arrays(&columns, &mut chunk).await?,
+            };
+            self.expect_all(&columns, &chunk, changed).await?;
+            if step.part == Part::Whole {
+                self.all_done(&chunk, members)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn update_one(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+        let table = columns.table;
+        let mut text = Text::new(columns.backend, "");
+        let values = std::mem::take(&mut rows.values[0]);
+        let assign = columns.written.iter().zip(values).map(|(c, value)| {
+            let place = text.bind(value);
+            format!("{} = {}", table.columns[*c].quoted(), table.columns[*c].save(columns.backend, &place))
+        });
+        let assign = assign.collect::<Vec<_>>().join(", ");
+        let matching = columns.matching_one(&mut text, rows);
+        text.sql = format!("UPDATE {} SET {assign} WHERE {matching}", table.table);
+        if columns.backend != DbBackend::Sqlite && self.xid.is_none() {
+            return self.learning(table, rows, text).await;
+        }
+        Ok(self.send(table, rows, text.message(Fetch::Nothing)).await?.affected())
+    }
+
+    /// The first write of a transaction also tells its id, which a lost answer to COMMIT is settled by (R9).
+    async fn learning(&mut self, table: &TableMeta, rows: &Rows, mut text: Text) -> Result<u64, Error> {
+        text.sql += " RETURNING pg_current_xact_id()::text AS sea_session_xid";
+        let answer = self.send(table, rows, text.message(Fetch::All)).await?.rows();
+        if let Some(row) = answer.first() {
+            *self.xid = Some(row.try_get("", "sea_session_xid")?);
+        }
+        Ok(answer.len() as u64)
+    }
+
+    async fn update_values(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+        let table = columns.table;
+        let mut text = columns.with_values(rows);
+        text.sql += &format!("UPDATE {} SET {} FROM u WHERE {}", table.table, columns.assignments(), columns.matching());
+        Ok(self.send(table, rows, text.message(Fetch::Nothing)).await?.affected())
+    }
+
+    async fn update_arrays(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+        let table = columns.table;
+        let (arguments, from) = columns.unnest(rows)?;
+        let sql = format!("UPDATE {} SET {} FROM {from} WHERE {}", table.table, columns.assignments(), columns.matching());
+        Ok(self.send(table, rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::Nothing }).await?.affected())
+    }
+
+    /// A row count that differs names the row that is to blame (F8, O1, P6).
+    pub(super) async fn expect_all(&mut self, columns: &Columns<'_>, rows: &Rows, changed: u64) -> Result<(), Error> {
+        if changed == rows.len() as u64 {
+            return Ok(());
+        }
+        for row in 0..rows.len() {
+            if let Some(error) = self.blame(columns, rows, row).await? {
+                return Err(error);
+            }
+        }
+        Err(Error::usage(format!(
+            "{}: {} rows were to be changed, {changed} were; a rule or trigger of the table drops changes",
+            rows.place(columns.table),
+            rows.len()
+        )))
+    }
+
+    async fn blame(&mut self, columns: &Columns<'_>, rows: &Rows, row: usize) -> Result<Option<Error>, Error> {
+        let table = columns.table;
+        let mut text = Text::new(columns.backend, "");
+        let keys = table.keys.iter().zip(&rows.keys[row]).map(|(c, value)| {
+            let place = text.bind(value.clone());
+            format!("{} = {}", table.columns[*c].quoted(), table.columns[*c].save(columns.backend, &place))
+        });
+        let keys = keys.collect::<Vec<_>>().join(" AND ");
+        let looked = table.keys.iter().chain(&columns.version).chain(columns.checks);
+        let looked = looked.map(|c| table.columns[*c].select(columns.backend)).collect::<Vec<_>>().join(", ");
+        text.sql = format!("SELECT {looked} FROM {} WHERE {keys}", table.table);
+        let answer = self.send(table, rows, text.message(Fetch::One)).await?.rows();
+
+        let key = || show_key(&rows.keys[row]).into_boxed_str();
+        let expected = rows.versions.get(row).and_then(as_integer);
+        let Some(found) = answer.first() else {
+            return Ok(Some(Error::Stale { entity: table.entity, key: key(), expected, found: None }));
+        };
+        if let Some(version) = columns.version {
+            let held = decode(found, table.columns[version].name, &table.columns[version].kind)?;
+            if as_integer(&held) != expected {
+                return Ok(Some(Error::Stale { entity: table.entity, key: key(), expected, found: as_integer(&held) }));
+            }
+        }
+        for (i, column) in columns.checks.iter().enumerate() {
+            let meta = &table.columns[*column];
+            let held = decode(found, meta.name, &meta.kind)?;
+            let loaded = &rows.checks[row][i];
+            if held != *loaded {
+                let change = (self.show_values && !table.secret.contains(*column)).then(|| Box::new((loaded.to_string(), held.to_string())));
+                return Ok(Some(Error::UnrepeatableRead { entity: table.entity, key: key(), column: meta.name, change }));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,207 @@
+//! Values as the flush needs them: made for a column's type, compared, shown, bound as arrays, and read back.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    QueryResult, Value,
+    sea_query::ArrayType,
+    sqlx::{Arguments, postgres::PgArguments},
+};
+use sea_query::OptionEnum;
+
+use crate::error::Error;
+
+/// Whether a value is SQL's NULL.
+pub(crate) fn is_null(value: &Value) -> bool {
+    *value == value.as_null()
+}
+
+/// An integer of a column's type.
+pub(crate) fn integer(kind: &ArrayType, n: i64) -> Value {
+    match kind {
+        ArrayType::TinyInt => Value::TinyInt(n.try_into().ok()),
+        ArrayType::SmallInt => Value::SmallInt(n.try_into().ok()),
+        ArrayType::Int => Value::Int(n.try_into().ok()),
+        ArrayType::TinyUnsigned => Value::TinyUnsigned(n.try_into().ok()),
+        ArrayType::SmallUnsigned => Value::SmallUnsigned(n.try_into().ok()),
+        ArrayType::Unsigned => Value::Unsigned(n.try_into().ok()),
+        ArrayType::BigUnsigned => Value::BigUnsigned(n.try_into().ok()),
+        _ => Value::BigInt(Some(n)),
+    }
+}
+
+/// The number in an integer value of any width.
+pub(crate) fn as_integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::TinyInt(n) => n.map(Into::into),
+        Value::SmallInt(n) => n.map(Into::into),
+        Value::Int(n) => n.map(Into::into),
+        Value::BigInt(n) => *n,
+        Value::TinyUnsigned(n) => n.map(Into::into),
+        Value::SmallUnsigned(n) => n.map(Into::into),
+        Value::Unsigned(n) => n.map(Into::into),
+        Value::BigUnsigned(n) => n.and_then(|n| n.try_into().ok()),
+        _ => None,
+    }
+}
+
+/// A moment of a column's type, cut to the microseconds that every backend keeps; `None` if the type holds no moment.
+pub(crate) fn time_value(kind: &ArrayType, now: DateTime<Utc>) -> Option<Value> {
+    let now = DateTime::from_timestamp_micros(now.timestamp_micros())?;
+    Some(match kind {
+        ArrayType::ChronoDateTimeUtc => Value::ChronoDateTimeUtc(Some(now)),
+        ArrayType::ChronoDateTimeWithTimeZone => Value::ChronoDateTimeWithTimeZone(Some(now.fixed_offset())),
+        ArrayType::ChronoDateTimeLocal => Value::ChronoDateTimeLocal(Some(now.into())),
+        ArrayType::ChronoDateTime => Value::ChronoDateTime(Some(now.naive_utc())),
+        ArrayType::BigInt => Value::BigInt(Some(now.timestamp_millis())),
+        ArrayType::String => Value::String(Some(now.to_rfc3339())),
+        _ => return None,
+    })
+}
+
+/// A tenant's name as a value of the tenant column's type.
+pub(crate) fn tenant_value(kind: &ArrayType, tenant: &str) -> Result<Value, Error> {
+    let wrong = || Error::usage("the unit's tenant is not of the tenant column's type");
+    match kind {
+        ArrayType::Uuid => Ok(Value::Uuid(Some(tenant.parse().map_err(|_| wrong())?))),
+        kind if crate::meta::is_integer(kind) => Ok(integer(kind, tenant.parse().map_err(|_| wrong())?)),
+        _ => Ok(Value::String(Some(tenant.to_owned()))),
+    }
+}
+
+/// The tenant that a column names.
+pub(crate) fn tenant_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Uuid(id) => id.map(|id| id.to_string()),
+        other => as_integer(other).map(|n| n.to_string()),
+    }
+}
+
+/// A key for messages: keys are shown, other values never are (L1).
+pub(crate) fn show_key(key: &[Value]) -> String {
+    let show = |value: &Value| match value {
+        Value::String(Some(text)) => text.clone(),
+        Value::Uuid(Some(id)) => id.to_string(),
+        other => as_integer(other).map_or_else(|| other.to_string(), |n| n.to_string()),
+    };
+    match key {
+        [one] => show(one),
+        many => format!("({})", many.iter().map(show).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Whether a column of this kind can travel in an array, and be read back by [`decode`].
+pub(crate) fn is_simple(kind: &ArrayType) -> bool {
+    matches!(
+        kind,
+        ArrayType::Bool
+            | ArrayType::TinyInt
+            | ArrayType::SmallInt
+            | ArrayType::Int
+            | ArrayType::BigInt
+            | ArrayType::TinyUnsigned
+            | ArrayType::SmallUnsigned
+            | ArrayType::Unsigned
+            | ArrayType::Float
+            | ArrayType::Double
+            | ArrayType::String
+            | ArrayType::Enum(_)
+            | ArrayType::Bytes
+            | ArrayType::Json
+            | ArrayType::ChronoDate
+            | ArrayType::ChronoTime
+            | ArrayType::ChronoDateTime
+            | ArrayType::ChronoDateTimeUtc
+            | ArrayType::ChronoDateTimeLocal
+            | ArrayType::ChronoDateTimeWithTimeZone
+            | ArrayType::Uuid
+    )
+}
+
+/// Binds one column of many rows as an array. Takes the values: text is moved, not copied.
+pub(crate) fn bind_array(arguments: &mut PgArguments, kind: &ArrayType, column: Vec<Value>) -> Result<(), Error> {
+    macro_rules! bind {
+        ($($variant:ident)|+ => $convert:expr) => {{
+            let array: Vec<_> = column
+                .into_iter()
+                .map(|value| match value {
+                    $(Value::$variant(value) => Ok(value.map($convert)),)+
+                    other => Err(mixed(&other)),
+                })
+                .collect::<Result<_, Error>>()?;
+            arguments.add(array)
+        }};
+    }
+    let bound = match kind {
+        ArrayType::Bool => bind!(Bool => |v| v),
+        ArrayType::TinyInt => bind!(TinyInt => i16::from),
+        ArrayType::SmallInt => bind!(SmallInt => |v| v),
+        ArrayType::Int => bind!(Int => |v| v),
+        ArrayType::BigInt => bind!(BigInt => |v| v),
+        ArrayType::TinyUnsigned => bind!(TinyUnsigned => i16::from),
+        ArrayType::SmallUnsigned => bind!(SmallUnsigned => i32::from),
+        ArrayType::Unsigned => bind!(Unsigned => i64::from),
+        ArrayType::Float => bind!(Float => |v| v),
+        ArrayType::Double => bind!(Double => |v| v),
+        ArrayType::Bytes => bind!(Bytes => |v| v),
+        ArrayType::Json => bind!(Json => |json| *json),
+        ArrayType::ChronoDate => bind!(ChronoDate => |v| v),
+        ArrayType::ChronoTime => bind!(ChronoTime => |v| v),
+        ArrayType::ChronoDateTime => bind!(ChronoDateTime => |v| v),
+        ArrayType::ChronoDateTimeUtc => bind!(ChronoDateTimeUtc => |v| v),
+        ArrayType::ChronoDateTimeLocal => bind!(ChronoDateTimeLocal => |v| v),
+        ArrayType::ChronoDateTimeWithTimeZone => bind!(ChronoDateTimeWithTimeZone => |v| v),
+        ArrayType::Uuid => bind!(Uuid => |v| v),
+        ArrayType::String | ArrayType::Enum(_) => {
+            let array: Vec<Option<String>> = column
+                .into_iter()
+                .map(|value| match value {
+                    Value::String(text) => Ok(text),
+                    Value::Enum(OptionEnum::Some(value)) => Ok(Some(value.value.into_owned())),
+                    Value::Enum(OptionEnum::None(_)) => Ok(None),
+                    other => Err(mixed(&other)),
+                })
+                .collect::<Result<_, Error>>()?;
+            arguments.add(array)
+        }
+        other => return Err(Error::usage(format!("{other:?} cannot be sent as an array"))),
+    };
+    bound.map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))
+}
+
+fn mixed(value: &Value) -> Error {
+    Error::usage(format!("a column holds values of different types (found {:?})", value.array_type()))
+}
+
+/// Reads a column that came back with a write, as the type of the entity's field.
+pub(crate) fn decode(row: &QueryResult, column: &str, kind: &ArrayType) -> Result<Value, Error> {
+    macro_rules! read {
+        ($type:ty) => {
+            row.try_get::<Option<$type>>("", column).map(Value::from)
+        };
+    }
+    let value = match kind {
+        ArrayType::Bool => read!(bool),
+        ArrayType::TinyInt => read!(i8),
+        ArrayType::SmallInt => read!(i16),
+        ArrayType::Int => read!(i32),
+        ArrayType::BigInt => read!(i64),
+        ArrayType::TinyUnsigned => read!(u8),
+        ArrayType::SmallUnsigned => read!(u16),
+        ArrayType::Unsigned => read!(u32),
+        ArrayType::Float => read!(f32),
+        ArrayType::Double => read!(f64),
+        ArrayType::String | ArrayType::Enum(_) => read!(String),
+        ArrayType::Bytes => read!(Vec<u8>),
+        ArrayType::Json => read!(serde_json::Value),
+        ArrayType::ChronoDate => read!(chrono::NaiveDate),
+        ArrayType::ChronoTime => read!(chrono::NaiveTime),
+        ArrayType::ChronoDateTime => read!(chrono::NaiveDateTime),
+        ArrayType::ChronoDateTimeUtc => read!(DateTime<Utc>),
+        ArrayType::ChronoDateTimeLocal => read!(DateTime<chrono::Local>),
+        ArrayType::ChronoDateTimeWithTimeZone => read!(DateTime<chrono::FixedOffset>),
+        ArrayType::Uuid => read!(uuid::Uuid),
+        other => return Err(Error::usage(format!("{other:?} cannot be read back by itself"))),
+    };
+    Ok(value?)
+}

@@ -1,0 +1,359 @@
+//! What an entity's table looks like, read once from SeaORM's own definitions and from `#[tracked(…)]`.
+//!
+//! Columns are positions in `E::Column::iter()`; a set of columns is a bit mask ([`ColumnSet`]).
+
+use std::any::TypeId;
+
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+use sea_orm::{
+    ColumnTrait, EntityTrait, IdenStatic, IntoActiveModel, Iterable, ModelTrait, PrimaryKeyToColumn, PrimaryKeyTrait,
+    RelationTrait, TryIntoModel, Value,
+    sea_query::{ArrayType, Expr, PostgresQueryBuilder, Query, SqliteQueryBuilder},
+};
+
+use crate::tracked::Object;
+
+/// An entity that sessions can track. Implemented by `#[derive(Tracked)]`.
+pub trait TrackedEntity:
+    EntityTrait<
+        Model: IntoActiveModel<<Self as EntityTrait>::ActiveModel> + Send + Sync + 'static,
+        ActiveModel: TryIntoModel<<Self as EntityTrait>::Model> + Send + 'static,
+    >
+{
+    /// The handle with the typed accessors, generated beside the model.
+    type Handle: Clone + From<Object<Self>> + std::ops::Deref<Target = Object<Self>> + Send + Sync + 'static;
+
+    /// What the `#[tracked(…)]` attributes say.
+    fn spec() -> EntitySpec<Self>;
+}
+
+/// The `#[tracked(…)]` attributes of an entity; written by the derive.
+#[derive(Debug)]
+pub struct EntitySpec<E: EntityTrait> {
+    version: Option<E::Column>,
+    created_at: Option<E::Column>,
+    updated_at: Option<E::Column>,
+    tenant: Option<E::Column>,
+    not_optimistic: Vec<E::Column>,
+    read_only: Vec<E::Column>,
+    secret: Vec<E::Column>,
+    unique_keys: Vec<(&'static str, E::Column)>,
+}
+
+impl<E: EntityTrait> Default for EntitySpec<E> {
+    fn default() -> Self {
+        Self {
+            version: None,
+            created_at: None,
+            updated_at: None,
+            tenant: None,
+            not_optimistic: vec![],
+            read_only: vec![],
+            secret: vec![],
+            unique_keys: vec![],
+        }
+    }
+}
+
+impl<E: EntityTrait> EntitySpec<E> {
+    /// No attributes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The optimistic lock (O1): an integer that every update raises by one.
+    pub fn version(mut self, column: E::Column) -> Self {
+        self.version = Some(column);
+        self
+    }
+
+    /// Set by the flush that inserts the row, unless it was set by hand.
+    pub fn created_at(mut self, column: E::Column) -> Self {
+        self.created_at = Some(column);
+        self
+    }
+
+    /// Set by every flush that writes the row.
+    pub fn updated_at(mut self, column: E::Column) -> Self {
+        self.updated_at = Some(column);
+        self
+    }
+
+    /// The tenant that the row belongs to (T2).
+    pub fn tenant(mut self, column: E::Column) -> Self {
+        self.tenant = Some(column);
+        self
+    }
+
+    /// A column that optimistic units do not check (P3).
+    pub fn not_optimistic(mut self, column: E::Column) -> Self {
+        self.not_optimistic.push(column);
+        self
+    }
+
+    /// A column that has no setter.
+    pub fn read_only(mut self, column: E::Column) -> Self {
+        self.read_only.push(column);
+        self
+    }
+
+    /// A column of a unique key of several columns, which SeaORM names by `unique_key = "name"` (F1).
+    pub fn unique_key(mut self, name: &'static str, column: E::Column) -> Self {
+        self.unique_keys.push((name, column));
+        self
+    }
+
+    /// A column whose value is never shown, even with `show_values`.
+    pub fn secret(mut self, column: E::Column) -> Self {
+        self.secret.push(column);
+        self
+    }
+}
+
+/// A set of columns of one table. Columns from the 64th on share the last bit, so the set may say "changed" of one that
+/// is not (the flush compares values anyway), and never the other way round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ColumnSet(u64);
+
+impl ColumnSet {
+    fn bit(column: usize) -> u64 {
+        1 << column.min(63)
+    }
+
+    pub(crate) fn insert(&mut self, column: usize) {
+        self.0 |= Self::bit(column);
+    }
+
+    pub(crate) fn contains(self, column: usize) -> bool {
+        self.0 & Self::bit(column) != 0
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn all() -> Self {
+        Self(u64::MAX)
+    }
+}
+
+impl FromIterator<usize> for ColumnSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(columns: I) -> Self {
+        let mut set = Self::default();
+        columns.into_iter().for_each(|c| set.insert(c));
+        set
+    }
+}
+
+/// One column, with how SeaORM writes and reads it.
+#[derive(Clone, Debug)]
+pub(crate) struct ColumnMeta {
+    pub(crate) name: &'static str,
+    pub(crate) kind: ArrayType,
+    pub(crate) nullable: bool,
+    /// SeaORM's write-side cast (an enum, `save_as`), with [`HOLE`] where the value goes.
+    save_postgres: Option<String>,
+    save_sqlite: Option<String>,
+    /// SeaORM's read-side expression for this column.
+    select_postgres: String,
+    select_sqlite: String,
+}
+
+/// Stands for the value in a cast's text.
+const HOLE: &str = "__value__";
+
+impl ColumnMeta {
+    pub(crate) fn quoted(&self) -> String {
+        quote(self.name)
+    }
+
+    /// The SQL that writes `value` into this column.
+    pub(crate) fn save(&self, backend: sea_orm::DbBackend, value: &str) -> String {
+        let template = if backend == sea_orm::DbBackend::Sqlite { &self.save_sqlite } else { &self.save_postgres };
+        template.as_ref().map_or_else(|| value.to_owned(), |t| t.replace(HOLE, value))
+    }
+
+    /// NULL, typed as the column.
+    pub(crate) fn kind_null(&self) -> Value {
+        match self.kind {
+            ArrayType::Bool => Value::Bool(None),
+            ArrayType::TinyInt => Value::TinyInt(None),
+            ArrayType::SmallInt => Value::SmallInt(None),
+            ArrayType::Int => Value::Int(None),
+            ArrayType::BigInt => Value::BigInt(None),
+            ArrayType::TinyUnsigned => Value::TinyUnsigned(None),
+            ArrayType::SmallUnsigned => Value::SmallUnsigned(None),
+            ArrayType::Unsigned => Value::Unsigned(None),
+            ArrayType::BigUnsigned => Value::BigUnsigned(None),
+            ArrayType::Float => Value::Float(None),
+            ArrayType::Double => Value::Double(None),
+            ArrayType::Char => Value::Char(None),
+            ArrayType::Bytes => Value::Bytes(None),
+            ArrayType::Json => Value::Json(None),
+            ArrayType::ChronoDate => Value::ChronoDate(None),
+            ArrayType::ChronoTime => Value::ChronoTime(None),
+            ArrayType::ChronoDateTime => Value::ChronoDateTime(None),
+            ArrayType::ChronoDateTimeUtc => Value::ChronoDateTimeUtc(None),
+            ArrayType::ChronoDateTimeLocal => Value::ChronoDateTimeLocal(None),
+            ArrayType::ChronoDateTimeWithTimeZone => Value::ChronoDateTimeWithTimeZone(None),
+            ArrayType::Uuid => Value::Uuid(None),
+            _ => Value::String(None),
+        }
+    }
+
+    /// The SQL that reads this column back, named as the column.
+    pub(crate) fn select(&self, backend: sea_orm::DbBackend) -> &str {
+        if backend == sea_orm::DbBackend::Sqlite { &self.select_sqlite } else { &self.select_postgres }
+    }
+}
+
+/// A foreign key to another table, or to its own.
+#[derive(Clone, Debug)]
+pub(crate) struct ForeignKey {
+    pub(crate) columns: Vec<usize>,
+    pub(crate) to_table: String,
+    pub(crate) to_columns: Vec<String>,
+}
+
+/// The shape of an entity's table.
+#[derive(Debug)]
+pub(crate) struct TableMeta {
+    pub(crate) entity: &'static str,
+    /// Quoted, with its schema.
+    pub(crate) table: String,
+    pub(crate) columns: Vec<ColumnMeta>,
+    pub(crate) keys: Vec<usize>,
+    /// The key column that the database counts up, if there is one.
+    pub(crate) auto_key: Option<usize>,
+    pub(crate) version: Option<usize>,
+    pub(crate) created_at: Option<usize>,
+    pub(crate) updated_at: Option<usize>,
+    pub(crate) tenant: Option<usize>,
+    pub(crate) not_optimistic: ColumnSet,
+    pub(crate) secret: ColumnSet,
+    pub(crate) parents: Vec<ForeignKey>,
+    /// Sets of columns whose values are unique together; the primary key is not among them.
+    pub(crate) unique: Vec<Vec<usize>>,
+}
+
+impl TableMeta {
+    /// Whether `columns` (by name) are this table's primary key, in its order.
+    pub(crate) fn is_key(&self, columns: &[String]) -> bool {
+        columns.len() == self.keys.len() && self.keys.iter().zip(columns).all(|(k, name)| self.columns[*k].name == name)
+    }
+
+    pub(crate) fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|c| c.name == name)
+    }
+
+    fn read<E: TrackedEntity>() -> Self {
+        let entity = E::default();
+        let spec = E::spec();
+        let columns: Vec<ColumnMeta> = E::Column::iter().map(column_meta::<E>).collect();
+        let at = |c: E::Column| columns.iter().position(|m| m.name == c.as_str());
+        let set = |list: &[E::Column]| list.iter().filter_map(|c| at(*c)).collect::<ColumnSet>();
+        let keys: Vec<usize> = E::PrimaryKey::iter().filter_map(|k| at(k.into_column())).collect();
+        let auto_key = match keys[..] {
+            [key] if E::PrimaryKey::auto_increment() && is_integer(&columns[key].kind) => Some(key),
+            _ => None,
+        };
+        let table = match entity.schema_name() {
+            Some(schema) => format!("{}.{}", quote(schema), quote(entity.table_name())),
+            None => quote(entity.table_name()),
+        };
+        Self {
+            entity: entity.table_name(),
+            table,
+            version: spec.version.and_then(at),
+            created_at: spec.created_at.and_then(at),
+            updated_at: spec.updated_at.and_then(at),
+            tenant: spec.tenant.and_then(at),
+            not_optimistic: set(&spec.not_optimistic),
+            secret: set(&spec.secret),
+            parents: foreign_keys::<E>(&columns),
+            unique: unique_sets::<E>(&spec, &at),
+            columns,
+            keys,
+            auto_key,
+        }
+    }
+}
+
+fn column_meta<E: TrackedEntity>(column: E::Column) -> ColumnMeta {
+    let write = column.save_as(Expr::cust(HOLE));
+    let read = column.select_as(Expr::col(column.as_str()));
+    let alias = column.as_str();
+    let postgres = |e: Expr| Query::select().expr(e).to_owned().to_string(PostgresQueryBuilder)["SELECT ".len()..].to_owned();
+    let sqlite = |e: Expr| Query::select().expr(e).to_owned().to_string(SqliteQueryBuilder)["SELECT ".len()..].to_owned();
+    let unless_plain = |sql: String| (sql != HOLE).then_some(sql);
+    ColumnMeta {
+        name: alias,
+        kind: E::Model::get_value_type(column),
+        nullable: column.def().is_null(),
+        save_postgres: unless_plain(postgres(write.clone())),
+        save_sqlite: unless_plain(sqlite(write)),
+        select_postgres: format!("{} AS {}", postgres(read.clone()), quote(alias)),
+        select_sqlite: format!("{} AS {}", sqlite(read), quote(alias)),
+    }
+}
+
+fn foreign_keys<E: TrackedEntity>(columns: &[ColumnMeta]) -> Vec<ForeignKey> {
+    let position = |name: &str| columns.iter().position(|c| c.name == name);
+    E::Relation::iter()
+        .map(|relation| relation.def())
+        // `belongs_to` is the side with `is_owner == false` (Z17): this table holds the key.
+        .filter(|def| !def.is_owner)
+        .filter_map(|def| {
+            let columns = def.from_col.iter().map(|c| position(c.inner().as_ref())).collect::<Option<Vec<_>>>()?;
+            let to_columns = def.to_col.iter().map(|c| c.inner().into_owned()).collect();
+            let to_table = def.to_tbl.sea_orm_table().inner().into_owned();
+            Some(ForeignKey { columns, to_table, to_columns })
+        })
+        .collect()
+}
+
+/// Single columns by SeaORM's `unique`, sets by the names that the derive read from `unique_key` (SeaORM's own definition
+/// keeps that name to itself).
+fn unique_sets<E: TrackedEntity>(spec: &EntitySpec<E>, at: &dyn Fn(E::Column) -> Option<usize>) -> Vec<Vec<usize>> {
+    let mut sets: Vec<Vec<usize>> =
+        E::Column::iter().enumerate().filter(|(_, c)| c.def().is_unique()).map(|(position, _)| vec![position]).collect();
+    let mut names: Vec<&str> = spec.unique_keys.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        sets.push(spec.unique_keys.iter().filter(|(n, _)| *n == name).filter_map(|(_, c)| at(*c)).collect());
+    }
+    sets
+}
+
+pub(crate) fn is_integer(kind: &ArrayType) -> bool {
+    matches!(
+        kind,
+        ArrayType::TinyInt
+            | ArrayType::SmallInt
+            | ArrayType::Int
+            | ArrayType::BigInt
+            | ArrayType::TinyUnsigned
+            | ArrayType::SmallUnsigned
+            | ArrayType::Unsigned
+            | ArrayType::BigUnsigned
+    )
+}
+
+/// A quoted identifier, the same on both backends.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+static TABLES: RwLock<Option<FxHashMap<TypeId, &'static TableMeta>>> = RwLock::new(None);
+
+/// The shape of `E`'s table; read once and kept for the life of the process.
+pub(crate) fn table<E: TrackedEntity>() -> &'static TableMeta {
+    let id = TypeId::of::<E>();
+    if let Some(meta) = TABLES.read().as_ref().and_then(|tables| tables.get(&id)) {
+        return meta;
+    }
+    let meta: &'static TableMeta = Box::leak(Box::new(TableMeta::read::<E>()));
+    TABLES.write().get_or_insert_with(FxHashMap::default).entry(id).or_insert(meta)
+}

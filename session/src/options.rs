@@ -1,0 +1,266 @@
+//! What a unit of work may be asked to be. Nothing is emulated silently: what a backend cannot do is an error that says so.
+
+use std::{any::Any, fmt, sync::Arc, time::Duration};
+
+use sea_orm::{DbBackend, IsolationLevel};
+
+use crate::{
+    Session,
+    body::Block,
+    db::Db,
+    error::Error,
+    retry::{self, Retry},
+    stats::{Counters, Recorder},
+};
+
+/// A predicate over the caller's error type, which is known only when the unit runs.
+type Predicate = Arc<dyn Fn(&dyn Any) -> bool + Send + Sync>;
+
+/// The settings of a unit of work, shared by its attempts.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) isolation: Option<IsolationLevel>,
+    pub(crate) read_only: bool,
+    pub(crate) deferrable: bool,
+    pub(crate) immediate: bool,
+    pub(crate) set_local: Vec<(String, String)>,
+    pub(crate) tenant: Option<(String, String)>,
+    pub(crate) statement_timeout: Option<Duration>,
+    pub(crate) optimistic: bool,
+    pub(crate) strict: bool,
+    pub(crate) sql_debug: bool,
+    pub(crate) show_values: bool,
+    pub(crate) settle: bool,
+    pub(crate) recorder: Option<Recorder>,
+    pub(crate) retry: Retry,
+    pub(crate) retry_on: Option<Predicate>,
+    pub(crate) allow: Option<Predicate>,
+}
+
+/// A unit of work before it runs: its options, then [`UnitOptions::run`] or [`UnitOptions::begin`].
+#[derive(Clone)]
+#[must_use = "options do nothing until `.run(…)` or `.begin()`"]
+pub struct UnitOptions {
+    db: Db,
+    settings: Settings,
+    counters: Arc<Counters>,
+}
+
+impl fmt::Debug for UnitOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnitOptions").field("db", &self.db).finish_non_exhaustive()
+    }
+}
+
+impl UnitOptions {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db, settings: Settings::default(), counters: Arc::default() }
+    }
+
+    /// The isolation level. SQLite is always serializable, so every level is granted there.
+    pub fn isolation(mut self, level: IsolationLevel) -> Self {
+        self.settings.isolation = Some(level);
+        self
+    }
+
+    /// Only reads: the database refuses writes.
+    pub fn read_only(mut self) -> Self {
+        self.settings.read_only = true;
+        self
+    }
+
+    /// Waits for a moment at which the reads cannot fail. Needs serializable and read-only (B4); PostgreSQL only.
+    pub fn deferrable(mut self) -> Self {
+        self.settings.deferrable = true;
+        self
+    }
+
+    /// Takes SQLite's write lock at BEGIN, which writing units do anyway; SQLite only.
+    pub fn immediate(mut self) -> Self {
+        self.settings.immediate = true;
+        self
+    }
+
+    /// Sets a configuration parameter for this transaction only (T1), in the message that carries BEGIN; PostgreSQL only.
+    pub fn set_local(mut self, key: impl Into<String>, value: impl ToString) -> Self {
+        self.settings.set_local.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// Names the tenant of the unit (T2): on PostgreSQL it is bound to the parameter `key` like [`UnitOptions::set_local`];
+    /// on every backend `#[tracked(tenant)]` entities are refused without it, or with another one.
+    pub fn tenant(mut self, key: impl Into<String>, tenant: impl ToString) -> Self {
+        self.settings.tenant = Some((key.into(), tenant.to_string()));
+        self
+    }
+
+    /// The longest that one statement of this unit may take; PostgreSQL only.
+    pub fn statement_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.statement_timeout = Some(timeout);
+        self
+    }
+
+    /// Checks at flush that the columns which were read before they were written still hold what was loaded (P1).
+    pub fn optimistic(mut self) -> Self {
+        self.settings.optimistic = true;
+        self
+    }
+
+    /// A write to an object whose unit has ended panics instead of a warning (S12).
+    pub fn strict(mut self) -> Self {
+        self.settings.strict = true;
+        self
+    }
+
+    /// Logs every statement of this unit at `info`, target `sea_session::sql`.
+    pub fn sql_debug(mut self) -> Self {
+        self.settings.sql_debug = true;
+        self
+    }
+
+    /// Lets values appear in this unit's logs and errors (L1).
+    pub fn show_values(mut self) -> Self {
+        self.settings.show_values = true;
+        self
+    }
+
+    /// Learns the transaction's id with BEGIN, so that a lost answer to COMMIT can be settled also when all writes were
+    /// the caller's own SQL (R9). Units that flush objects learn it from their first flush anyway. PostgreSQL only.
+    pub fn settle(mut self) -> Self {
+        self.settings.settle = true;
+        self
+    }
+
+    /// Keeps the text of every message in `recorder` (L3).
+    pub fn record(mut self, recorder: &Recorder) -> Self {
+        self.settings.recorder = Some(recorder.clone());
+        self
+    }
+
+    /// Runs the whole unit again when the database says that it lost against a concurrent one (R1).
+    pub fn retry(mut self, retry: impl Into<Retry>) -> Self {
+        self.settings.retry = retry.into();
+        self
+    }
+
+    /// Also retries errors of the caller's own (R5). The closure names the error type of the body.
+    pub fn retry_on<E: 'static>(mut self, predicate: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        self.settings.retry_on = Some(Arc::new(move |e| e.downcast_ref::<E>().is_some_and(&predicate)));
+        self
+    }
+
+    /// Errors after which the unit still flushes and commits, and then returns the error (X1).
+    pub fn allow<E: 'static>(mut self, predicate: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        self.settings.allow = Some(Arc::new(move |e| e.downcast_ref::<E>().is_some_and(&predicate)));
+        self
+    }
+
+    /// The numbers of the unit so far; after the run, of all its attempts (L2). Keep a clone of the options to ask.
+    pub fn stats(&self) -> crate::Stats {
+        self.counters.snapshot()
+    }
+
+    /// Runs one unit of work: commits on `Ok`, rolls back on `Err` or panic, and runs the whole again if a retry was asked
+    /// for and the database says so (R).
+    ///
+    /// # Errors
+    /// What the body returns; or an [`Error`] of flush, COMMIT or an option that this backend cannot carry out.
+    ///
+    /// # Cancel safety
+    /// Dropped at any await, the unit is rolled back and its connection is clean or closed (C1). What was acknowledged
+    /// stays.
+    pub async fn run<T, E, F>(self, body: F) -> Result<T, E>
+    where
+        F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
+        E: From<Error> + Send + 'static,
+        T: Send,
+    {
+        self.settings.check(self.db.backend())?;
+        retry::run_unit(&self.db, Arc::new(self.settings), self.counters, body).await
+    }
+
+    /// Begins a unit of work that is ended by hand (B2). It is never retried (R4).
+    ///
+    /// # Errors
+    /// An option that this backend cannot carry out, or one that only a retried unit has.
+    pub async fn begin(self) -> Result<Session, Error> {
+        self.settings.check(self.db.backend())?;
+        if self.settings.retry.attempts() > 1 {
+            return Err(Error::usage("a unit begun by hand is never retried: use `.run(…)` with `.retry(…)`"));
+        }
+        Ok(self.db.open(&Arc::new(self.settings), &self.counters))
+    }
+}
+
+impl Settings {
+    /// Refuses combinations that make no sense, and what the backend cannot do, before anything is sent.
+    fn check(&self, backend: DbBackend) -> Result<(), Error> {
+        if self.deferrable && !(self.read_only && self.isolation == Some(IsolationLevel::Serializable)) {
+            return Err(Error::usage("`deferrable` needs `isolation(Serializable)` and `read_only`"));
+        }
+        if self.immediate && self.read_only {
+            return Err(Error::usage("`immediate` takes the write lock, which a `read_only` unit has no use for"));
+        }
+        if backend == DbBackend::Sqlite {
+            if self.deferrable {
+                return Err(Error::unsupported(backend, "`deferrable`; a read-only unit there never fails a conflict"));
+            }
+            if !self.set_local.is_empty() {
+                return Err(Error::unsupported(backend, "`set_local`; there are no transaction settings, use `tenant` for tenants"));
+            }
+            if self.statement_timeout.is_some() {
+                return Err(Error::unsupported(backend, "`statement_timeout`; bound the future with `tokio::time::timeout`"));
+            }
+            if self.settle {
+                return Err(Error::unsupported(backend, "`settle`; there is no server whose answer could be lost"));
+            }
+        } else if self.immediate {
+            return Err(Error::unsupported(backend, "`immediate`; it is SQLite's way to take the write lock at BEGIN"));
+        }
+        let keys = self.set_local.iter().map(|(k, v)| (k, v)).chain(self.tenant.iter().map(|(k, v)| (k, v)));
+        for (key, value) in keys {
+            let named = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
+            if !named {
+                return Err(Error::usage(format!("`{key}` is no parameter name: letters, digits, `_` and `.` only")));
+            }
+            if value.contains('\0') {
+                return Err(Error::usage(format!("the value for `{key}` holds a NUL character")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The text of the message that begins the transaction: BEGIN, its modes and the local settings in one (section 5).
+    pub(crate) fn begin_text(&self, backend: DbBackend) -> String {
+        if backend == DbBackend::Sqlite {
+            return if self.read_only { "BEGIN; PRAGMA query_only = 1".into() } else { "BEGIN IMMEDIATE".into() };
+        }
+        let mut sql = String::from("BEGIN");
+        if let Some(level) = self.isolation {
+            sql += &format!(" ISOLATION LEVEL {level}");
+        }
+        if self.read_only {
+            sql += " READ ONLY";
+        }
+        if self.deferrable {
+            sql += " DEFERRABLE";
+        }
+        if let Some(timeout) = self.statement_timeout {
+            sql += &format!("; SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
+        }
+        for (key, value) in self.set_local.iter().chain(&self.tenant) {
+            sql += &format!("; SELECT set_config('{key}', {}, true)", literal(value));
+        }
+        sql
+    }
+
+    /// The end of the COMMIT or ROLLBACK message: what BEGIN changed on the connection is put back.
+    pub(crate) fn end_text(&self, backend: DbBackend) -> &'static str {
+        if backend == DbBackend::Sqlite && self.read_only { "; PRAGMA query_only = 0" } else { "" }
+    }
+}
+
+/// A string as PostgreSQL's `E''` literal, whose meaning no server setting changes.
+pub(crate) fn literal(value: &str) -> String {
+    format!("E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+}

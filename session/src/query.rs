@@ -1,0 +1,314 @@
+//! Loading through the identity map (I): one row, one object, however it is reached.
+
+use std::future::Future;
+
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, FromQueryResult, Iterable, ModelTrait, PrimaryKeyToColumn, QueryFilter, QuerySelect, QueryTrait,
+    Select, Value,
+    sea_query::{IntoValueTuple, LockBehavior, LockType, ValueTuple},
+};
+
+use crate::{
+    Session, Tracked,
+    block::BlockKind,
+    core::Core,
+    error::Error,
+    flush::value,
+    identity::Key,
+    meta::{self, TrackedEntity},
+    tracked::{Object, Phase},
+};
+
+/// At most this many keys are asked for in one statement.
+const KEYS_A_STATEMENT: usize = 10_000;
+
+impl Session {
+    /// The object with this key: from the map without SQL, or from the database.
+    ///
+    /// A deleted object is `None`. The key may be of any integer width.
+    ///
+    /// # Errors
+    /// What the database says; a key of another shape than the entity's.
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
+    pub async fn get<E: TrackedEntity>(&mut self, key: impl IntoValueTuple) -> Result<Option<Tracked<E>>, Error> {
+        let tuple = key.into_value_tuple();
+        let key = Key::from_tuple(tuple.clone());
+        let core = self.core();
+        if let Some(object) = core.map.get::<E>(&key) {
+            if !object.is_expired() {
+                core.connection.counters().hit();
+                core.usable()?;
+                return Ok(is_there(object.phase()).then(|| object.clone().into()));
+            }
+        }
+        self.fetch::<E>(tuple).await
+    }
+
+    async fn fetch<E: TrackedEntity>(&mut self, tuple: ValueTuple) -> Result<Option<Tracked<E>>, Error> {
+        self.core().connection.counters().miss();
+        let filter = key_filter::<E>(tuple)?;
+        let mut found = E::find().filter(filter).load(self).await?;
+        Ok(found.pop())
+    }
+
+    /// The objects with these keys, in the order of the keys; keys without a row are left out. Asks only for what the map
+    /// does not hold, in one statement (I5).
+    ///
+    /// # Errors
+    /// As [`Session::get`].
+    pub async fn get_many<E: TrackedEntity>(
+        &mut self,
+        keys: impl IntoIterator<Item = impl IntoValueTuple>,
+    ) -> Result<Vec<Tracked<E>>, Error> {
+        let tuples: Vec<ValueTuple> = keys.into_iter().map(IntoValueTuple::into_value_tuple).collect();
+        let core = self.core();
+        let missing: Vec<ValueTuple> = tuples
+            .iter()
+            .filter(|tuple| core.map.get::<E>(&Key::from_tuple((*tuple).clone())).is_none_or(Object::is_expired))
+            .cloned()
+            .collect();
+        (missing.len()..tuples.len()).for_each(|_| core.connection.counters().hit());
+        missing.iter().for_each(|_| core.connection.counters().miss());
+        for some in missing.chunks(KEYS_A_STATEMENT) {
+            let filter = keys_filter::<E>(some)?;
+            E::find().filter(filter).load(self).await?;
+        }
+        let core = self.core();
+        let held = tuples.into_iter().filter_map(|tuple| core.map.get::<E>(&Key::from_tuple(tuple)));
+        Ok(held.filter(|object| is_there(object.phase())).map(|object| object.clone().into()).collect())
+    }
+
+    /// Reads an object's row again and overwrites it, changes included.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if the row is gone; [`Error::UnrepeatableRead`] in an optimistic unit (P5).
+    pub async fn refresh<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> Result<(), Error> {
+        self.reload(object, None).await
+    }
+
+    /// Locks an object's row until the end of the transaction and reads it again (I3). On SQLite a writing unit holds the
+    /// write lock already; the row is read again all the same.
+    ///
+    /// # Errors
+    /// As [`Session::refresh`].
+    pub async fn lock<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> Result<(), Error> {
+        self.reload(object, Some(LockType::Update)).await
+    }
+
+    async fn reload<E: TrackedEntity>(&mut self, object: &Tracked<E>, lock: Option<LockType>) -> Result<(), Error> {
+        let entity = meta::table::<E>().entity;
+        let Some(key) = object.key().filter(|_| object.object().phase() == Phase::Persistent) else {
+            return Err(Error::usage(format!("this {entity} is not a row of the database: only a persistent object can be read again")));
+        };
+        let shown = object.object().key_for_messages();
+        let mut select = E::find().filter(key_filter::<E>(key)?);
+        if let Some(lock) = lock {
+            select = select.lock(lock);
+        }
+        let autoflush = std::mem::replace(&mut self.core().autoflush, false);
+        let found = Loader { select, refresh: true, lock: lock.is_some() }.load(self).await;
+        self.core().autoflush = autoflush;
+        match found?.is_empty() {
+            true => Err(Error::Stale { entity, key: shown.into(), expected: None, found: None }),
+            false => Ok(()),
+        }
+    }
+
+    /// Brings a model from elsewhere into the unit: onto the object with its key, loaded if need be, or as a new one.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if the entity has a version and the model's is older than the row's (O3).
+    pub async fn merge<E: TrackedEntity>(&mut self, model: E::Model) -> Result<Tracked<E>, Error> {
+        let Some(object) = self.get::<E>(model.get_primary_key_value()).await? else {
+            use sea_orm::IntoActiveModel;
+            return Ok(self.add(model.into_active_model()));
+        };
+        let table = meta::table::<E>();
+        if let Some(version) = table.version.and_then(|v| E::Column::iter().nth(v)) {
+            let held = object.object().get(version).as_ref().and_then(value::as_integer);
+            let brought = value::as_integer(&model.get(version));
+            if brought < held {
+                let key = object.object().key_for_messages().into();
+                return Err(Error::Stale { entity: table.entity, key, expected: brought, found: held });
+            }
+        }
+        for (position, column) in E::Column::iter().enumerate() {
+            let kept = table.version == Some(position) || table.keys.contains(&position);
+            if !kept && object.object().get(column).as_ref() != Some(&model.get(column)) {
+                object.object().set(column, model.get(column))?;
+            }
+        }
+        Ok(object)
+    }
+}
+
+fn is_there(phase: Phase) -> bool {
+    matches!(phase, Phase::Persistent | Phase::Pending)
+}
+
+/// Values of a key as the columns want them: an `i32` for an `i64` column and the other way round (I7).
+fn key_values<E: TrackedEntity>(tuple: ValueTuple) -> Result<Vec<Value>, Error> {
+    let table = meta::table::<E>();
+    let values: Vec<Value> = tuple.into_iter().collect();
+    if values.len() != table.keys.len() {
+        return Err(Error::usage(format!("the key of {} has {} columns, {} were given", table.entity, table.keys.len(), values.len())));
+    }
+    let typed = table.keys.iter().zip(values).map(|(column, given)| {
+        let kind = &table.columns[*column].kind;
+        match value::as_integer(&given) {
+            Some(n) if meta::is_integer(kind) => value::integer(kind, n),
+            _ => given,
+        }
+    });
+    Ok(typed.collect())
+}
+
+fn key_filter<E: TrackedEntity>(tuple: ValueTuple) -> Result<Condition, Error> {
+    let values = key_values::<E>(tuple)?;
+    let columns = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column);
+    Ok(columns.zip(values).fold(Condition::all(), |all, (column, value)| all.add(column.eq(value))))
+}
+
+fn keys_filter<E: TrackedEntity>(tuples: &[ValueTuple]) -> Result<Condition, Error> {
+    let columns: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
+    if let [column] = columns[..] {
+        let mut values = Vec::with_capacity(tuples.len());
+        for tuple in tuples {
+            values.append(&mut key_values::<E>(tuple.clone())?);
+        }
+        return Ok(Condition::all().add(column.is_in(values)));
+    }
+    tuples.iter().try_fold(Condition::any(), |any, tuple| Ok(any.add(key_filter::<E>(tuple.clone())?)))
+}
+
+/// A query whose rows come in through the identity map.
+#[derive(Clone, Debug)]
+#[must_use = "a query does nothing until `.load(s)` or `.load_one(s)`"]
+pub struct Loader<E: EntityTrait> {
+    select: Select<E>,
+    refresh: bool,
+    lock: bool,
+}
+
+/// Loads a SeaORM query through the identity map: `note::Entity::find().filter(…).load(s).await?`.
+pub trait LoadExt<E: TrackedEntity>: Sized {
+    /// The query as a loader, to ask for locks or fresh values first.
+    fn tracked(self) -> Loader<E>;
+
+    /// All rows, as objects of the session.
+    ///
+    /// # Errors
+    /// What the database says; [`Error::UnrepeatableRead`] in an optimistic unit (P5).
+    fn load(self, s: &mut Session) -> impl Future<Output = Result<Vec<Tracked<E>>, Error>> + Send {
+        self.tracked().load(s)
+    }
+
+    /// The first row, if there is one.
+    ///
+    /// # Errors
+    /// As [`LoadExt::load`].
+    fn load_one(self, s: &mut Session) -> impl Future<Output = Result<Option<Tracked<E>>, Error>> + Send {
+        self.tracked().load_one(s)
+    }
+
+    /// Overwrites objects that are in the map already, changes included (I3).
+    fn refresh(self) -> Loader<E> {
+        self.tracked().refresh()
+    }
+
+    /// `FOR UPDATE`; what is loaded under a lock is fresh (I3). On SQLite the writing unit holds the only write lock.
+    fn for_update(self) -> Loader<E> {
+        self.tracked().for_update()
+    }
+
+    /// `FOR UPDATE SKIP LOCKED`. On SQLite nothing is ever locked by somebody else, so nothing is skipped.
+    fn skip_locked(self) -> Loader<E> {
+        self.tracked().skip_locked()
+    }
+
+    /// `FOR UPDATE NOWAIT`. On SQLite there is nothing to wait for.
+    fn nowait(self) -> Loader<E> {
+        self.tracked().nowait()
+    }
+}
+
+impl<E: TrackedEntity> LoadExt<E> for Select<E> {
+    fn tracked(self) -> Loader<E> {
+        // A lock that SeaORM's own builder asked for counts as well.
+        let sql = self.build(sea_orm::DbBackend::Postgres).sql;
+        let tail = sql.rfind(" FOR ").map_or("", |at| &sql[at..]);
+        let lock = tail.starts_with(" FOR UPDATE") || tail.starts_with(" FOR NO KEY UPDATE");
+        Loader { select: self, refresh: false, lock }
+    }
+}
+
+impl<E: TrackedEntity> Loader<E> {
+    /// See [`LoadExt::refresh`].
+    pub fn refresh(mut self) -> Self {
+        self.refresh = true;
+        self
+    }
+
+    /// See [`LoadExt::for_update`].
+    pub fn for_update(mut self) -> Self {
+        self.select = self.select.lock(LockType::Update);
+        self.lock = true;
+        self
+    }
+
+    /// See [`LoadExt::skip_locked`].
+    pub fn skip_locked(mut self) -> Self {
+        self.select = self.select.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+        self.lock = true;
+        self
+    }
+
+    /// See [`LoadExt::nowait`].
+    pub fn nowait(mut self) -> Self {
+        self.select = self.select.lock_with_behavior(LockType::Update, LockBehavior::Nowait);
+        self.lock = true;
+        self
+    }
+
+    /// See [`LoadExt::load`].
+    ///
+    /// # Errors
+    /// As [`LoadExt::load`].
+    pub async fn load(self, s: &mut Session) -> Result<Vec<Tracked<E>>, Error> {
+        let statement = self.select.build(s.backend());
+        let rows = s.query_all(statement).await?;
+        let core = s.core();
+        core.map.reserve::<E>(rows.len());
+        rows.iter().map(|row| admit::<E>(core, E::Model::from_query_result(row, "")?, self.refresh, self.lock)).collect()
+    }
+
+    /// See [`LoadExt::load_one`].
+    ///
+    /// # Errors
+    /// As [`LoadExt::load`].
+    pub async fn load_one(mut self, s: &mut Session) -> Result<Option<Tracked<E>>, Error> {
+        self.select = self.select.limit(1);
+        Ok(self.load(s).await?.pop())
+    }
+}
+
+/// Brings one row into the map (I1, I3).
+pub(crate) fn admit<E: TrackedEntity>(core: &mut Core, model: E::Model, refresh: bool, locked: bool) -> Result<Tracked<E>, Error> {
+    let keys = E::PrimaryKey::iter().map(|k| model.get(k.into_column())).collect();
+    let key = Key::from_values(keys);
+    if let Some(held) = core.map.get::<E>(&key) {
+        let held = held.clone();
+        held.reread(model, refresh || locked, locked)?;
+        return Ok(held.into());
+    }
+    let object = Object::loaded(model, key.clone(), locked, &core.shared);
+    core.map.insert(key, object.clone());
+    // Rolled back, a block forgets what it loaded first (S5); the unit's own block ends with the map itself.
+    if let Some(holder) = core.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).filter(|holder| *holder > 0) {
+        core.frames[holder].undo.load(object.as_any_object());
+    }
+    Ok(object.into())
+}
+

@@ -1,0 +1,179 @@
+//! Running a unit of work again when the database says that it lost against a concurrent one (R).
+//!
+//! The loop knows what the database said from the session, not from the caller's error type. It never repeats a unit
+//! whose COMMIT may have worked.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::{
+    Session,
+    body::Block,
+    db::Db,
+    error::{Class, Error},
+    options::Settings,
+    session::Verdict,
+    stats::Counters,
+};
+
+type Sleep = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+type Classify = Arc<dyn Fn(&Error) -> Option<bool> + Send + Sync>;
+
+/// How often, and how patiently, a unit is run again.
+#[derive(Clone)]
+pub struct Retry {
+    times: u32,
+    base: Duration,
+    cap: Duration,
+    limit: Option<Duration>,
+    lock_not_available: bool,
+    classify: Option<Classify>,
+    sleep: Option<Sleep>,
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry").field("times", &self.times).field("base", &self.base).field("cap", &self.cap).finish_non_exhaustive()
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+impl From<u32> for Retry {
+    fn from(times: u32) -> Self {
+        Self::times(times)
+    }
+}
+
+impl Retry {
+    /// Never again.
+    pub fn none() -> Self {
+        Self::times(0)
+    }
+
+    /// Up to `n` further attempts, `n + 1` in all (R1), after full-jitter pauses: a random part of 10 ms, doubled each time,
+    /// never over a second.
+    pub fn times(n: u32) -> Self {
+        Self {
+            times: n,
+            base: Duration::from_millis(10),
+            cap: Duration::from_secs(1),
+            limit: None,
+            lock_not_available: false,
+            classify: None,
+            sleep: None,
+        }
+    }
+
+    /// The first pause is a random part of `base`; later ones of twice the one before, never more than `cap`.
+    pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
+        (self.base, self.cap) = (base, cap);
+        self
+    }
+
+    /// No further attempt starts when this much time has gone by since the first.
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Also retries 55P03: a lock that was not to be had at once or in time.
+    pub fn on_lock_not_available(mut self) -> Self {
+        self.lock_not_available = true;
+        self
+    }
+
+    /// Decides before the matrix does: `Some(true)` retries, `Some(false)` does not, `None` leaves it to the matrix (R7).
+    /// What cannot be retried safely (a COMMIT that may have worked) is never asked about.
+    pub fn classify(mut self, classify: impl Fn(&Error) -> Option<bool> + Send + Sync + 'static) -> Self {
+        self.classify = Some(Arc::new(classify));
+        self
+    }
+
+    /// Sleeps by `sleep` instead of the runtime's clock; for tests.
+    pub fn sleep_with(mut self, sleep: impl Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
+        self.sleep = Some(Arc::new(sleep));
+        self
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.times.saturating_add(1)
+    }
+
+    /// The longest pause before attempt `attempt + 1`.
+    fn ceiling(&self, attempt: u32) -> Duration {
+        let doubled = self.base.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
+        doubled.min(self.cap)
+    }
+
+    async fn pause(&self, attempt: u32) {
+        let pause = self.ceiling(attempt).mul_f64(fastrand::f64());
+        match &self.sleep {
+            Some(sleep) => sleep(pause).await,
+            None => tokio::time::sleep(pause).await,
+        }
+    }
+
+    /// Whether a unit that ended with `error` may run again. COMMIT was not sent, or is known to have failed.
+    fn wants(&self, error: &Error) -> bool {
+        if let Some(decided) = self.classify.as_ref().and_then(|classify| classify(error)) {
+            return decided;
+        }
+        match error.class() {
+            Some(Class::LockNotAvailable) => self.lock_not_available,
+            Some(class) => is_retryable(class),
+            None => false,
+        }
+    }
+}
+
+/// The matrix of R7, for a unit whose COMMIT was not sent or is known to have failed.
+pub(crate) fn is_retryable(class: Class) -> bool {
+    matches!(class, Class::Serialization | Class::Deadlock | Class::Busy | Class::ConnectionLost)
+}
+
+/// Whether a failure inside a nested block dooms the whole unit, because only the unit can be repeated (R8).
+pub(crate) fn dooms_unit(class: Class) -> bool {
+    matches!(class, Class::Serialization | Class::Deadlock | Class::Busy | Class::ConnectionLost | Class::CompletionUnknown)
+}
+
+pub(crate) async fn run_unit<T, E, F>(db: &Db, settings: Arc<Settings>, counters: Arc<Counters>, body: F) -> Result<T, E>
+where
+    F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
+    E: From<Error> + Send + 'static,
+    T: Send,
+{
+    let retry = &settings.retry;
+    let started = Instant::now();
+    let mut attempt = 1;
+    loop {
+        let span = tracing::debug_span!("sea_session.unit", attempt);
+        let mut session = db.open(&settings, &counters);
+        let verdict = session.run_unit(&body).instrument(span).await;
+        let (error, said) = match verdict {
+            Verdict::Done(value) => return Ok(value),
+            Verdict::Failed { error, said } => (error, said),
+            Verdict::Final(error) => return Err(error),
+        };
+        let asked = said.as_ref().is_some_and(|said| retry.wants(said)) || settings.retry_on.as_ref().is_some_and(|own| own(&error));
+        let in_time = retry.limit.is_none_or(|limit| started.elapsed() < limit);
+        if !asked || attempt >= retry.attempts() || !in_time {
+            if asked && retry.attempts() > 1 {
+                tracing::warn!(attempts = attempt, "a unit of work was given up after its last attempt");
+            }
+            return Err(error);
+        }
+        drop(session);
+        counters.retry();
+        tracing::debug!(attempt, cause = said.as_ref().map(tracing::field::display), "a unit of work is retried");
+        retry.pause(attempt).await;
+        attempt += 1;
+    }
+}

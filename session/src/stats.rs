@@ -1,0 +1,127 @@
+//! What a unit of work did, in numbers (L2), and what it sent, in words (L3). Never holds a value of a row.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+/// The numbers of one unit of work. All attempts of a retried unit are summed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Statements that do the caller's work (queries and flush statements).
+    pub statements: u64,
+    /// Messages that only move the transaction: BEGIN, SAVEPOINT, RELEASE, ROLLBACK, COMMIT.
+    pub control: u64,
+    /// Rows that were returned or changed.
+    pub rows: u64,
+    /// Look-ups answered by the identity map without SQL.
+    pub hits: u64,
+    /// Look-ups that had to ask the database.
+    pub misses: u64,
+    /// Flushes that had something to send.
+    pub flushes: u64,
+    /// Savepoints that were really sent.
+    pub savepoints: u64,
+    /// Further attempts after the first.
+    pub retries: u64,
+    /// Time spent waiting for the database.
+    pub waited: Duration,
+}
+
+impl Stats {
+    /// Messages sent, each waited for once: statements and control together.
+    pub fn round_trips(&self) -> u64 {
+        self.statements + self.control
+    }
+}
+
+/// Shared by a unit's attempts, so that a retried unit reports the whole.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    statements: AtomicU64,
+    control: AtomicU64,
+    rows: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    flushes: AtomicU64,
+    savepoints: AtomicU64,
+    retries: AtomicU64,
+    waited_ns: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn sent(&self, control: bool, waited: Duration) {
+        if control { &self.control } else { &self.statements }.fetch_add(1, Ordering::Relaxed);
+        self.waited_ns.fetch_add(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn rows(&self, n: u64) {
+        self.rows.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn hit(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn miss(&self) {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn flush(&self) {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn savepoint(&self) {
+        self.savepoints.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        let read = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        Stats {
+            statements: read(&self.statements),
+            control: read(&self.control),
+            rows: read(&self.rows),
+            hits: read(&self.hits),
+            misses: read(&self.misses),
+            flushes: read(&self.flushes),
+            savepoints: read(&self.savepoints),
+            retries: read(&self.retries),
+            waited: Duration::from_nanos(read(&self.waited_ns)),
+        }
+    }
+}
+
+/// Keeps the text of every message of a unit, in order, for tests and for looking (L3). Values are never kept.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder(Arc<Mutex<Vec<String>>>);
+
+impl Recorder {
+    /// An empty recorder; hand a clone to [`crate::UnitOptions::record`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn push(&self, sql: &str) {
+        self.0.lock().push(sql.to_owned());
+    }
+
+    /// What was sent so far, oldest first.
+    pub fn statements(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
+
+    /// Empties the record and returns what it held.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock())
+    }
+}

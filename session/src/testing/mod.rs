@@ -1,0 +1,19 @@
+//! What tests of applications, and this workspace's own, need: databases that come and go, and assertions on what was sent.
+
+pub mod cluster;
+mod session_test;
+
+pub use session_test::{Backend, Outcome, create_table, run_test, run_test_on};
+
+use crate::Recorder;
+
+/// Asserts that exactly `expected` messages were recorded, and returns them; the failure lists what was sent (L3).
+///
+/// # Panics
+/// If the number differs.
+#[track_caller]
+pub fn assert_statements(expected: usize, recorder: &Recorder) -> Vec<String> {
+    let sent = recorder.take();
+    assert_eq!(sent.len(), expected, "expected {expected} messages, {} were sent:\n  {}", sent.len(), sent.join("\n  "));
+    sent
+}
