@@ -1,15 +1,17 @@
 //! `edges`: typed, weighted relations between nodes of one account.
 
 use sea_orm::entity::prelude::*;
+use sea_session::Tracked;
 
 /// An edge. It holds the ids of its ends, so a move of either does not touch it.
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "edges")]
 pub struct Model {
     /// Identity, made by the client.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     /// The tenant, of both ends.
+    #[tracked(tenant)]
     pub account_id: String,
     /// Where it leaves.
     pub from_id: Uuid,
@@ -27,8 +29,10 @@ pub struct Model {
     #[sea_orm(column_type = "JsonBinary")]
     pub metadata: Json,
     /// When it was made.
+    #[tracked(created_at)]
     pub created_at: DateTimeUtc,
     /// When it was last changed.
+    #[tracked(updated_at)]
     pub updated_at: DateTimeUtc,
 }
 

@@ -4,6 +4,7 @@
 //! PostgreSQL. Neither is part of the entity.
 
 use sea_orm::entity::prelude::*;
+use sea_session::Tracked;
 
 /// Which text of a node a record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, DeriveActiveEnum)]
@@ -21,13 +22,14 @@ pub enum Level {
 }
 
 /// A record of the index.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "index_records")]
 pub struct Model {
     /// The row that the full-text index refers to.
     #[sea_orm(primary_key)]
     pub id: i64,
     /// The tenant.
+    #[tracked(tenant)]
     pub account_id: String,
     /// Sixteen hexadecimal digits of the hash of URI and level, unique within the account.
     pub record_id: String,
@@ -54,6 +56,7 @@ pub struct Model {
     /// SHA-256 of the text in hexadecimal; empty if it was not computed.
     pub content_hash: String,
     /// When it was written.
+    #[tracked(updated_at)]
     pub indexed_at: DateTimeUtc,
 }
 

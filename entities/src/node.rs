@@ -1,6 +1,7 @@
 //! `nodes`: what an agent remembers, one row a URI.
 
 use sea_orm::entity::prelude::*;
+use sea_session::Tracked;
 
 /// Whether a node takes part in reading, listing and search (V5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
@@ -18,13 +19,14 @@ pub enum Status {
 }
 
 /// A node.
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "nodes")]
 pub struct Model {
     /// Stable identity, made by the client; edges hold it, so a move rewrites none.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     /// The tenant.
+    #[tracked(tenant)]
     pub account_id: String,
     /// The canonical URI, unique within the account.
     pub uri: String,
@@ -53,12 +55,15 @@ pub struct Model {
     #[sea_orm(column_type = "JsonBinary")]
     pub metadata: Json,
     /// The optimistic lock; it only rises.
+    #[tracked(version)]
     pub version: i64,
     /// SHA-256 of the content in hexadecimal; empty if it was not computed.
     pub content_hash: String,
     /// When the node was created.
+    #[tracked(created_at)]
     pub created_at: DateTimeUtc,
     /// When it was last changed.
+    #[tracked(updated_at)]
     pub updated_at: DateTimeUtc,
 }
 

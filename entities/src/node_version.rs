@@ -1,6 +1,7 @@
 //! `node_versions`: what a change of a node replaced. Rows are only added, and outlive their node.
 
 use sea_orm::entity::prelude::*;
+use sea_session::Tracked;
 
 pub use super::node::Status;
 
@@ -29,7 +30,7 @@ pub enum Change {
 }
 
 /// The state of a node at one version.
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "node_versions")]
 pub struct Model {
     /// The node, which may no longer exist.
@@ -39,6 +40,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub version: i64,
     /// The tenant.
+    #[tracked(tenant)]
     pub account_id: String,
     /// The URI it had then.
     pub uri: String,
@@ -69,6 +71,7 @@ pub struct Model {
     /// When this state was written: the node's `updated_at` then.
     pub written_at: DateTimeUtc,
     /// When it was replaced.
+    #[tracked(created_at)]
     pub recorded_at: DateTimeUtc,
 }
 

@@ -1,6 +1,7 @@
 //! `outbox_events`: what a commit owes to the world.
 
 use sea_orm::entity::prelude::*;
+use sea_session::Tracked;
 
 /// Where an event is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
@@ -21,13 +22,14 @@ pub enum State {
 }
 
 /// An event.
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "outbox_events")]
 pub struct Model {
     /// Position of insertion; not the order of commits.
     #[sea_orm(primary_key)]
     pub id: i64,
     /// The tenant.
+    #[tracked(tenant)]
     pub account_id: String,
     /// The stream, `context` for the context store.
     pub topic: String,
@@ -56,6 +58,7 @@ pub struct Model {
     #[sea_orm(column_type = "Text", nullable)]
     pub last_error: Option<String>,
     /// When it was written.
+    #[tracked(created_at)]
     pub created_at: DateTimeUtc,
     /// When it was done or given up; set exactly then.
     pub finished_at: Option<DateTimeUtc>,

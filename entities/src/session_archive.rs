@@ -1,6 +1,7 @@
 //! `session_archives`: the message logs of an agent's sessions.
 
 use sea_orm::entity::prelude::*;
+use sea_session::Tracked;
 
 /// Whether messages may still be appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
@@ -15,13 +16,14 @@ pub enum State {
 }
 
 /// A message log.
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "session_archives")]
 pub struct Model {
     /// Identity, made by the client.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     /// The tenant.
+    #[tracked(tenant)]
     pub account_id: String,
     /// The session.
     pub session_id: String,
@@ -43,14 +45,17 @@ pub struct Model {
     /// SHA-256 of the log in hexadecimal; empty if it was not computed.
     pub content_hash: String,
     /// The optimistic lock of appenders.
+    #[tracked(version)]
     pub version: i64,
     /// When the conversation began, if it is known.
     pub started_at: Option<DateTimeUtc>,
     /// When it ended, if it is known.
     pub ended_at: Option<DateTimeUtc>,
     /// When the row was created.
+    #[tracked(created_at)]
     pub created_at: DateTimeUtc,
     /// When it was last changed.
+    #[tracked(updated_at)]
     pub updated_at: DateTimeUtc,
 }
 
