@@ -93,31 +93,85 @@ pub const TABLE: &[Cell] = {
     use BlockState as S;
     use Event::*;
     &[
-        cell(K::Unit, S::Idle, Statement, Begin, "BEGIN waits for the first statement, so that a unit which sends nothing costs nothing (A1)"),
+        cell(
+            K::Unit,
+            S::Idle,
+            Statement,
+            Begin,
+            "BEGIN waits for the first statement, so that a unit which sends nothing costs nothing (A1)",
+        ),
         cell(K::Unit, S::Idle, ExitOk, Nothing, "nothing was sent, so there is nothing to commit"),
         cell(K::Unit, S::Idle, ExitErr, Nothing, "nothing was sent, so there is nothing to roll back"),
         cell(K::Unit, S::Live, Statement, Pass, ""),
         cell(K::Unit, S::Live, ExitOk, Commit, ""),
         cell(K::Unit, S::Live, ExitErr, Rollback, ""),
-        cell(K::Unit, S::FlaggedIdle, Statement, Refuse, "the caller asked for a rollback; what would be sent now would be lost (A8)"),
+        cell(
+            K::Unit,
+            S::FlaggedIdle,
+            Statement,
+            Refuse,
+            "the caller asked for a rollback; what would be sent now would be lost (A8)",
+        ),
         cell(K::Unit, S::FlaggedIdle, ExitOk, Nothing, "nothing was sent, so there is nothing to roll back"),
         cell(K::Unit, S::FlaggedIdle, ExitErr, Nothing, "nothing was sent, so there is nothing to roll back"),
-        cell(K::Unit, S::Flagged, Statement, Refuse, "PostgreSQL would answer 25P02 and hide the first cause (A8, A14)"),
-        cell(K::Unit, S::Flagged, ExitOk, Rollback, "COMMIT of an aborted transaction says Ok and commits nothing (Z5)"),
+        cell(
+            K::Unit,
+            S::Flagged,
+            Statement,
+            Refuse,
+            "PostgreSQL would answer 25P02 and hide the first cause (A8, A14)",
+        ),
+        cell(
+            K::Unit,
+            S::Flagged,
+            ExitOk,
+            Rollback,
+            "COMMIT of an aborted transaction says Ok and commits nothing (Z5)",
+        ),
         cell(K::Unit, S::Flagged, ExitErr, Rollback, ""),
-        cell(K::Unit, S::Lost, Statement, Refuse, "a new connection would be a new transaction, half of the unit missing (A11)"),
-        cell(K::Unit, S::Lost, ExitOk, Nothing, "the server has rolled back already; the unit ends with the loss as its cause (A11)"),
+        cell(
+            K::Unit,
+            S::Lost,
+            Statement,
+            Refuse,
+            "a new connection would be a new transaction, half of the unit missing (A11)",
+        ),
+        cell(
+            K::Unit,
+            S::Lost,
+            ExitOk,
+            Nothing,
+            "the server has rolled back already; the unit ends with the loss as its cause (A11)",
+        ),
         cell(K::Unit, S::Lost, ExitErr, Nothing, "the server has rolled back already (A11)"),
-        cell(K::Savepoint, S::Idle, Statement, Savepoint, "SAVEPOINT waits for the first statement inside the block (A2)"),
+        cell(
+            K::Savepoint,
+            S::Idle,
+            Statement,
+            Savepoint,
+            "SAVEPOINT waits for the first statement inside the block (A2)",
+        ),
         cell(K::Savepoint, S::Idle, ExitOk, Nothing, "a block that sends nothing costs nothing (A2)"),
         cell(K::Savepoint, S::Idle, ExitErr, Nothing, "nothing was sent inside, so only memory goes back"),
         cell(K::Savepoint, S::Live, Statement, Pass, ""),
-        cell(K::Savepoint, S::Live, ExitOk, Release, "RELEASE rides with whatever is sent next; COMMIT makes it unnecessary (A4)"),
+        cell(
+            K::Savepoint,
+            S::Live,
+            ExitOk,
+            Release,
+            "RELEASE rides with whatever is sent next; COMMIT makes it unnecessary (A4)",
+        ),
         cell(K::Savepoint, S::Live, ExitErr, RollbackTo, ""),
         cell(K::Savepoint, S::FlaggedIdle, Statement, Refuse, "what would be sent now would be lost (A8)"),
         cell(K::Savepoint, S::FlaggedIdle, ExitOk, Nothing, "nothing was sent inside, so only memory goes back"),
         cell(K::Savepoint, S::FlaggedIdle, ExitErr, Nothing, "nothing was sent inside, so only memory goes back"),
-        cell(K::Savepoint, S::Flagged, Statement, Refuse, "PostgreSQL would answer 25P02 and hide the first cause (A8, A14)"),
+        cell(
+            K::Savepoint,
+            S::Flagged,
+            Statement,
+            Refuse,
+            "PostgreSQL would answer 25P02 and hide the first cause (A8, A14)",
+        ),
         cell(K::Savepoint, S::Flagged, ExitOk, RollbackTo, "a swallowed error never ends in Ok (A7)"),
         cell(K::Savepoint, S::Flagged, ExitErr, RollbackTo, ""),
         cell(K::Savepoint, S::Lost, Statement, Refuse, "there is no connection to send it on (A11)"),
@@ -130,11 +184,35 @@ pub const TABLE: &[Cell] = {
         cell(K::Merged, S::Live, ExitOk, Nothing, "its work is its parent's (A3)"),
         cell(K::Merged, S::Live, ExitErr, FlagParent, "there is no savepoint to go back to, so the parent must (A3)"),
         cell(K::Merged, S::FlaggedIdle, Statement, Refuse, "the parent must roll back (A8)"),
-        cell(K::Merged, S::FlaggedIdle, ExitOk, FlagParent, "the flag is the parent's: a swallowed error never ends in Ok (A7)"),
-        cell(K::Merged, S::FlaggedIdle, ExitErr, FlagParent, "there is no savepoint to go back to, so the parent must (A3)"),
+        cell(
+            K::Merged,
+            S::FlaggedIdle,
+            ExitOk,
+            FlagParent,
+            "the flag is the parent's: a swallowed error never ends in Ok (A7)",
+        ),
+        cell(
+            K::Merged,
+            S::FlaggedIdle,
+            ExitErr,
+            FlagParent,
+            "there is no savepoint to go back to, so the parent must (A3)",
+        ),
         cell(K::Merged, S::Flagged, Statement, Refuse, "the parent must roll back (A8)"),
-        cell(K::Merged, S::Flagged, ExitOk, FlagParent, "the flag is the parent's: a swallowed error never ends in Ok (A7)"),
-        cell(K::Merged, S::Flagged, ExitErr, FlagParent, "there is no savepoint to go back to, so the parent must (A3)"),
+        cell(
+            K::Merged,
+            S::Flagged,
+            ExitOk,
+            FlagParent,
+            "the flag is the parent's: a swallowed error never ends in Ok (A7)",
+        ),
+        cell(
+            K::Merged,
+            S::Flagged,
+            ExitErr,
+            FlagParent,
+            "there is no savepoint to go back to, so the parent must (A3)",
+        ),
         cell(K::Merged, S::Lost, Statement, Refuse, "there is no connection to send it on (A11)"),
         cell(K::Merged, S::Lost, ExitOk, Nothing, "the parent sees the loss itself (A11)"),
         cell(K::Merged, S::Lost, ExitErr, Nothing, "the parent sees the loss itself (A11)"),
@@ -217,7 +295,9 @@ mod tests {
     fn a_block_table_is_total_and_without_doubles() {
         use BlockKind::{Merged, Savepoint, Unit};
         for kind in [Unit, Savepoint, Merged] {
-            for state in [BlockState::Idle, BlockState::Live, BlockState::FlaggedIdle, BlockState::Flagged, BlockState::Lost] {
+            for state in
+                [BlockState::Idle, BlockState::Live, BlockState::FlaggedIdle, BlockState::Flagged, BlockState::Lost]
+            {
                 for event in [Event::Statement, Event::ExitOk, Event::ExitErr] {
                     let cells = TABLE.iter().filter(|c| c.kind == kind && c.state == state && c.event == event).count();
                     assert_eq!(cells, 1, "{kind:?} {state:?} {event:?}");

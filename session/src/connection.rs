@@ -94,8 +94,24 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(db: Db, counters: Arc<Counters>, recorder: Option<Recorder>, sql_debug: bool, show_values: bool) -> Self {
-        Self { db, raw: None, transaction: Transaction::None, in_flight: false, lost: None, counters, recorder, sql_debug, show_values }
+    pub(crate) fn new(
+        db: Db,
+        counters: Arc<Counters>,
+        recorder: Option<Recorder>,
+        sql_debug: bool,
+        show_values: bool,
+    ) -> Self {
+        Self {
+            db,
+            raw: None,
+            transaction: Transaction::None,
+            in_flight: false,
+            lost: None,
+            counters,
+            recorder,
+            sql_debug,
+            show_values,
+        }
     }
 
     pub(crate) fn backend(&self) -> DbBackend {
@@ -233,7 +249,10 @@ async fn acquire(db: &Db) -> Result<Raw, Error> {
 impl Message<'_> {
     fn text(&self) -> &str {
         match self {
-            Message::Control(sql) | Message::Unprepared(sql) | Message::Arrays { sql, .. } | Message::Copy { sql, .. } => sql,
+            Message::Control(sql)
+            | Message::Unprepared(sql)
+            | Message::Arrays { sql, .. }
+            | Message::Copy { sql, .. } => sql,
             Message::Statement(statement, _) => &statement.sql,
         }
     }
@@ -309,7 +328,9 @@ mod wire {
 
     async fn postgres(conn: &mut PoolConnection<Postgres>, message: Message<'_>) -> Result<Reply, sqlx::Error> {
         match message {
-            Message::Control(sql) | Message::Unprepared(sql) => Ok(Reply::Done(conn.execute(AssertSqlSafe(sql)).await?.into())),
+            Message::Control(sql) | Message::Unprepared(sql) => {
+                Ok(Reply::Done(conn.execute(AssertSqlSafe(sql)).await?.into()))
+            }
             Message::Statement(Statement { sql, values, .. }, fetch) => {
                 let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
                 let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), values);
@@ -332,13 +353,17 @@ mod wire {
 
     async fn sqlite(conn: &mut PoolConnection<Sqlite>, message: Message<'_>) -> Result<Reply, sqlx::Error> {
         match message {
-            Message::Control(sql) | Message::Unprepared(sql) => Ok(Reply::Done(conn.execute(AssertSqlSafe(sql)).await?.into())),
+            Message::Control(sql) | Message::Unprepared(sql) => {
+                Ok(Reply::Done(conn.execute(AssertSqlSafe(sql)).await?.into()))
+            }
             Message::Statement(Statement { sql, values, .. }, fetch) => {
                 let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
                 let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), values);
                 run(conn, query, fetch, |row| row.into(), |done| done.into()).await
             }
-            Message::Arrays { .. } | Message::Copy { .. } => Err(sqlx::Error::Protocol("arrays and COPY are PostgreSQL's".into())),
+            Message::Arrays { .. } | Message::Copy { .. } => {
+                Err(sqlx::Error::Protocol("arrays and COPY are PostgreSQL's".into()))
+            }
         }
     }
 

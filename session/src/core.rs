@@ -141,7 +141,9 @@ impl Core {
         if class == Some(Class::Decode) {
             return;
         }
-        if class.is_some_and(|class| retry::dooms_unit(class) || class == Class::LockNotAvailable) && self.said.is_none() {
+        if class.is_some_and(|class| retry::dooms_unit(class) || class == Class::LockNotAvailable)
+            && self.said.is_none()
+        {
             self.said = Some(error.clone());
         }
         let aborted = self.backend() != DbBackend::Sqlite;
@@ -166,7 +168,10 @@ impl Core {
         let top = self.frames.len() - 1;
         let flagged = self.frames.iter().rev().find_map(|frame| frame.flag.as_ref());
         if let Some(flag) = flagged {
-            debug_assert_ne!(decide(self.frames[top].kind, self.frames[top].state(lost), Event::Statement), Action::Commit);
+            debug_assert_ne!(
+                decide(self.frames[top].kind, self.frames[top].state(lost), Event::Statement),
+                Action::Commit
+            );
             return Err(Error::Refused { cause: Arc::new(flag.cause.clone()) });
         }
         self.open_blocks().await
@@ -174,7 +179,9 @@ impl Core {
 
     /// Sends what the open blocks still owe: RELEASE of closed ones, BEGIN, SAVEPOINT, all in one message.
     async fn open_blocks(&mut self) -> Result<(), Error> {
-        let Some(first) = self.frames.iter().position(|frame| !frame.live && frame.kind != BlockKind::Merged) else { return Ok(()) };
+        let Some(first) = self.frames.iter().position(|frame| !frame.live && frame.kind != BlockKind::Merged) else {
+            return Ok(());
+        };
         let mut parts: Vec<String> = std::mem::take(&mut self.riding).into_iter().rev().map(release_text).collect();
         for index in first..self.frames.len() {
             let frame = &self.frames[index];
@@ -215,7 +222,10 @@ impl Core {
         let open = self.frames.iter().filter(|frame| frame.kind == BlockKind::Savepoint && frame.live).count();
         if open >= MANY_SAVEPOINTS && !self.warned_of_savepoints {
             self.warned_of_savepoints = true;
-            tracing::warn!(open, "64 savepoints are open at once: PostgreSQL keeps no more than 64 subtransactions of a session in memory, and every look at a row gets slower");
+            tracing::warn!(
+                open,
+                "64 savepoints are open at once: PostgreSQL keeps no more than 64 subtransactions of a session in memory, and every look at a row gets slower"
+            );
         }
     }
 
@@ -263,7 +273,9 @@ impl Core {
                 return Err(self.flush_failed(e).await);
             }
         }
-        let cause = Error::usage(format!("objects were still dirty after {MOST_FLUSH_ROUNDS} flushes: a hook changes them every time"));
+        let cause = Error::usage(format!(
+            "objects were still dirty after {MOST_FLUSH_ROUNDS} flushes: a hook changes them every time"
+        ));
         Err(self.flush_failed(cause).await)
     }
 
@@ -271,7 +283,8 @@ impl Core {
         let before = self.flush_hooks.0.clone();
         before.iter().try_for_each(|hook| hook())?;
         let dirty = self.shared.take_dirty();
-        let due: Vec<(Arc<dyn AnyObject>, RowKind)> = dirty.into_iter().filter_map(|o| o.due().map(|kind| (o, kind))).collect();
+        let due: Vec<(Arc<dyn AnyObject>, RowKind)> =
+            dirty.into_iter().filter_map(|o| o.due().map(|kind| (o, kind))).collect();
         if due.is_empty() {
             return Ok(());
         }
@@ -391,7 +404,8 @@ impl Core {
         if self.connection.was_cancelled() && self.owed.is_empty() {
             self.failed(&Error::Cancelled);
         }
-        let flushes = self.frames[index].kind == BlockKind::Savepoint && self.frames[index..].iter().all(|frame| frame.flag.is_none());
+        let flushes = self.frames[index].kind == BlockKind::Savepoint
+            && self.frames[index..].iter().all(|frame| frame.flag.is_none());
         if flushes && (self.shared.has_dirty() || self.refused_add.is_some()) {
             if let Err(e) = self.flush().await {
                 self.exit_err(index).await;
@@ -631,8 +645,12 @@ impl Core {
         let block = self.frames.iter().rposition(|frame| !frame.manual).unwrap_or(0);
         match self.frames.iter().rposition(|frame| frame.manual && frame.id == id) {
             Some(at) if at > block => Ok(at),
-            Some(_) => Err(Error::usage("this savepoint is outside the block that is running; roll the block back instead")),
-            None => Err(Error::usage("this savepoint no longer exists: it was released, or rolled back with what was around it")),
+            Some(_) => {
+                Err(Error::usage("this savepoint is outside the block that is running; roll the block back instead"))
+            }
+            None => Err(Error::usage(
+                "this savepoint no longer exists: it was released, or rolled back with what was around it",
+            )),
         }
     }
 

@@ -61,7 +61,10 @@ impl Db {
                 pool.after_connect(|connection, _| {
                     Box::pin(async move {
                         // A server that does not know the setting only frees locks later.
-                        #[expect(clippy::disallowed_methods, reason = "set-up of a connection, before any session owns it")]
+                        #[expect(
+                            clippy::disallowed_methods,
+                            reason = "set-up of a connection, before any session owns it"
+                        )]
                         let _ = connection.execute("SET client_connection_check_interval = 100").await;
                         Ok(())
                     })

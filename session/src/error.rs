@@ -164,12 +164,12 @@ impl fmt::Display for DatabaseError {
             write!(f, "{place}: ")?;
         }
         match &self.source {
-            DbErr::Conn(RuntimeErr::SqlxError(e)) | DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => {
-                match e.as_database_error() {
-                    Some(db) => write!(f, "{}", db.message())?,
-                    None => write!(f, "{e}")?,
-                }
-            }
+            DbErr::Conn(RuntimeErr::SqlxError(e))
+            | DbErr::Exec(RuntimeErr::SqlxError(e))
+            | DbErr::Query(RuntimeErr::SqlxError(e)) => match e.as_database_error() {
+                Some(db) => write!(f, "{}", db.message())?,
+                None => write!(f, "{e}")?,
+            },
             other => write!(f, "{other}")?,
         }
         if let Some(constraint) = &self.constraint {
@@ -298,7 +298,13 @@ impl Error {
     }
 
     pub(crate) fn decode(source: DbErr) -> Self {
-        Error::Database(Arc::new(DatabaseError { source, class: Class::Decode, code: None, constraint: None, place: None }))
+        Error::Database(Arc::new(DatabaseError {
+            source,
+            class: Class::Decode,
+            code: None,
+            constraint: None,
+            place: None,
+        }))
     }
 
     pub(crate) fn connection_lost(message: &str) -> Self {
@@ -326,9 +332,14 @@ fn from_sqlx(e: &Arc<sqlx::Error>) -> Error {
             constraint = db.constraint().map(Into::into);
             class = class_of(db.as_ref(), code.as_deref().unwrap_or_default());
         }
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => class = Class::ConnectionLost,
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            class = Class::ConnectionLost
+        }
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => class = Class::ConnectionLost,
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) | sqlx::Error::TypeNotFound { .. } => {
+        sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::TypeNotFound { .. } => {
             class = Class::Decode;
         }
         _ => {}
@@ -410,7 +421,9 @@ impl From<DbErr> for Error {
             }
         }
         match &e {
-            DbErr::Conn(RuntimeErr::SqlxError(s)) | DbErr::Exec(RuntimeErr::SqlxError(s)) | DbErr::Query(RuntimeErr::SqlxError(s)) => from_sqlx(s),
+            DbErr::Conn(RuntimeErr::SqlxError(s))
+            | DbErr::Exec(RuntimeErr::SqlxError(s))
+            | DbErr::Query(RuntimeErr::SqlxError(s)) => from_sqlx(s),
             DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Error::Database(Arc::new(DatabaseError {
                 class: Class::ConnectionLost,
                 source: e,

@@ -156,7 +156,8 @@ impl Hooks {
     /// A block was rolled back: its `on_commit` hooks are gone (H3), its `on_rollback` hooks are due.
     pub(crate) fn rolled_back(&self, frame: u64) -> Vec<Due> {
         let mut state = self.0.lock();
-        let (gone, kept) = std::mem::take(&mut state.hooks).into_iter().partition::<Vec<_>, _>(|hook| hook.frame == frame);
+        let (gone, kept) =
+            std::mem::take(&mut state.hooks).into_iter().partition::<Vec<_>, _>(|hook| hook.frame == frame);
         state.hooks = kept;
         gone.into_iter().filter(|hook| hook.when == When::Rollback).map(Due).collect()
     }

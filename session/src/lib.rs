@@ -37,6 +37,9 @@ pub use options::UnitOptions;
 pub use query::{LoadExt, Loader};
 pub use relation::Junction;
 pub use retry::Retry;
+/// `sea_session::atomic!(s, { … })`: a nested block in place. The attribute `#[atomic]` is in the prelude: one module cannot
+/// hold two macros of one name.
+pub use sea_session_macros::atomic_block as atomic;
 pub use sea_session_macros::*;
 pub use session::{NestedBlock, NoAutoflush, Savepoint, Session};
 pub use stats::{Recorder, Stats};

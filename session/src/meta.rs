@@ -284,8 +284,10 @@ fn column_meta<E: TrackedEntity>(column: E::Column) -> ColumnMeta {
     let write = column.save_as(Expr::cust(HOLE));
     let read = column.select_as(Expr::col(column.as_str()));
     let alias = column.as_str();
-    let postgres = |e: Expr| Query::select().expr(e).to_owned().to_string(PostgresQueryBuilder)["SELECT ".len()..].to_owned();
-    let sqlite = |e: Expr| Query::select().expr(e).to_owned().to_string(SqliteQueryBuilder)["SELECT ".len()..].to_owned();
+    let postgres =
+        |e: Expr| Query::select().expr(e).to_owned().to_string(PostgresQueryBuilder)["SELECT ".len()..].to_owned();
+    let sqlite =
+        |e: Expr| Query::select().expr(e).to_owned().to_string(SqliteQueryBuilder)["SELECT ".len()..].to_owned();
     let unless_plain = |sql: String| (sql != HOLE).then_some(sql);
     ColumnMeta {
         name: alias,
@@ -316,8 +318,11 @@ fn foreign_keys<E: TrackedEntity>(columns: &[ColumnMeta]) -> Vec<ForeignKey> {
 /// Single columns by SeaORM's `unique`, sets by the names that the derive read from `unique_key` (SeaORM's own definition
 /// keeps that name to itself).
 fn unique_sets<E: TrackedEntity>(spec: &EntitySpec<E>, at: &dyn Fn(E::Column) -> Option<usize>) -> Vec<Vec<usize>> {
-    let mut sets: Vec<Vec<usize>> =
-        E::Column::iter().enumerate().filter(|(_, c)| c.def().is_unique()).map(|(position, _)| vec![position]).collect();
+    let mut sets: Vec<Vec<usize>> = E::Column::iter()
+        .enumerate()
+        .filter(|(_, c)| c.def().is_unique())
+        .map(|(position, _)| vec![position])
+        .collect();
     let mut names: Vec<&str> = spec.unique_keys.iter().map(|(name, _)| *name).collect();
     names.sort_unstable();
     names.dedup();

@@ -206,10 +206,16 @@ impl Settings {
                 return Err(Error::unsupported(backend, "`deferrable`; a read-only unit there never fails a conflict"));
             }
             if !self.set_local.is_empty() {
-                return Err(Error::unsupported(backend, "`set_local`; there are no transaction settings, use `tenant` for tenants"));
+                return Err(Error::unsupported(
+                    backend,
+                    "`set_local`; there are no transaction settings, use `tenant` for tenants",
+                ));
             }
             if self.statement_timeout.is_some() {
-                return Err(Error::unsupported(backend, "`statement_timeout`; bound the future with `tokio::time::timeout`"));
+                return Err(Error::unsupported(
+                    backend,
+                    "`statement_timeout`; bound the future with `tokio::time::timeout`",
+                ));
             }
             if self.settle {
                 return Err(Error::unsupported(backend, "`settle`; there is no server whose answer could be lost"));

@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, FromQueryResult, Iterable, ModelTrait, PrimaryKeyToColumn, QueryFilter, QuerySelect, QueryTrait,
-    Select, Value,
+    ColumnTrait, Condition, EntityTrait, FromQueryResult, Iterable, ModelTrait, PrimaryKeyToColumn, QueryFilter,
+    QuerySelect, QueryTrait, Select, Value,
     sea_query::{IntoValueTuple, LockBehavior, LockType, ValueTuple},
 };
 
@@ -100,7 +100,9 @@ impl Session {
     async fn reload<E: TrackedEntity>(&mut self, object: &Tracked<E>, lock: Option<LockType>) -> Result<(), Error> {
         let entity = meta::table::<E>().entity;
         let Some(key) = object.key().filter(|_| object.object().phase() == Phase::Persistent) else {
-            return Err(Error::usage(format!("this {entity} is not a row of the database: only a persistent object can be read again")));
+            return Err(Error::usage(format!(
+                "this {entity} is not a row of the database: only a persistent object can be read again"
+            )));
         };
         let shown = object.object().key_for_messages();
         let mut select = E::find().filter(key_filter::<E>(key)?);
@@ -153,7 +155,12 @@ fn key_values<E: TrackedEntity>(tuple: ValueTuple) -> Result<Vec<Value>, Error> 
     let table = meta::table::<E>();
     let values: Vec<Value> = tuple.into_iter().collect();
     if values.len() != table.keys.len() {
-        return Err(Error::usage(format!("the key of {} has {} columns, {} were given", table.entity, table.keys.len(), values.len())));
+        return Err(Error::usage(format!(
+            "the key of {} has {} columns, {} were given",
+            table.entity,
+            table.keys.len(),
+            values.len()
+        )));
     }
     let typed = table.keys.iter().zip(values).map(|(column, given)| {
         let kind = &table.columns[*column].kind;
@@ -281,7 +288,9 @@ impl<E: TrackedEntity> Loader<E> {
         let rows = s.query_all(statement).await?;
         let core = s.core();
         core.map.reserve::<E>(rows.len());
-        rows.iter().map(|row| admit::<E>(core, E::Model::from_query_result(row, "")?, self.refresh, self.lock)).collect()
+        rows.iter()
+            .map(|row| admit::<E>(core, E::Model::from_query_result(row, "")?, self.refresh, self.lock))
+            .collect()
     }
 
     /// See [`LoadExt::load_one`].
@@ -295,7 +304,12 @@ impl<E: TrackedEntity> Loader<E> {
 }
 
 /// Brings one row into the map (I1, I3).
-pub(crate) fn admit<E: TrackedEntity>(core: &mut Core, model: E::Model, refresh: bool, locked: bool) -> Result<Tracked<E>, Error> {
+pub(crate) fn admit<E: TrackedEntity>(
+    core: &mut Core,
+    model: E::Model,
+    refresh: bool,
+    locked: bool,
+) -> Result<Tracked<E>, Error> {
     let keys = E::PrimaryKey::iter().map(|k| model.get(k.into_column())).collect();
     let key = Key::from_values(keys);
     if let Some(held) = core.map.get::<E>(&key) {
@@ -306,9 +320,10 @@ pub(crate) fn admit<E: TrackedEntity>(core: &mut Core, model: E::Model, refresh:
     let object = Object::loaded(model, key.clone(), locked, &core.shared);
     core.map.insert(key, object.clone());
     // Rolled back, a block forgets what it loaded first (S5); the unit's own block ends with the map itself.
-    if let Some(holder) = core.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).filter(|holder| *holder > 0) {
+    if let Some(holder) =
+        core.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).filter(|holder| *holder > 0)
+    {
         core.frames[holder].undo.load(object.as_any_object());
     }
     Ok(object.into())
 }
-

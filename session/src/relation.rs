@@ -3,9 +3,7 @@
 
 mod by;
 
-use sea_orm::{
-    Identity, LoaderTrait, ModelTrait, Related, RelationDef, RelationTrait, Select, Value,
-};
+use sea_orm::{Identity, LoaderTrait, ModelTrait, Related, RelationDef, RelationTrait, Select, Value};
 
 use crate::{
     Session, Tracked,
@@ -59,7 +57,11 @@ impl<E: TrackedEntity> Object<E> {
         if def.is_owner || <E as Related<R>>::via().is_some() || !points_to_key::<R>(&def) {
             return None;
         }
-        let values = positions::<E>(&def.from_col).ok()?.into_iter().map(|c| self.any_column(c)).collect::<Option<Vec<Value>>>()?;
+        let values = positions::<E>(&def.from_col)
+            .ok()?
+            .into_iter()
+            .map(|c| self.any_column(c))
+            .collect::<Option<Vec<Value>>>()?;
         s.peek_values::<R>(values)
     }
 
@@ -90,7 +92,11 @@ fn positions<E: TrackedEntity>(identity: &Identity) -> Result<Vec<usize>, Error>
     let table = meta::table::<E>();
     identity
         .iter()
-        .map(|name| table.column(&name.inner()).ok_or_else(|| Error::usage(format!("{} has no column {}", table.entity, name.inner()))))
+        .map(|name| {
+            table
+                .column(&name.inner())
+                .ok_or_else(|| Error::usage(format!("{} has no column {}", table.entity, name.inner())))
+        })
         .collect()
 }
 
@@ -114,7 +120,11 @@ where
     ///
     /// # Errors
     /// What the database says; the relation has no junction.
-    pub async fn attach<'t>(&self, s: &mut Session, others: impl IntoIterator<Item = &'t Tracked<R>>) -> Result<(), Error>
+    pub async fn attach<'t>(
+        &self,
+        s: &mut Session,
+        others: impl IntoIterator<Item = &'t Tracked<R>>,
+    ) -> Result<(), Error>
     where
         R: 't,
     {
@@ -126,7 +136,11 @@ where
     ///
     /// # Errors
     /// As [`Junction::attach`].
-    pub async fn detach<'t>(&self, s: &mut Session, others: impl IntoIterator<Item = &'t Tracked<R>>) -> Result<(), Error>
+    pub async fn detach<'t>(
+        &self,
+        s: &mut Session,
+        others: impl IntoIterator<Item = &'t Tracked<R>>,
+    ) -> Result<(), Error>
     where
         R: 't,
     {
@@ -156,10 +170,16 @@ where
 
     fn pairs(&self, table: &JunctionTable, others: &[&Tracked<R>]) -> Result<Vec<Vec<Value>>, Error> {
         let missing = || Error::usage("an object without a key cannot be attached: flush it first");
-        let own = table.own.iter().map(|c| self.object.any_column(*c)).collect::<Option<Vec<_>>>().ok_or_else(missing)?;
+        let own =
+            table.own.iter().map(|c| self.object.any_column(*c)).collect::<Option<Vec<_>>>().ok_or_else(missing)?;
         let mut pairs: Vec<Vec<Value>> = Vec::with_capacity(others.len());
         for other in others {
-            let theirs = table.theirs.iter().map(|c| other.object().any_column(*c)).collect::<Option<Vec<_>>>().ok_or_else(missing)?;
+            let theirs = table
+                .theirs
+                .iter()
+                .map(|c| other.object().any_column(*c))
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(missing)?;
             let pair: Vec<Value> = own.iter().cloned().chain(theirs).collect();
             if !pairs.contains(&pair) {
                 pairs.push(pair);
@@ -184,7 +204,8 @@ impl JunctionTable {
         R: TrackedEntity,
     {
         let (entity, other) = (meta::table::<E>().entity, meta::table::<R>().entity);
-        let via = <E as Related<R>>::via().ok_or_else(|| Error::usage(format!("{entity} and {other} have no junction table")))?;
+        let via = <E as Related<R>>::via()
+            .ok_or_else(|| Error::usage(format!("{entity} and {other} have no junction table")))?;
         let to = <E as Related<R>>::to();
         let names = |identity: &Identity| identity.iter().map(|name| quote(&name.inner())).collect::<Vec<_>>();
         Ok(Self {
@@ -196,14 +217,17 @@ impl JunctionTable {
     }
 
     fn tuples(text: &mut Text, pairs: Vec<Vec<Value>>) -> String {
-        let tuple = |pair: Vec<Value>| format!("({})", pair.into_iter().map(|value| text.bind(value)).collect::<Vec<_>>().join(", "));
+        let tuple = |pair: Vec<Value>| {
+            format!("({})", pair.into_iter().map(|value| text.bind(value)).collect::<Vec<_>>().join(", "))
+        };
         pairs.into_iter().map(tuple).collect::<Vec<_>>().join(", ")
     }
 
     fn insert(&self, backend: sea_orm::DbBackend, pairs: Vec<Vec<Value>>) -> Message<'static> {
         let mut text = Text::new(backend, "");
         let tuples = Self::tuples(&mut text, pairs);
-        text.sql = format!("INSERT INTO {} ({}) VALUES {tuples} ON CONFLICT DO NOTHING", self.table, self.columns.join(", "));
+        text.sql =
+            format!("INSERT INTO {} ({}) VALUES {tuples} ON CONFLICT DO NOTHING", self.table, self.columns.join(", "));
         text.message(Fetch::Nothing)
     }
 
@@ -220,7 +244,11 @@ impl Session {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn load_related<E, R>(&mut self, parents: &[Tracked<E>], related: R) -> Result<Vec<Vec<Tracked<R>>>, Error>
+    pub async fn load_related<E, R>(
+        &mut self,
+        parents: &[Tracked<E>],
+        related: R,
+    ) -> Result<Vec<Vec<Tracked<R>>>, Error>
     where
         E: TrackedEntity + Related<R>,
         R: TrackedEntity,
@@ -239,7 +267,10 @@ impl Session {
             models.load_many(R::find(), &*self).await?
         };
         let core = self.core();
-        loaded.into_iter().map(|models| models.into_iter().map(|model| admit::<R>(core, model, false, false)).collect()).collect()
+        loaded
+            .into_iter()
+            .map(|models| models.into_iter().map(|model| admit::<R>(core, model, false, false)).collect())
+            .collect()
     }
 
     fn note_lazy_load<E: TrackedEntity, R: TrackedEntity>(&mut self) {
@@ -248,7 +279,12 @@ impl Session {
         *loads += 1;
         if *loads == LAZY_LOADS_REPORTED {
             let (from, to) = (meta::table::<E>().entity, meta::table::<R>().entity);
-            tracing::warn!(from, to, loads = *loads, "N+1: this relation is loaded one parent at a time; `load_related` loads it for all of them in one statement");
+            tracing::warn!(
+                from,
+                to,
+                loads = *loads,
+                "N+1: this relation is loaded one parent at a time; `load_related` loads it for all of them in one statement"
+            );
         }
     }
 

@@ -36,7 +36,11 @@ pub struct Retry {
 
 impl fmt::Debug for Retry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retry").field("times", &self.times).field("base", &self.base).field("cap", &self.cap).finish_non_exhaustive()
+        f.debug_struct("Retry")
+            .field("times", &self.times)
+            .field("base", &self.base)
+            .field("cap", &self.cap)
+            .finish_non_exhaustive()
     }
 }
 
@@ -141,10 +145,18 @@ pub(crate) fn is_retryable(class: Class) -> bool {
 
 /// Whether a failure inside a nested block dooms the whole unit, because only the unit can be repeated (R8).
 pub(crate) fn dooms_unit(class: Class) -> bool {
-    matches!(class, Class::Serialization | Class::Deadlock | Class::Busy | Class::ConnectionLost | Class::CompletionUnknown)
+    matches!(
+        class,
+        Class::Serialization | Class::Deadlock | Class::Busy | Class::ConnectionLost | Class::CompletionUnknown
+    )
 }
 
-pub(crate) async fn run_unit<T, E, F>(db: &Db, settings: Arc<Settings>, counters: Arc<Counters>, body: F) -> Result<T, E>
+pub(crate) async fn run_unit<T, E, F>(
+    db: &Db,
+    settings: Arc<Settings>,
+    counters: Arc<Counters>,
+    body: F,
+) -> Result<T, E>
 where
     F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
     E: From<Error> + Send + 'static,
@@ -162,7 +174,8 @@ where
             Verdict::Failed { error, said } => (error, said),
             Verdict::Final(error) => return Err(error),
         };
-        let asked = said.as_ref().is_some_and(|said| retry.wants(said)) || settings.retry_on.as_ref().is_some_and(|own| own(&error));
+        let asked = said.as_ref().is_some_and(|said| retry.wants(said))
+            || settings.retry_on.as_ref().is_some_and(|own| own(&error));
         let in_time = retry.limit.is_none_or(|limit| started.elapsed() < limit);
         if !asked || attempt >= retry.attempts() || !in_time {
             if asked && retry.attempts() > 1 {

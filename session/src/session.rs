@@ -10,7 +10,10 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, ExecResult, QueryResult, Statement, sea_query::IntoValueTuple};
+use sea_orm::{
+    ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, ExecResult, QueryResult, Statement,
+    sea_query::IntoValueTuple,
+};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -49,7 +52,10 @@ impl std::fmt::Debug for Session {
 pub(crate) enum Verdict<T, E> {
     Done(T),
     /// Rolled back, or known not to be committed: it may run again.
-    Failed { error: E, said: Option<Error> },
+    Failed {
+        error: E,
+        said: Option<Error>,
+    },
     /// Committed, or not known: it must not run again.
     Final(E),
 }
@@ -67,7 +73,8 @@ impl Drop for Session {
 impl Session {
     pub(crate) fn new(db: Db, settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
         let backend = db.backend();
-        let connection = Connection::new(db, counters, settings.recorder.clone(), settings.sql_debug, settings.show_values);
+        let connection =
+            Connection::new(db, counters, settings.recorder.clone(), settings.sql_debug, settings.show_values);
         Self { core: Mutex::new(Core::new(connection, settings)), backend, in_run: false }
     }
 
@@ -108,7 +115,8 @@ impl Session {
 
     async fn give_up<T, E: From<Error> + 'static>(&mut self, error: E) -> Verdict<T, E> {
         let settings = self.core().settings.clone();
-        let allowed = std::panic::catch_unwind(AssertUnwindSafe(|| settings.allow.as_ref().is_some_and(|allow| allow(&error))));
+        let allowed =
+            std::panic::catch_unwind(AssertUnwindSafe(|| settings.allow.as_ref().is_some_and(|allow| allow(&error))));
         let allowed = match allowed {
             Ok(allowed) => allowed,
             Err(panic) => {
@@ -118,7 +126,10 @@ impl Session {
         };
         if allowed && settings.retry_on.as_ref().is_some_and(|retry_on| retry_on(&error)) {
             self.core().rollback().await;
-            return Verdict::Final(Error::usage("an error is both allowed (commit) and retried: `allow` and `retry_on` must not overlap").into());
+            return Verdict::Final(
+                Error::usage("an error is both allowed (commit) and retried: `allow` and `retry_on` must not overlap")
+                    .into(),
+            );
         }
         if allowed {
             return match self.conclude::<(), E>(()).await {
@@ -289,7 +300,10 @@ impl Session {
 
     async fn advisory(&mut self, sql: &str, key: i64) -> Result<Option<QueryResult>, Error> {
         if self.backend != DbBackend::Postgres {
-            return Err(Error::unsupported(self.backend, "advisory locks; a writing unit holds the write lock of the whole file already"));
+            return Err(Error::unsupported(
+                self.backend,
+                "advisory locks; a writing unit holds the write lock of the whole file already",
+            ));
         }
         let statement = Statement::from_sql_and_values(self.backend, sql, [key.into()]);
         Ok(self.core().statement(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
@@ -505,7 +519,10 @@ impl NestedBlock<'_> {
         E: From<Error>,
     {
         if self.durable {
-            return Err(Error::usage("a durable block must be outermost, and this one is inside a unit of work: open it with `db.run(…)`").into());
+            return Err(Error::usage(
+                "a durable block must be outermost, and this one is inside a unit of work: open it with `db.run(…)`",
+            )
+            .into());
         }
         let index = self.session.core().enter(self.kind, false).await?;
         let mut guard = BlockGuard { session: self.session, index: Some(index) };

@@ -42,8 +42,11 @@ enum Fate {
 async fn ask(db: &Db, xid: &str) -> Fate {
     for _ in 0..ASKED {
         let mut connection = Connection::new(db.clone(), Arc::<Counters>::default(), None, false, false);
-        let question =
-            Statement::from_sql_and_values(DbBackend::Postgres, "SELECT pg_xact_status($1::text::xid8) AS status", [xid.into()]);
+        let question = Statement::from_sql_and_values(
+            DbBackend::Postgres,
+            "SELECT pg_xact_status($1::text::xid8) AS status",
+            [xid.into()],
+        );
         let answer = connection.send(Message::Statement(question, Fetch::One)).await;
         let status: Option<String> = match answer.map(|reply| reply.rows()) {
             Ok(rows) => rows.first().and_then(|row| row.try_get("", "status").ok().flatten()),

@@ -12,8 +12,8 @@ use std::{
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use sea_orm::{
-    ActiveModelBehavior, ActiveModelTrait, ActiveValue, DbErr, IntoActiveModel, Iterable, ModelTrait, PrimaryKeyToColumn,
-    QueryResult, TryIntoModel, Value,
+    ActiveModelBehavior, ActiveModelTrait, ActiveValue, DbErr, IntoActiveModel, Iterable, ModelTrait,
+    PrimaryKeyToColumn, QueryResult, TryIntoModel, Value,
 };
 
 use crate::{
@@ -239,7 +239,9 @@ impl<E: TrackedEntity> Object<E> {
                 ActiveValue::NotSet => {
                     let (entity, name) = (self.0.table.entity, self.0.table.columns[column].name);
                     drop(inner);
-                    panic!("`{entity}.{name}` has no value yet: the database makes it, so call `s.flush().await?` before reading it")
+                    panic!(
+                        "`{entity}.{name}` has no value yet: the database makes it, so call `s.flush().await?` before reading it"
+                    )
                 }
             },
         }
@@ -272,7 +274,9 @@ impl<E: TrackedEntity> Object<E> {
                 Err(e) => {
                     let entity = self.0.table.entity;
                     drop(inner);
-                    panic!("`{entity}` is not complete before its insert ({e}): call `s.flush().await?` before reading it whole")
+                    panic!(
+                        "`{entity}` is not complete before its insert ({e}): call `s.flush().await?` before reading it whole"
+                    )
                 }
             },
         }
@@ -404,7 +408,10 @@ impl<E: TrackedEntity> Object<E> {
             return None;
         }
         if unit.is_doomed() {
-            tracing::warn!(entity = self.0.table.entity, "changed in a block that must roll back; the change will be dropped (S9)");
+            tracing::warn!(
+                entity = self.0.table.entity,
+                "changed in a block that must roll back; the change will be dropped (S9)"
+            );
         }
         if inner.phase == Phase::Persistent && inner.base.is_none() {
             if let Data::Full(model) = &inner.data {
@@ -421,7 +428,9 @@ impl<E: TrackedEntity> Object<E> {
     fn refuse_late_write(&self, inner: &Inner<E>) {
         let entity = self.0.table.entity;
         if inner.unit.as_ref().is_some_and(|unit| unit.strict) {
-            panic!("`{entity}` was changed after its unit of work had ended; load it in a new unit and change it there");
+            panic!(
+                "`{entity}` was changed after its unit of work had ended; load it in a new unit and change it there"
+            );
         }
         tracing::warn!(entity, "an object was changed after its unit of work had ended; the change is not sent (S12)");
     }
@@ -447,7 +456,10 @@ impl<E: TrackedEntity> Object<E> {
     pub(crate) fn revive(&self, unit: &Arc<Shared>) -> Result<(), Error> {
         let mut inner = self.0.inner.lock();
         if inner.phase != Phase::Transient {
-            return Err(Error::usage(format!("{} is not transient: only an object whose adding was rolled back can be added again", self.0.table.entity)));
+            return Err(Error::usage(format!(
+                "{} is not transient: only an object whose adding was rolled back can be added again",
+                self.0.table.entity
+            )));
         }
         if let Data::Full(model) = &inner.data {
             inner.data = Data::Draft(Box::new(all_set::<E>((**model).clone())));
@@ -562,7 +574,8 @@ impl<E: TrackedEntity> Object<E> {
             }
             let (old, new) = (held.get(column), model.get(column));
             if old != new {
-                let shown = inner.unit.as_ref().is_some_and(|u| u.show_values) && !self.0.table.secret.contains(position);
+                let shown =
+                    inner.unit.as_ref().is_some_and(|u| u.show_values) && !self.0.table.secret.contains(position);
                 return Err(Error::UnrepeatableRead {
                     entity: self.0.table.entity,
                     key: show_key(&keys_of::<E>(held)).into(),
@@ -580,7 +593,12 @@ impl<E: TrackedEntity> Object<E> {
         !matches!(kind, ArrayType::Float | ArrayType::Double) && !self.0.table.not_optimistic.contains(column)
     }
 
-    pub(crate) fn link(&self, columns: Vec<usize>, parent: Arc<dyn AnyObject>, parent_columns: Vec<usize>) -> Result<(), Error> {
+    pub(crate) fn link(
+        &self,
+        columns: Vec<usize>,
+        parent: Arc<dyn AnyObject>,
+        parent_columns: Vec<usize>,
+    ) -> Result<(), Error> {
         let known: Option<Vec<Value>> = parent_columns.iter().map(|c| parent.column_value(*c)).collect();
         let mut inner = self.0.inner.lock();
         let mut next = inner.data.clone();
@@ -669,7 +687,10 @@ impl<E: TrackedEntity> Inner<E> {
 
     /// Foreign keys whose parents have got their keys by now.
     fn resolved_links(&self) -> Vec<(usize, Value)> {
-        let pairs = self.links.iter().flat_map(|link| link.columns.iter().zip(&link.parent_columns).map(move |(c, p)| (*c, &link.parent, *p)));
+        let pairs = self
+            .links
+            .iter()
+            .flat_map(|link| link.columns.iter().zip(&link.parent_columns).map(move |(c, p)| (*c, &link.parent, *p)));
         pairs.filter_map(|(column, parent, of)| Some((column, parent.column_value(of)?))).collect()
     }
 
@@ -693,13 +714,28 @@ pub(crate) trait AnyObject: Send + Sync {
     /// Takes the object off the dirty list; says what the flush has to do about it, if anything.
     fn due(&self) -> Option<RowKind>;
     /// Runs SeaORM's `before_save` or `before_delete` (H10) and sets what the flush itself sets: versions, times, tenants.
-    fn before<'a, 'c: 'a>(self: Arc<Self>, db: &'a FlushConnection<'c>, kind: RowKind, stamp: &'a Stamp) -> BoxFuture<'a, Result<(), Error>>;
+    fn before<'a, 'c: 'a>(
+        self: Arc<Self>,
+        db: &'a FlushConnection<'c>,
+        kind: RowKind,
+        stamp: &'a Stamp,
+    ) -> BoxFuture<'a, Result<(), Error>>;
     /// What is to be written.
     fn change(&self, kind: RowKind) -> Result<Option<RowChange>, Error>;
     /// The write worked: the object now is what the database holds.
-    fn written(&self, kind: RowKind, returned: Option<&Returned<'_>>, frame: u64, map: &mut IdentityMap) -> Result<bool, Error>;
+    fn written(
+        &self,
+        kind: RowKind,
+        returned: Option<&Returned<'_>>,
+        frame: u64,
+        map: &mut IdentityMap,
+    ) -> Result<bool, Error>;
     /// Runs SeaORM's `after_save` or `after_delete`.
-    fn after<'a, 'c: 'a>(self: Arc<Self>, db: &'a FlushConnection<'c>, kind: RowKind) -> BoxFuture<'a, Result<(), Error>>;
+    fn after<'a, 'c: 'a>(
+        self: Arc<Self>,
+        db: &'a FlushConnection<'c>,
+        kind: RowKind,
+    ) -> BoxFuture<'a, Result<(), Error>>;
 
     /// Says that the object was added in `frame`.
     fn added(&self, frame: u64) -> bool;
@@ -848,7 +884,9 @@ impl<E: TrackedEntity> ObjectCell<E> {
             return Err(Error::Tenant { entity, reason: "open the unit with `.tenant(key, …)`".into() });
         };
         match self.column_value(column) {
-            None if kind == RowKind::Insert => self.set_stamped(column, tenant_value(&self.table.columns[column].kind, tenant)?),
+            None if kind == RowKind::Insert => {
+                self.set_stamped(column, tenant_value(&self.table.columns[column].kind, tenant)?)
+            }
             Some(value) if tenant_text(&value).as_deref() == Some(tenant) => Ok(()),
             _ => Err(Error::Tenant { entity, reason: "the object belongs to another tenant than the unit".into() }),
         }
@@ -886,7 +924,14 @@ impl<E: TrackedEntity> ObjectCell<E> {
         };
         let key: Option<Vec<Value>> = self.table.keys.iter().map(|k| find(*k)).collect();
         let takes = self.table.unique.iter().map(|set| set.iter().map(|c| find(*c)).collect()).collect();
-        Some(RowChange { key: key.unwrap_or_default(), version: None, cells, checks: vec![], frees: vec![None; self.table.unique.len()], takes })
+        Some(RowChange {
+            key: key.unwrap_or_default(),
+            version: None,
+            cells,
+            checks: vec![],
+            frees: vec![None; self.table.unique.len()],
+            takes,
+        })
     }
 
     fn update_change(&self, inner: &Inner<E>) -> Option<RowChange> {
@@ -994,7 +1039,9 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         match inner.phase {
             Phase::Pending => Some(RowKind::Insert),
             Phase::Deleting => Some(RowKind::Delete),
-            Phase::Persistent if !inner.links.is_empty() || !inner.changed_columns().is_empty() => Some(RowKind::Update),
+            Phase::Persistent if !inner.links.is_empty() || !inner.changed_columns().is_empty() => {
+                Some(RowKind::Update)
+            }
             Phase::Persistent => {
                 inner.base = None;
                 inner.touched = ColumnSet::default();
@@ -1004,7 +1051,12 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         }
     }
 
-    fn before<'a, 'c: 'a>(self: Arc<Self>, db: &'a FlushConnection<'c>, kind: RowKind, stamp: &'a Stamp) -> BoxFuture<'a, Result<(), Error>> {
+    fn before<'a, 'c: 'a>(
+        self: Arc<Self>,
+        db: &'a FlushConnection<'c>,
+        kind: RowKind,
+        stamp: &'a Stamp,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let active = self.active(kind);
             let hooked = match kind {
@@ -1028,7 +1080,13 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         })
     }
 
-    fn written(&self, kind: RowKind, returned: Option<&Returned<'_>>, frame: u64, map: &mut IdentityMap) -> Result<bool, Error> {
+    fn written(
+        &self,
+        kind: RowKind,
+        returned: Option<&Returned<'_>>,
+        frame: u64,
+        map: &mut IdentityMap,
+    ) -> Result<bool, Error> {
         let mut inner = self.inner.lock();
         match kind {
             RowKind::Insert => {
@@ -1090,7 +1148,11 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         }
     }
 
-    fn after<'a, 'c: 'a>(self: Arc<Self>, db: &'a FlushConnection<'c>, kind: RowKind) -> BoxFuture<'a, Result<(), Error>> {
+    fn after<'a, 'c: 'a>(
+        self: Arc<Self>,
+        db: &'a FlushConnection<'c>,
+        kind: RowKind,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             if kind == RowKind::Delete {
                 self.active(kind).after_delete(db).await.map_err(|e| self.hook_error("after_delete", e))?;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::{
     identity::{IdentityMap, Key},
-    tracked::{AnyObject, Data, Phase},
     meta::TrackedEntity,
+    tracked::{AnyObject, Data, Phase},
 };
 
 /// An object as it was before a block changed it.

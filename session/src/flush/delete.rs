@@ -12,9 +12,20 @@ use crate::{
 const POSTGRES_ROWS: usize = 10_000;
 
 impl Flush<'_> {
-    pub(super) async fn delete(&mut self, table: &TableMeta, step: &Step, rows: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
-        let columns =
-            Columns { table, backend: self.connection.backend(), version: table.version, checks: &step.checks, written: &[] };
+    pub(super) async fn delete(
+        &mut self,
+        table: &TableMeta,
+        step: &Step,
+        rows: Rows,
+        members: &[Vec<Member>],
+    ) -> Result<(), Error> {
+        let columns = Columns {
+            table,
+            backend: self.connection.backend(),
+            version: table.version,
+            checks: &step.checks,
+            written: &[],
+        };
         let chunks = match (columns.is_simple(), columns.backend) {
             (false, _) => rows.chunks(1),
             (true, DbBackend::Sqlite) => sqlite_chunks(rows, columns.width()),
@@ -60,7 +71,9 @@ impl Flush<'_> {
 
     async fn delete_values(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
         let table = columns.table;
-        let keys = |prefix: &str| table.keys.iter().map(|k| format!("{prefix}{}", table.columns[*k].quoted())).collect::<Vec<_>>().join(", ");
+        let keys = |prefix: &str| {
+            table.keys.iter().map(|k| format!("{prefix}{}", table.columns[*k].quoted())).collect::<Vec<_>>().join(", ")
+        };
         let mut text = columns.with_values(rows);
         text.sql += &format!(
             "DELETE FROM {0} WHERE ({1}) IN (SELECT {2} FROM u JOIN {0} ON {3})",
@@ -79,7 +92,9 @@ impl Flush<'_> {
         bind_array(&mut arguments, &key.kind, rows.keys.iter().map(|k| k[0].clone()).collect())?;
         let sql = match key.save(columns.backend, "k") {
             plain if plain == "k" => format!("DELETE FROM {} WHERE {} = ANY($1)", table.table, key.quoted()),
-            cast => format!("DELETE FROM {} WHERE {} IN (SELECT {cast} FROM UNNEST($1) AS u(k))", table.table, key.quoted()),
+            cast => {
+                format!("DELETE FROM {} WHERE {} IN (SELECT {cast} FROM UNNEST($1) AS u(k))", table.table, key.quoted())
+            }
         };
         Ok(self.send(table, rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::Nothing }).await?.affected())
     }

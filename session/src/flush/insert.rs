@@ -7,8 +7,9 @@ use rustc_hash::FxHashMap;
 use sea_orm::{DbBackend, QueryResult, Value, sqlx::postgres::PgArguments};
 
 use super::{
-    Flush, Member, Rows, Text, sqlite_chunks,
+    Flush, Member, Rows, Text,
     plan::{Kind, Step},
+    sqlite_chunks,
     value::{bind_array, decode, is_simple},
 };
 use crate::{
@@ -39,7 +40,9 @@ impl Shape<'_> {
     /// Whether rows can travel together: the key is known, or counted up by the database.
     fn is_set_based(&self) -> bool {
         let known = !self.key_is_wanted() || (self.table.auto_key.is_some() && self.kind == Kind::Insert);
-        known && !self.columns.is_empty() && self.columns.iter().chain(&self.wanted).all(|c| is_simple(&self.table.columns[*c].kind))
+        known
+            && !self.columns.is_empty()
+            && self.columns.iter().chain(&self.wanted).all(|c| is_simple(&self.table.columns[*c].kind))
     }
 
     fn names(&self, columns: &[usize]) -> String {
@@ -79,7 +82,13 @@ impl Shape<'_> {
 }
 
 impl Flush<'_> {
-    pub(super) async fn insert(&mut self, table: &TableMeta, step: &Step, rows: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+    pub(super) async fn insert(
+        &mut self,
+        table: &TableMeta,
+        step: &Step,
+        rows: Rows,
+        members: &[Vec<Member>],
+    ) -> Result<(), Error> {
         let wanted = (0..table.columns.len()).filter(|c| !step.columns.contains(c)).collect();
         let backend = self.connection.backend();
         let shape = Shape { table, columns: &step.columns, wanted, kind: step.kind, backend };
@@ -121,7 +130,9 @@ impl Flush<'_> {
             .collect();
         text.sql = match places.is_empty() {
             true => format!("INSERT INTO {} DEFAULT VALUES", table.table),
-            false => format!("INSERT INTO {} ({}) VALUES ({})", table.table, shape.names(shape.columns), places.join(", ")),
+            false => {
+                format!("INSERT INTO {} ({}) VALUES ({})", table.table, shape.names(shape.columns), places.join(", "))
+            }
         };
         text.sql += &shape.on_conflict();
         // A type that cannot be read by itself comes back with the whole row.
@@ -173,7 +184,9 @@ impl Flush<'_> {
             Some(key) => {
                 // SQLite counts up as it goes through VALUES; sorting by the key undoes whatever RETURNING did to the order.
                 let mut returned = answer.iter().map(|row| read(shape, row)).collect::<Result<Vec<_>, Error>>()?;
-                returned.sort_by_key(|values| values.iter().find(|(c, _)| *c == key).and_then(|(_, v)| super::value::as_integer(v)));
+                returned.sort_by_key(|values| {
+                    values.iter().find(|(c, _)| *c == key).and_then(|(_, v)| super::value::as_integer(v))
+                });
                 for (op, values) in rows.ops.iter().zip(&returned) {
                     self.done(*op, members, Some(&Returned::Values(values)))?;
                 }
@@ -188,8 +201,12 @@ impl Flush<'_> {
         let table = shape.table;
         let (arguments, from) = unnest(shape, &mut rows)?;
         let saved = saved(shape);
-        let insert =
-            format!("INSERT INTO {} ({}) SELECT {saved} FROM {from}{}", table.table, shape.names(shape.columns), shape.on_conflict());
+        let insert = format!(
+            "INSERT INTO {} ({}) SELECT {saved} FROM {from}{}",
+            table.table,
+            shape.names(shape.columns),
+            shape.on_conflict()
+        );
         if shape.wanted.is_empty() {
             let message = Message::Arrays { sql: &insert, arguments, fetch: Fetch::Nothing };
             let reply = self.send(table, &rows, message).await?;
@@ -204,7 +221,12 @@ impl Flush<'_> {
 
     /// Many rows whose key comes from a sequence (PostgreSQL): each row draws its number before it is inserted, so that the
     /// answer says which row got which.
-    async fn insert_counted(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+    async fn insert_counted(
+        &mut self,
+        shape: &Shape<'_>,
+        mut rows: Rows,
+        members: &[Vec<Member>],
+    ) -> Result<(), Error> {
         let table = shape.table;
         let Some(key) = table.auto_key else { return Err(no_answer(table, &rows)) };
         let (arguments, from) = unnest_numbered(shape, &mut rows)?;
@@ -242,9 +264,16 @@ impl Flush<'_> {
         Ok(())
     }
 
-    fn match_by_key(&mut self, shape: &Shape<'_>, rows: &Rows, answer: &[QueryResult], members: &[Vec<Member>]) -> Result<(), Error> {
+    fn match_by_key(
+        &mut self,
+        shape: &Shape<'_>,
+        rows: &Rows,
+        answer: &[QueryResult],
+        members: &[Vec<Member>],
+    ) -> Result<(), Error> {
         let table = shape.table;
-        let by_key: FxHashMap<&[Value], usize> = rows.keys.iter().map(Vec::as_slice).zip(rows.ops.iter().copied()).collect();
+        let by_key: FxHashMap<&[Value], usize> =
+            rows.keys.iter().map(Vec::as_slice).zip(rows.ops.iter().copied()).collect();
         for row in answer {
             let key = table.keys.iter().map(|k| decode(row, table.columns[*k].name, &table.columns[*k].kind));
             let key = key.collect::<Result<Vec<_>, Error>>()?;
@@ -277,7 +306,11 @@ fn read(shape: &Shape<'_>, row: &QueryResult) -> Result<Vec<(usize, Value)>, Err
     read_columns(shape, row, shape.wanted.iter().copied())
 }
 
-fn read_columns(shape: &Shape<'_>, row: &QueryResult, columns: impl Iterator<Item = usize>) -> Result<Vec<(usize, Value)>, Error> {
+fn read_columns(
+    shape: &Shape<'_>,
+    row: &QueryResult,
+    columns: impl Iterator<Item = usize>,
+) -> Result<Vec<(usize, Value)>, Error> {
     columns.map(|c| Ok((c, decode(row, shape.table.columns[c].name, &shape.table.columns[c].kind)?))).collect()
 }
 
@@ -301,7 +334,10 @@ fn unnest_numbered(shape: &Shape<'_>, rows: &mut Rows) -> Result<(PgArguments, S
 fn arrays(shape: &Shape<'_>, rows: &mut Rows, keep: bool) -> Result<PgArguments, Error> {
     let mut arguments = PgArguments::default();
     for (i, c) in shape.columns.iter().enumerate() {
-        let column = rows.values.iter_mut().map(|row| if keep { row[i].clone() } else { std::mem::replace(&mut row[i], Value::Bool(None)) });
+        let column = rows
+            .values
+            .iter_mut()
+            .map(|row| if keep { row[i].clone() } else { std::mem::replace(&mut row[i], Value::Bool(None)) });
         bind_array(&mut arguments, &shape.table.columns[*c].kind, column.collect())?;
     }
     Ok(arguments)
@@ -320,9 +356,15 @@ fn expect_rows(table: &TableMeta, rows: &Rows, expected: u64, found: u64) -> Res
         return Ok(());
     }
     let place = rows.place(table);
-    Err(Error::usage(format!("{place}: {expected} rows were to be inserted, {found} were; a rule or trigger of the table drops rows")))
+    Err(Error::usage(format!(
+        "{place}: {expected} rows were to be inserted, {found} were; a rule or trigger of the table drops rows"
+    )))
 }
 
 fn no_answer(table: &TableMeta, rows: &Rows) -> Error {
-    Error::usage(format!("{}: the database did not say what it filled in for {}", rows.place(table), quote(table.entity)))
+    Error::usage(format!(
+        "{}: the database did not say what it filled in for {}",
+        rows.place(table),
+        quote(table.entity)
+    ))
 }

@@ -170,7 +170,8 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>,
     let has_deletes = due.iter().any(|(_, kind)| *kind == RowKind::Delete);
 
     // Deletes first, so that an insert finds the one it replaces.
-    let ordered = due.iter().filter(|(_, k)| *k == RowKind::Delete).chain(due.iter().filter(|(_, k)| *k != RowKind::Delete));
+    let ordered =
+        due.iter().filter(|(_, k)| *k == RowKind::Delete).chain(due.iter().filter(|(_, k)| *k != RowKind::Delete));
     for (object, kind) in ordered {
         let Some(change) = object.change(*kind)? else { continue };
         let meta = object.table();
@@ -188,7 +189,8 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>,
         } else if has_deletes && *kind == RowKind::Insert && !change.key.is_empty() {
             if let Some(op) = deleted.remove(&(table, change.key.clone())) {
                 let version = pending[op].2.version.take();
-                pending[op] = (table, Kind::Switch, RowChange { version, frees: pending[op].2.frees.split_off(0), ..change });
+                pending[op] =
+                    (table, Kind::Switch, RowChange { version, frees: pending[op].2.frees.split_off(0), ..change });
                 members[op].push((object.clone(), *kind));
                 continue;
             }
@@ -197,8 +199,11 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>,
         pending.push((table, kind_of_op, change));
     }
 
-    let number: FxHashMap<*const (), usize> =
-        members.iter().enumerate().flat_map(|(op, list)| list.iter().map(move |(o, _)| (Arc::as_ptr(o).cast::<()>(), op))).collect();
+    let number: FxHashMap<*const (), usize> = members
+        .iter()
+        .enumerate()
+        .flat_map(|(op, list)| list.iter().map(move |(o, _)| (Arc::as_ptr(o).cast::<()>(), op)))
+        .collect();
     let ops = pending
         .into_iter()
         .map(|(table, kind, change)| {
@@ -232,7 +237,13 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    fn take(table: &TableMeta, step: &Step, plan: &Plan, ops: &mut [Op], members: &[Vec<Member>]) -> Result<Self, Error> {
+    fn take(
+        table: &TableMeta,
+        step: &Step,
+        plan: &Plan,
+        ops: &mut [Op],
+        members: &[Vec<Member>],
+    ) -> Result<Self, Error> {
         let mut rows = Rows {
             ops: step.ops.clone(),
             keys: Vec::with_capacity(step.ops.len()),
@@ -266,7 +277,8 @@ impl Rows {
 
     /// `note 7`, or `note 7, 8, 9 and 997 more`.
     fn place(&self, table: &TableMeta) -> String {
-        let known: Vec<String> = self.keys.iter().filter(|key| !key.is_empty()).take(3).map(|key| show_key(key)).collect();
+        let known: Vec<String> =
+            self.keys.iter().filter(|key| !key.is_empty()).take(3).map(|key| show_key(key)).collect();
         let more = self.ops.len() - known.len();
         match (known.is_empty(), more) {
             (true, 1) => format!("{} (new)", table.entity),
@@ -305,7 +317,8 @@ fn resolve(op: &mut Op, column: usize, table: &TableMeta, members: &[Vec<Member>
         Some(Cell::KeyOf { op: parent, column: of }) => {
             let value = members[*parent].iter().rev().find_map(|(object, _)| object.column_value(*of));
             value.ok_or_else(|| Error::Cycle {
-                cycle: format!("{}.{} needs a key that is generated later", table.entity, table.columns[column].name).into(),
+                cycle: format!("{}.{} needs a key that is generated later", table.entity, table.columns[column].name)
+                    .into(),
             })
         }
         None => Ok(table.columns[column].kind_null()),
@@ -337,7 +350,10 @@ impl Text {
     }
 
     pub(crate) fn message<'a>(self, fetch: Fetch) -> Message<'a> {
-        Message::Statement(Statement { sql: self.sql, values: Some(Values(self.values)), db_backend: self.backend }, fetch)
+        Message::Statement(
+            Statement { sql: self.sql, values: Some(Values(self.values)), db_backend: self.backend },
+            fetch,
+        )
     }
 }
 

@@ -107,13 +107,17 @@ struct Ranks {
 
 fn table_ranks(tables: &[&TableMeta]) -> Ranks {
     let parents = |t: usize| {
-        tables[t].parents.iter().flat_map(move |fk| (0..tables.len()).filter(move |p| *p != t && tables[*p].entity == fk.to_table))
+        tables[t]
+            .parents
+            .iter()
+            .flat_map(move |fk| (0..tables.len()).filter(move |p| *p != t && tables[*p].entity == fk.to_table))
     };
     let mut rank = vec![usize::MAX; tables.len()];
     let mut next = 0;
     loop {
-        let ready: Vec<usize> =
-            (0..tables.len()).filter(|t| rank[*t] == usize::MAX && parents(*t).all(|p| rank[p] != usize::MAX)).collect();
+        let ready: Vec<usize> = (0..tables.len())
+            .filter(|t| rank[*t] == usize::MAX && parents(*t).all(|p| rank[p] != usize::MAX))
+            .collect();
         if ready.is_empty() {
             break;
         }
@@ -154,7 +158,8 @@ struct Level {
 
 impl Planner<'_> {
     fn run(mut self) -> Result<Plan, Cycle> {
-        let of = |kinds: &[Kind]| (0..self.ops.len()).filter(|op| kinds.contains(&self.ops[*op].kind)).collect::<Vec<_>>();
+        let of =
+            |kinds: &[Kind]| (0..self.ops.len()).filter(|op| kinds.contains(&self.ops[*op].kind)).collect::<Vec<_>>();
         let inserts = of(&[Kind::Insert, Kind::Switch]);
         let updates = of(&[Kind::Update]);
         let deletes = of(&[Kind::Delete]);
@@ -167,7 +172,8 @@ impl Planner<'_> {
 
         let mut steps = Vec::new();
         steps.extend(self.deletes(&early_deletes.iter().copied().collect::<Vec<_>>())?);
-        let (before, after): (Vec<_>, Vec<_>) = early_updates.into_iter().partition(|(before_inserts, _)| *before_inserts);
+        let (before, after): (Vec<_>, Vec<_>) =
+            early_updates.into_iter().partition(|(before_inserts, _)| *before_inserts);
         steps.append(&mut opened);
         steps.extend(before.into_iter().flat_map(|(_, layer)| self.update_steps(&layer)));
         steps.extend(insert_steps);
@@ -205,7 +211,8 @@ impl Planner<'_> {
     fn needs(&self, among: &[usize], may_postpone: bool) -> FxHashMap<usize, Vec<Need>> {
         let complex = |op: usize| {
             let table = self.ops[op].table;
-            self.ranks.rank[table] == self.ranks.cyclic || self.tables[table].parents.iter().any(|fk| fk.to_table == self.tables[table].entity)
+            self.ranks.rank[table] == self.ranks.cyclic
+                || self.tables[table].parents.iter().any(|fk| fk.to_table == self.tables[table].entity)
         };
         let rows: Vec<usize> = among.iter().copied().filter(|op| complex(*op)).collect();
         let mut by_key: FxHashMap<(&str, &[Value]), usize> = FxHashMap::default();
@@ -221,11 +228,12 @@ impl Planner<'_> {
             for fk in table.parents.iter().filter(|fk| cyclic || fk.to_table == table.entity) {
                 let cells: Option<Vec<&Cell>> = fk.columns.iter().map(|c| self.ops[op].cell(*c)).collect();
                 let Some(cells) = cells else { continue };
-                let column = fk
-                    .columns
-                    .iter()
-                    .copied()
-                    .find(|c| may_postpone && table.columns[*c].nullable && !table.keys.contains(c) && !self.postponed.contains(&(op, *c)));
+                let column = fk.columns.iter().copied().find(|c| {
+                    may_postpone
+                        && table.columns[*c].nullable
+                        && !table.keys.contains(c)
+                        && !self.postponed.contains(&(op, *c))
+                });
                 if fk.columns.iter().any(|c| self.postponed.contains(&(op, *c))) {
                     continue;
                 }
@@ -282,7 +290,14 @@ impl Planner<'_> {
         }
         groups
             .into_iter()
-            .map(|((table, columns), ops)| Step { table, kind: Kind::Update, columns, checks: vec![], ops, part: Part::Close })
+            .map(|((table, columns), ops)| Step {
+                table,
+                kind: Kind::Update,
+                columns,
+                checks: vec![],
+                ops,
+                part: Part::Close,
+            })
             .collect()
     }
 
@@ -301,7 +316,11 @@ impl Planner<'_> {
     }
 
     /// The row that must give up a unique value before `op` can have it.
-    fn waits_for<'f>(&'f self, op: usize, freed: &'f FxHashMap<(usize, usize, &[Value]), usize>) -> impl Iterator<Item = usize> + 'f {
+    fn waits_for<'f>(
+        &'f self,
+        op: usize,
+        freed: &'f FxHashMap<(usize, usize, &[Value]), usize>,
+    ) -> impl Iterator<Item = usize> + 'f {
         let change = &self.ops[op];
         change
             .takes
@@ -328,13 +347,23 @@ impl Planner<'_> {
         while grown {
             let referring: Vec<usize> = (0..self.tables.len())
                 .filter(|t| !tables.contains(t))
-                .filter(|t| self.tables[*t].parents.iter().any(|fk| tables.iter().any(|p| self.tables[*p].entity == fk.to_table)))
+                .filter(|t| {
+                    self.tables[*t]
+                        .parents
+                        .iter()
+                        .any(|fk| tables.iter().any(|p| self.tables[*p].entity == fk.to_table))
+                })
                 .collect();
             grown = !referring.is_empty();
             tables.extend(referring);
         }
         let freeing = early.iter().map(|op| self.ops[*op].table).collect::<BTreeSet<_>>();
-        early.extend(deletes.iter().copied().filter(|d| tables.contains(&self.ops[*d].table) && !freeing.contains(&self.ops[*d].table)));
+        early.extend(
+            deletes
+                .iter()
+                .copied()
+                .filter(|d| tables.contains(&self.ops[*d].table) && !freeing.contains(&self.ops[*d].table)),
+        );
         early
     }
 
@@ -355,7 +384,9 @@ impl Planner<'_> {
         let mut level: FxHashMap<usize, usize> = FxHashMap::default();
         for &op in updates {
             let (mut at, mut seen, mut depth) = (op, vec![op], 0);
-            while let Some(next) = self.waits_for(at, freed).find(|o| self.ops[*o].kind == Kind::Update && !is_opened(&opened, *o)) {
+            while let Some(next) =
+                self.waits_for(at, freed).find(|o| self.ops[*o].kind == Kind::Update && !is_opened(&opened, *o))
+            {
                 if seen.contains(&next) {
                     let set = self.nullable_set(at, freed).ok_or_else(|| self.name_swap(&seen))?;
                     opened.entry((self.ops[next].table, set)).or_default().push(next);
@@ -384,7 +415,14 @@ impl Planner<'_> {
         let layers = layers.into_iter().map(|((after, _), ops)| (!after, ops)).collect();
         let opened = opened
             .into_iter()
-            .map(|((table, columns), ops)| Step { table, kind: Kind::Update, columns, checks: vec![], ops, part: Part::Open })
+            .map(|((table, columns), ops)| Step {
+                table,
+                kind: Kind::Update,
+                columns,
+                checks: vec![],
+                ops,
+                part: Part::Open,
+            })
             .collect();
         Ok((layers, opened))
     }
@@ -415,7 +453,14 @@ impl Planner<'_> {
         }
         groups
             .into_iter()
-            .map(|((_, table, columns, checks), ops)| Step { table, kind: Kind::Update, columns, checks, ops, part: Part::Whole })
+            .map(|((_, table, columns, checks), ops)| Step {
+                table,
+                kind: Kind::Update,
+                columns,
+                checks,
+                ops,
+                part: Part::Whole,
+            })
             .collect()
     }
 
@@ -436,7 +481,14 @@ impl Planner<'_> {
             nulls.entry((self.ops[op].table, column)).or_default().push(op);
         }
         for ((table, column), ops) in nulls {
-            steps.push(Step { table, kind: Kind::Update, columns: vec![column], checks: vec![], ops, part: Part::Open });
+            steps.push(Step {
+                table,
+                kind: Kind::Update,
+                columns: vec![column],
+                checks: vec![],
+                ops,
+                part: Part::Open,
+            });
         }
         let mut groups: BTreeMap<(usize, usize, usize, Vec<usize>), Vec<usize>> = BTreeMap::new();
         for &op in deletes {

@@ -105,7 +105,8 @@ impl Columns<'_> {
 
     fn assignments(&self) -> String {
         let first = self.width() - self.written.len();
-        let assign = |(i, c): (usize, &usize)| format!("{} = {}", self.table.columns[*c].quoted(), self.place(first + i));
+        let assign =
+            |(i, c): (usize, &usize)| format!("{} = {}", self.table.columns[*c].quoted(), self.place(first + i));
         self.written.iter().enumerate().map(assign).collect::<Vec<_>>().join(", ")
     }
 
@@ -133,7 +134,13 @@ impl Columns<'_> {
 }
 
 impl Flush<'_> {
-    pub(super) async fn update(&mut self, table: &TableMeta, step: &Step, rows: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+    pub(super) async fn update(
+        &mut self,
+        table: &TableMeta,
+        step: &Step,
+        rows: Rows,
+        members: &[Vec<Member>],
+    ) -> Result<(), Error> {
         let columns = Columns {
             table,
             backend: self.connection.backend(),
@@ -190,14 +197,16 @@ impl Flush<'_> {
     async fn update_values(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
         let table = columns.table;
         let mut text = columns.with_values(rows);
-        text.sql += &format!("UPDATE {} SET {} FROM u WHERE {}", table.table, columns.assignments(), columns.matching());
+        text.sql +=
+            &format!("UPDATE {} SET {} FROM u WHERE {}", table.table, columns.assignments(), columns.matching());
         Ok(self.send(table, rows, text.message(Fetch::Nothing)).await?.affected())
     }
 
     async fn update_arrays(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
         let table = columns.table;
         let (arguments, from) = columns.unnest(rows)?;
-        let sql = format!("UPDATE {} SET {} FROM {from} WHERE {}", table.table, columns.assignments(), columns.matching());
+        let sql =
+            format!("UPDATE {} SET {} FROM {from} WHERE {}", table.table, columns.assignments(), columns.matching());
         Ok(self.send(table, rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::Nothing }).await?.affected())
     }
 
@@ -247,8 +256,14 @@ impl Flush<'_> {
             let held = decode(found, meta.name, &meta.kind)?;
             let loaded = &rows.checks[row][i];
             if held != *loaded {
-                let change = (self.show_values && !table.secret.contains(*column)).then(|| Box::new((loaded.to_string(), held.to_string())));
-                return Ok(Some(Error::UnrepeatableRead { entity: table.entity, key: key(), column: meta.name, change }));
+                let change = (self.show_values && !table.secret.contains(*column))
+                    .then(|| Box::new((loaded.to_string(), held.to_string())));
+                return Ok(Some(Error::UnrepeatableRead {
+                    entity: table.entity,
+                    key: key(),
+                    column: meta.name,
+                    change,
+                }));
             }
         }
         Ok(None)

@@ -4,7 +4,8 @@
 //! It must never join where the keys alone say which rows are meant: a parent that the map holds costs no SQL.
 
 use sea_orm::{
-    ColumnTrait, Condition, IdenStatic, Iterable, JoinType, QueryFilter, QuerySelect, RelationDef, RelationTrait, Select, Value,
+    ColumnTrait, Condition, IdenStatic, Iterable, JoinType, QueryFilter, QuerySelect, RelationDef, RelationTrait,
+    Select, Value,
 };
 
 use super::{points_to_key, positions};
@@ -24,7 +25,11 @@ impl<E: TrackedEntity> Object<E> {
     ///
     /// # Cancel safety
     /// Safe: nothing was changed but what autoflush sent, which the unit's end decides.
-    pub async fn related_by<R: TrackedEntity>(&self, s: &mut Session, relation: E::Relation) -> Result<Vec<Tracked<R>>, Error> {
+    pub async fn related_by<R: TrackedEntity>(
+        &self,
+        s: &mut Session,
+        relation: E::Relation,
+    ) -> Result<Vec<Tracked<R>>, Error> {
         let Some(select) = self.along::<R>(&leads_to::<E, R>(&relation)?)? else { return Ok(vec![]) };
         s.note_lazy_load::<E, R>();
         select.load(s).await
@@ -37,7 +42,11 @@ impl<E: TrackedEntity> Object<E> {
     ///
     /// # Cancel safety
     /// As [`Object::related_by`].
-    pub async fn related_one_by<R: TrackedEntity>(&self, s: &mut Session, relation: E::Relation) -> Result<Option<Tracked<R>>, Error> {
+    pub async fn related_one_by<R: TrackedEntity>(
+        &self,
+        s: &mut Session,
+        relation: E::Relation,
+    ) -> Result<Option<Tracked<R>>, Error> {
         let def = leads_to::<E, R>(&relation)?;
         if !def.is_owner
             && def.on_condition.is_none()

@@ -14,6 +14,12 @@ use crate::Recorder;
 #[track_caller]
 pub fn assert_statements(expected: usize, recorder: &Recorder) -> Vec<String> {
     let sent = recorder.take();
-    assert_eq!(sent.len(), expected, "expected {expected} messages, {} were sent:\n  {}", sent.len(), sent.join("\n  "));
+    assert_eq!(
+        sent.len(),
+        expected,
+        "expected {expected} messages, {} were sent:\n  {}",
+        sent.len(),
+        sent.join("\n  ")
+    );
     sent
 }

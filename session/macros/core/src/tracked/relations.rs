@@ -219,7 +219,7 @@ impl Relation {
                 let doc = format!(" The rows of the many-to-many relation `{plain}`: load, attach and detach them.");
                 quote! {
                     #[doc = #doc]
-                    pub fn #name(&self) -> ::sea_session::Junction<Entity, #entity> {
+                    pub fn #name(&self) -> ::sea_session::Junction<'_, Entity, #entity> {
                         self.0.junction::<#entity>()
                     }
                 }
@@ -255,9 +255,8 @@ impl Relation {
             format!(" Makes `parent` the row of the relation `{}`; it need not be inserted yet.", self.name.unraw());
         quote! {
             #[doc = #doc]
-            pub fn #setter(&self, parent: &::sea_session::Tracked<#entity>) -> &Self {
-                self.0.set_parent::<#entity>(Relation::#variant, parent);
-                self
+            pub fn #setter(&self, parent: &::sea_session::Tracked<#entity>) -> ::core::result::Result<(), ::sea_session::Error> {
+                self.0.set_parent::<#entity>(Relation::#variant, parent)
             }
         }
     }

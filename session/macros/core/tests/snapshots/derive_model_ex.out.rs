@@ -14,9 +14,8 @@ impl TrackedModel {
     pub fn set_author(
         &self,
         parent: &::sea_session::Tracked<super::user::Entity>,
-    ) -> &Self {
-        self.0.set_parent::<super::user::Entity>(Relation::User, parent);
-        self
+    ) -> ::core::result::Result<(), ::sea_session::Error> {
+        self.0.set_parent::<super::user::Entity>(Relation::User, parent)
     }
     /// The row of the relation `cover`, through the identity map.
     pub async fn cover(
@@ -39,7 +38,7 @@ impl TrackedModel {
         self.0.related_by::<super::comment::Entity>(s, Relation::Comment).await
     }
     /// The rows of the many-to-many relation `tags`: load, attach and detach them.
-    pub fn tags(&self) -> ::sea_session::Junction<Entity, super::tag::Entity> {
+    pub fn tags(&self) -> ::sea_session::Junction<'_, Entity, super::tag::Entity> {
         self.0.junction::<super::tag::Entity>()
     }
     /// The row of the relation `parent`, through the identity map.
@@ -53,9 +52,11 @@ impl TrackedModel {
         self.0.related_one_by::<Entity>(s, Relation::Parent).await
     }
     /// Makes `parent` the row of the relation `parent`; it need not be inserted yet.
-    pub fn set_parent(&self, parent: &::sea_session::Tracked<Entity>) -> &Self {
-        self.0.set_parent::<Entity>(Relation::Parent, parent);
-        self
+    pub fn set_parent(
+        &self,
+        parent: &::sea_session::Tracked<Entity>,
+    ) -> ::core::result::Result<(), ::sea_session::Error> {
+        self.0.set_parent::<Entity>(Relation::Parent, parent)
     }
     /// The rows of the relation `children`, through the identity map.
     pub async fn children(

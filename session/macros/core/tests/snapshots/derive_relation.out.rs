@@ -14,9 +14,8 @@ impl TrackedModel {
     pub fn set_cake(
         &self,
         parent: &::sea_session::Tracked<super::cake::Entity>,
-    ) -> &Self {
-        self.0.set_parent::<super::cake::Entity>(Relation::Cake, parent);
-        self
+    ) -> ::core::result::Result<(), ::sea_session::Error> {
+        self.0.set_parent::<super::cake::Entity>(Relation::Cake, parent)
     }
     /// The rows of the relation `crumbs`, through the identity map.
     pub async fn crumbs(

@@ -1,0 +1,1 @@
+//! Savepoints and units by hand (B).

@@ -1,0 +1,17 @@
+//! The conformance suite: one set of rules, on SQLite and on PostgreSQL, plain, inside an outer block, and begun by hand.
+//! Each test is named after the rule that it proves.
+
+mod support;
+
+mod a_blocks;
+mod b_manual;
+mod f_flush;
+mod h_hooks;
+mod i_identity;
+mod l_looking;
+mod m_several;
+mod o_optimistic;
+mod r_retry;
+mod s_objects;
+mod t_tenants;
+mod x_allowed;

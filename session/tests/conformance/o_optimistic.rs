@@ -1,0 +1,1 @@
+//! Optimistic checks (O, P) (O).

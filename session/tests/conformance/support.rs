@@ -1,0 +1,199 @@
+//! The tables of the suite, and how a test is run on each backend and in each of three ways: plain, inside an outer
+//! block, and in a unit begun by hand.
+
+use sea_orm::{ConnectionTrait, entity::prelude::*};
+use sea_session::{
+    Error, Recorder, Session, UnitOptions,
+    prelude::*,
+    testing::{Backend, create_table, run_test_on},
+};
+
+pub mod author {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "author")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        #[sea_orm(unique)]
+        pub name: String,
+        pub born: Option<i32>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {
+        #[sea_orm(has_many = "super::note::Entity")]
+        Notes,
+    }
+
+    impl Related<super::note::Entity> for Entity {
+        fn to() -> RelationDef {
+            Relation::Notes.def()
+        }
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub mod note {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "note")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        pub author_id: Option<i64>,
+        pub parent_id: Option<i64>,
+        pub title: String,
+        #[sea_orm(default_value = "draft")]
+        pub status: String,
+        #[tracked(version)]
+        pub version: i32,
+        #[tracked(updated_at)]
+        pub updated_at: DateTimeUtc,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {
+        #[sea_orm(belongs_to = "super::author::Entity", from = "Column::AuthorId", to = "super::author::Column::Id")]
+        Author,
+        #[sea_orm(belongs_to = "Entity", from = "Column::ParentId", to = "Column::Id")]
+        Parent,
+    }
+
+    impl Related<super::author::Entity> for Entity {
+        fn to() -> RelationDef {
+            Relation::Author.def()
+        }
+    }
+
+    impl Related<super::tag::Entity> for Entity {
+        fn to() -> RelationDef {
+            super::note_tag::Relation::Tag.def()
+        }
+
+        fn via() -> Option<RelationDef> {
+            Some(super::note_tag::Relation::Note.def().rev())
+        }
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub mod tag {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "tag")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub name: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub mod note_tag {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "note_tag")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub note_id: i64,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub tag_name: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {
+        #[sea_orm(belongs_to = "super::note::Entity", from = "Column::NoteId", to = "super::note::Column::Id")]
+        Note,
+        #[sea_orm(belongs_to = "super::tag::Entity", from = "Column::TagName", to = "super::tag::Column::Name")]
+        Tag,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A new note with its key and title.
+pub fn draft(id: i64, title: &str) -> note::ActiveModel {
+    use sea_orm::Set;
+    note::ActiveModel { id: Set(id), title: Set(title.to_owned()), ..Default::default() }
+}
+
+/// A new author; its key comes from the database.
+pub fn writer(name: &str) -> author::ActiveModel {
+    use sea_orm::Set;
+    author::ActiveModel { name: Set(name.to_owned()), ..Default::default() }
+}
+
+pub async fn tables(db: &Db) -> Result<(), Error> {
+    create_table(db, author::Entity).await?;
+    create_table(db, note::Entity).await?;
+    create_table(db, tag::Entity).await?;
+    create_table(db, note_tag::Entity).await
+}
+
+/// What a row holds now, asked past every session.
+pub async fn title_in_database(db: &Db, id: i64) -> Option<String> {
+    note::Entity::find_by_id(id).one(db.connection()).await.unwrap().map(|note| note.title)
+}
+
+pub async fn notes_in_database(db: &Db) -> Vec<(i64, String)> {
+    use sea_orm::QueryOrder;
+    let notes = note::Entity::find().order_by_asc(note::Column::Id).all(db.connection()).await.unwrap();
+    notes.into_iter().map(|note| (note.id, note.title)).collect()
+}
+
+/// Runs a statement outside every session.
+pub async fn behind_the_back(db: &Db, sql: &str) {
+    db.connection().execute_unprepared(sql).await.unwrap();
+}
+
+/// Runs a test on both backends.
+pub fn on_both(test: impl AsyncFn(Db)) {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        run_test_on(backend, tables, async |db: Db| test(db).await);
+    }
+}
+
+/// A recorder and the options of a unit that it watches.
+pub fn watched(db: &Db) -> (Recorder, UnitOptions) {
+    let recorder = Recorder::new();
+    let options = db.session().record(&recorder);
+    (recorder, options)
+}
+
+/// Opens each of the three kinds of surroundings on both backends and runs the body in it: plain (the unit's own block),
+/// inside an outer block, and in a unit begun by hand. Everything is rolled back afterwards.
+pub fn three_ways<F>(body: F)
+where
+    F: for<'a> sea_session::Block<&'a mut Session, Result<(), Error>, Fut: Send> + Sync,
+{
+    on_both(async |db: Db| {
+        let undo = |outcome: Result<(), Error>| match outcome {
+            Err(Error::Usage(text)) if text == "undo" => {}
+            other => panic!("{other:?}"),
+        };
+        let undone = || Error::Usage("undo".into());
+        let plain = db.run(async |s: &mut Session| -> Result<(), Error> { body(s).await.and(Err(undone())) }).await;
+        undo(plain);
+        let nested = db
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                s.atomic(async |s: &mut Session| -> Result<(), Error> { body(s).await }).await?;
+                Err(undone())
+            })
+            .await;
+        undo(nested);
+        let mut by_hand = db.begin().await.unwrap();
+        body(&mut by_hand).await.unwrap();
+        by_hand.rollback().await.unwrap();
+        assert_eq!(notes_in_database(&db).await, vec![], "everything is undone");
+    });
+}

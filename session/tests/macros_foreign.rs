@@ -1,0 +1,154 @@
+//! Entities that nobody here wrote work with sessions after adding the one derive: SeaORM's own test entities, what
+//! `sea-orm-cli` generates from a schema of Pagila's shape, and the same in the dense format.
+
+// SeaORM's test entities call its crate `crate`.
+pub use sea_orm::*;
+
+#[path = "support_foreign/pagila/mod.rs"]
+mod pagila;
+#[path = "support_foreign/tests_cfg/mod.rs"]
+mod tests_cfg;
+
+use sea_orm::ActiveValue::Set;
+use sea_session::{Error, prelude::*};
+use tests_cfg::*;
+
+type Done = Result<(), Error>;
+
+#[session_test(tables = [cake::Entity, vendor::Entity, filling::Entity, cake_filling::Entity, fruit::Entity])]
+async fn tests_cfg_a_cake_is_added_changed_and_found(s: &mut Session) -> Done {
+    let cake = s.add(cake::ActiveModel { name: Set("Cheese".into()), ..Default::default() });
+    s.flush().await?;
+    let id = cake.id();
+    cake.set_name(cake.name() + "cake");
+    s.flush().await?;
+    let found = s.get::<cake::Entity>(id).await?.expect("the cake");
+    assert!(Tracked::ptr_eq(&cake, &found));
+    assert_eq!(found.with(|c| c.name.len()), 10);
+    let stored = cake::Entity::find_by_id(id).one(&*s).await?.expect("the row");
+    assert_eq!(stored.name, "Cheesecake");
+    Ok(())
+}
+
+#[session_test(tables = [cake::Entity, vendor::Entity, filling::Entity, cake_filling::Entity, fruit::Entity])]
+async fn tests_cfg_dense_relations_have_accessors(s: &mut Session) -> Done {
+    let cake = s.add(cake::ActiveModel { name: Set("Apple".into()), ..Default::default() });
+    let fruit = s.add(fruit::ActiveModel { name: Set("Bramley".into()), ..Default::default() });
+    fruit.set_parent::<cake::Entity>(fruit::Relation::Cake, &cake)?;
+    let filling = s.add(filling::ActiveModel { name: Set("Jam".into()), ..Default::default() });
+    s.flush().await?;
+    assert_eq!(fruit.cake_id(), Some(cake.id()));
+    let one = cake.fruit(s).await?.expect("the fruit");
+    assert!(Tracked::ptr_eq(&one, &fruit));
+    cake.fillings().attach(s, [&filling]).await?;
+    let fillings = cake.related::<filling::Entity>(s).await?;
+    assert_eq!(fillings.len(), 1);
+    assert!(Tracked::ptr_eq(&fillings[0], &filling));
+    cake.fillings().detach(s, [&filling]).await?;
+    assert!(cake.related::<filling::Entity>(s).await?.is_empty());
+    Ok(())
+}
+
+#[session_test(tables = [user::Entity, post::Entity, tag::Entity, post_tag::Entity, comment::Entity, profile::Entity])]
+async fn tests_cfg_a_dense_blog_in_one_unit(s: &mut Session) -> Done {
+    let user = s.add(user::ActiveModel {
+        name: Set("Ada".into()),
+        email: Set("ada@example.org".into()),
+        ..Default::default()
+    });
+    let post = s.add(post::ActiveModel { title: Set("Notes".into()), ..Default::default() });
+    post.set_author(&user)?;
+    let tags: Vec<_> =
+        ["a", "b"].map(|t| s.add(tag::ActiveModel { tag: Set(t.into()), ..Default::default() })).into_iter().collect();
+    s.flush().await?;
+    post.tags().attach(s, &tags).await?;
+    assert_eq!(user.posts(s).await?.len(), 1);
+    assert!(Tracked::ptr_eq(&post.author(s).await?.expect("the author"), &user));
+    assert_eq!(post.related::<tag::Entity>(s).await?.len(), 2);
+    assert!(user.profile(s).await?.is_none());
+    Ok(())
+}
+
+#[session_test(tables = [vendor::Entity, filling::Entity, ingredient::Entity])]
+async fn tests_cfg_a_self_reference_follows_its_parent(s: &mut Session) -> Done {
+    let flour = s.add(ingredient::ActiveModel { name: Set("Flour".into()), ..Default::default() });
+    let wheat = s.add(ingredient::ActiveModel { name: Set("Wheat".into()), ..Default::default() });
+    flour.set_ingredient(&wheat)?;
+    s.flush().await?;
+    assert_eq!(flour.ingredient_id(), Some(wheat.id()));
+    let parent = flour.ingredient(s).await?.expect("wheat");
+    assert!(Tracked::ptr_eq(&parent, &wheat));
+    assert!(wheat.ingredient(s).await?.is_none());
+    Ok(())
+}
+
+#[session_test(tables = [rust_keyword::Entity])]
+async fn tests_cfg_keywords_are_field_names(s: &mut Session) -> Done {
+    let all = rust_keyword::ActiveModel::from_json_free();
+    let row = s.add(all);
+    s.flush().await?;
+    row.set_type(7).set_self_(8).set_crate_(9).set_await(10);
+    s.flush().await?;
+    let stored = rust_keyword::Entity::find_by_id(row.id()).one(&*s).await?.expect("the row");
+    assert_eq!((stored.r#type, stored.self_, stored.crate_, stored.r#await), (7, 8, 9, 10));
+    assert_eq!((row.r#type(), row.self_(), row.crate_(), row.r#await()), (7, 8, 9, 10));
+    Ok(())
+}
+
+impl rust_keyword::ActiveModel {
+    /// Every column set to one.
+    fn from_json_free() -> Self {
+        use sea_orm::{ActiveModelTrait, Iterable};
+        let mut row = <Self as ActiveModelTrait>::default();
+        for column in rust_keyword::Column::iter().skip(1) {
+            row.set(column, 1i32.into());
+        }
+        row
+    }
+}
+
+#[session_test(sqlite, postgres, tables = [lunch_set::Entity])]
+async fn tests_cfg_an_enum_is_a_field(s: &mut Session) -> Done {
+    use sea_orm_active_enums::Tea;
+    let set = s.add(lunch_set::ActiveModel { name: Set("A".into()), tea: Set(Tea::EverydayTea), ..Default::default() });
+    s.flush().await?;
+    set.set_tea(Tea::BreakfastTea);
+    s.flush().await?;
+    let stored = lunch_set::Entity::find_by_id(set.id()).one(&*s).await?.expect("the row");
+    assert_eq!(stored.tea, Tea::BreakfastTea);
+    assert_eq!(set.tea(), Tea::BreakfastTea);
+    Ok(())
+}
+
+#[session_test(postgres, tables = [indexes::Entity])]
+async fn tests_cfg_a_named_schema_and_unique_keys(s: &mut Session) -> Done {
+    let row = |n: i32| indexes::ActiveModel {
+        unique_attr: Set(n),
+        index1_attr: Set(n),
+        index2_attr: Set(n),
+        unique_key_a: Set(format!("a{n}")),
+        unique_key_b: Set("b".into()),
+        ..Default::default()
+    };
+    let (one, two) = (s.add(row(1)), s.add(row(2)));
+    s.flush().await?;
+    // Two rows swap a unique value in one flush.
+    one.set_unique_key_a("a2");
+    two.set_unique_key_a("a3");
+    s.flush().await?;
+    assert_eq!(indexes::Entity::find().load(s).await?.len(), 2);
+    Ok(())
+}
+
+#[session_test(tables = [cake_compact::Entity, fruit::Entity])]
+async fn tests_cfg_the_compact_and_the_expanded_format(s: &mut Session) -> Done {
+    let compact = s.add(cake_compact::ActiveModel { name: Set("Plum".into()), ..Default::default() });
+    s.flush().await?;
+    compact.set_name("Plum tart");
+    s.flush().await?;
+    // Both entities are the table `cake`.
+    let expanded = s.get::<cake_expanded::Entity>(compact.id()).await?.expect("the row");
+    assert_eq!(expanded.name(), "Plum tart");
+    assert!(compact.related::<fruit::Entity>(s).await?.is_empty());
+    Ok(())
+}

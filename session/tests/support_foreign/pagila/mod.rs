@@ -1,0 +1,16 @@
+//! Entities that `sea-orm-cli` 2.0.4 generated from `schema.sql`, in its compact and in its dense format. Nothing in the
+//! two folders was edited; the derive came with them:
+//!
+//! ```text
+//! sea-orm-cli generate entity -u $DATABASE_URL -o compact --entity-format compact --with-prelude none \
+//!     --model-extra-derives sea_session::Tracked
+//! ```
+#![allow(missing_docs, dead_code)]
+
+#[rustfmt::skip]
+pub mod compact;
+#[rustfmt::skip]
+pub mod dense;
+
+/// The schema, as a migration would create it.
+pub const SCHEMA: &str = include_str!("schema.sql");

@@ -1,0 +1,7 @@
+use sea_session::prelude::*;
+
+async fn work(s: &mut Session) -> Result<(), Error> {
+    sea_session::atomic!({ s.flush().await })
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use sea_session::prelude::*;
+
+trait Work {
+    #[atomic]
+    async fn work(&self, s: &mut Session) -> Result<(), Error>;
+}
+
+fn main() {}

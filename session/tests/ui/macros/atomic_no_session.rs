@@ -1,0 +1,8 @@
+use sea_session::prelude::*;
+
+#[atomic]
+async fn work(id: i64) -> Result<(), Error> {
+    s.flush().await
+}
+
+fn main() {}

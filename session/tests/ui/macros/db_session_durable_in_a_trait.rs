@@ -1,0 +1,8 @@
+use sea_session::prelude::*;
+
+#[db_session(durable)]
+fn work(s: &mut Session) -> impl Future<Output = Result<(), Error>> + Send {
+    async move { s.flush().await }
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use sea_session::prelude::*;
+
+#[db_session(immediate, read_only)]
+async fn work(s: &mut Session) -> Result<(), Error> {
+    s.flush().await
+}
+
+fn main() {}

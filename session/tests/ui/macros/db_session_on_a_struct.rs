@@ -1,0 +1,6 @@
+use sea_session::prelude::*;
+
+#[db_session]
+struct Work;
+
+fn main() {}

@@ -1,0 +1,8 @@
+use sea_session::prelude::*;
+
+#[db_session(retry = 0)]
+async fn work(s: &mut Session) -> Result<(), Error> {
+    s.flush().await
+}
+
+fn main() {}

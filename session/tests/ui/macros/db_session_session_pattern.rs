@@ -1,0 +1,8 @@
+use sea_session::prelude::*;
+
+#[db_session]
+async fn work(&mut ref s: &mut Session) -> Result<(), Error> {
+    Ok(())
+}
+
+fn main() {}

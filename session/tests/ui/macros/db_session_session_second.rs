@@ -1,0 +1,8 @@
+use sea_session::prelude::*;
+
+#[db_session]
+async fn work(id: i64, s: &mut Session) -> Result<(), Error> {
+    s.flush().await
+}
+
+fn main() {}

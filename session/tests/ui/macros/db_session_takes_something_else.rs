@@ -1,0 +1,8 @@
+use sea_session::prelude::*;
+
+#[db_session]
+async fn work(id: i64) -> Result<(), Error> {
+    Ok(())
+}
+
+fn main() {}

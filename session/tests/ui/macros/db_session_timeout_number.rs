@@ -1,0 +1,8 @@
+use sea_session::prelude::*;
+
+#[db_session(timeout = 5)]
+async fn work(s: &mut Session) -> Result<(), Error> {
+    s.flush().await
+}
+
+fn main() {}

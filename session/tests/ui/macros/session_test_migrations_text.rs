@@ -1,0 +1,8 @@
+use sea_session::prelude::*;
+
+#[session_test(migrations = "migrations/")]
+async fn works(s: &mut Session) {
+    s.flush().await.ok();
+}
+
+fn main() {}

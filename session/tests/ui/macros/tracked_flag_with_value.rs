@@ -1,0 +1,18 @@
+use sea_orm::entity::prelude::*;
+use sea_session::Tracked;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
+#[sea_orm(table_name = "note")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    #[tracked(version = true)]
+    pub version: i32,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+fn main() {}

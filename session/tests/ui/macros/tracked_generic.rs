@@ -1,0 +1,9 @@
+use sea_orm::entity::prelude::*;
+use sea_session::Tracked;
+
+#[derive(Tracked)]
+pub struct Model<T> {
+    pub id: T,
+}
+
+fn main() {}

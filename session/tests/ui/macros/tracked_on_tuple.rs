@@ -1,0 +1,7 @@
+use sea_orm::entity::prelude::*;
+use sea_session::Tracked;
+
+#[derive(Tracked)]
+pub struct Model(i64);
+
+fn main() {}

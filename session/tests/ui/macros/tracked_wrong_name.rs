@@ -1,0 +1,9 @@
+use sea_orm::entity::prelude::*;
+use sea_session::Tracked;
+
+#[derive(Tracked)]
+pub struct Note {
+    pub id: i64,
+}
+
+fn main() {}
