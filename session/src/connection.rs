@@ -328,9 +328,11 @@ mod wire {
 
     async fn postgres(conn: &mut PoolConnection<Postgres>, message: Message<'_>) -> Result<Reply, sqlx::Error> {
         match message {
-            Message::Control(sql) | Message::Unprepared(sql) => {
-                Ok(Reply::Done(conn.execute(AssertSqlSafe(sql)).await?.into()))
+            // Settings and the transaction's id answer with rows.
+            Message::Control(sql) => {
+                Ok(Reply::Rows(conn.fetch_all(AssertSqlSafe(sql)).await?.into_iter().map(Into::into).collect()))
             }
+            Message::Unprepared(sql) => Ok(Reply::Done(conn.execute(AssertSqlSafe(sql)).await?.into())),
             Message::Statement(Statement { sql, values, .. }, fetch) => {
                 let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
                 let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), values);

@@ -189,7 +189,7 @@ impl Core {
                 Action::Begin => {
                     parts.push(self.settings.begin_text(self.backend()));
                     if self.settings.settle {
-                        parts.push("SELECT pg_current_xact_id()".into());
+                        parts.push("SELECT pg_current_xact_id()::text AS sea_session_xid".into());
                     }
                     self.connection.opening();
                     self.state = UnitState::Started;
@@ -204,7 +204,10 @@ impl Core {
         }
         self.warn_of_savepoints();
         let sent = self.connection.send(Message::Control(&parts.join("; "))).await;
-        if let Err(e) = sent {
+        if let Ok(reply) = sent {
+            self.xid =
+                self.xid.take().or_else(|| reply.rows().iter().find_map(|row| row.try_get("", "sea_session_xid").ok()));
+        } else if let Err(e) = sent {
             // Which of the message's parts worked is not asked: the block around them rolls back.
             let around = first.saturating_sub(1);
             for frame in &mut self.frames[first.max(1)..] {
@@ -303,6 +306,7 @@ impl Core {
             stamp: Stamp { now: Utc::now(), tenant: self.settings.tenant.as_ref().map(|(_, tenant)| tenant.clone()) },
             xid: &mut self.xid,
             show_values: self.settings.show_values,
+            json_binary: Vec::new(),
         };
         // If this future is dropped, the objects are found again by the rollback of their block.
         let guard = Requeue { shared: self.shared.clone(), objects: due.iter().map(|(o, _)| o.clone()).collect() };

@@ -2,12 +2,8 @@
 
 use sea_orm::{DbBackend, sqlx::postgres::PgArguments};
 
-use super::{Flush, Member, Rows, Text, plan::Step, sqlite_chunks, update::Columns, value::bind_array};
-use crate::{
-    connection::{Fetch, Message},
-    error::Error,
-    meta::TableMeta,
-};
+use super::{Flush, Member, Rows, Text, Write, plan::Step, sqlite_chunks, update::Columns, value::bind_array};
+use crate::{connection::Fetch, error::Error, meta::TableMeta};
 
 const POSTGRES_ROWS: usize = 10_000;
 
@@ -50,7 +46,7 @@ impl Flush<'_> {
         let mut text = Text::new(columns.backend, "");
         let matching = columns.matching_one(&mut text, rows);
         text.sql = format!("DELETE FROM {} WHERE {matching}", columns.table.table);
-        Ok(self.send(columns.table, rows, text.message(Fetch::Nothing)).await?.affected())
+        self.send_counted(columns.table, rows, Write::Values(text)).await
     }
 
     async fn delete_in(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
@@ -96,13 +92,13 @@ impl Flush<'_> {
                 format!("DELETE FROM {} WHERE {} IN (SELECT {cast} FROM UNNEST($1) AS u(k))", table.table, key.quoted())
             }
         };
-        Ok(self.send(table, rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::Nothing }).await?.affected())
+        self.send_counted(table, rows, Write::Arrays { sql: &sql, arguments }).await
     }
 
     async fn delete_arrays(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
         let table = columns.table;
         let (arguments, from) = columns.unnest(rows)?;
         let sql = format!("DELETE FROM {} USING {from} WHERE {}", table.table, columns.matching());
-        Ok(self.send(table, rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::Nothing }).await?.affected())
+        self.send_counted(table, rows, Write::Arrays { sql: &sql, arguments }).await
     }
 }

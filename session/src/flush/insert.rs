@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use sea_orm::{DbBackend, QueryResult, Value, sqlx::postgres::PgArguments};
 
 use super::{
-    Flush, Member, Rows, Text,
+    Flush, Member, Rows, Text, Write,
     plan::{Kind, Step},
     sqlite_chunks,
     value::{bind_array, decode, is_simple},
@@ -104,6 +104,12 @@ impl Flush<'_> {
             }
             return Ok(());
         }
+        let rows = if shape.wanted.is_empty() {
+            self.copy(table, step.kind, &step.columns, rows, members).await?
+        } else {
+            Some(rows)
+        };
+        let Some(rows) = rows else { return Ok(()) };
         for chunk in rows.chunks(POSTGRES_ROWS) {
             match (chunk.len(), shape.key_is_wanted()) {
                 (1, _) => self.insert_one(&shape, chunk, members).await?,
@@ -139,16 +145,17 @@ impl Flush<'_> {
         let whole = !shape.wanted.iter().all(|c| is_simple(&table.columns[*c].kind));
         text.sql += &match (shape.wanted.is_empty(), whole) {
             (true, _) => String::new(),
-            (false, true) => format!(" RETURNING {}", shape.selects(0..table.columns.len())),
-            (false, false) => shape.returning(),
+            (false, true) => format!(" RETURNING {}{}", shape.selects(0..table.columns.len()), self.returning_xid()),
+            (false, false) => format!("{}{}", shape.returning(), self.returning_xid()),
         };
         if shape.wanted.is_empty() {
-            let reply = self.send(table, &row, text.message(Fetch::Nothing)).await?;
-            expect_rows(table, &row, 1, reply.affected())?;
+            let inserted = self.send_counted(table, &row, Write::Values(text)).await?;
+            expect_rows(table, &row, 1, inserted)?;
             return self.done(row.ops[0], members, None);
         }
         let answer = self.send(table, &row, text.message(Fetch::One)).await?.rows();
         let Some(answer) = answer.first() else { return Err(no_answer(table, &row)) };
+        self.learn_xid(answer);
         if whole {
             return self.done(row.ops[0], members, Some(&Returned::Row(answer)));
         }
@@ -208,14 +215,14 @@ impl Flush<'_> {
             shape.on_conflict()
         );
         if shape.wanted.is_empty() {
-            let message = Message::Arrays { sql: &insert, arguments, fetch: Fetch::Nothing };
-            let reply = self.send(table, &rows, message).await?;
-            expect_rows(table, &rows, rows.len() as u64, reply.affected())?;
+            let inserted = self.send_counted(table, &rows, Write::Arrays { sql: &insert, arguments }).await?;
+            expect_rows(table, &rows, rows.len() as u64, inserted)?;
             return self.all_done(&rows, members);
         }
-        let sql = format!("{insert}{}", shape.returning());
+        let sql = format!("{insert}{}{}", shape.returning(), self.returning_xid());
         let answer = self.send(table, &rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::All }).await?.rows();
         expect_rows(table, &rows, rows.len() as u64, answer.len() as u64)?;
+        answer.first().into_iter().for_each(|row| self.learn_xid(row));
         self.match_by_key(shape, &rows, &answer, members)
     }
 
@@ -238,10 +245,11 @@ impl Flush<'_> {
         );
         let saved = saved(shape).replace("u.", "input.");
         let wanted = shape.selects(shape.wanted.iter().copied());
+        let xid = self.returning_xid();
         let sql = format!(
             "WITH input AS MATERIALIZED (SELECT nextval({sequence}::regclass) AS k, u.* FROM {from} WHERE {sequence} IS NOT NULL), \
              written AS (INSERT INTO {} ({key_name}, {}) OVERRIDING SYSTEM VALUE SELECT input.k, {saved} FROM input ORDER BY input.ord \
-             RETURNING {wanted}) SELECT input.ord AS sea_session_ord, written.* FROM written JOIN input ON written.{key_name} = input.k",
+             RETURNING {wanted}{xid}) SELECT input.ord AS sea_session_ord, written.* FROM written JOIN input ON written.{key_name} = input.k",
             table.table,
             shape.names(shape.columns),
         );
@@ -255,6 +263,7 @@ impl Flush<'_> {
             return Ok(());
         }
         expect_rows(table, &rows, rows.len() as u64, answer.len() as u64)?;
+        answer.first().into_iter().for_each(|row| self.learn_xid(row));
         for row in &answer {
             let ord: i64 = row.try_get("", "sea_session_ord")?;
             let at = usize::try_from(ord - 1).map_err(|_| no_answer(table, &rows))?;

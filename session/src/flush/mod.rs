@@ -3,6 +3,7 @@
 //! Four phases, apart: hooks and stamps on the objects, the [`plan`] (pure), the statements, and what came back. It looks
 //! at dirty objects only (INV7). It never decides about savepoints; a failure is handed to the session, which rolls back.
 
+mod copy;
 mod delete;
 mod insert;
 pub(crate) mod plan;
@@ -12,7 +13,10 @@ pub(crate) mod value;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value, sea_query::Values};
+use sea_orm::{
+    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value, sea_query::Values,
+    sqlx::postgres::PgArguments,
+};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -106,6 +110,8 @@ pub(crate) struct Flush<'a> {
     /// The transaction's id, learned from the first write (R9).
     pub(crate) xid: &'a mut Option<String>,
     pub(crate) show_values: bool,
+    /// For the columns of a COPY under way: whether each is `jsonb`, whose binary form begins with its version.
+    pub(crate) json_binary: Vec<bool>,
 }
 
 /// An object of this flush.
@@ -146,6 +152,36 @@ impl Flush<'_> {
     /// Sends one flush statement and says which rows it was about if it fails.
     async fn send(&mut self, table: &TableMeta, rows: &Rows, message: Message<'_>) -> Result<Reply, Error> {
         self.connection.send(message).await.map_err(|e| e.at(|| rows.place(table)))
+    }
+
+    /// Sends a write and says how many rows it changed. The first one of a transaction also tells the transaction's id,
+    /// which a lost answer to COMMIT is settled by, at no further round trip (R9).
+    async fn send_counted(&mut self, table: &TableMeta, rows: &Rows, write: Write<'_>) -> Result<u64, Error> {
+        if self.xid.is_some() || self.connection.backend() != DbBackend::Postgres {
+            return Ok(self.send(table, rows, write.message(Fetch::Nothing)).await?.affected());
+        }
+        let sql = format!(
+            "WITH written AS ({} RETURNING 1) SELECT count(*) AS sea_session_rows, pg_current_xact_id()::text AS sea_session_xid FROM written",
+            write.sql()
+        );
+        let answer = self.send(table, rows, write.with_sql(&sql).message(Fetch::One)).await?.rows();
+        let Some(row) = answer.first() else { return Ok(0) };
+        *self.xid = Some(row.try_get("", "sea_session_xid")?);
+        let count: i64 = row.try_get("", "sea_session_rows")?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// Takes the transaction's id from a row that RETURNING brought.
+    fn learn_xid(&mut self, row: &QueryResult) {
+        if let Ok(xid) = row.try_get("", "sea_session_xid") {
+            *self.xid = Some(xid);
+        }
+    }
+
+    /// What to add to RETURNING so that the transaction's id comes back; nothing once it is known.
+    fn returning_xid(&self) -> &'static str {
+        let known = self.xid.is_some() || self.connection.backend() != DbBackend::Postgres;
+        if known { "" } else { ", pg_current_xact_id()::text AS sea_session_xid" }
     }
 
     fn done(&mut self, op: usize, members: &[Vec<Member>], returned: Option<&Returned<'_>>) -> Result<(), Error> {
@@ -329,6 +365,38 @@ fn current_key(table: &TableMeta, op: usize, members: &[Vec<Member>]) -> Result<
     let object = members[op].last().map(|(object, _)| object);
     let key = table.keys.iter().map(|k| object.and_then(|object| object.column_value(*k))).collect::<Option<Vec<_>>>();
     key.ok_or_else(|| Error::usage(format!("{} has no key", table.entity)))
+}
+
+/// A write without RETURNING, as values or as arrays.
+enum Write<'a> {
+    Values(Text),
+    Arrays { sql: &'a str, arguments: PgArguments },
+}
+
+impl<'a> Write<'a> {
+    fn sql(&self) -> &str {
+        match self {
+            Write::Values(text) => &text.sql,
+            Write::Arrays { sql, .. } => sql,
+        }
+    }
+
+    fn with_sql<'b>(self, sql: &'b str) -> Write<'b> {
+        match self {
+            Write::Values(mut text) => {
+                text.sql = sql.to_owned();
+                Write::Values(text)
+            }
+            Write::Arrays { arguments, .. } => Write::Arrays { sql, arguments },
+        }
+    }
+
+    fn message(self, fetch: Fetch) -> Message<'a> {
+        match self {
+            Write::Values(text) => text.message(fetch),
+            Write::Arrays { sql, arguments } => Message::Arrays { sql, arguments, fetch },
+        }
+    }
 }
 
 /// Builds a statement of numbered (PostgreSQL) or plain (SQLite) parameters, and keeps their values.

@@ -3,17 +3,13 @@
 use sea_orm::{DbBackend, Value, sqlx::postgres::PgArguments};
 
 use super::{
-    Flush, Member, Rows, Text,
+    Flush, Member, Rows, Text, Write,
     insert::places,
     plan::{Part, Step},
     show_key, sqlite_chunks,
     value::{as_integer, bind_array, decode, is_simple},
 };
-use crate::{
-    connection::{Fetch, Message},
-    error::Error,
-    meta::TableMeta,
-};
+use crate::{connection::Fetch, error::Error, meta::TableMeta};
 
 const POSTGRES_ROWS: usize = 5_000;
 
@@ -178,20 +174,7 @@ impl Flush<'_> {
         let assign = assign.collect::<Vec<_>>().join(", ");
         let matching = columns.matching_one(&mut text, rows);
         text.sql = format!("UPDATE {} SET {assign} WHERE {matching}", table.table);
-        if columns.backend != DbBackend::Sqlite && self.xid.is_none() {
-            return self.learning(table, rows, text).await;
-        }
-        Ok(self.send(table, rows, text.message(Fetch::Nothing)).await?.affected())
-    }
-
-    /// The first write of a transaction also tells its id, which a lost answer to COMMIT is settled by (R9).
-    async fn learning(&mut self, table: &TableMeta, rows: &Rows, mut text: Text) -> Result<u64, Error> {
-        text.sql += " RETURNING pg_current_xact_id()::text AS sea_session_xid";
-        let answer = self.send(table, rows, text.message(Fetch::All)).await?.rows();
-        if let Some(row) = answer.first() {
-            *self.xid = Some(row.try_get("", "sea_session_xid")?);
-        }
-        Ok(answer.len() as u64)
+        self.send_counted(table, rows, Write::Values(text)).await
     }
 
     async fn update_values(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
@@ -207,7 +190,7 @@ impl Flush<'_> {
         let (arguments, from) = columns.unnest(rows)?;
         let sql =
             format!("UPDATE {} SET {} FROM {from} WHERE {}", table.table, columns.assignments(), columns.matching());
-        Ok(self.send(table, rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::Nothing }).await?.affected())
+        self.send_counted(table, rows, Write::Arrays { sql: &sql, arguments }).await
     }
 
     /// A row count that differs names the row that is to blame (F8, O1, P6).
