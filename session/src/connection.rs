@@ -232,6 +232,7 @@ impl Drop for Connection {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a session takes its connection here and nowhere else")]
 async fn acquire(db: &Db) -> Result<Raw, Error> {
     match &db.connection().inner {
         DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
@@ -294,7 +295,7 @@ mod wire {
                 Raw::Postgres(conn) if in_flight => drop(conn.detach()),
                 Raw::Postgres(mut conn) => {
                     runtime.spawn(async move {
-                        if !matches!(conn.execute("ROLLBACK").await, Ok(_)) {
+                        if conn.execute("ROLLBACK").await.is_err() {
                             drop(conn.detach());
                         }
                     });

@@ -410,11 +410,12 @@ impl Core {
         }
         let flushes = self.frames[index].kind == BlockKind::Savepoint
             && self.frames[index..].iter().all(|frame| frame.flag.is_none());
-        if flushes && (self.shared.has_dirty() || self.refused_add.is_some()) {
-            if let Err(e) = self.flush().await {
-                self.exit_err(index).await;
-                return Err(e);
-            }
+        if flushes
+            && (self.shared.has_dirty() || self.refused_add.is_some())
+            && let Err(e) = self.flush().await
+        {
+            self.exit_err(index).await;
+            return Err(e);
         }
         let flag = self.frames[index..].iter().find_map(|frame| frame.flag.clone());
         if let Some(flag) = flag {
@@ -528,11 +529,9 @@ impl Core {
             self.release_frame(at);
         }
         let unflagged = self.frames.iter().all(|frame| frame.flag.is_none());
-        if unflagged {
-            if let Err(e) = self.finish_work().await {
-                self.rollback().await;
-                return Err(e);
-            }
+        if unflagged && let Err(e) = self.finish_work().await {
+            self.rollback().await;
+            return Err(e);
         }
         if let Some(flag) = self.frames.iter().find_map(|frame| frame.flag.clone()) {
             self.rollback().await;

@@ -172,10 +172,10 @@ impl fmt::Display for DatabaseError {
             },
             other => write!(f, "{other}")?,
         }
-        if let Some(constraint) = &self.constraint {
-            if !self.source_mentions(constraint) {
-                write!(f, " (constraint {constraint})")?;
-            }
+        if let Some(constraint) = &self.constraint
+            && !self.source_mentions(constraint)
+        {
+            write!(f, " (constraint {constraint})")?;
         }
         if let Some(code) = &self.code {
             write!(f, " [{code}]")?;
@@ -415,10 +415,10 @@ impl From<Error> for DbErr {
 
 impl From<DbErr> for Error {
     fn from(e: DbErr) -> Self {
-        if let DbErr::TryIntoErr { source, .. } = &e {
-            if let Some(Carried(own)) = source.downcast_ref::<Carried>() {
-                return own.clone();
-            }
+        if let DbErr::TryIntoErr { source, .. } = &e
+            && let Some(Carried(own)) = source.downcast_ref::<Carried>()
+        {
+            return own.clone();
         }
         match &e {
             DbErr::Conn(RuntimeErr::SqlxError(s))

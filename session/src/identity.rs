@@ -111,10 +111,10 @@ impl IdentityMap {
 
     /// Takes `object` out, if it is what the map holds under `key`: a row switch may have put another there.
     pub(crate) fn remove<E: TrackedEntity>(&mut self, key: &Key, object: &Object<E>) {
-        if let Some(rows) = self.rows_mut::<E>() {
-            if rows.get(key).is_some_and(|held| held.same(object)) {
-                rows.remove(key);
-            }
+        if let Some(rows) = self.rows_mut::<E>()
+            && rows.get(key).is_some_and(|held| held.same(object))
+        {
+            rows.remove(key);
         }
     }
 

@@ -36,12 +36,12 @@ impl Session {
         let tuple = key.into_value_tuple();
         let key = Key::from_tuple(tuple.clone());
         let core = self.core();
-        if let Some(object) = core.map.get::<E>(&key) {
-            if !object.is_expired() {
-                core.connection.counters().hit();
-                core.usable()?;
-                return Ok(is_there(object.phase()).then(|| object.clone().into()));
-            }
+        if let Some(object) = core.map.get::<E>(&key)
+            && !object.is_expired()
+        {
+            core.connection.counters().hit();
+            core.usable()?;
+            return Ok(is_there(object.phase()).then(|| object.clone().into()));
         }
         self.fetch::<E>(tuple).await
     }

@@ -389,11 +389,11 @@ impl Session {
         let core = self.core();
         core.usable()?;
         if let Some(key) = object.known_key() {
-            if let Some(held) = core.map.get::<E>(&key) {
-                if !matches!(held.phase(), Phase::Deleting | Phase::Deleted) {
-                    let entity = crate::meta::table::<E>().entity;
-                    return Err(Error::Duplicate { entity, key: object.key_for_messages().into() });
-                }
+            if let Some(held) = core.map.get::<E>(&key)
+                && !matches!(held.phase(), Phase::Deleting | Phase::Deleted)
+            {
+                let entity = crate::meta::table::<E>().entity;
+                return Err(Error::Duplicate { entity, key: object.key_for_messages().into() });
             }
             object.set_map_key(key.clone());
             core.map.insert(key, object.clone());

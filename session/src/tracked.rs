@@ -413,10 +413,11 @@ impl<E: TrackedEntity> Object<E> {
                 "changed in a block that must roll back; the change will be dropped (S9)"
             );
         }
-        if inner.phase == Phase::Persistent && inner.base.is_none() {
-            if let Data::Full(model) = &inner.data {
-                inner.base = Some(model.clone());
-            }
+        if inner.phase == Phase::Persistent
+            && inner.base.is_none()
+            && let Data::Full(model) = &inner.data
+        {
+            inner.base = Some(model.clone());
         }
         if inner.enlisted || inner.phase == Phase::Transient {
             return None;
@@ -824,10 +825,10 @@ impl<E: TrackedEntity> ObjectCell<E> {
         let Data::Full(held) = &inner.data else { return Ok(()) };
         let mut changed: Vec<(usize, E::Column, Value)> = Vec::new();
         for (position, column) in E::Column::iter().enumerate() {
-            if let ActiveValue::Set(value) = active.get(column) {
-                if held.get(column) != value {
-                    changed.push((position, column, value));
-                }
+            if let ActiveValue::Set(value) = active.get(column)
+                && held.get(column) != value
+            {
+                changed.push((position, column, value));
             }
         }
         for (position, column, value) in changed {
@@ -851,10 +852,10 @@ impl<E: TrackedEntity> ObjectCell<E> {
         let time = |column: usize| time_value(&table.columns[column].kind, stamp.now);
         if kind == RowKind::Insert {
             for column in [table.created_at, table.updated_at].into_iter().flatten() {
-                if self.column_value(column).is_none() {
-                    if let Some(time) = time(column) {
-                        self.set_stamped(column, time)?;
-                    }
+                if self.column_value(column).is_none()
+                    && let Some(time) = time(column)
+                {
+                    self.set_stamped(column, time)?;
                 }
             }
             if let Some(version) = table.version.filter(|v| self.column_value(*v).is_none()) {
@@ -865,10 +866,10 @@ impl<E: TrackedEntity> ObjectCell<E> {
         if kind != RowKind::Update || !self.has_change() {
             return Ok(());
         }
-        if let Some(column) = table.updated_at.filter(|c| !self.has_changed(*c)) {
-            if let Some(time) = time(column) {
-                self.set_stamped(column, time)?;
-            }
+        if let Some(column) = table.updated_at.filter(|c| !self.has_changed(*c))
+            && let Some(time) = time(column)
+        {
+            self.set_stamped(column, time)?;
         }
         if let Some(version) = table.version {
             let loaded = self.loaded_version().unwrap_or(0);
@@ -1196,7 +1197,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
 
     fn rollback(&self, frame: u64, map: &mut IdentityMap) {
         let mut inner = self.inner.lock();
-        if inner.phase == Phase::Detached || !inner.undo.last().is_some_and(|undo| undo.frame == frame) {
+        if inner.phase == Phase::Detached || inner.undo.last().is_none_or(|undo| undo.frame != frame) {
             return;
         }
         let Some(undo) = inner.undo.pop() else { return };

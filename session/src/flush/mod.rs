@@ -120,14 +120,22 @@ type Member = (Arc<dyn AnyObject>, RowKind);
 impl Flush<'_> {
     /// Writes `due` to the database, in order, and brings the objects up to date.
     pub(crate) async fn run(mut self, due: Vec<Member>) -> Result<(), Error> {
+        self.before(&due).await?;
+        self.write(&due).await?;
+        self.after(&due).await
+    }
+
+    async fn before(&mut self, due: &[Member]) -> Result<(), Error> {
         let db = FlushConnection::new(self.connection);
-        for (object, kind) in &due {
+        for (object, kind) in due {
             object.clone().before(&db, *kind, &self.stamp).await?;
         }
-        drop(db);
-        self.write(&due).await?;
+        Ok(())
+    }
+
+    async fn after(&mut self, due: &[Member]) -> Result<(), Error> {
         let db = FlushConnection::new(self.connection);
-        for (object, kind) in &due {
+        for (object, kind) in due {
             object.clone().after(&db, *kind).await?;
         }
         Ok(())
@@ -222,14 +230,16 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>,
         };
         if *kind == RowKind::Delete {
             deleted.insert((table, change.key.clone()), pending.len());
-        } else if has_deletes && *kind == RowKind::Insert && !change.key.is_empty() {
-            if let Some(op) = deleted.remove(&(table, change.key.clone())) {
-                let version = pending[op].2.version.take();
-                pending[op] =
-                    (table, Kind::Switch, RowChange { version, frees: pending[op].2.frees.split_off(0), ..change });
-                members[op].push((object.clone(), *kind));
-                continue;
-            }
+        } else if has_deletes
+            && *kind == RowKind::Insert
+            && !change.key.is_empty()
+            && let Some(op) = deleted.remove(&(table, change.key.clone()))
+        {
+            let version = pending[op].2.version.take();
+            pending[op] =
+                (table, Kind::Switch, RowChange { version, frees: pending[op].2.frees.split_off(0), ..change });
+            members[op].push((object.clone(), *kind));
+            continue;
         }
         members.push(vec![(object.clone(), *kind)]);
         pending.push((table, kind_of_op, change));

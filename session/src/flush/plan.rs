@@ -142,6 +142,9 @@ struct Need {
     generated: bool,
 }
 
+/// Rows by what puts them into one statement; sorted, so that the plan is always the same.
+type Groups<K> = BTreeMap<K, Vec<usize>>;
+
 struct Planner<'a> {
     tables: &'a [&'a TableMeta],
     ops: &'a [Op],
@@ -187,7 +190,7 @@ impl Planner<'_> {
 
     fn inserts(&mut self, inserts: &[usize]) -> Result<Vec<Step>, Cycle> {
         let levels = self.row_levels(inserts, true)?;
-        let mut groups: BTreeMap<(usize, usize, usize, Kind, Vec<usize>), Vec<usize>> = BTreeMap::new();
+        let mut groups: Groups<(usize, usize, usize, Kind, Vec<usize>)> = BTreeMap::new();
         for &op in inserts {
             let table = self.ops[op].table;
             let rank = self.ranks.rank[table];
@@ -445,7 +448,7 @@ impl Planner<'_> {
     }
 
     fn update_steps(&self, layer: &[usize]) -> Vec<Step> {
-        let mut groups: BTreeMap<(usize, usize, Vec<usize>, Vec<usize>), Vec<usize>> = BTreeMap::new();
+        let mut groups: Groups<(usize, usize, Vec<usize>, Vec<usize>)> = BTreeMap::new();
         for &op in layer {
             let change = &self.ops[op];
             let checks = change.checks.iter().map(|(c, _)| *c).collect();
@@ -490,7 +493,7 @@ impl Planner<'_> {
                 part: Part::Open,
             });
         }
-        let mut groups: BTreeMap<(usize, usize, usize, Vec<usize>), Vec<usize>> = BTreeMap::new();
+        let mut groups: Groups<(usize, usize, usize, Vec<usize>)> = BTreeMap::new();
         for &op in deletes {
             let change = &self.ops[op];
             let rank = self.ranks.rank[change.table];
