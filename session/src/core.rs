@@ -63,6 +63,8 @@ pub(crate) struct Core {
     pub(crate) said: Option<Error>,
     /// The transaction's id, once a write has told it (R9).
     pub(crate) xid: Option<String>,
+    /// The token that rides with COMMIT, for servers that cannot tell by the id (R9).
+    pub(crate) token: Option<crate::tokens::Token>,
     next_frame: u64,
     /// Savepoints whose RELEASE rides with the next message, oldest first.
     riding: Vec<u64>,
@@ -91,6 +93,7 @@ impl Core {
             refused_add: None,
             said: None,
             xid: None,
+            token: None,
             next_frame: 1,
             riding: Vec::new(),
             owed: Vec::new(),
@@ -513,6 +516,15 @@ impl Core {
 
     /// Commits the unit: flush, COMMIT, hooks. On any failure the unit is rolled back.
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
+        if !self.ready_to_commit().await? {
+            return Ok(());
+        }
+        self.commit_ready().await?;
+        self.hooks.committed().await
+    }
+
+    /// Sends what is left to send, and decides. `false`: rolled back, because the caller wished it. `Err`: rolled back.
+    pub(crate) async fn ready_to_commit(&mut self) -> Result<bool, Error> {
         self.usable()?;
         if let Some(lost) = self.connection.lost().cloned() {
             self.rollback().await;
@@ -535,13 +547,56 @@ impl Core {
         }
         if let Some(flag) = self.frames.iter().find_map(|frame| frame.flag.clone()) {
             self.rollback().await;
-            return if flag.by_caller { Ok(()) } else { Err(Error::RolledBack { cause: Arc::new(flag.cause) }) };
+            return if flag.by_caller { Ok(false) } else { Err(Error::RolledBack { cause: Arc::new(flag.cause) }) };
         }
+        Ok(true)
+    }
+
+    /// COMMIT, without the hooks.
+    pub(crate) async fn commit_ready(&mut self) -> Result<(), Error> {
         if decide(BlockKind::Unit, self.frames[0].state(false), Event::ExitOk) == Action::Commit {
             self.send_commit().await?;
         }
         self.ended(UnitState::Committed);
-        self.hooks.committed().await
+        Ok(())
+    }
+
+    /// Writes a commit token in this transaction (M2, R9), beginning it if need be.
+    pub(crate) async fn leave_token(&mut self, token: crate::tokens::Token) -> Result<(), Error> {
+        self.ready().await?;
+        let sent = self.connection.send(Message::Unprepared(&token.insert_text())).await;
+        if let Err(e) = sent {
+            self.rollback().await;
+            return Err(e);
+        }
+        Ok(())
+    }
+
+    /// First phase of two (M2): the transaction outlives its connection under `gid`. `false` if there is nothing to prepare.
+    pub(crate) async fn prepare(&mut self, gid: &str) -> Result<bool, Error> {
+        if !self.frames[0].live {
+            return Ok(false);
+        }
+        self.riding.clear();
+        let text = format!("PREPARE TRANSACTION {}", crate::options::literal(gid));
+        if let Err(e) = self.connection.send(Message::Control(&text)).await {
+            self.rollback().await;
+            return Err(e);
+        }
+        self.connection.closed();
+        Ok(true)
+    }
+
+    /// The unit ended elsewhere: its prepared transaction was committed, or rolled back.
+    pub(crate) fn ended_elsewhere(&mut self, committed: bool) {
+        if committed {
+            self.ended(UnitState::Committed);
+        } else {
+            let due = self.forget_work();
+            due.into_iter().for_each(Due::spawn);
+            self.hooks.over();
+            self.ended(UnitState::RolledBack);
+        }
     }
 
     /// What became of a COMMIT whose answer was lost is known now, or known not to be knowable (R9).
@@ -571,7 +626,12 @@ impl Core {
     }
 
     async fn send_commit(&mut self) -> Result<(), Error> {
-        let text = format!("COMMIT{}", self.settings.end_text(self.backend()));
+        let mut text = format!("COMMIT{}", self.settings.end_text(self.backend()));
+        if self.settings.settle_by_token {
+            let token = crate::tokens::Token::new();
+            text = format!("{}; {text}", token.insert_text());
+            self.token = Some(token);
+        }
         self.riding.clear();
         let Err(e) = self.connection.send(Message::Control(&text)).await else {
             self.connection.closed();

@@ -20,9 +20,11 @@ mod relation;
 mod retry;
 mod session;
 mod settle;
+mod several;
 mod shared;
 mod stats;
 pub mod testing;
+mod tokens;
 mod tracked;
 mod undo;
 
@@ -42,6 +44,7 @@ pub use retry::Retry;
 pub use sea_session_macros::atomic_block as atomic;
 pub use sea_session_macros::*;
 pub use session::{NestedBlock, NoAutoflush, Savepoint, Session};
+pub use several::{Recovered, Sessions, Several};
 pub use stats::{Recorder, Stats};
 pub use tracked::{Object, State, Tracked};
 

@@ -15,6 +15,11 @@ use sea_orm::{
 use crate::tracked::Object;
 
 /// An entity that sessions can track. Implemented by `#[derive(Tracked)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not tracked",
+    label = "this entity is not tracked",
+    note = "add `sea_session::Tracked` to the derives of its `Model`"
+)]
 pub trait TrackedEntity:
     EntityTrait<
         Model: IntoActiveModel<<Self as EntityTrait>::ActiveModel> + Send + Sync + 'static,

@@ -31,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) sql_debug: bool,
     pub(crate) show_values: bool,
     pub(crate) settle: bool,
+    pub(crate) settle_by_token: bool,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) retry: Retry,
     pub(crate) retry_on: Option<Predicate>,
@@ -131,6 +132,13 @@ impl UnitOptions {
         self
     }
 
+    /// Leaves a token row with COMMIT, by which a lost answer is settled on servers that do not know `pg_xact_status` (R9).
+    /// It rides in COMMIT's message and costs no round trip; the table is made by [`Db::create_commit_tokens`].
+    pub fn settle_by_token(mut self) -> Self {
+        self.settings.settle_by_token = true;
+        self
+    }
+
     /// Keeps the text of every message in `recorder` (L3).
     pub fn record(mut self, recorder: &Recorder) -> Self {
         self.settings.recorder = Some(recorder.clone());
@@ -217,7 +225,7 @@ impl Settings {
                     "`statement_timeout`; bound the future with `tokio::time::timeout`",
                 ));
             }
-            if self.settle {
+            if self.settle || self.settle_by_token {
                 return Err(Error::unsupported(backend, "`settle`; there is no server whose answer could be lost"));
             }
         } else if self.immediate {

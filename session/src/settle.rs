@@ -10,6 +10,7 @@ use crate::{
     db::Db,
     error::Error,
     stats::Counters,
+    tokens::{self, Token},
 };
 
 /// How often, and how long apart, the server is asked while it is still at work on the COMMIT or starting up.
@@ -23,6 +24,7 @@ pub(crate) async fn settle(session: &mut Session, cause: Arc<Error>) -> Result<(
     let fate = match xid {
         // A read-only unit had nothing to lose.
         _ if core.settings.read_only => Fate::Committed,
+        _ if core.token.is_some() => ask_token(core.connection.db(), core.token).await,
         Some(xid) => ask(core.connection.db(), &xid).await,
         None => Fate::Unknown,
     };
@@ -37,6 +39,19 @@ enum Fate {
     Committed,
     Aborted,
     Unknown,
+}
+
+async fn ask_token(db: &Db, token: Option<Token>) -> Fate {
+    let Some(token) = token else { return Fate::Unknown };
+    for _ in 0..ASKED {
+        match tokens::committed(db, token).await {
+            Ok(true) => return Fate::Committed,
+            Ok(false) => return Fate::Aborted,
+            Err(e) if e.is_connection_lost() => tokio::time::sleep(PAUSE).await,
+            Err(_) => return Fate::Unknown,
+        }
+    }
+    Fate::Unknown
 }
 
 async fn ask(db: &Db, xid: &str) -> Fate {

@@ -1,1 +1,199 @@
 //! Several databases (M).
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use sea_orm::DbBackend;
+use sea_session::{
+    Error, Recovered, Sessions, Several,
+    prelude::*,
+    testing::cluster::{self, TestDatabase},
+};
+
+use crate::support::*;
+
+/// A second database of the same kind as `db`, with the suite's tables, and what keeps it alive.
+struct Second {
+    db: Db,
+    _postgres: Option<TestDatabase>,
+    _sqlite: Option<tempfile::TempDir>,
+}
+
+impl Second {
+    async fn like(db: &Db) -> Self {
+        let (url, postgres, sqlite) = if db.backend() == DbBackend::Postgres {
+            let database = cluster::fresh_database().await.unwrap();
+            (database.url(), Some(database), None)
+        } else {
+            let folder = tempfile::tempdir().unwrap();
+            (format!("sqlite://{}?mode=rwc", folder.path().join("second.db").display()), None, Some(folder))
+        };
+        let db = Db::connect(url).await.unwrap();
+        tables(&db).await.unwrap();
+        Self { db, _postgres: postgres, _sqlite: sqlite }
+    }
+}
+
+/// From now on no transaction that changes `note` can commit: the violation shows at COMMIT.
+async fn refuse_commits(db: &Db) {
+    let sql = if db.backend() == DbBackend::Postgres {
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused at commit'; END $$; \
+         CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON note DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+    } else {
+        "CREATE TABLE orphan (id INTEGER PRIMARY KEY, note INTEGER REFERENCES orphan(id) DEFERRABLE INITIALLY DEFERRED); \
+         CREATE TRIGGER refuse AFTER INSERT ON note BEGIN INSERT INTO orphan (id, note) VALUES (NULL, 99); END"
+    };
+    behind_the_back(db, sql).await;
+}
+
+/// A unit that writes one note on each of the two databases.
+async fn write_both(several: &Several, hooks: &Arc<Mutex<Vec<&'static str>>>) -> Result<(), Error> {
+    several
+        .run(async |s: &mut Sessions| -> Result<(), Error> {
+            let ran = hooks.clone();
+            s.primary().add(draft(1, "first"));
+            s.primary().on_commit(async move || ran.lock().push("first"));
+            let ran = hooks.clone();
+            s.on("second")?.add(draft(2, "second"));
+            s.on("second")?.on_commit(async move || ran.lock().push("second"));
+            Ok(())
+        })
+        .await
+}
+
+#[test]
+fn m1_all_commit_the_primary_first_and_hooks_run_after_all() {
+    on_both(async |db: Db| {
+        let second = Second::like(&db).await;
+        let hooks = Arc::default();
+        write_both(&Several::new("first", &db).and("second", &second.db), &hooks).await.unwrap();
+        assert_eq!(notes_in_database(&db).await, vec![(1, "first".to_owned())]);
+        assert_eq!(notes_in_database(&second.db).await, vec![(2, "second".to_owned())]);
+        assert_eq!(*hooks.lock(), ["first", "second"]);
+    });
+}
+
+#[test]
+fn m1_a_body_that_fails_and_a_primary_that_cannot_commit_leave_nothing_anywhere() {
+    on_both(async |db: Db| {
+        let second = Second::like(&db).await;
+        let several = Several::new("first", &db).and("second", &second.db);
+        let failed: Result<(), Error> = several
+            .run(async |s: &mut Sessions| -> Result<(), Error> {
+                let (first, other) = s.pair("first", "second")?;
+                first.add(draft(1, "first"));
+                other.add(draft(2, "second"));
+                first.flush().await?;
+                Err(Error::Usage("changed my mind".into()))
+            })
+            .await;
+        assert!(matches!(failed, Err(Error::Usage(_))), "{failed:?}");
+        refuse_commits(&db).await;
+        let hooks = Arc::default();
+        let refused = write_both(&several, &hooks).await.unwrap_err();
+        assert!(matches!(refused, Error::Database(_)), "{refused}");
+        assert_eq!(notes_in_database(&db).await, vec![]);
+        assert_eq!(notes_in_database(&second.db).await, vec![]);
+        assert!(hooks.lock().is_empty());
+    });
+}
+
+#[test]
+fn m1_a_secondary_that_fails_is_a_partial_commit_that_names_who_has_what() {
+    on_both(async |db: Db| {
+        let second = Second::like(&db).await;
+        refuse_commits(&second.db).await;
+        let hooks = Arc::default();
+        let partial = write_both(&Several::new("first", &db).and("second", &second.db), &hooks).await.unwrap_err();
+        let Error::PartialCommit { committed, failed, .. } = &partial else { panic!("{partial}") };
+        assert_eq!((&committed[..], &failed[..]), (&["first".to_owned()][..], &["second".to_owned()][..]));
+        assert_eq!(notes_in_database(&db).await.len(), 1);
+        assert_eq!(notes_in_database(&second.db).await, vec![]);
+        assert_eq!(*hooks.lock(), ["first"], "the hooks of those that committed");
+    });
+}
+
+#[test]
+fn m1_wrong_names_are_refused_with_the_right_ones() {
+    on_both(async |db: Db| {
+        let outcome: Result<(), Error> = Several::new("main", &db)
+            .run(async |s: &mut Sessions| -> Result<(), Error> { s.on("audit").map(|_| ()) })
+            .await;
+        assert_eq!(outcome.unwrap_err().to_string(), "no database `audit` in this unit; there are: main");
+        let twice: Result<(), Error> = Several::new("main", &db)
+            .and("main", &db)
+            .run(async |_: &mut Sessions| -> Result<(), Error> { Ok(()) })
+            .await;
+        assert!(twice.is_err());
+    });
+}
+
+#[test]
+fn m2_two_phase_is_refused_by_sqlite_and_prepares_all_before_committing_any_on_postgresql() {
+    on_both(async |db: Db| {
+        let second = Second::like(&db).await;
+        let several = Several::new("first", &db).and("second", &second.db).two_phase();
+        let hooks = Arc::default();
+        if db.backend() == DbBackend::Sqlite {
+            let refused = write_both(&several, &hooks).await.unwrap_err();
+            assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
+            return;
+        }
+        db.create_commit_tokens().await.unwrap();
+        write_both(&several, &hooks).await.unwrap();
+        assert_eq!(notes_in_database(&db).await.len(), 1);
+        assert_eq!(notes_in_database(&second.db).await.len(), 1);
+        assert_eq!(*hooks.lock(), ["first", "second"]);
+
+        behind_the_back(&db, "DELETE FROM note").await;
+        behind_the_back(&second.db, "DELETE FROM note").await;
+        refuse_commits(&second.db).await;
+        let refused = write_both(&several, &hooks).await.unwrap_err();
+        assert!(matches!(refused, Error::Database(_)), "a deferred violation shows at PREPARE: {refused}");
+        assert_eq!(notes_in_database(&db).await, vec![]);
+        assert_eq!(notes_in_database(&second.db).await, vec![]);
+        assert_eq!(several.recover(Duration::ZERO).await.unwrap(), Recovered::default(), "nothing is left prepared");
+    });
+}
+
+#[test]
+fn m2_recovery_commits_what_the_primary_committed_and_rolls_back_the_rest() {
+    on_both(async |db: Db| {
+        if db.backend() == DbBackend::Sqlite {
+            let refused = db.create_commit_tokens().await.unwrap_err();
+            assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
+            return;
+        }
+        let second = Second::like(&db).await;
+        let several = Several::new("first", &db).and("second", &second.db).two_phase();
+        db.create_commit_tokens().await.unwrap();
+        // What a crash leaves after the primary's commit, before it, and with the primary itself still prepared.
+        let (decided, undecided, early) = (
+            "6f1f0ad0-0000-4000-8000-000000000001",
+            "6f1f0ad0-0000-4000-8000-000000000002",
+            "6f1f0ad0-0000-4000-8000-000000000003",
+        );
+        behind_the_back(&db, &format!("INSERT INTO sea_session_commits (token) VALUES ('{decided}')")).await;
+        let left = |id: i64, token: &str, at: usize| {
+            let note = format!("INSERT INTO note (id, title, version, updated_at) VALUES ({id}, 'left', 1, now())");
+            let token_row = if at == 0 {
+                format!("INSERT INTO sea_session_commits (token) VALUES ('{token}'); ")
+            } else {
+                String::new()
+            };
+            format!("BEGIN; {note}; {token_row}PREPARE TRANSACTION 'sea_session:{token}:{at}'")
+        };
+        behind_the_back(&second.db, &left(1, decided, 1)).await;
+        behind_the_back(&second.db, &left(2, undecided, 1)).await;
+        behind_the_back(&db, &left(3, early, 0)).await;
+        behind_the_back(&second.db, &left(3, early, 1)).await;
+
+        let recovered = several.recover(Duration::ZERO).await.unwrap();
+        assert_eq!(recovered.committed, [format!("second: sea_session:{decided}:1")]);
+        assert_eq!(recovered.rolled_back.len(), 3, "{recovered:?}");
+        assert_eq!(notes_in_database(&second.db).await, vec![(1, "left".to_owned())]);
+        assert_eq!(notes_in_database(&db).await, vec![]);
+        assert_eq!(several.recover(Duration::ZERO).await.unwrap(), Recovered::default(), "recovery is done once");
+        assert_eq!(db.purge_commit_tokens(Duration::ZERO).await.unwrap(), 3);
+    });
+}

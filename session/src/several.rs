@@ -1,0 +1,298 @@
+//! One unit of work over several databases (M).
+//!
+//! In one phase all are flushed, the primary commits, then the others: a failure before the primary's COMMIT undoes all, a
+//! failure after it is said with the names of those who have what. In two phases all are prepared before any commits, and
+//! what a crash leaves prepared is settled by [`Several::recover`], which reads the primary's commit token.
+
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Arc,
+};
+
+use futures_util::FutureExt;
+use sea_orm::DbBackend;
+
+use crate::{
+    Db, Session,
+    body::BlockOnce,
+    connection::Fetch,
+    error::Error,
+    options::{Settings, literal},
+    stats::Counters,
+    tokens::{self, Token},
+};
+
+/// What every prepared transaction's name of ours begins with.
+const PREFIX: &str = "sea_session";
+
+/// Several databases, the first of them the primary.
+#[derive(Clone, Debug)]
+#[must_use = "several databases do nothing until `.run(…)`"]
+pub struct Several {
+    databases: Vec<(String, Db)>,
+    two_phase: bool,
+}
+
+/// The sessions of a unit over several databases.
+#[derive(Debug)]
+pub struct Sessions(Vec<(String, Session)>);
+
+impl Sessions {
+    /// The session of the primary.
+    pub fn primary(&mut self) -> &mut Session {
+        &mut self.0[0].1
+    }
+
+    /// The session of the database with this name.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn on(&mut self, name: &str) -> Result<&mut Session, Error> {
+        let known = || self.0.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", ");
+        match self.0.iter().position(|(n, _)| n == name) {
+            Some(at) => Ok(&mut self.0[at].1),
+            None => Err(Error::usage(format!("no database `{name}` in this unit; there are: {}", known()))),
+        }
+    }
+
+    /// Two sessions at once, to move something from one to the other.
+    ///
+    /// # Errors
+    /// A name that is not there, or the same twice.
+    pub fn pair(&mut self, one: &str, other: &str) -> Result<(&mut Session, &mut Session), Error> {
+        let at = |name: &str| self.0.iter().position(|(n, _)| n == name);
+        let (Some(a), Some(b)) = (at(one), at(other)) else {
+            return Err(Error::usage(format!("no databases `{one}` and `{other}` in this unit")));
+        };
+        match self.0.get_disjoint_mut([a, b]) {
+            Ok([(_, one), (_, other)]) => Ok((one, other)),
+            Err(_) => Err(Error::usage(format!("`{one}` was asked for twice"))),
+        }
+    }
+
+    async fn rollback_all(&mut self) {
+        for (_, session) in &mut self.0 {
+            if session.core().usable().is_ok() {
+                session.core().rollback().await;
+            }
+        }
+    }
+}
+
+impl Several {
+    /// A unit over one database so far: the primary, whose COMMIT decides.
+    pub fn new(name: impl Into<String>, primary: &Db) -> Self {
+        Self { databases: vec![(name.into(), primary.clone())], two_phase: false }
+    }
+
+    /// Another database.
+    pub fn and(mut self, name: impl Into<String>, db: &Db) -> Self {
+        self.databases.push((name.into(), db.clone()));
+        self
+    }
+
+    /// Prepares all before committing any (M2). PostgreSQL only, with `max_prepared_transactions` above 0 and, on the
+    /// primary, [`Db::create_commit_tokens`]. Call [`Several::recover`] at start-up and from time to time.
+    pub fn two_phase(mut self) -> Self {
+        self.two_phase = true;
+        self
+    }
+
+    /// Runs one unit over all databases.
+    ///
+    /// # Errors
+    /// What the body returns, or what failed before the primary committed: then nothing is committed anywhere.
+    /// [`Error::PartialCommit`] after that. In two phases a failure after the primary's commit leaves a prepared
+    /// transaction that [`Several::recover`] commits.
+    ///
+    /// # Cancel safety
+    /// Dropped before the primary's COMMIT, all are rolled back. Dropped later, in one phase some may be committed and
+    /// others not; in two phases [`Several::recover`] settles it.
+    pub async fn run<T, E, F>(&self, body: F) -> Result<T, E>
+    where
+        F: for<'a> BlockOnce<&'a mut Sessions, Result<T, E>, Fut: Send>,
+        E: From<Error>,
+    {
+        self.check()?;
+        let settings = Arc::new(Settings::default());
+        let open = |(name, db): &(String, Db)| (name.clone(), db.open(&settings, &Arc::<Counters>::default()));
+        let mut sessions = Sessions(self.databases.iter().map(open).collect());
+        match AssertUnwindSafe(body(&mut sessions)).catch_unwind().await {
+            Err(panic) => {
+                sessions.rollback_all().await;
+                resume_unwind(panic)
+            }
+            Ok(Err(error)) => {
+                sessions.rollback_all().await;
+                Err(error)
+            }
+            Ok(Ok(value)) => {
+                self.commit(&mut sessions).await?;
+                Ok(value)
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let mut names: Vec<&String> = self.databases.iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Error::usage("two databases of one unit have the same name"));
+        }
+        let foreign = self.databases.iter().find(|(_, db)| db.backend() != DbBackend::Postgres);
+        match foreign.filter(|_| self.two_phase) {
+            Some((_, db)) => Err(Error::unsupported(db.backend(), "two-phase commit; leave out `two_phase`")),
+            None => Ok(()),
+        }
+    }
+
+    async fn commit(&self, sessions: &mut Sessions) -> Result<(), Error> {
+        for at in 0..sessions.0.len() {
+            match sessions.0[at].1.core().ready_to_commit().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    sessions.rollback_all().await;
+                    return Ok(());
+                }
+                Err(e) => {
+                    sessions.rollback_all().await;
+                    return Err(e);
+                }
+            }
+        }
+        let outcome = if self.two_phase { self.in_two_phases(sessions).await } else { one_phase(sessions).await };
+        run_hooks(sessions, outcome).await
+    }
+
+    async fn in_two_phases(&self, sessions: &mut Sessions) -> Result<(), Error> {
+        let token = Token::new();
+        let prepared = match prepare_all(sessions, token).await {
+            Ok(prepared) => prepared,
+            Err((prepared, cause)) => {
+                for (at, gid) in prepared {
+                    self.finish(at, &gid, "ROLLBACK").await;
+                    sessions.0[at].1.core().ended_elsewhere(false);
+                }
+                sessions.rollback_all().await;
+                return Err(cause);
+            }
+        };
+        // The primary's COMMIT is the decision: its token says so to whoever recovers.
+        let mut failed: Vec<(String, Error)> = Vec::new();
+        for (at, gid) in &prepared {
+            let db = &self.databases[*at].1;
+            match tokens::alone(db, &format!("COMMIT PREPARED {}", literal(gid)), Fetch::Nothing).await {
+                Ok(_) => sessions.0[*at].1.core().ended_elsewhere(true),
+                Err(cause) => failed.push((self.databases[*at].0.clone(), cause)),
+            }
+        }
+        for (_, session) in &mut sessions.0 {
+            if session.core().usable().is_ok() && failed.is_empty() {
+                session.core().ended_elsewhere(true);
+            }
+        }
+        partial(self.databases.iter().map(|(name, _)| name.clone()), failed)
+    }
+
+    async fn finish(&self, at: usize, gid: &str, how: &str) {
+        let (name, db) = &self.databases[at];
+        if let Err(e) = tokens::alone(db, &format!("{how} PREPARED {}", literal(gid)), Fetch::Nothing).await {
+            tracing::error!(database = name, gid, error = %e, "a prepared transaction is left; `recover` settles it");
+        }
+    }
+
+    /// Settles what a crash left prepared: for every unit of ours, on every database, commits if the primary did and rolls
+    /// back otherwise. Units that run right now are not disturbed, unless they were prepared longer than `grace` ago.
+    ///
+    /// # Errors
+    /// What a database says; what was settled before stays settled, and the call may be repeated.
+    ///
+    /// # Cancel safety
+    /// Safe: call it again.
+    pub async fn recover(&self, grace: std::time::Duration) -> Result<Recovered, Error> {
+        let mut recovered = Recovered::default();
+        let primary = &self.databases[0].1;
+        for (at, (name, db)) in self.databases.iter().enumerate() {
+            let list = format!(
+                "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE '{PREFIX}:%:{at}' \
+                 AND prepared < clock_timestamp() - interval '{} milliseconds' ORDER BY prepared",
+                grace.as_millis()
+            );
+            for row in tokens::alone(db, &list, Fetch::All).await?.rows() {
+                let gid: String = row.try_get("", "gid")?;
+                let Some(token) = gid.split(':').nth(1).and_then(Token::parse) else { continue };
+                // The primary's own transaction holds the token uncommitted: still prepared, it never decided.
+                let commit = at != 0 && tokens::committed(primary, token).await?;
+                let how = if commit { "COMMIT" } else { "ROLLBACK" };
+                tokens::alone(db, &format!("{how} PREPARED {}", literal(&gid)), Fetch::Nothing).await?;
+                if commit { &mut recovered.committed } else { &mut recovered.rolled_back }
+                    .push(format!("{name}: {gid}"));
+            }
+        }
+        Ok(recovered)
+    }
+}
+
+/// What [`Several::recover`] did: `name: transaction` of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Committed, because their primary had.
+    pub committed: Vec<String>,
+    /// Rolled back, because their primary had not.
+    pub rolled_back: Vec<String>,
+}
+
+type Prepared = Vec<(usize, String)>;
+
+/// Prepares every database that did something. On an error: those prepared so far.
+async fn prepare_all(sessions: &mut Sessions, token: Token) -> Result<Prepared, (Prepared, Error)> {
+    let mut prepared = Prepared::new();
+    if let Err(e) = sessions.primary().core().leave_token(token).await {
+        return Err((prepared, e));
+    }
+    for (at, (_, session)) in sessions.0.iter_mut().enumerate() {
+        let gid = format!("{PREFIX}:{token}:{at}");
+        match session.core().prepare(&gid).await {
+            Ok(true) => prepared.push((at, gid)),
+            Ok(false) => {}
+            Err(e) => return Err((prepared, e)),
+        }
+    }
+    Ok(prepared)
+}
+
+async fn one_phase(sessions: &mut Sessions) -> Result<(), Error> {
+    if let Err(e) = sessions.primary().core().commit_ready().await {
+        sessions.rollback_all().await;
+        return Err(e);
+    }
+    let mut failed = Vec::new();
+    for (name, session) in sessions.0.iter_mut().skip(1) {
+        if let Err(e) = session.core().commit_ready().await {
+            failed.push((name.clone(), e));
+        }
+    }
+    let names: Vec<String> = sessions.0.iter().map(|(name, _)| name.clone()).collect();
+    partial(names.into_iter(), failed)
+}
+
+fn partial(names: impl Iterator<Item = String>, failed: Vec<(String, Error)>) -> Result<(), Error> {
+    let Some((_, cause)) = failed.first() else { return Ok(()) };
+    let cause = Arc::new(cause.clone());
+    let failed: Vec<String> = failed.into_iter().map(|(name, _)| name).collect();
+    let committed = names.filter(|name| !failed.contains(name)).collect();
+    Err(Error::PartialCommit { committed: Arc::new(committed), failed: Arc::new(failed), cause })
+}
+
+/// The hooks of those that committed; the first failure is reported, unless there is something worse to report.
+async fn run_hooks(sessions: &mut Sessions, outcome: Result<(), Error>) -> Result<(), Error> {
+    let mut first = outcome;
+    for (_, session) in &mut sessions.0 {
+        if session.unit_state() == crate::UnitState::Committed {
+            let hooks = session.core().hooks.clone();
+            let ran = hooks.committed().await;
+            first = first.and(ran);
+        }
+    }
+    first
+}
