@@ -144,9 +144,9 @@ impl Core {
         if class == Some(Class::Decode) {
             return;
         }
-        if class.is_some_and(|class| retry::dooms_unit(class) || class == Class::LockNotAvailable)
-            && self.said.is_none()
-        {
+        // The last word counts, unless an earlier one already asked for the whole unit to be repeated.
+        let asked = self.said.as_ref().and_then(Error::class).is_some_and(retry::dooms_unit);
+        if !asked {
             self.said = Some(error.clone());
         }
         let aborted = self.backend() != DbBackend::Sqlite;
@@ -312,11 +312,11 @@ impl Core {
             json_binary: Vec::new(),
         };
         // If this future is dropped, the objects are found again by the rollback of their block.
-        let guard = Requeue { shared: self.shared.clone(), objects: due.iter().map(|(o, _)| o.clone()).collect() };
+        let mut guard = Requeue { shared: self.shared.clone(), objects: due.iter().map(|(o, _)| o.clone()).collect() };
         let outcome = tracing::Instrument::instrument(flush.run(due), span).await;
         match outcome {
             Ok(()) => {
-                std::mem::forget(guard);
+                guard.objects.clear();
                 let after = self.flush_hooks.1.clone();
                 after.iter().try_for_each(|hook| hook())
             }
