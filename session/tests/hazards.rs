@@ -12,6 +12,7 @@ use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, IsolationLevel, PaginatorTrait,
     RuntimeErr, TransactionError, TransactionTrait, sqlx,
 };
+use sea_session::Error;
 use sea_session::prelude::*;
 use support_proof::{Server, note, polled};
 

@@ -23,22 +23,13 @@ pub struct Options {
     pub ours_only: bool,
     /// End with an error when a bound is missed.
     pub check: bool,
-    /// Connect to this PostgreSQL server instead of starting one.
-    pub postgres: Option<String>,
 }
 
 impl Options {
     /// Reads the arguments; what cargo adds (`--bench`) is ignored.
     pub fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self {
-            json: false,
-            filter: None,
-            backend: None,
-            samples: 11,
-            ours_only: false,
-            check: false,
-            postgres: None,
-        };
+        let mut options =
+            Self { json: false, filter: None, backend: None, samples: 11, ours_only: false, check: false };
         let mut arguments = arguments.skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -48,7 +39,6 @@ impl Options {
                 "--ours-only" => options.ours_only = true,
                 "--check" => options.check = true,
                 "--backend" => options.backend = Some(value()?),
-                "--postgres" => options.postgres = Some(value()?),
                 "--samples" => {
                     options.samples = value()?.parse().map_err(|_| "--samples needs a number".to_owned())?;
                 }
@@ -88,6 +78,33 @@ pub struct Report {
     options: Options,
     backend: &'static str,
     missed: Vec<String>,
+}
+
+/// A side from a closure.
+pub fn side<'a, F, Fut>(mut work: F) -> Side<'a>
+where
+    F: FnMut() -> Fut + 'a,
+    Fut: Future<Output = Duration> + 'a,
+{
+    Box::new(move || Box::pin(work()))
+}
+
+/// A reference with a bound.
+pub fn bounded<'a, F, Fut>(name: &'static str, bound: f64, work: F) -> Reference<'a>
+where
+    F: FnMut() -> Fut + 'a,
+    Fut: Future<Output = Duration> + 'a,
+{
+    Reference { name, bound: Some(bound), side: side(work) }
+}
+
+/// A reference that is shown for comparison only.
+pub fn shown<'a, F, Fut>(name: &'static str, work: F) -> Reference<'a>
+where
+    F: FnMut() -> Fut + 'a,
+    Fut: Future<Output = Duration> + 'a,
+{
+    Reference { name, bound: None, side: side(work) }
 }
 
 /// A reference and the most that ours may take of its time; no bound means that it is shown for comparison.
@@ -151,7 +168,15 @@ impl Report {
         }
     }
 
-    fn result(&mut self, workload: &str, n: usize, ours: Summary, reference: &str, theirs: Summary, bound: Option<f64>) {
+    fn result(
+        &mut self,
+        workload: &str,
+        n: usize,
+        ours: Summary,
+        reference: &str,
+        theirs: Summary,
+        bound: Option<f64>,
+    ) {
         let ratio = ours.median / theirs.median;
         // SQLite's bounds are those of PostgreSQL times 1.3.
         let bound = bound.map(|bound| if self.backend == "sqlite" { bound * 1.3 } else { bound });

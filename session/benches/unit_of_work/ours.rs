@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use sea_orm::{EntityTrait, IsolationLevel};
+use sea_session::Error;
 use sea_session::prelude::*;
 
 use crate::entities::{account, child, item, new_child, new_item, new_parent, parent};
@@ -31,7 +32,7 @@ pub async fn insert_family(db: &Db, parents: Vec<item::Model>, children: Vec<ite
         let parent = s.add(new_parent(row));
         for row in children.by_ref().take(each) {
             let child = s.add(new_child(row));
-            child.set_parent::<parent::Entity>(child::Relation::Parent, &parent);
+            child.set_parent::<parent::Entity>(child::Relation::Parent, &parent).expect("a declared relation");
             made.push(child);
         }
     }

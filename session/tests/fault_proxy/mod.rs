@@ -5,7 +5,7 @@
 //! bytes". It must never change, reorder or double a message: what arrives is a prefix of what was sent, less what a
 //! rule swallowed. Encryption is refused, since it would hide where messages end.
 
-#![allow(dead_code)] // each test binary that includes this module uses its own part of it
+#![allow(dead_code, unused_imports)] // each test binary that includes this module uses its own part of it
 
 mod connection;
 mod protocol;

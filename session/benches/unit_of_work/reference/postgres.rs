@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sea_orm::sqlx::postgres::{PgPool, PgRow};
 use sea_orm::sqlx::{self, PgConnection, Row};
 
-use crate::entities::{child, item};
+use crate::entities::item;
 
 /// How many rows go into one INSERT.
 const CHUNK: usize = 1_000;
@@ -119,7 +119,7 @@ pub async fn insert_family(pool: &PgPool, parents: Vec<item::Model>, children: V
     let mut tx = pool.begin().await.expect("begin");
     let mut keys: Vec<i64> = Vec::with_capacity(parents.len());
     for rows in parents.chunks(CHUNK) {
-        let query = sqlx::query_scalar(INSERT_PARENTS).bind(column(rows, |row| row.uri.as_str()));
+        let query = sqlx::query_scalar::<_, i64>(INSERT_PARENTS).bind(column(rows, |row| row.uri.as_str()));
         let made = query
             .bind(column(rows, |row| row.title.as_str()))
             .bind(column(rows, |row| row.content.as_str()))
@@ -136,7 +136,7 @@ pub async fn insert_family(pool: &PgPool, parents: Vec<item::Model>, children: V
     let mut made: Vec<i64> = Vec::with_capacity(children.len());
     for (at, rows) in children.chunks(CHUNK).enumerate() {
         let owners: Vec<i64> = (0..rows.len()).map(|row| keys[(at * CHUNK + row) / each]).collect();
-        let keys = sqlx::query_scalar(INSERT_CHILDREN)
+        let keys = sqlx::query_scalar::<_, i64>(INSERT_CHILDREN)
             .bind(owners)
             .bind(column(rows, |row| row.title.as_str()))
             .bind(column(rows, |row| row.content.as_str()))
@@ -225,8 +225,9 @@ pub async fn transfer(pool: &PgPool, from: i64, to: i64, amount: i64) -> u64 {
     while let Err(error) = try_transfer(pool, from, to, amount).await {
         let code = error.as_database_error().and_then(|error| error.code());
         assert!(matches!(code.as_deref(), Some("40001" | "40P01")), "{error}");
+        // The session's own pauses: a random part of 10 ms, doubled each time, never over a second.
+        let limit = (10_000_u64 << retries.min(7)).min(1_000_000);
         retries += 1;
-        let limit = 5_000_u64 << retries.min(8);
         tokio::time::sleep(Duration::from_micros(fastrand::u64(..limit))).await;
     }
     retries

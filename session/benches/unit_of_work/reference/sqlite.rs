@@ -68,7 +68,8 @@ pub async fn insert_family(pool: &SqlitePool, parents: Vec<item::Model>, childre
             "INSERT INTO parent (uri, title, content, meta, score, active, revision, updated_at) VALUES {} RETURNING id",
             tuples(rows.len(), 8)
         );
-        let query = rows.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, row| bound_rest(query.bind(&row.uri), row));
+        let query =
+            rows.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, row| bound_rest(query.bind(&row.uri), row));
         let made = query.fetch_all(&mut *tx).await.expect("parents");
         keys.extend(made.iter().map(|row| row.get::<i64, _>(0)));
     }

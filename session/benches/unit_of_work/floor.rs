@@ -1,0 +1,113 @@
+//! The hand-written references of one backend behind one name, and the upkeep of the tables between samples.
+
+use std::time::Duration;
+
+use sea_orm::sqlx;
+use sea_orm::sqlx::postgres::PgPool;
+use sea_orm::sqlx::sqlite::SqlitePool;
+
+use crate::entities::{item, items};
+use crate::reference::{postgres, sqlite};
+
+/// A pool for hand-written SQL.
+#[derive(Clone)]
+pub enum Floor {
+    /// To PostgreSQL.
+    Postgres(PgPool),
+    /// To SQLite.
+    Sqlite(SqlitePool),
+}
+
+impl Floor {
+    /// Empties every table.
+    pub async fn empty(&self) {
+        let outcome = match self {
+            Floor::Postgres(pool) => {
+                sqlx::raw_sql("TRUNCATE item, child, parent, account").execute(pool).await.map(drop)
+            }
+            Floor::Sqlite(pool) => {
+                let sql = "DELETE FROM item; DELETE FROM child; DELETE FROM parent; DELETE FROM account";
+                sqlx::raw_sql(sql).execute(pool).await.map(drop)
+            }
+        };
+        outcome.expect("empty tables");
+    }
+
+    /// Fills the item table afresh, and lets the planner know.
+    pub async fn fill(&self, n: usize) {
+        self.empty().await;
+        self.insert_sets(items(n)).await;
+        let outcome = match self {
+            Floor::Postgres(pool) => sqlx::raw_sql("ANALYZE item").execute(pool).await.map(drop),
+            Floor::Sqlite(pool) => sqlx::raw_sql("ANALYZE item").execute(pool).await.map(drop),
+        };
+        outcome.expect("statistics");
+    }
+
+    /// How many items there are.
+    pub async fn count(&self) -> usize {
+        let sql = "SELECT count(*) FROM item";
+        let count: i64 = match self {
+            Floor::Postgres(pool) => sqlx::query_scalar(sql).fetch_one(pool).await,
+            Floor::Sqlite(pool) => sqlx::query_scalar(sql).fetch_one(pool).await,
+        }
+        .expect("a count");
+        usize::try_from(count).expect("a count")
+    }
+
+    /// Inserts in sets of 1,000.
+    pub async fn insert_sets(&self, rows: Vec<item::Model>) -> Duration {
+        match self {
+            Floor::Postgres(pool) => postgres::insert_unnest(pool, rows).await,
+            Floor::Sqlite(pool) => sqlite::insert_sets(pool, rows).await,
+        }
+    }
+
+    /// Inserts row by row.
+    pub async fn insert_rows(&self, rows: Vec<item::Model>) -> Duration {
+        match self {
+            Floor::Postgres(pool) => postgres::insert_rows(pool, rows).await,
+            Floor::Sqlite(pool) => sqlite::insert_rows(pool, rows).await,
+        }
+    }
+
+    /// Inserts parents with their children.
+    pub async fn insert_family(&self, parents: Vec<item::Model>, children: Vec<item::Model>) -> Duration {
+        match self {
+            Floor::Postgres(pool) => postgres::insert_family(pool, parents, children).await,
+            Floor::Sqlite(pool) => sqlite::insert_family(pool, parents, children).await,
+        }
+    }
+
+    /// Loads every row and updates the first so many.
+    pub async fn load_and_update(&self, changes: usize, suffix: &str) -> Duration {
+        match self {
+            Floor::Postgres(pool) => postgres::load_and_update(pool, changes, suffix).await,
+            Floor::Sqlite(pool) => sqlite::load_and_update(pool, changes, suffix).await,
+        }
+    }
+
+    /// Deletes by key.
+    pub async fn delete(&self, keys: &[i64]) -> Duration {
+        match self {
+            Floor::Postgres(pool) => postgres::delete(pool, keys).await,
+            Floor::Sqlite(pool) => sqlite::delete(pool, keys).await,
+        }
+    }
+
+    /// One transaction a row.
+    pub async fn units(&self, n: usize, rows: i64, suffix: &str) -> Duration {
+        match self {
+            Floor::Postgres(pool) => postgres::units(pool, n, rows, suffix).await,
+            Floor::Sqlite(pool) => sqlite::units(pool, n, rows, suffix).await,
+        }
+    }
+
+    /// What the hand-written sets are called in the table.
+    pub fn name(&self, postgres: &'static str, sqlite: &'static str) -> &'static str {
+        match self {
+            Floor::Postgres(_) => postgres,
+            Floor::Sqlite(_) => sqlite,
+        }
+    }
+}
