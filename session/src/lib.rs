@@ -1,6 +1,4 @@
-//! A unit of work for SeaORM 2: identity map, dirty tracking, set-based flush, nested blocks as savepoints whose objects
-//! follow every rollback, and a retry of the whole when the database answers with a serialization failure.
-#![doc = ""]
+#![doc = include_str!("../docs/crate.md")]
 
 extern crate self as sea_session;
 
