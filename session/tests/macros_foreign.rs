@@ -1,7 +1,9 @@
 //! Entities that nobody here wrote work with sessions after adding the one derive: SeaORM's own test entities, what
 //! `sea-orm-cli` generates from a schema of Pagila's shape, and the same in the dense format.
 
-// SeaORM's test entities call its crate `crate`.
+// The features that SeaORM's files ask about are SeaORM's, and its test entities call its crate `crate`.
+#![allow(unexpected_cfgs, hidden_glob_reexports)]
+
 pub use sea_orm::*;
 
 #[path = "support_foreign/pagila/mod.rs"]
@@ -150,5 +152,117 @@ async fn tests_cfg_the_compact_and_the_expanded_format(s: &mut Session) -> Done 
     let expanded = s.get::<cake_expanded::Entity>(compact.id()).await?.expect("the row");
     assert_eq!(expanded.name(), "Plum tart");
     assert!(compact.related::<fruit::Entity>(s).await?.is_empty());
+    Ok(())
+}
+
+#[session_test(postgres, migrations = pagila::migrate)]
+async fn pagila_generated_compact_entities_work(s: &mut Session) -> Done {
+    use pagila::compact::{
+        actor, category, film, film_actor, film_category, language, sea_orm_active_enums::MpaaRating,
+    };
+    let language = s.add(language::ActiveModel { name: Set("English".into()), ..Default::default() });
+    let film = s.add(film::ActiveModel {
+        title: Set("ACADEMY DINOSAUR".into()),
+        rating: Set(Some(MpaaRating::Pg)),
+        special_features: Set(Some(vec!["Deleted Scenes".into(), "It\"s, {tricky}".into()])),
+        ..Default::default()
+    });
+    // Two relations lead to `language`, so there is no `Related`: the relation is named.
+    film.set_parent::<language::Entity>(film::Relation::Language2, &language)?;
+    let actors: Vec<_> = ["GUINESS", "CAGE", "GUINESS"]
+        .map(|name| {
+            s.add(actor::ActiveModel { first_name: Set("A".into()), last_name: Set(name.into()), ..Default::default() })
+        })
+        .into();
+    s.flush().await?;
+
+    // Columns that were not set took the database's defaults, and came back.
+    assert_eq!((film.rental_duration(), film.rental_rate()), (3, 4.99));
+    assert_eq!(film.language_id(), language.language_id());
+    let found = film.related_one_by::<language::Entity>(s, film::Relation::Language2).await?.expect("English");
+    assert!(Tracked::ptr_eq(&found, &language));
+    assert!(film.related_one_by::<language::Entity>(s, film::Relation::Language1).await?.is_none());
+
+    film.set_rating(Some(MpaaRating::Nc17))
+        .set_special_features(Some(vec!["Trailers".to_owned()]))
+        .set_length(Some(86));
+    film.junction::<actor::Entity>().attach(s, &actors).await?;
+    assert_eq!(film.related::<actor::Entity>(s).await?.len(), 3);
+    let stored = film::Entity::find_by_id(film.film_id()).one(&*s).await?.expect("the film");
+    assert_eq!(stored.rating, Some(MpaaRating::Nc17));
+    assert_eq!(stored.special_features, Some(vec!["Trailers".to_owned()]));
+
+    // A composite key, through the map.
+    let category = s.add(category::ActiveModel { name: Set("Documentary".into()), ..Default::default() });
+    s.flush().await?;
+    let (film_id, category_id) = (film.film_id(), category.category_id());
+    let link = s.add(film_category::ActiveModel {
+        film_id: Set(film_id),
+        category_id: Set(category_id),
+        ..Default::default()
+    });
+    s.flush().await?;
+    let again = s.get::<film_category::Entity>((film_id, category_id)).await?.expect("the link");
+    assert!(Tracked::ptr_eq(&again, &link));
+    s.delete(&link);
+    s.flush().await?;
+    assert!(s.get::<film_category::Entity>((film_id, category_id)).await?.is_none());
+    assert_eq!(film_actor::Entity::find().load(s).await?.len(), 3);
+    Ok(())
+}
+
+#[session_test(postgres, migrations = pagila::migrate)]
+async fn pagila_generated_dense_entities_have_relations(s: &mut Session) -> Done {
+    use pagila::dense::{address, city, country, film, inventory, language, staff, store};
+    let country = s.add(country::ActiveModel { country: Set("Ecuador".into()), ..Default::default() });
+    let city = s.add(city::ActiveModel { city: Set("Robamba".into()), ..Default::default() });
+    city.set_country(&country)?;
+    let address = s.add(address::ActiveModel {
+        address: Set("28 MySQL Boulevard".into()),
+        district: Set("QLD".into()),
+        phone: Set("0".into()),
+        ..Default::default()
+    });
+    address.set_city(&city)?;
+    // A store and its manager refer to each other.
+    let store = s.add(store::ActiveModel { ..Default::default() });
+    store.set_address(&address)?;
+    let manager = s.add(staff::ActiveModel {
+        first_name: Set("Mike".into()),
+        last_name: Set("Hillyer".into()),
+        username: Set("Mike".into()),
+        picture: Set(Some(vec![0, 159, 146, 150])),
+        ..Default::default()
+    });
+    manager.set_address(&address)?;
+    manager.set_store(&store)?;
+    s.flush().await?;
+    store.set_staff(&manager)?;
+    s.flush().await?;
+    assert_eq!(store.manager_staff_id(), Some(manager.staff_id()));
+    assert!(Tracked::ptr_eq(&store.staff(s).await?.expect("the manager"), &manager));
+    assert!(Tracked::ptr_eq(&address.city(s).await?.expect("the city"), &city));
+    let stored = staff::Entity::find_by_id(manager.staff_id()).one(&*s).await?.expect("the row");
+    assert_eq!(stored.picture, Some(vec![0, 159, 146, 150]));
+
+    // Both relations of a film to its languages, by their own names.
+    let (english, german) = (
+        s.add(language::ActiveModel { name: Set("English".into()), ..Default::default() }),
+        s.add(language::ActiveModel { name: Set("German".into()), ..Default::default() }),
+    );
+    let film = s.add(film::ActiveModel { title: Set("ALIEN CENTER".into()), ..Default::default() });
+    film.set_language_2(&english)?;
+    film.set_language_1(&german)?;
+    let copies: Vec<_> = (0..3)
+        .map(|_| {
+            let copy = s.add(inventory::ActiveModel { ..Default::default() });
+            copy.set_film(&film).and_then(|()| copy.set_store(&store)).map(|()| copy)
+        })
+        .collect::<Result<_, Error>>()?;
+    s.flush().await?;
+    assert!(Tracked::ptr_eq(&film.language_2(s).await?.expect("English"), &english));
+    assert!(Tracked::ptr_eq(&film.language_1(s).await?.expect("German"), &german));
+    assert_eq!(film.inventories(s).await?.len(), copies.len());
+    assert_eq!(store.inventories(s).await?.len(), copies.len());
     Ok(())
 }

@@ -8,7 +8,7 @@ use syn::{
     Block, Error, Expr, FnArg, Pat, Result, Stmt, Type,
     ext::IdentExt,
     parse::{ParseStream, Parser},
-    parse_quote,
+    parse_quote, parse_quote_spanned,
     spanned::Spanned,
 };
 
@@ -121,14 +121,16 @@ fn kind(input: ParseStream<'_>) -> Result<Kind> {
 pub(crate) fn wrap(function: &mut Function, analysis: &Analysis, kind: Kind) {
     let session = match &analysis.name {
         Some(name) => name.clone(),
-        None => name_session(function, analysis.session),
+        None => name_session(function, analysis),
     };
     let pattern = session_pattern(function, analysis.session, &session);
     let Some(body) = &mut function.body else { return };
-    let call = kind.call(analysis.output.span());
+    // What rustc says of the error type belongs to the return type, where it is written.
+    let place = Span::call_site().located_at(analysis.output.span());
+    let call = kind.call(place);
     let output = returned(&analysis.output);
     let inner = |block: &Block| -> Expr {
-        parse_quote!(#session #call(async move |#pattern: &mut ::sea_session::Session| #output #block).await)
+        parse_quote_spanned!(place=> #session #call(async move |#pattern: &mut ::sea_session::Session| #output #block).await)
     };
     match analysis.shape {
         Shape::Async => {
@@ -175,9 +177,9 @@ fn returned(output: &Type) -> TokenStream {
 }
 
 /// Gives `_: &mut Session` a name of its own.
-fn name_session(function: &mut Function, at: usize) -> Ident {
-    let name = Ident::new("session", Span::mixed_site());
-    if let Some(FnArg::Typed(argument)) = function.sig.inputs.get_mut(at) {
+fn name_session(function: &mut Function, analysis: &Analysis) -> Ident {
+    let name = Ident::new("session", Span::mixed_site().located_at(analysis.output.span()));
+    if let Some(FnArg::Typed(argument)) = function.sig.inputs.get_mut(analysis.session) {
         *argument.pat = parse_quote!(#name);
     }
     name

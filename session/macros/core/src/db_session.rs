@@ -135,8 +135,8 @@ impl Unit<'_> {
 
     /// The function that opens a unit and calls the other in it.
     fn opener(&self) -> TokenStream {
-        let db = Ident::new("db", Span::mixed_site());
-        let session = Ident::new("s", Span::mixed_site());
+        let db = self.own_name("db");
+        let session = self.own_name("s");
         let (attrs, vis) = (self.opener_attrs(), &self.function.vis);
         let mut sig = self.function.sig.clone();
         sig.ident = self.opener_name();
@@ -146,19 +146,20 @@ impl Unit<'_> {
         let (before, inside, passed) = self.pass(&arguments);
         let callee = self.callee();
         let own = self.own();
-        let run = quote_spanned!(self.analysis.output.span()=> .run);
+        // What rustc says of the error type belongs to the return type, where it is written.
+        let place = Span::call_site().located_at(self.analysis.output.span());
         let (options, unit) = if before.is_empty() {
-            (TokenStream::new(), quote!(#db.session() #calls))
+            (TokenStream::new(), quote_spanned!(place=> #db.session() #calls))
         } else {
             // The options may look at arguments that are given away afterwards.
-            let unit = Ident::new("unit", Span::mixed_site());
-            (quote!(let #unit = #db.session() #calls;), unit.to_token_stream())
+            let unit = self.own_name("unit");
+            (quote_spanned!(place=> let #unit = #db.session() #calls;), unit.to_token_stream())
         };
-        let body = quote! {
+        let body = quote_spanned! {place=>
             #options
             #before
             #unit
-                #run(async |#session: &mut ::sea_session::Session| {
+                .run(async |#session: &mut ::sea_session::Session| {
                     #inside
                     #callee(#own #session #(, #passed)*).await
                 })
@@ -170,6 +171,11 @@ impl Unit<'_> {
             Shape::Returned => quote!(async move { #body }),
         };
         quote!(#(#attrs)* #vis #sig { #body })
+    }
+
+    /// A name of our own, which no argument can be mistaken for.
+    fn own_name(&self, name: &str) -> Ident {
+        Ident::new(name, Span::mixed_site().located_at(self.analysis.output.span()))
     }
 
     /// The documentation of the second function, and those attributes that mean the same on it.
@@ -276,7 +282,7 @@ impl Unit<'_> {
         if once.is_empty() {
             return (TokenStream::new(), TokenStream::new(), passed);
         }
-        let given = Ident::new("arguments", Span::mixed_site());
+        let given = self.own_name("arguments");
         let before = quote! {
             let #given = ::std::sync::Mutex::new(::core::option::Option::Some((#(#once,)*)));
         };

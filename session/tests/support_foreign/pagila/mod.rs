@@ -12,5 +12,8 @@ pub mod compact;
 #[rustfmt::skip]
 pub mod dense;
 
-/// The schema, as a migration would create it.
-pub const SCHEMA: &str = include_str!("schema.sql");
+/// Creates the schema.
+pub async fn migrate(db: &sea_session::Db) -> Result<(), sea_orm::DbErr> {
+    use sea_orm::ConnectionTrait;
+    db.connection().execute_unprepared(include_str!("schema.sql")).await.map(drop)
+}

@@ -1,4 +1,4 @@
-use sea_session::prelude::*;
+use sea_session::{Error, prelude::*};
 
 #[atomic]
 async fn work(id: i64) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-use sea_session::prelude::*;
+use sea_session::{Error, prelude::*};
 
 #[db_session(durable)]
 fn work(s: &mut Session) -> impl Future<Output = Result<(), Error>> + Send {

@@ -1,4 +1,4 @@
-use sea_session::prelude::*;
+use sea_session::{Error, prelude::*};
 
 #[db_session(merged)]
 async fn work(s: &mut Session) -> Result<(), Error> {

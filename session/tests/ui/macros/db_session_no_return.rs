@@ -1,8 +1,8 @@
 use sea_session::prelude::*;
 
 #[db_session]
-async fn work(s: &mut Session) {
-    s.flush().await.ok();
+async fn work(_: &mut Session) {
+
 }
 
 fn main() {}

@@ -1,4 +1,4 @@
-use sea_session::prelude::*;
+use sea_session::{Error, prelude::*};
 
 #[db_session]
 async fn work(id: i64, s: &mut Session) -> Result<(), Error> {

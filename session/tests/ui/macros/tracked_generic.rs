@@ -1,4 +1,3 @@
-use sea_orm::entity::prelude::*;
 use sea_session::Tracked;
 
 #[derive(Tracked)]

@@ -1,4 +1,4 @@
-use sea_session::prelude::*;
+use sea_session::{Error, prelude::*};
 
 async fn work(db: Db) -> Result<(), Error> {
     unit!({ Ok(()) })

@@ -145,7 +145,10 @@ fn marks(attrs: &[Attribute], errors: &mut Vec<Error>) -> Marks {
         if let syn::Meta::Path(_) = attr.meta {
             errors.push(Error::new_spanned(
                 attr,
-                format!("say what this field is, as in `#[tracked(version)]`: {}", suggest::list(&OPTIONS)),
+                format!(
+                    "say what this field is: write `#[tracked(version)]`, or another of {}",
+                    suggest::list(&OPTIONS)
+                ),
             ));
             continue;
         }
@@ -260,16 +263,17 @@ fn check(field: &Field, name: &Ident, marks: &Marks, primary_key: bool, errors: 
         ));
     }
     let wrong = |role: &str, wants: &str| {
-        let message = format!("`{role}` needs {wants}, and `{name}` is not: change its type");
+        let shown = last_name(&field.ty).unwrap_or_default();
+        let message = format!("`{role}` is {wants}, and this is `{shown}`: change the type of `{name}`");
         Error::new(field.ty.span(), message)
     };
     if marks.version.is_some() && last_name(&field.ty).is_some_and(|t| known(&t) && !COUNTS.contains(&t.as_str())) {
-        errors.push(wrong("version", "an integer such as `i32` or `i64`"));
+        errors.push(wrong("version", "an integer that is never null, such as `i32`"));
     }
     let time = generic(&field.ty).filter(|(outer, _)| *outer == "Option").map_or(&field.ty, |(_, inner)| inner);
     for (role, mark) in [("created_at", &marks.created_at), ("updated_at", &marks.updated_at)] {
         if mark.is_some() && last_name(time).is_some_and(|t| known(&t) && !TIMES.contains(&t.as_str())) {
-            errors.push(wrong(role, "a date and time such as `DateTimeUtc`"));
+            errors.push(wrong(role, "a date and time, such as `DateTimeUtc`"));
         }
     }
 }

@@ -4,10 +4,10 @@
 //! reached through a junction); nothing about keys is repeated here.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{
     Attribute, DataEnum, DataStruct, Error, Expr, ExprLit, Field, Ident, Lit, LitStr, Result, Type, ext::IdentExt,
-    parse_quote, spanned::Spanned,
+    parse_quote_spanned, spanned::Spanned,
 };
 
 use super::fields::{self, Kind};
@@ -199,47 +199,49 @@ fn write(relations: &[Relation], errors: Vec<Error>) -> TokenStream {
 impl Relation {
     fn accessors(&self) -> TokenStream {
         let (name, entity) = (&self.name, &self.entity);
-        let error: Type = parse_quote!(::sea_session::Error);
-        let tracked: Type = parse_quote!(::sea_session::Tracked<#entity>);
+        // An entity that is not tracked is reported where it is named.
+        let place = self.place();
+        let error: Type = parse_quote_spanned!(place=> ::sea_session::Error);
+        let tracked: Type = parse_quote_spanned!(place=> ::sea_session::Tracked<#entity>);
         let plain = name.unraw();
         let many = self.kind == Kind::HasMany;
         let (output, doc): (Type, String) = if many {
             (
-                parse_quote!(::std::vec::Vec<#tracked>),
+                parse_quote_spanned!(place=> ::std::vec::Vec<#tracked>),
                 format!(" The rows of the relation `{plain}`, through the identity map."),
             )
         } else {
             (
-                parse_quote!(::core::option::Option<#tracked>),
+                parse_quote_spanned!(place=> ::core::option::Option<#tracked>),
                 format!(" The row of the relation `{plain}`, through the identity map."),
             )
         };
         match &self.path {
             Way::Junction => {
                 let doc = format!(" The rows of the many-to-many relation `{plain}`: load, attach and detach them.");
-                quote! {
+                quote_spanned! {place=>
                     #[doc = #doc]
                     pub fn #name(&self) -> ::sea_session::Junction<'_, Entity, #entity> {
-                        self.0.junction::<#entity>()
+                        self.0.junction()
                     }
                 }
             }
             Way::Related => {
                 let method = format_ident!("{}", if many { "related" } else { "related_one" });
-                quote! {
+                quote_spanned! {place=>
                     #[doc = #doc]
                     pub async fn #name(&self, s: &mut ::sea_session::Session) -> ::core::result::Result<#output, #error> {
-                        self.0.#method::<#entity>(s).await
+                        self.0.#method(s).await
                     }
                 }
             }
             Way::Variant(variant) => {
                 let method = format_ident!("{}", if many { "related_by" } else { "related_one_by" });
                 let parent = (self.kind == Kind::BelongsTo).then(|| self.set_parent(variant));
-                quote! {
+                quote_spanned! {place=>
                     #[doc = #doc]
                     pub async fn #name(&self, s: &mut ::sea_session::Session) -> ::core::result::Result<#output, #error> {
-                        self.0.#method::<#entity>(s, Relation::#variant).await
+                        self.0.#method(s, Relation::#variant).await
                     }
 
                     #parent
@@ -251,13 +253,18 @@ impl Relation {
     fn set_parent(&self, variant: &Ident) -> TokenStream {
         let entity = &self.entity;
         let setter = names::setter(&self.name);
+        let place = self.place();
         let doc =
             format!(" Makes `parent` the row of the relation `{}`; it need not be inserted yet.", self.name.unraw());
-        quote! {
+        quote_spanned! {place=>
             #[doc = #doc]
             pub fn #setter(&self, parent: &::sea_session::Tracked<#entity>) -> ::core::result::Result<(), ::sea_session::Error> {
-                self.0.set_parent::<#entity>(Relation::#variant, parent)
+                self.0.set_parent(Relation::#variant, parent)
             }
         }
+    }
+
+    fn place(&self) -> Span {
+        Span::call_site().located_at(self.entity.span())
     }
 }

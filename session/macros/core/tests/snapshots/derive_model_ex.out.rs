@@ -8,14 +8,14 @@ impl TrackedModel {
         ::core::option::Option<::sea_session::Tracked<super::user::Entity>>,
         ::sea_session::Error,
     > {
-        self.0.related_one_by::<super::user::Entity>(s, Relation::User).await
+        self.0.related_one_by(s, Relation::User).await
     }
     /// Makes `parent` the row of the relation `author`; it need not be inserted yet.
     pub fn set_author(
         &self,
         parent: &::sea_session::Tracked<super::user::Entity>,
     ) -> ::core::result::Result<(), ::sea_session::Error> {
-        self.0.set_parent::<super::user::Entity>(Relation::User, parent)
+        self.0.set_parent(Relation::User, parent)
     }
     /// The row of the relation `cover`, through the identity map.
     pub async fn cover(
@@ -25,7 +25,7 @@ impl TrackedModel {
         ::core::option::Option<::sea_session::Tracked<super::cover::Entity>>,
         ::sea_session::Error,
     > {
-        self.0.related_one_by::<super::cover::Entity>(s, Relation::Cover).await
+        self.0.related_one_by(s, Relation::Cover).await
     }
     /// The rows of the relation `comments`, through the identity map.
     pub async fn comments(
@@ -35,11 +35,11 @@ impl TrackedModel {
         ::std::vec::Vec<::sea_session::Tracked<super::comment::Entity>>,
         ::sea_session::Error,
     > {
-        self.0.related_by::<super::comment::Entity>(s, Relation::Comment).await
+        self.0.related_by(s, Relation::Comment).await
     }
     /// The rows of the many-to-many relation `tags`: load, attach and detach them.
     pub fn tags(&self) -> ::sea_session::Junction<'_, Entity, super::tag::Entity> {
-        self.0.junction::<super::tag::Entity>()
+        self.0.junction()
     }
     /// The row of the relation `parent`, through the identity map.
     pub async fn parent(
@@ -49,14 +49,14 @@ impl TrackedModel {
         ::core::option::Option<::sea_session::Tracked<Entity>>,
         ::sea_session::Error,
     > {
-        self.0.related_one_by::<Entity>(s, Relation::Parent).await
+        self.0.related_one_by(s, Relation::Parent).await
     }
     /// Makes `parent` the row of the relation `parent`; it need not be inserted yet.
     pub fn set_parent(
         &self,
         parent: &::sea_session::Tracked<Entity>,
     ) -> ::core::result::Result<(), ::sea_session::Error> {
-        self.0.set_parent::<Entity>(Relation::Parent, parent)
+        self.0.set_parent(Relation::Parent, parent)
     }
     /// The rows of the relation `children`, through the identity map.
     pub async fn children(
@@ -66,6 +66,6 @@ impl TrackedModel {
         ::std::vec::Vec<::sea_session::Tracked<Entity>>,
         ::sea_session::Error,
     > {
-        self.0.related_by::<Entity>(s, Relation::Children).await
+        self.0.related_by(s, Relation::Children).await
     }
 }

@@ -8,14 +8,14 @@ impl TrackedModel {
         ::core::option::Option<::sea_session::Tracked<super::cake::Entity>>,
         ::sea_session::Error,
     > {
-        self.0.related_one_by::<super::cake::Entity>(s, Relation::Cake).await
+        self.0.related_one_by(s, Relation::Cake).await
     }
     /// Makes `parent` the row of the relation `cake`; it need not be inserted yet.
     pub fn set_cake(
         &self,
         parent: &::sea_session::Tracked<super::cake::Entity>,
     ) -> ::core::result::Result<(), ::sea_session::Error> {
-        self.0.set_parent::<super::cake::Entity>(Relation::Cake, parent)
+        self.0.set_parent(Relation::Cake, parent)
     }
     /// The rows of the relation `crumbs`, through the identity map.
     pub async fn crumbs(
@@ -25,7 +25,7 @@ impl TrackedModel {
         ::std::vec::Vec<::sea_session::Tracked<super::crumb::Entity>>,
         ::sea_session::Error,
     > {
-        self.0.related_by::<super::crumb::Entity>(s, Relation::Crumb).await
+        self.0.related_by(s, Relation::Crumb).await
     }
     /// The row of the relation `type`, through the identity map.
     pub async fn r#type(
@@ -35,6 +35,6 @@ impl TrackedModel {
         ::core::option::Option<::sea_session::Tracked<super::r#type::Entity>>,
         ::sea_session::Error,
     > {
-        self.0.related_one_by::<super::r#type::Entity>(s, Relation::Type).await
+        self.0.related_one_by(s, Relation::Type).await
     }
 }
