@@ -1,9 +1,61 @@
 //! The context store's migrations and the runner that applies them.
 //!
-//! What it is for: [`Migrator`] holds the schema; `Runner` is what an operator runs in a deployment with many
+//! What it is for: [`Migrator`] holds the schema; [`Runner`] is what an operator runs in a deployment with many
 //! replicas, and what an application calls at start. What it must never do: know the store, or leave a schema that
 //! is neither the old one nor the new one without saying so.
+//!
+//! [`Runner`] takes any SeaORM migrator as it is, and adopts the table that SeaORM keeps:
+//!
+//! ```no_run
+//! # async fn f(db: sea_orm::DatabaseConnection) -> Result<(), context_migration::Error> {
+//! use context_migration::{Runner, Options};
+//!
+//! let runner = Runner::new(db).on_event(|event| println!("{event}"));
+//! runner.up().await?;
+//! for status in runner.status().await? {
+//!     println!("{} {:?} {:?}", status.name, status.state, status.findings);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! | Question | Answer |
+//! |---|---|
+//! | Many replicas start at once | One migrates, the others wait and find nothing to do ([`lock`] holds the reasons). |
+//! | A migration fails | It is rolled back together with its record; the error names migration, statement and cause. |
+//! | It cannot run in a transaction | It says so by SeaORM's `use_transaction() -> Some(false)`; it is noted statement by statement and resumed. |
+//! | A migration was edited after it was applied | [`Runner::verify`] says so, [`Runner::up`] refuses. |
+//! | The service must go on meanwhile | [`Options::lock_timeout`] bounds how long anybody queues behind a migration. |
 
+// A migration's code takes SeaORM's own connection and transaction, so this crate cannot go through a session: here is
+// no unit of work, no object and no nesting, and the connections are the runner's own.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "SeaORM's MigrationTrait asks for them")]
+
+pub mod catalogue;
+pub mod cli;
+pub mod doctor;
+mod error;
+mod fresh;
+mod ledger;
+pub mod lock;
 mod migrations;
+mod options;
+pub mod record;
+pub mod role;
+mod runner;
+mod template;
+mod workplace;
 
+pub use error::Error;
+pub use ledger::State;
 pub use migrations::Migrator;
+pub use options::{Event, Options};
+pub use runner::{Direction, Finding, Plan, Report, Runner, Status, Step};
+
+/// A statement as one line of bearable length, for messages.
+fn shortened(sql: &str) -> String {
+    let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(160) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
+    }
+}

@@ -16,7 +16,8 @@
 //!
 //! PostgreSQL: `search`, a stored generated column with a GIN index, in the configuration `simple` (no language is
 //! assumed). Its parser would keep `src/lib.rs` or `foo.bar` as one token, where FTS5's `unicode61` finds `src`, `lib`,
-//! `rs`: ASCII punctuation is turned into spaces first. A query must be given the same treatment. Only the first 200,000
+//! `rs`: ASCII punctuation is turned into spaces first. A query must be given the same treatment. Beyond ASCII the locale of
+//! the PostgreSQL database says what belongs to a word: under `C` an emoji does. Only the first 200,000
 //! characters of the body are indexed there, because a tsvector is limited to 1 MiB: for words of `c` four-byte
 //! characters it takes at most `200000 / (c + 1) * (4c + 6)` bytes, 1,000,000 for `c = 1`; the title takes part of the rest.
 //!

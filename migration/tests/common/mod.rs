@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Statement};
+use sea_session::testing::cluster::{TestDatabase, fresh_database};
 
 /// An empty database that goes away with the value.
 pub struct Fresh {
@@ -13,7 +14,7 @@ pub struct Fresh {
 
 enum Home {
     Sqlite { _directory: tempfile::TempDir },
-    Postgres { admin: String, name: String },
+    Postgres { _database: TestDatabase },
 }
 
 impl Fresh {
@@ -25,15 +26,12 @@ impl Fresh {
         Self { url, db, home: Home::Sqlite { _directory: directory } }
     }
 
-    /// A PostgreSQL database on the test server. A missing server is a failure.
+    /// A database on the shared test cluster. A missing server is a failure.
     pub async fn postgres() -> Self {
-        let admin = std::env::var("TEST_POSTGRES_URL")
-            .expect("TEST_POSTGRES_URL must name a PostgreSQL server whose user may create databases");
-        let name = format!("mig_{}", uuid::Uuid::new_v4().simple());
-        run_on(&admin, &format!("CREATE DATABASE {name}")).await;
-        let url = with_database(&admin, &name);
+        let database = fresh_database().await.unwrap_or_else(|e| panic!("{e}"));
+        let url = database.url();
         let db = connect(&url).await;
-        Self { url, db, home: Home::Postgres { admin, name } }
+        Self { url, db, home: Home::Postgres { _database: database } }
     }
 
     /// Both.
@@ -58,15 +56,18 @@ impl Fresh {
 
     pub async fn count(&self, sql: &str) -> i64 {
         let statement = Statement::from_string(self.db.get_database_backend(), sql);
-        self.db.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+        let row = self.db.query_one_raw(statement).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        row.unwrap().try_get_by_index(0).unwrap()
     }
 
-    /// Ends it. A test that panics leaves its PostgreSQL database to the cluster's own end.
+    /// The schema, as lines.
+    pub async fn catalogue(&self) -> Vec<String> {
+        context_migration::catalogue::catalogue(&self.db, "seaql_migrations").await.unwrap()
+    }
+
+    /// Ends it.
     pub async fn close(self) {
-        let _ = self.db.clone().close().await;
-        if let Home::Postgres { admin, name } = &self.home {
-            run_on(admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
-        }
+        self.db.clone().close().await.unwrap();
     }
 }
 
@@ -74,21 +75,4 @@ pub async fn connect(url: &str) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
     options.max_connections(8).sqlx_logging(false);
     Database::connect(options).await.unwrap_or_else(|e| panic!("{url}: {e}"))
-}
-
-async fn run_on(url: &str, sql: &str) {
-    let mut options = ConnectOptions::new(url);
-    options.max_connections(1).sqlx_logging(false);
-    let db = Database::connect(options).await.unwrap_or_else(|e| panic!("{url}: {e}"));
-    db.execute_unprepared(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
-    db.close().await.unwrap();
-}
-
-/// `url` with another database in its path.
-fn with_database(url: &str, name: &str) -> String {
-    let (scheme, rest) = url.split_once("://").expect("a URL");
-    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
-    let authority = rest.split('/').next().unwrap_or_default();
-    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{scheme}://{authority}/{name}{query}")
 }
