@@ -91,6 +91,8 @@ pub(crate) struct Connection {
     recorder: Option<Recorder>,
     sql_debug: bool,
     show_values: bool,
+    /// The next message is about a table with a secret column: its values are not shown, whatever `show_values` says.
+    hush: bool,
 }
 
 impl Connection {
@@ -111,7 +113,13 @@ impl Connection {
             recorder,
             sql_debug,
             show_values,
+            hush: false,
         }
+    }
+
+    /// Keeps the values of the next message out of the log (`#[tracked(secret)]`).
+    pub(crate) fn hush(&mut self) {
+        self.hush = true;
     }
 
     pub(crate) fn backend(&self) -> DbBackend {
@@ -190,8 +198,9 @@ impl Connection {
         if let Some(recorder) = &self.recorder {
             recorder.push(text);
         }
+        let hushed = std::mem::take(&mut self.hush);
         if self.sql_debug {
-            match message.values().filter(|_| self.show_values) {
+            match message.values().filter(|_| self.show_values && !hushed) {
                 Some(values) => tracing::info!(target: "sea_session::sql", sql = text, ?values),
                 None => tracing::info!(target: "sea_session::sql", sql = text),
             }

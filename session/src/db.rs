@@ -82,6 +82,11 @@ impl Db {
         &self.0
     }
 
+    /// Equal for clones of one handle.
+    pub(crate) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// Which database this is.
     pub fn backend(&self) -> DbBackend {
         match &self.0.inner {

@@ -13,6 +13,7 @@ mod hooks;
 mod identity;
 mod meta;
 mod options;
+pub mod outbox;
 mod query;
 mod relation;
 mod retry;

@@ -78,6 +78,13 @@ struct Link {
     parent_columns: Vec<usize>,
 }
 
+impl Link {
+    /// Whether the parent's key is known.
+    fn is_resolved(&self) -> bool {
+        self.parent_columns.iter().all(|column| self.parent.column_value(*column).is_some())
+    }
+}
+
 struct Inner<E: TrackedEntity> {
     phase: Phase,
     data: Data<E>,
@@ -731,6 +738,8 @@ pub(crate) trait AnyObject: Send + Sync {
         frame: u64,
         map: &mut IdentityMap,
     ) -> Result<bool, Error>;
+    /// The keys that a cycle postponed are written too.
+    fn closed(&self) -> Result<(), Error>;
     /// Runs SeaORM's `after_save` or `after_delete`.
     fn after<'a, 'c: 'a>(
         self: Arc<Self>,
@@ -1092,9 +1101,13 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         match kind {
             RowKind::Insert => {
                 let links: Vec<(usize, Value)> = inner.resolved_links();
-                inner.links.clear();
+                // What a cycle postponed is NULL in the database until its own step, which follows.
+                inner.links.retain(|link| !link.is_resolved());
+                let postponed = inner.links.iter().flat_map(|link| link.columns.iter().copied());
+                let postponed: Vec<(usize, Value)> =
+                    postponed.map(|column| (column, self.table.columns[column].kind_null())).collect();
                 let Data::Draft(draft) = &mut inner.data else { return Ok(false) };
-                for (column, value) in links {
+                for (column, value) in links.into_iter().chain(postponed) {
                     if let Some(column) = column_at::<E>(column) {
                         draft.try_set(column, value)?;
                     }
@@ -1147,6 +1160,15 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
                 Ok(touched)
             }
         }
+    }
+
+    fn closed(&self) -> Result<(), Error> {
+        let mut inner = self.inner.lock();
+        for (column, value) in inner.resolved_links() {
+            inner.data.try_set_at(column, value)?;
+        }
+        inner.links.clear();
+        Ok(())
     }
 
     fn after<'a, 'c: 'a>(

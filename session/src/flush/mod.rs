@@ -159,6 +159,9 @@ impl Flush<'_> {
 
     /// Sends one flush statement and says which rows it was about if it fails.
     async fn send(&mut self, table: &TableMeta, rows: &Rows, message: Message<'_>) -> Result<Reply, Error> {
+        if !table.secret.is_empty() {
+            self.connection.hush();
+        }
         self.connection.send(message).await.map_err(|e| e.at(|| rows.place(table)))
     }
 
@@ -409,7 +412,7 @@ impl<'a> Write<'a> {
     }
 }
 
-/// Builds a statement of numbered (PostgreSQL) or plain (SQLite) parameters, and keeps their values.
+/// Builds a statement of numbered parameters, and keeps their values.
 pub(crate) struct Text {
     backend: DbBackend,
     pub(crate) sql: String,
@@ -421,10 +424,11 @@ impl Text {
         Self { backend, sql: sql.to_owned(), values: Vec::new() }
     }
 
-    /// A place for `value`.
+    /// A place for `value`; places may stand in the text in any order.
     pub(crate) fn bind(&mut self, value: Value) -> String {
         self.values.push(value);
-        if self.backend == DbBackend::Sqlite { "?".to_owned() } else { format!("${}", self.values.len()) }
+        let sign = if self.backend == DbBackend::Sqlite { '?' } else { '$' };
+        format!("{sign}{}", self.values.len())
     }
 
     pub(crate) fn message<'a>(self, fetch: Fetch) -> Message<'a> {

@@ -156,8 +156,12 @@ impl Flush<'_> {
                 _ => self.update_arrays(&columns, &mut chunk).await?,
             };
             self.expect_all(&columns, &chunk, changed).await?;
-            if step.part == Part::Whole {
-                self.all_done(&chunk, members)?;
+            match step.part {
+                Part::Whole => self.all_done(&chunk, members)?,
+                Part::Close => {
+                    chunk.ops.iter().flat_map(|op| &members[*op]).try_for_each(|(object, _)| object.closed())?
+                }
+                Part::Open => {}
             }
         }
         Ok(())

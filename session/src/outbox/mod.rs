@@ -1,0 +1,280 @@
+//! The outbox: events that commit with the change that caused them, and are delivered at least once, in order within
+//! their key, by as many dispatchers as one likes (Q).
+//!
+//! An application declares a table with the columns below (as an entity with `#[derive(Tracked)]`, so that the flush
+//! writes events like any other row) and a [`Handler`]. This module claims, hands over, and acknowledges; it never reads
+//! the order of commits from a sequence (Z21), and it never takes a lock for a key.
+//!
+//! | column | type | |
+//! |---|---|---|
+//! | `id` | integer | generated |
+//! | `account_id`, `topic`, `event_key`, `event_type` | text | whose, which stream, what order is kept for, what happened |
+//! | `sequence` | integer | the order within a key: the writer holds the key's row until it commits |
+//! | `payload` | JSON | the particulars |
+//! | `state` | text | `pending`, `processing`, `done`, `dead` |
+//! | `attempts`, `fence` | integer | how often it was tried; the fencing token |
+//! | `available_at`, `created_at` | time | not before; since when |
+//! | `claimed_by`, `lease_until`, `last_error`, `finished_at` | text, time, text, time; nullable | |
+
+mod claim;
+mod dead;
+mod dispatcher;
+mod wake;
+
+use std::{fmt, time::Duration};
+
+use chrono::{DateTime, Utc};
+use sea_orm::{DbBackend, FromQueryResult, QueryResult};
+
+pub use dead::DeadLetter;
+pub use dispatcher::{Dispatcher, Report};
+pub use wake::Waker;
+
+use crate::{Db, Error, Session, UnitOptions, meta::quote};
+
+/// An outbox: a table, one stream in it, and how to reach it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    db: Db,
+    table: String,
+    topic: String,
+    settings: Vec<(String, String)>,
+    waker: Waker,
+}
+
+/// An event that was claimed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its number.
+    pub id: i64,
+    /// Whose it is.
+    pub account_id: String,
+    /// What order is kept for.
+    pub key: String,
+    /// Its place in that order.
+    pub sequence: i64,
+    /// What happened.
+    pub event_type: String,
+    /// The particulars.
+    pub payload: serde_json::Value,
+    /// Which attempt this is, from 1.
+    pub attempt: i32,
+    /// When it was written.
+    pub created_at: DateTime<Utc>,
+    /// The token that an acknowledgement must show (Q3).
+    fence: i64,
+}
+
+/// What became of one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// It is done.
+    Done,
+    /// It failed; try again after a pause, until the attempts are used up (Q4).
+    Retry(String),
+    /// It can never succeed (an unknown type, a payload that cannot be read): a dead letter at once (Q5).
+    Dead(String),
+    /// It is too early: again after this long, not counted as an attempt.
+    Snooze(Duration),
+}
+
+/// The receiver cannot be reached at all: every event is held back, none is counted as failed (Q5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable(pub String);
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the receiver cannot be reached: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// Receives events. A batch holds at most one event of each key, so nothing in it depends on its order.
+#[async_trait::async_trait]
+pub trait Handler: Send + Sync {
+    /// Takes a batch and says for each event, in the batch's order, what became of it. May be called again with an event
+    /// that it took before (Q2): the effect must bear that, or use [`first_time`].
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the receiver is down.
+    async fn deliver(&self, events: &[Event]) -> Result<Vec<Delivery>, Unavailable>;
+}
+
+impl Outbox {
+    /// The stream `topic` in `table`.
+    pub fn new(db: &Db, table: &str, topic: &str) -> Self {
+        Self {
+            db: db.clone(),
+            table: table.to_owned(),
+            topic: topic.to_owned(),
+            settings: Vec::new(),
+            waker: Waker::new(db, table, topic),
+        }
+    }
+
+    /// Binds a setting in every transaction of the dispatcher (PostgreSQL): what row-level security asks of one that
+    /// serves all tenants.
+    pub fn set_local(mut self, key: &str, value: &str) -> Self {
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The database that it is in.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Wakes dispatchers after this unit has committed (Q6): not in the transaction, where NOTIFY would make all commits
+    /// wait for each other. Call it in the unit that writes events; more than once does no harm.
+    pub fn wake_after_commit(&self, s: &mut Session) {
+        let waker = self.waker.clone();
+        s.on_commit(async move || waker.wake()).robust();
+    }
+
+    /// Wakes dispatchers now.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    fn unit(&self) -> UnitOptions {
+        let mut unit = self.db.session().retry(5);
+        if self.db.backend() == DbBackend::Postgres {
+            for (key, value) in &self.settings {
+                unit = unit.set_local(key, value);
+            }
+        }
+        unit
+    }
+
+    fn table(&self) -> String {
+        quote(&self.table)
+    }
+
+    fn backend(&self) -> DbBackend {
+        self.db.backend()
+    }
+
+    /// Depth, age and dead letters of the stream, as numbers (Q10).
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn metrics(&self) -> Result<Metrics, Error> {
+        let mut text = self.text();
+        let topic = text.bind(self.topic.clone().into());
+        text.sql = format!(
+            "SELECT state, count(*) AS events, max(attempts) AS attempts, min(created_at) AS oldest FROM {} WHERE topic = {topic} GROUP BY state",
+            self.table()
+        );
+        let rows = self.query(text).await?;
+        let mut metrics = Metrics::default();
+        for row in &rows {
+            let events = u64::try_from(row.try_get::<i64>("", "events")?).unwrap_or_default();
+            match row.try_get::<String>("", "state")?.as_str() {
+                "pending" => metrics.pending = events,
+                "processing" => metrics.processing = events,
+                "done" => metrics.done = events,
+                "dead" => metrics.dead = events,
+                _ => continue,
+            }
+            let waits = matches!(row.try_get::<String>("", "state")?.as_str(), "pending" | "processing");
+            if waits {
+                let oldest: DateTime<Utc> = row.try_get("", "oldest")?;
+                let age = (Utc::now() - oldest).to_std().unwrap_or_default();
+                metrics.oldest = Some(metrics.oldest.map_or(age, |held| held.max(age)));
+                metrics.most_attempts = metrics.most_attempts.max(row.try_get("", "attempts")?);
+            }
+        }
+        Ok(metrics)
+    }
+
+    /// Removes done events that are older than `age`, at most `most` of them, so that a clean-up never holds the table for
+    /// long (Q9). Returns how many.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn purge_done(&self, age: Duration, most: u64) -> Result<u64, Error> {
+        let mut text = self.text();
+        let topic = text.bind(self.topic.clone().into());
+        let before = text.bind((Utc::now() - age).into());
+        text.sql = format!(
+            "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE topic = {topic} AND state = 'done' AND finished_at < {before} LIMIT {most})",
+            self.table()
+        );
+        self.execute(text).await
+    }
+}
+
+/// The numbers of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Waiting.
+    pub pending: u64,
+    /// Claimed.
+    pub processing: u64,
+    /// Delivered and not yet removed.
+    pub done: u64,
+    /// Given up.
+    pub dead: u64,
+    /// How long the oldest that is not delivered has waited.
+    pub oldest: Option<Duration>,
+    /// The most attempts of one that is not delivered.
+    pub most_attempts: i32,
+}
+
+impl Metrics {
+    /// Whether nothing waits and nothing is under way.
+    pub fn is_drained(&self) -> bool {
+        self.pending + self.processing == 0
+    }
+}
+
+impl FromQueryResult for Event {
+    fn from_query_result(row: &QueryResult, prefix: &str) -> Result<Self, sea_orm::DbErr> {
+        Ok(Self {
+            id: row.try_get(prefix, "id")?,
+            account_id: row.try_get(prefix, "account_id")?,
+            key: row.try_get(prefix, "event_key")?,
+            sequence: row.try_get(prefix, "sequence")?,
+            event_type: row.try_get(prefix, "event_type")?,
+            payload: row.try_get(prefix, "payload")?,
+            attempt: row.try_get(prefix, "attempts")?,
+            created_at: row.try_get(prefix, "created_at")?,
+            fence: row.try_get(prefix, "fence")?,
+        })
+    }
+}
+
+/// Whether `message` reaches `consumer` for the first time (Q8): call it in the unit of the effect, on a table with
+/// the columns `consumer`, `message_id`, `account_id`, and a time that has a default. A second delivery gets `false`, also while the
+/// first is still under way.
+///
+/// # Errors
+/// What the database says.
+pub async fn first_time(
+    s: &mut Session,
+    table: &str,
+    account: &str,
+    consumer: &str,
+    message: &str,
+) -> Result<bool, Error> {
+    use crate::{
+        connection::{Fetch, Message},
+        flush::Text,
+    };
+    let mut text = Text::new(s.backend(), "");
+    let places: Vec<String> = [consumer, message, account].into_iter().map(|value| text.bind(value.into())).collect();
+    text.sql = format!(
+        "INSERT INTO {} (consumer, message_id, account_id) VALUES ({}) ON CONFLICT DO NOTHING",
+        quote(table),
+        places.join(", ")
+    );
+    let message: Message<'_> = text.message(Fetch::Nothing);
+    Ok(s.core().statement(message).await?.affected() == 1)
+}

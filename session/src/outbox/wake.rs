@@ -1,0 +1,142 @@
+//! The wake-up of dispatchers after a commit (Q6): free for writers, coalesced, and never needed: polling finds what a lost
+//! wake-up missed.
+//!
+//! Dispatchers of this process are told directly. Those of other processes hear a NOTIFY that a task of its own sends,
+//! one at a time, outside of every business transaction.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use sea_orm::{DbBackend, sqlx::postgres::PgListener};
+use tokio::sync::Notify;
+
+use crate::{Db, connection::Fetch, options::literal, tokens::alone};
+
+/// Between two NOTIFYs at least this long: a burst of commits is one.
+const APART: Duration = Duration::from_millis(2);
+
+struct Bell {
+    /// Dispatchers of this process wait here.
+    ring: Notify,
+    /// The task that tells other processes waits here; it holds nothing else of the bell while it waits.
+    tell: Arc<Notify>,
+    telling: AtomicBool,
+    channel: String,
+    db: Db,
+}
+
+impl Drop for Bell {
+    /// Lets the telling task see that it is over.
+    fn drop(&mut self) {
+        self.tell.notify_one();
+    }
+}
+
+/// Wakes the dispatchers of one stream. Cheap to clone.
+#[derive(Clone)]
+pub struct Waker(Arc<Bell>);
+
+impl std::fmt::Debug for Waker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Waker").field(&self.0.channel).finish()
+    }
+}
+
+/// Streams of this process by database and channel: writers and dispatchers that were set up apart share a bell.
+static BELLS: Mutex<Option<FxHashMap<(usize, String), Weak<Bell>>>> = Mutex::new(None);
+
+impl Waker {
+    pub(crate) fn new(db: &Db, table: &str, topic: &str) -> Self {
+        let channel = format!("sea_session_{table}_{topic}");
+        let mut bells = BELLS.lock();
+        let bells = bells.get_or_insert_with(FxHashMap::default);
+        bells.retain(|_, bell| bell.strong_count() > 0);
+        let key = (db.identity(), channel.clone());
+        if let Some(bell) = bells.get(&key).and_then(Weak::upgrade) {
+            return Self(bell);
+        }
+        let bell = Arc::new(Bell {
+            ring: Notify::new(),
+            tell: Arc::default(),
+            telling: AtomicBool::new(false),
+            channel,
+            db: db.clone(),
+        });
+        bells.insert(key, Arc::downgrade(&bell));
+        Self(bell)
+    }
+
+    /// Wakes dispatchers, here and elsewhere. Costs the caller nothing: no statement, no wait.
+    pub fn wake(&self) {
+        self.0.ring.notify_one();
+        if self.0.db.backend() != DbBackend::Postgres {
+            return;
+        }
+        self.0.tell.notify_one();
+        if !self.0.telling.swap(true, Ordering::AcqRel) {
+            self.start_telling();
+        }
+    }
+
+    fn start_telling(&self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            self.0.telling.store(false, Ordering::Release);
+            return;
+        };
+        let (bell, tell) = (Arc::downgrade(&self.0), self.0.tell.clone());
+        runtime.spawn(async move {
+            loop {
+                tell.notified().await;
+                let Some(bell) = bell.upgrade() else { return };
+                let sql = format!("SELECT pg_notify({}, '')", literal(&bell.channel));
+                if let Err(e) = alone(&bell.db, &sql, Fetch::One).await {
+                    tracing::debug!(error = %e, "dispatchers elsewhere were not woken; they poll");
+                }
+                drop(bell);
+                tokio::time::sleep(APART).await;
+            }
+        });
+    }
+
+    /// Passes the bell on to one more dispatcher of this process: there is more than one can take.
+    pub(crate) fn ring(&self) {
+        self.0.ring.notify_one();
+    }
+
+    /// Waits for a wake-up from this process.
+    pub(crate) async fn rung(&self) {
+        self.0.ring.notified().await;
+    }
+
+    /// Passes wake-ups of other processes on to this one's dispatchers, for as long as it is polled. Returns only if the
+    /// server cannot be listened to.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "LISTEN needs a connection of its own, outside of every unit of work"
+    )]
+    pub(crate) async fn listen(&self) {
+        if self.0.db.backend() != DbBackend::Postgres {
+            return std::future::pending().await;
+        }
+        loop {
+            let pool = self.0.db.connection().get_postgres_connection_pool();
+            // The first message after a lost connection may be lost with it, so a new listener rings once.
+            if let Ok(mut listener) = PgListener::connect_with(pool).await
+                && listener.listen(&self.0.channel).await.is_ok()
+            {
+                self.0.ring.notify_one();
+                while listener.recv().await.is_ok() {
+                    self.0.ring.notify_one();
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
