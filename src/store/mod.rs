@@ -1,0 +1,134 @@
+//! The store: every operation of DESIGN section 7, each as a unit of work of its own and inside the caller's.
+//!
+//! What it is for: to keep the rules V. What it must never do: send SQL other than through a [`Session`], or change a
+//! node without its history row and its outbox event in the same transaction (V4).
+//!
+//! # The two forms
+//!
+//! `store.write(&caller, …)` opens a unit of work, and runs it again when it lost against a concurrent one.
+//! `store.write_in(s, &caller, …)` joins the caller's unit, which is best opened with [`Store::unit`]: that binds the
+//! account and the owner spaces to the transaction (T1), retries what the store's own form would retry, and so gives
+//! the database's own row-level security (T3) something to go by.
+//!
+//! # Cancel safety
+//!
+//! Dropped at any await, an operation on the store is rolled back and leaves nothing behind, unless COMMIT was sent
+//! already; one inside the caller's unit leaves that unit to be rolled back.
+
+use sea_orm::{ConnectionTrait, DbBackend};
+use sea_session::prelude::*;
+
+use crate::{
+    access::{Access, Caller},
+    error::StoreError,
+    uri::Uri,
+};
+
+mod edges;
+mod history;
+mod import;
+mod list;
+mod moving;
+mod read;
+mod removal;
+mod search;
+mod set;
+mod write;
+
+pub use edges::{Direction, Edge, EdgePage, Link, LinkTo, Neighbour, Traverse};
+pub use history::{HistoryEntry, VersionedNode};
+pub use import::{ImportOptions, ImportProgress, ImportReport, Refusal};
+pub use list::TreeOptions;
+pub use moving::Moved;
+pub use removal::{DeleteOptions, Removed};
+pub use search::{Hit, SearchOptions};
+pub use write::{NewEvent, Write, Written};
+
+/// How often a unit that lost against a concurrent one is run again.
+const RETRIES: u32 = 8;
+
+/// The context store over one database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    db: Db,
+}
+
+impl Store {
+    /// A store over a database that is migrated already.
+    pub fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// Connects and migrates.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or is not one that can be migrated.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let db = Db::connect(url).await?;
+        migrate(&db).await?;
+        Ok(Self::new(db))
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// A unit of work in which this caller's operations may run: the account is its tenant, the caller's owner spaces are
+    /// bound to the transaction, and a unit that lost against a concurrent one runs again.
+    pub fn unit(&self, caller: &Caller) -> UnitOptions {
+        let unit = self.bound(caller).retry(Retry::times(RETRIES));
+        unit.retry_on(lost_a_race)
+    }
+
+    /// The same for operations that only read.
+    pub fn read_unit(&self, caller: &Caller) -> UnitOptions {
+        self.bound(caller).read_only().retry(Retry::times(RETRIES))
+    }
+
+    fn bound(&self, caller: &Caller) -> UnitOptions {
+        let unit = self.db.session().tenant("app.account_id", caller.account());
+        match caller.owner_filter() {
+            // SQLite has neither settings nor row-level security: there the conditions of the queries stand alone.
+            Some(spaces) if self.db.backend() == DbBackend::Postgres => {
+                unit.set_local("app.owner_spaces", spaces.join(","))
+            }
+            _ => unit,
+        }
+    }
+}
+
+/// Applies the schema's migrations.
+async fn migrate(db: &Db) -> Result<(), StoreError> {
+    context_migration::Runner::new(db.connection().clone()).up().await?;
+    Ok(())
+}
+
+/// Whether the unit should run again: somebody else created the same node at the same moment, or changed a row between
+/// its reading and its writing.
+fn lost_a_race(e: &StoreError) -> bool {
+    match e {
+        StoreError::Raced { .. } => true,
+        StoreError::Session(e) => e.is_unique_violation() || matches!(e.root(), SessionError::Stale { .. }),
+        _ => false,
+    }
+}
+
+/// The caller may do this here, or the true reason why not (V2).
+fn allow(caller: &Caller, uri: &Uri, access: Access) -> Result<(), StoreError> {
+    caller.check(uri, access).map_err(|reason| StoreError::denied(uri, reason))
+}
+
+/// As [`allow`], for an operation on a node rather than on a folder of the scheme.
+fn allow_node(caller: &Caller, uri: &Uri, access: Access, what: &'static str) -> Result<(), StoreError> {
+    allow(caller, uri, access)?;
+    if uri.holds_nodes() {
+        return Ok(());
+    }
+    Err(StoreError::NotANode { uri: uri.clone(), what })
+}
+
+/// The backend of a session, for statements of the store's own.
+fn backend(s: &Session) -> DbBackend {
+    s.get_database_backend()
+}

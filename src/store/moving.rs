@@ -1,0 +1,222 @@
+//! Moving a node and everything below it (V7): five statements, whatever the size.
+
+use std::collections::HashSet;
+
+use chrono::Utc;
+use context_entities::node_version::Change;
+use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Value};
+use sea_session::prelude::*;
+
+use super::{
+    Store, allow_node,
+    set::{self, Extent},
+    write::{known_sessions, session_spaces},
+};
+use crate::{
+    access::{Access, Caller},
+    error::StoreError,
+    outbox::EventType,
+    sql::{Sql, text},
+    uri::{Kind, MAX_URI_BYTES, NodeType, Uri},
+};
+
+/// What a move did.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Moved {
+    /// Where it was.
+    pub from: Uri,
+    /// Where it is.
+    pub to: Uri,
+    /// How many nodes moved, archived ones included.
+    pub nodes: u64,
+}
+
+/// What is to be known of the subtree and of the target before a move.
+#[derive(FromQueryResult)]
+struct Situation {
+    /// Active or broken rows in the source.
+    present: i64,
+    /// Bytes of the longest URI in the source.
+    longest: i64,
+    /// Levels below the source.
+    levels: i64,
+    /// Rows at or below the target.
+    taken: i64,
+}
+
+impl Store {
+    /// Moves a node or folder, with everything below it, to a place that is free (V7).
+    ///
+    /// Owner, category and type follow the new URI, versions rise, edges stay with their nodes, and the index follows
+    /// through the outbox. To its own place it is a no-op.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::AlreadyExists`], [`StoreError::InvalidMove`], [`StoreError::Denied`]; what the database
+    /// says.
+    pub async fn move_node(&self, caller: &Caller, from: &Uri, to: &Uri) -> Result<Moved, StoreError> {
+        self.unit(caller).run(async |s: &mut Session| self.move_node_in(s, caller, from, to).await).await
+    }
+
+    /// [`Store::move_node`] inside the caller's unit.
+    ///
+    /// # Errors
+    /// As [`Store::move_node`].
+    pub async fn move_node_in(
+        &self,
+        s: &mut Session,
+        caller: &Caller,
+        from: &Uri,
+        to: &Uri,
+    ) -> Result<Moved, StoreError> {
+        allow_node(caller, from, Access::Write, "be moved")?;
+        allow_node(caller, to, Access::Write, "be the target of a move")?;
+        if let Some(root) = from.session_root() {
+            known_sessions(s, caller, &HashSet::from([root])).await?;
+        }
+        let situation = look(s, caller.account(), from, to).await?;
+        if situation.present == 0 {
+            return Err(StoreError::not_found(from));
+        }
+        if from == to {
+            return Ok(Moved { from: from.clone(), to: to.clone(), nodes: 0 });
+        }
+        check_target(from, to, &situation)?;
+        check_profile(s, caller.account(), from, to).await?;
+
+        let space = match to.owner().space() {
+            Some(space) => space,
+            None => session_spaces(s, caller, &[to]).await?.into_values().next().unwrap_or_default(),
+        };
+        set::record(s, caller.account(), from, Extent::Subtree, Change::Move, None).await?;
+        let nodes = relocate(s, caller.account(), from, to, &space).await?;
+        set::announce(s, caller.account(), to, Extent::Subtree, Change::Move, EventType::Move).await?;
+        set::follow(s);
+        Ok(Moved { from: from.clone(), to: to.clone(), nodes })
+    }
+}
+
+async fn look(s: &mut Session, account: &str, from: &Uri, to: &Uri) -> Result<Situation, StoreError> {
+    let length = i64::try_from(from.as_str().len()).unwrap_or(i64::MAX);
+    let rest = "substr(n.uri, ? + 1)";
+    let mut sql = Sql::new(super::backend(s));
+    sql.push("SELECT coalesce(sum(CASE WHEN n.status <> 'archived' THEN 1 ELSE 0 END), 0) AS present");
+    sql.push(", CAST(coalesce(max(length(n.uri)), 0) AS bigint) AS longest");
+    sql.with(
+        &format!(", CAST(coalesce(max(length({rest}) - length(replace({rest}, '/', ''))), 0) AS bigint) AS levels"),
+        [length_value(s, length), length_value(s, length)],
+    );
+    sql.push(", (SELECT count(*) FROM (SELECT 1 FROM nodes t WHERE t.account_id = ").bind(account).push(" AND ");
+    set::within(&mut sql, "t", to, Extent::Subtree);
+    sql.push(" LIMIT 1) AS found) AS taken FROM nodes n WHERE n.account_id = ").bind(account).push(" AND ");
+    set::within(&mut sql, "n", from, Extent::Subtree);
+    let found = Situation::find_by_statement(sql.finish()).one(s).await?;
+    Ok(found.unwrap_or(Situation { present: 0, longest: 0, levels: 0, taken: 0 }))
+}
+
+/// PostgreSQL's `substr` takes an `integer`, and a parameter of another width is another function there.
+fn length_value(s: &Session, length: i64) -> Value {
+    match super::backend(s) {
+        DbBackend::Postgres => i32::try_from(length).unwrap_or(i32::MAX).into(),
+        _ => length.into(),
+    }
+}
+
+fn check_target(from: &Uri, to: &Uri, situation: &Situation) -> Result<(), StoreError> {
+    let refuse = |reason: String| Err(StoreError::InvalidMove { from: from.clone(), to: to.clone(), reason });
+    if to.is_below(from) {
+        return refuse("the target lies inside what moves".into());
+    }
+    if situation.taken > 0 {
+        return Err(StoreError::AlreadyExists { uri: to.clone() });
+    }
+    let levels = usize::try_from(situation.levels).unwrap_or_default();
+    if let Some(room) = to.levels_below().filter(|room| levels > *room) {
+        let have =
+            if room == 0 { "nothing lies below it".to_owned() } else { format!("only {room} level(s) lie below it") };
+        return refuse(format!("{levels} level(s) would have to move, and at the target {have}"));
+    }
+    let longest = (usize::try_from(situation.longest).unwrap_or_default() + to.as_str().len())
+        .saturating_sub(from.as_str().len());
+    if longest > MAX_URI_BYTES {
+        return refuse(format!("a URI below it would have {longest} bytes, more than {MAX_URI_BYTES}"));
+    }
+    Ok(())
+}
+
+/// A user's `memories/profile` is one node, while elsewhere a folder may have that name and nodes below it.
+async fn check_profile(s: &mut Session, account: &str, from: &Uri, to: &Uri) -> Result<(), StoreError> {
+    let Some(profile) = to.child("profile").ok().filter(|uri| uri.kind() == Kind::Profile) else { return Ok(()) };
+    let mut sql = Sql::new(super::backend(s));
+    sql.push("SELECT 1 AS found FROM nodes n WHERE n.account_id = ").bind(account);
+    let below = format!("{from}/profile");
+    sql.with(" AND n.uri >= ? AND n.uri < ? LIMIT 1", [text(format!("{below}/")), text(format!("{below}0"))]);
+    if s.query_one_raw(sql.finish()).await?.is_none() {
+        return Ok(());
+    }
+    let reason = format!("nodes lie below {below}, and nothing may lie below {profile}");
+    Err(StoreError::InvalidMove { from: from.clone(), to: to.clone(), reason })
+}
+
+/// Rewrites the rows that were recorded.
+async fn relocate(s: &mut Session, account: &str, from: &Uri, to: &Uri, space: &str) -> Result<u64, StoreError> {
+    let length = length_value(s, i64::try_from(from.as_str().len()).unwrap_or(i64::MAX));
+    let mut sql = Sql::new(super::backend(s));
+    sql.with("UPDATE nodes SET uri = ? || substr(uri, ? + 1), ", [text(to.as_str()), length.clone()]);
+    sql.with(
+        "parent_uri = CASE WHEN uri = ? THEN ? ELSE ? || substr(parent_uri, ? + 1) END, ",
+        [
+            text(from.as_str()),
+            text(to.parent().map_or_else(String::new, |p| p.to_string())),
+            text(to.as_str()),
+            length.clone(),
+        ],
+    );
+    sql.with("name = CASE WHEN uri = ? THEN ? ELSE name END, ", [text(from.as_str()), text(to.encoded_name())]);
+    sql.with("owner_space = ?, ", [text(space)]);
+    category(&mut sql, from, to, length.clone());
+    sql.with(
+        "node_type = ?, updated_at = ?, ",
+        [text(to.node_type().unwrap_or(NodeType::Resource).as_str()), Utc::now().into()],
+    );
+    // Above whatever the new URI ever had: a version number that somebody kept of its former node is refused (V3).
+    sql.push("version = 1 + ")
+        .either("greatest", "max")
+        .push("(version, coalesce((SELECT max(v.version) FROM node_versions v");
+    sql.push(" WHERE v.account_id = nodes.account_id AND v.uri = ");
+    sql.with("? || substr(nodes.uri, ? + 1)), 0))", [text(to.as_str()), length.clone()]);
+    sql.push(" WHERE account_id = ").bind(account).push(" AND ");
+    set::within(&mut sql, "nodes", from, Extent::Subtree);
+    set::recorded(&mut sql, "nodes", Change::Move);
+    match s.execute_raw(sql.finish()).await.map_err(sea_session::Error::from) {
+        Ok(done) => Ok(done.rows_affected()),
+        // Somebody took the place between the look and the move.
+        Err(e) if e.is_unique_violation() => Err(StoreError::AlreadyExists { uri: to.clone() }),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The category of each row at its new place, from the new URI (V3).
+fn category(sql: &mut Sql, from: &Uri, to: &Uri, length: Value) {
+    sql.push("category = ");
+    match to.kind() {
+        Kind::Category | Kind::Memory | Kind::Profile => {
+            sql.bind(to.category().unwrap_or_default());
+        }
+        // Below the folder of all memories the category is the first segment of what follows.
+        Kind::Memories => {
+            sql.with("CASE WHEN uri = ? THEN NULL ELSE ", [text(from.as_str())]);
+            if sql.is_postgres() {
+                sql.with("split_part(substr(uri, ? + 2), '/', 1)", [length]);
+            } else {
+                let rest = "substr(uri, ? + 2)";
+                let first = format!("substr({rest}, 1, instr({rest} || '/', '/') - 1)");
+                sql.with(&first, [length.clone(), length]);
+            }
+            sql.push(" END");
+        }
+        _ => {
+            sql.push("NULL");
+        }
+    }
+    sql.push(", ");
+}
