@@ -19,7 +19,7 @@ use support_proof::note::{self, label, remark};
 use support_proof::{Server, sea_orm};
 
 /// Fewer drop points than this on one backend mean that the sweep no longer reaches into the operations.
-const FLOOR: usize = 250;
+const FLOOR: usize = 150;
 
 /// A future that is dropped after so many polls that did not complete it.
 struct DropAt<F> {
