@@ -7,9 +7,9 @@ use std::any::TypeId;
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use sea_orm::{
-    ColumnTrait, EntityTrait, IdenStatic, IntoActiveModel, Iterable, ModelTrait, PrimaryKeyToColumn, PrimaryKeyTrait,
+    ColumnTrait, ColumnType, EntityTrait, IdenStatic, IntoActiveModel, Iterable, ModelTrait, PrimaryKeyToColumn, PrimaryKeyTrait,
     RelationTrait, TryIntoModel, Value,
-    sea_query::{ArrayType, Expr, PostgresQueryBuilder, Query, SqliteQueryBuilder},
+    sea_query::{ArrayType, Expr, OptionEnum, PostgresQueryBuilder, Query, SqliteQueryBuilder},
 };
 
 use crate::tracked::Object;
@@ -155,7 +155,10 @@ impl FromIterator<usize> for ColumnSet {
 #[derive(Clone, Debug)]
 pub(crate) struct ColumnMeta {
     pub(crate) name: &'static str,
+    /// The type of one value; of an array, SeaORM says the type of its elements.
     pub(crate) kind: ArrayType,
+    /// Whether a value is an array of `kind` (PostgreSQL).
+    array: bool,
     pub(crate) nullable: bool,
     /// SeaORM's write-side cast (an enum, `save_as`), with [`HOLE`] where the value goes.
     save_postgres: Option<String>,
@@ -169,6 +172,11 @@ pub(crate) struct ColumnMeta {
 const HOLE: &str = "__value__";
 
 impl ColumnMeta {
+    /// Whether values of this column can be bound as one array of a batch, and read back by themselves.
+    pub(crate) fn is_simple(&self) -> bool {
+        !self.array && crate::flush::value::is_simple(&self.kind)
+    }
+
     pub(crate) fn quoted(&self) -> String {
         quote(self.name)
     }
@@ -181,7 +189,7 @@ impl ColumnMeta {
 
     /// NULL, typed as the column.
     pub(crate) fn kind_null(&self) -> Value {
-        match self.kind {
+        match &self.kind {
             ArrayType::Bool => Value::Bool(None),
             ArrayType::TinyInt => Value::TinyInt(None),
             ArrayType::SmallInt => Value::SmallInt(None),
@@ -203,6 +211,7 @@ impl ColumnMeta {
             ArrayType::ChronoDateTimeLocal => Value::ChronoDateTimeLocal(None),
             ArrayType::ChronoDateTimeWithTimeZone => Value::ChronoDateTimeWithTimeZone(None),
             ArrayType::Uuid => Value::Uuid(None),
+            ArrayType::Enum(name) => Value::Enum(OptionEnum::None((**name).clone())),
             _ => Value::String(None),
         }
     }
@@ -297,6 +306,7 @@ fn column_meta<E: TrackedEntity>(column: E::Column) -> ColumnMeta {
     ColumnMeta {
         name: alias,
         kind: E::Model::get_value_type(column),
+        array: matches!(column.def().get_column_type(), ColumnType::Array(_)),
         nullable: column.def().is_null(),
         save_postgres: unless_plain(postgres(write.clone())),
         save_sqlite: unless_plain(sqlite(write)),

@@ -192,6 +192,30 @@ async fn pagila_generated_compact_entities_work(s: &mut Session) -> Done {
     assert_eq!(stored.rating, Some(MpaaRating::Nc17));
     assert_eq!(stored.special_features, Some(vec!["Trailers".to_owned()]));
 
+    // Many rows with arrays and enums in one flush, changed in another.
+    let films: Vec<_> = (0..5)
+        .map(|n| {
+            let features = (n % 2 == 0).then(|| vec![format!("feature {n}"), "NULL".to_owned()]);
+            let film = film::ActiveModel {
+                title: Set(format!("FILM {n}")),
+                special_features: Set(features),
+                ..Default::default()
+            };
+            let film = s.add(film);
+            film.set_parent::<language::Entity>(film::Relation::Language2, &language).map(|()| film)
+        })
+        .collect::<Result<_, Error>>()?;
+    s.flush().await?;
+    films.iter().for_each(|film| {
+        film.set_special_features(film.special_features().map(|features| features[..1].to_vec()));
+        film.set_rating(Some(MpaaRating::R));
+    });
+    s.flush().await?;
+    let ids = films.iter().map(|film| film.film_id());
+    let stored = film::Entity::find().filter(film::Column::FilmId.is_in(ids)).all(&*s).await?;
+    assert_eq!(stored.iter().filter(|f| f.special_features.as_ref().is_some_and(|v| v.len() == 1)).count(), 3);
+    assert!(stored.iter().all(|f| f.rating == Some(MpaaRating::R)));
+
     // A composite key, through the map.
     let category = s.add(category::ActiveModel { name: Set("Documentary".into()), ..Default::default() });
     s.flush().await?;
@@ -224,7 +248,7 @@ async fn pagila_generated_dense_entities_have_relations(s: &mut Session) -> Done
         ..Default::default()
     });
     address.set_city(&city)?;
-    // A store and its manager refer to each other.
+    // A store and its manager refer to each other; the nullable side is written after both inserts.
     let store = s.add(store::ActiveModel { ..Default::default() });
     store.set_address(&address)?;
     let manager = s.add(staff::ActiveModel {
@@ -236,7 +260,6 @@ async fn pagila_generated_dense_entities_have_relations(s: &mut Session) -> Done
     });
     manager.set_address(&address)?;
     manager.set_store(&store)?;
-    s.flush().await?;
     store.set_staff(&manager)?;
     s.flush().await?;
     assert_eq!(store.manager_staff_id(), Some(manager.staff_id()));

@@ -10,7 +10,7 @@ use super::{
     Flush, Member, Rows, Text, Write,
     plan::{Kind, Step},
     sqlite_chunks,
-    value::{bind_array, decode, is_simple},
+    value::{bind_array, decode},
 };
 use crate::{
     connection::{Fetch, Message},
@@ -42,7 +42,7 @@ impl Shape<'_> {
         let known = !self.key_is_wanted() || (self.table.auto_key.is_some() && self.kind == Kind::Insert);
         known
             && !self.columns.is_empty()
-            && self.columns.iter().chain(&self.wanted).all(|c| is_simple(&self.table.columns[*c].kind))
+            && self.columns.iter().chain(&self.wanted).all(|c| self.table.columns[*c].is_simple())
     }
 
     fn names(&self, columns: &[usize]) -> String {
@@ -142,7 +142,7 @@ impl Flush<'_> {
         };
         text.sql += &shape.on_conflict();
         // A type that cannot be read by itself comes back with the whole row.
-        let whole = !shape.wanted.iter().all(|c| is_simple(&table.columns[*c].kind));
+        let whole = !shape.wanted.iter().all(|c| table.columns[*c].is_simple());
         text.sql += &match (shape.wanted.is_empty(), whole) {
             (true, _) => String::new(),
             (false, true) => format!(" RETURNING {}{}", shape.selects(0..table.columns.len()), self.returning_xid()),

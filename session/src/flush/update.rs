@@ -7,7 +7,7 @@ use super::{
     insert::places,
     plan::{Part, Step},
     show_key, sqlite_chunks,
-    value::{as_integer, bind_array, decode, is_simple},
+    value::{as_integer, bind_array, decode},
 };
 use crate::{connection::Fetch, error::Error, meta::TableMeta};
 
@@ -32,7 +32,7 @@ impl Columns<'_> {
     }
 
     pub(super) fn is_simple(&self) -> bool {
-        self.all().iter().all(|c| is_simple(&self.table.columns[*c].kind))
+        self.all().iter().all(|c| self.table.columns[*c].is_simple())
     }
 
     /// Each row as one tuple, in the order of [`Columns::all`].

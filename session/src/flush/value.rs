@@ -6,7 +6,7 @@ use sea_orm::{
     sea_query::ArrayType,
     sqlx::{Arguments, postgres::PgArguments},
 };
-use sea_query::OptionEnum;
+use sea_query::{Enum, EnumTypeName, OptionEnum};
 
 use crate::error::Error;
 
@@ -173,6 +173,14 @@ fn mixed(value: &Value) -> Error {
     Error::usage(format!("a column holds values of different types (found {:?})", value.array_type()))
 }
 
+/// A value of a native enum, which SeaORM keeps apart from text.
+fn enum_value(name: &EnumTypeName, text: Option<String>) -> Value {
+    Value::Enum(match text {
+        Some(text) => OptionEnum::Some(Box::new(Enum { type_name: name.clone(), value: text.into() })),
+        None => OptionEnum::None(name.clone()),
+    })
+}
+
 /// Reads a column that came back with a write, as the type of the entity's field.
 pub(crate) fn decode(row: &QueryResult, column: &str, kind: &ArrayType) -> Result<Value, Error> {
     macro_rules! read {
@@ -191,7 +199,8 @@ pub(crate) fn decode(row: &QueryResult, column: &str, kind: &ArrayType) -> Resul
         ArrayType::Unsigned => read!(u32),
         ArrayType::Float => read!(f32),
         ArrayType::Double => read!(f64),
-        ArrayType::String | ArrayType::Enum(_) => read!(String),
+        ArrayType::String => read!(String),
+        ArrayType::Enum(name) => row.try_get::<Option<String>>("", column).map(|text| enum_value(name, text)),
         ArrayType::Bytes => read!(Vec<u8>),
         ArrayType::Json => read!(serde_json::Value),
         ArrayType::ChronoDate => read!(chrono::NaiveDate),

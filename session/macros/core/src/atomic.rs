@@ -130,7 +130,7 @@ pub(crate) fn wrap(function: &mut Function, analysis: &Analysis, kind: Kind) {
     let call = kind.call(place);
     let output = returned(&analysis.output);
     let inner = |block: &Block| -> Expr {
-        parse_quote_spanned!(place=> #session #call(async move |#pattern: &mut ::sea_session::Session| #output #block).await)
+        parse_quote_spanned!(place=> #session #call(async move |#[allow(unused_variables)] #pattern: &mut ::sea_session::Session| #output #block).await)
     };
     match analysis.shape {
         Shape::Async => {

@@ -140,7 +140,7 @@ impl Nested {
         let output = output.map(|ty| quote!(-> #ty));
         let call = kind.call(session.span());
         quote! {
-            #session #call(async |#session: &mut ::sea_session::Session| #output #body).await
+            #session #call(async |#[allow(unused_variables)] #session: &mut ::sea_session::Session| #output #body).await
         }
     }
 }
@@ -207,7 +207,7 @@ impl Unit {
         let run = quote_spanned!(db.span()=> .run);
         quote! {{
             #(#mistakes)*
-            (#db).session() #calls #run(async |#session: &mut ::sea_session::Session| #output #body).await
+            (#db).session() #calls #run(async |#[allow(unused_variables)] #session: &mut ::sea_session::Session| #output #body).await
         }}
     }
 }

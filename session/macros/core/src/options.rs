@@ -238,7 +238,7 @@ impl Options {
                 };
                 self.serializable = Some(*words == "serializable");
                 let variant = Ident::new(variant, text.span());
-                quote!(::sea_session::IsolationLevel::#variant)
+                quote!(::sea_session::prelude::IsolationLevel::#variant)
             }
             Expr::Lit(_) => {
                 return Err(Error::new_spanned(

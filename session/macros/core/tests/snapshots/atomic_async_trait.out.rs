@@ -15,7 +15,10 @@ impl Transfers for Bank {
         Self: 'async_trait,
     {
         Box::pin(async move {
-            s.atomic(async move |s: &mut ::sea_session::Session| -> Result<(), Error> {
+            s.atomic(async move |
+                    #[allow(unused_variables)]
+                    s: &mut ::sea_session::Session,
+                | -> Result<(), Error> {
                     let __self = self;
                     __self.book(s).await
                 })

@@ -2,9 +2,10 @@
 pub async fn pay_out(s: &mut Session, amount: i64) -> Result<(), Error> {
     s.block()
         .durable()
-        .run(async move |s: &mut ::sea_session::Session| -> Result<(), Error> {
-            book(s, amount).await
-        })
+        .run(async move |
+            #[allow(unused_variables)]
+            s: &mut ::sea_session::Session,
+        | -> Result<(), Error> { book(s, amount).await })
         .await
 }
 #[doc(hidden)]

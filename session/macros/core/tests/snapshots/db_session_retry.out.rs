@@ -9,7 +9,7 @@ async fn transfer_on(
 ) -> Result<(), TransferError> {
     db.session()
         .retry(::sea_session::Retry::times(5))
-        .isolation(::sea_session::IsolationLevel::RepeatableRead)
+        .isolation(::sea_session::prelude::IsolationLevel::RepeatableRead)
         .statement_timeout(::core::time::Duration::from_millis(2000u64))
         .retry_on::<TransferError>(|e| matches!(e, TransferError::Busy))
         .set_local("app.account_id", &from)

@@ -4,9 +4,10 @@ fn in_place() {
             .session()
             .retry(::sea_session::Retry::times(3))
             .allow::<OrderError>(|e| e.is_gone())
-            .run(async |tx: &mut ::sea_session::Session| -> Result<(), OrderError> {
-                place(tx, item.clone()).await
-            })
+            .run(async |
+                #[allow(unused_variables)]
+                tx: &mut ::sea_session::Session,
+            | -> Result<(), OrderError> { place(tx, item.clone()).await })
             .await
     }
 }
