@@ -21,6 +21,20 @@ use crate::{
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A handle to a database. Cheap to clone, shared by all tasks.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// let again = db.clone();                                  // the same pool
+/// let n = again.run(async |s: &mut Session| -> Result<u64, Error> {
+///     Ok(note::Entity::find().count(s).await?)
+/// }).await?;
+/// assert_eq!(n, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Db(Arc<DatabaseConnection>);
 
@@ -112,6 +126,21 @@ impl Db {
     /// Runs one unit of work with the default options: one transaction, one identity map; commits on `Ok`, rolls back on
     /// `Err`. See [`UnitOptions::run`].
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// let id = db.run(async |s: &mut Session| -> Result<i64, Error> {
+    ///     let note = s.add(draft("second"));
+    ///     s.flush().await?;                                    // the key is the database's
+    ///     Ok(note.id())
+    /// }).await?;                                               // COMMIT
+    /// assert_eq!(id, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What the body returns, or what the database says at flush or commit.
     ///
@@ -128,6 +157,19 @@ impl Db {
 
     /// Begins a unit of work that is ended by hand with [`Session::commit`] or [`Session::rollback`] (B2). Dropped
     /// without either, it is rolled back. Never retried (R4).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// let mut s = db.begin().await?;
+    /// s.add(draft("second"));
+    /// s.rollback().await?;
+    /// assert_eq!(note::Entity::find().count(db.connection()).await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// None before the first statement: BEGIN waits for it.

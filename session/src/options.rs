@@ -39,6 +39,26 @@ pub(crate) struct Settings {
 }
 
 /// A unit of work before it runs: its options, then [`UnitOptions::run`] or [`UnitOptions::begin`].
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// let options = db.session().read_only().retry(3);
+/// let titles = options.clone().run(async |s: &mut Session| -> Result<Vec<String>, Error> {
+///     let notes = note::Entity::find().load(s).await?;
+///     Ok(notes.iter().map(|note| note.title()).collect())
+/// }).await?;
+/// assert_eq!(titles, ["first"]);
+/// assert_eq!(options.stats().statements, 1);
+///
+/// // What a backend cannot do is refused before anything is sent.
+/// let refused = db.session().set_local("app.user", 7).begin().await;
+/// assert!(matches!(refused, Err(Error::Unsupported { backend: "SQLite", .. })));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use = "options do nothing until `.run(…)` or `.begin()`"]
 pub struct UnitOptions {
@@ -158,6 +178,35 @@ impl UnitOptions {
     }
 
     /// Errors after which the unit still flushes and commits, and then returns the error (X1).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// #[derive(Debug)]
+    /// enum LogInError {
+    ///     WrongPassword,
+    ///     Database(Error),
+    /// }
+    /// impl From<Error> for LogInError {
+    ///     fn from(e: Error) -> Self {
+    ///         LogInError::Database(e)
+    ///     }
+    /// }
+    ///
+    /// let outcome = db.session()
+    ///     .allow(|e: &LogInError| matches!(e, LogInError::WrongPassword))
+    ///     .run(async |s: &mut Session| -> Result<(), LogInError> {
+    ///         s.add(draft("one failed attempt"));
+    ///         Err(LogInError::WrongPassword)
+    ///     })
+    ///     .await;
+    /// assert!(matches!(outcome, Err(LogInError::WrongPassword)));
+    /// assert_eq!(note::Entity::find().count(db.connection()).await?, 2);     // the attempt was counted
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn allow<E: 'static>(mut self, predicate: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         self.settings.allow = Some(Arc::new(move |e| e.downcast_ref::<E>().is_some_and(&predicate)));
         self

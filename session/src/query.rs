@@ -27,6 +27,22 @@ impl Session {
     ///
     /// A deleted object is `None`. The key may be of any integer width.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let note = s.get::<note::Entity>(1).await?.expect("the example's note");
+    ///     let again = s.get::<note::Entity>(1).await?.expect("from the map, without SQL");
+    ///     assert!(Tracked::ptr_eq(&note, &again));
+    ///     assert!(s.get::<note::Entity>(2).await?.is_none());
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What the database says; a key of another shape than the entity's.
     ///
@@ -120,6 +136,26 @@ impl Session {
 
     /// Brings a model from elsewhere into the unit: onto the object with its key, loaded if need be, or as a new one.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let note = s.get::<note::Entity>(1).await?.expect("the example's note");
+    ///     let shown = note.model();                            // goes out to a form
+    ///     note.set_title("changed meanwhile");
+    ///     s.flush().await?;
+    ///
+    ///     let back = note::Model { title: "from the form".into(), ..shown };
+    ///     let outcome = s.merge::<note::Entity>(back).await;
+    ///     assert!(matches!(outcome, Err(Error::Stale { expected: Some(1), found: Some(2), .. })));
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Stale`] if the entity has a version and the model's is older than the row's (O3).
     pub async fn merge<E: TrackedEntity>(&mut self, model: E::Model) -> Result<Tracked<E>, Error> {
@@ -200,6 +236,25 @@ pub struct Loader<E: EntityTrait> {
 }
 
 /// Loads a SeaORM query through the identity map: `note::Entity::find().filter(…).load(s).await?`.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// use sea_orm::QueryOrder;
+///
+/// db.run(async |s: &mut Session| -> Result<(), Error> {
+///     s.add(draft("second"));
+///     let notes = note::Entity::find().order_by_desc(note::Column::Id).load(s).await?;
+///     assert_eq!(notes.len(), 2);
+///     let first = note::Entity::find().filter(note::Column::Title.eq("first")).for_update().load_one(s).await?;
+///     assert!(Tracked::ptr_eq(&first.expect("it is there"), &notes[1]));
+///     Ok(())
+/// }).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub trait LoadExt<E: TrackedEntity>: Sized {
     /// The query as a loader, to ask for locks or fresh values first.
     fn tracked(self) -> Loader<E>;

@@ -23,6 +23,27 @@ type Sleep = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 type Classify = Arc<dyn Fn(&Error) -> Option<bool> + Send + Sync>;
 
 /// How often, and how patiently, a unit is run again.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// use std::time::Duration;
+///
+/// let patient = Retry::times(8).backoff(Duration::from_millis(20), Duration::from_secs(2)).within(Duration::from_secs(30));
+/// db.session()
+///     .isolation(IsolationLevel::Serializable)
+///     .retry(patient)
+///     .run(async |s: &mut Session| -> Result<(), Error> {
+///         let note = s.get::<note::Entity>(1).await?.expect("the example's note");
+///         note.set_stars(note.stars() + 1);
+///         Ok(())
+///     })
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Retry {
     times: u32,

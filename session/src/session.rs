@@ -35,6 +35,20 @@ use crate::{
 ///
 /// Any SeaORM query takes it as its connection; pending changes are flushed before the query runs. Dropped without a
 /// commit, it rolls back.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// let mut s = db.begin().await?;
+/// s.add(draft("second"));
+/// // Any SeaORM query; the INSERT goes first.
+/// assert_eq!(note::Entity::find().count(&s).await?, 2);
+/// s.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Session {
     core: Mutex<Core>,
     backend: DbBackend,
@@ -218,6 +232,26 @@ impl Session {
 
     /// A nested block as a savepoint: on `Err`, panic or drop the database and the objects are as they were before it.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let note = s.get::<note::Entity>(1).await?.expect("the example's note");
+    ///     let outcome = s.atomic(async |s: &mut Session| -> Result<(), Error> {
+    ///         note.set_title("tentative");
+    ///         s.flush().await?;
+    ///         Err(Error::Usage("changed my mind".into()))
+    ///     }).await;
+    ///     assert!(outcome.is_err());
+    ///     assert_eq!(note.title(), "first");
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What the body returns; or why the block could not be entered or had to be rolled back ([`Error::RolledBack`]).
     ///
@@ -238,6 +272,23 @@ impl Session {
 
     /// Marks the nearest block for rollback, or takes the mark back after a repair (A7, A9).
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// let tried = db.run(async |s: &mut Session| -> Result<u64, Error> {
+    ///     s.add(draft("only to count it"));
+    ///     let n = note::Entity::find().count(s).await?;
+    ///     s.set_rollback(true)?;
+    ///     Ok(n)
+    /// }).await?;
+    /// assert_eq!(tried, 2);
+    /// assert_eq!(note::Entity::find().count(db.connection()).await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Outside a block; or `false` while the database itself has aborted the block.
     pub fn set_rollback(&mut self, rollback: bool) -> Result<(), Error> {
@@ -253,6 +304,22 @@ impl Session {
     }
 
     /// A savepoint by hand (B1). Pending changes are flushed first and stay when it is rolled back to.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// let mut s = db.begin().await?;
+    /// let before = s.savepoint().await?;
+    /// s.add(draft("a try"));
+    /// s.flush().await?;
+    /// s.rollback_to(before).await?;
+    /// assert_eq!(note::Entity::find().count(&s).await?, 1);
+    /// s.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The flush fails, or the block must roll back.
@@ -312,6 +379,23 @@ impl Session {
     // ---- hooks -----------------------------------------------------------------------------------------------------
 
     /// Runs after the outermost COMMIT, or never (H). `.robust()` on the result keeps a failure from stopping the others.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// let (send, sent) = std::sync::mpsc::channel();
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     s.add(draft("second"));
+    ///     let send = send.clone();
+    ///     s.on_commit(async move || { send.send("a mail") });
+    ///     Ok(())
+    /// }).await?;
+    /// assert_eq!(sent.try_recv(), Ok("a mail"));           // sent after COMMIT
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn on_commit<F, R>(&mut self, hook: F) -> Registered
     where
         F: HookBody<R, Fut: Send + 'static> + Send + 'static,
@@ -351,6 +435,23 @@ impl Session {
     ///
     /// If an object with the same key is in this unit already, the next flush says so ([`Error::Duplicate`], I2);
     /// [`Session::try_add`] says it at once.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let note = s.add(draft("second"));
+    ///     assert_eq!(s.state(&note), State::Pending);
+    ///     s.flush().await?;
+    ///     assert_eq!(s.state(&note), State::Persistent);
+    ///     assert_eq!((note.id(), note.version()), (2, 1));
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn add<A>(&mut self, active_model: A) -> Tracked<A::Entity>
     where
         A: ActiveModelTrait<Entity: TrackedEntity + EntityTrait<ActiveModel = A>>,

@@ -26,6 +26,26 @@ use crate::{
 const PREFIX: &str = "sea_session";
 
 /// Several databases, the first of them the primary.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// use sea_session::Several;
+///
+/// let archive = example().await?;
+/// Several::new("main", &db).and("archive", &archive).run(async |all| -> Result<(), Error> {
+///     let (main, archive) = all.pair("main", "archive")?;
+///     let note = main.get::<note::Entity>(1).await?.expect("the example's note");
+///     archive.add(draft(&note.title()));
+///     main.delete(&note);
+///     Ok(())
+/// }).await?;
+/// assert_eq!(note::Entity::find().count(archive.connection()).await?, 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "several databases do nothing until `.run(…)`"]
 pub struct Several {

@@ -102,6 +102,24 @@ impl Counters {
 }
 
 /// Keeps the text of every message of a unit, in order, for tests and for looking (L3). Values are never kept.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// use sea_session::{Recorder, testing::assert_statements};
+///
+/// let recorder = Recorder::new();
+/// db.session().record(&recorder).run(async |s: &mut Session| -> Result<(), Error> {
+///     s.get::<note::Entity>(1).await?.expect("the example's note").set_stars(3);
+///     Ok(())
+/// }).await?;
+/// let sent = assert_statements(4, &recorder);              // BEGIN, SELECT, UPDATE, COMMIT
+/// assert!(sent[2].contains("UPDATE"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(Arc<Mutex<Vec<String>>>);
 

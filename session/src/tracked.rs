@@ -131,6 +131,24 @@ impl<E: TrackedEntity> fmt::Debug for Object<E> {
 }
 
 /// A tracked object with the accessors of its entity: `note.title()`, `note.set_title("…")`.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// db.run(async |s: &mut Session| -> Result<(), Error> {
+///     let note = s.get::<note::Entity>(1).await?.expect("the example's note");
+///     note.set_title("renamed").set_stars(5);
+///     assert_eq!(note.changed(), ["title", "stars"]);
+///     assert_eq!(note.with(|model| model.title.len()), 7);
+///     note.set_title("first").set_stars(0);                // as the database has it: nothing is sent
+///     assert!(note.changed().is_empty());
+///     Ok(())
+/// }).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Tracked<E: TrackedEntity>(E::Handle);
 
 impl<E: TrackedEntity> Tracked<E> {
