@@ -137,6 +137,22 @@ pub enum StoreError {
         message: String,
     },
 
+    /// The database does not answer.
+    #[error("cannot open {database}: {message}")]
+    Unreachable {
+        /// Which, without its password.
+        database: String,
+        /// What the driver or the system says.
+        message: String,
+    },
+
+    /// The database has tables, and is no context store.
+    #[error("{database} belongs to something else: it has tables and is no context store")]
+    NotOurs {
+        /// Which, without its password.
+        database: String,
+    },
+
     /// The schema could not be brought up to date.
     #[error("cannot migrate the database: {0}")]
     Migration(std::sync::Arc<context_migration::Error>),
@@ -175,6 +191,10 @@ impl StoreError {
         StoreError::Io { path: path.display().to_string(), message: e.to_string() }
     }
 
+    pub(crate) fn unreachable(url: &str, e: &sea_session::Error) -> Self {
+        StoreError::Unreachable { database: without_password(url), message: e.to_string() }
+    }
+
     /// A stable word for the kind of error, for programs that read `--json`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -194,8 +214,22 @@ impl StoreError {
             StoreError::InvalidArgument(_) => "invalid_argument",
             StoreError::InvalidCursor => "invalid_cursor",
             StoreError::Io { .. } => "io",
+            StoreError::Unreachable { .. } => "unreachable",
+            StoreError::NotOurs { .. } => "not_ours",
             StoreError::Migration(_) => "migration",
             StoreError::Session(_) => "database",
         }
+    }
+}
+
+/// A database's URL as it may be shown.
+pub(crate) fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((login, host)) => {
+            let user = login.split_once(':').map_or(login, |(user, _)| user);
+            format!("{scheme}://{user}@{host}")
+        }
+        None => url.to_owned(),
     }
 }

@@ -63,8 +63,11 @@ fn expand(pattern: &str) -> Result<Vec<String>, &'static str> {
     Ok(done)
 }
 
-/// Where the first braces begin and end, and their parts.
-fn braces(pattern: &str) -> Result<Option<(usize, usize, Vec<&str>)>, &'static str> {
+/// Where braces begin and end, and their parts.
+type Braces<'a> = (usize, usize, Vec<&'a str>);
+
+/// The first braces of a pattern.
+fn braces(pattern: &str) -> Result<Option<Braces<'_>>, &'static str> {
     let (mut start, mut depth, mut cuts) = (None, 0_u32, Vec::new());
     let mut escaped = false;
     for (at, c) in pattern.char_indices() {

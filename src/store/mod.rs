@@ -33,6 +33,7 @@ mod read;
 mod removal;
 mod search;
 mod set;
+mod status;
 mod write;
 
 pub use edges::{Direction, Edge, EdgePage, Link, LinkTo, Neighbour, Traverse};
@@ -42,6 +43,7 @@ pub use list::TreeOptions;
 pub use moving::Moved;
 pub use removal::{DeleteOptions, Removed};
 pub use search::{Hit, SearchOptions};
+pub use status::StoreStatus;
 pub use write::{NewEvent, Write, Written};
 
 /// How often a unit that lost against a concurrent one is run again.
@@ -62,10 +64,12 @@ impl Store {
     /// Connects and migrates.
     ///
     /// # Errors
-    /// The database cannot be reached, or is not one that can be migrated.
+    /// [`StoreError::Unreachable`]; [`StoreError::NotOurs`] for a database that has tables and is no context store, which is
+    /// left as it is; [`StoreError::Migration`].
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let db = Db::connect(url).await?;
-        migrate(&db).await?;
+        let db = Db::connect(url).await.map_err(|e| StoreError::unreachable(url, &e))?;
+        check_ours(&db, url).await?;
+        context_migration::Runner::new(db.connection().clone()).up().await?;
         Ok(Self::new(db))
     }
 
@@ -98,10 +102,23 @@ impl Store {
     }
 }
 
-/// Applies the schema's migrations.
-async fn migrate(db: &Db) -> Result<(), StoreError> {
-    context_migration::Runner::new(db.connection().clone()).up().await?;
-    Ok(())
+/// Nothing is migrated into a database that belongs to something else.
+async fn check_ours(db: &Db, url: &str) -> Result<(), StoreError> {
+    let tables = match db.backend() {
+        DbBackend::Postgres => "SELECT tablename AS name FROM pg_catalog.pg_tables WHERE schemaname = current_schema()",
+        _ => "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+    };
+    let connection = db.connection();
+    let statement = sea_orm::Statement::from_string(db.backend(), tables);
+    let rows = connection.query_all_raw(statement).await.map_err(|e| StoreError::unreachable(url, &e.into()))?;
+    let names: Vec<String> = rows.iter().map(|row| row.try_get("", "name")).collect::<Result<_, _>>()?;
+    let ours = |table: &str| names.iter().any(|name| name == table);
+    // The ledger alone is a migration that was begun and not finished, which is gone on with.
+    let ledger_only = names.iter().all(|name| name.starts_with("seaql_migrations"));
+    if ledger_only || (ours("nodes") && ours("outbox_events") && ours("node_versions")) {
+        return Ok(());
+    }
+    Err(StoreError::NotOurs { database: crate::error::without_password(url) })
 }
 
 /// Whether the unit should run again: somebody else created the same node at the same moment, or changed a row between

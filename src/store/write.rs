@@ -1,6 +1,6 @@
 //! Writing nodes (V3): one at a time or a batch, in a number of statements that does not depend on how many.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use chrono::Utc;
 use context_entities::{node, node_version, outbox_event};
@@ -127,6 +127,29 @@ impl Store {
     ) -> Result<Written, StoreError> {
         let mut written = self.write_many_in(s, caller, &[(uri.clone(), write.clone())]).await?;
         written.pop().ok_or_else(|| StoreError::not_found(uri))
+    }
+
+    /// Adds text to the end of a node's content, or creates the node with it. Appends of many at once all arrive.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn append(&self, caller: &Caller, uri: &Uri, text: &str) -> Result<Written, StoreError> {
+        self.unit(caller).run(async |s: &mut Session| self.append_in(s, caller, uri, text).await).await
+    }
+
+    /// [`Store::append`] inside the caller's unit.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn append_in(&self, s: &mut Session, caller: &Caller, uri: &Uri, text: &str) -> Result<Written, StoreError> {
+        allow_node(caller, uri, Access::Write, "hold a text")?;
+        if let Some(root) = uri.session_root() {
+            known_sessions(s, caller, &HashSet::from([root])).await?;
+        }
+        // Held until the unit ends, so that nobody else appends to the same state.
+        let held = hold(s, caller.account(), &[uri]).await?;
+        let before = held.get(uri.as_str()).map(|node| node.content()).unwrap_or_default();
+        self.write_in(s, caller, uri, &Write::of(before + text)).await
     }
 
     /// Writes a node, and events of the caller's own, as one (Q1): both or neither.
@@ -392,9 +415,9 @@ pub(super) async fn session_spaces(
     }
     let mut spaces = known_sessions(s, caller, &roots).await?;
     for root in roots {
-        if !spaces.contains_key(&root) {
-            let space = create_session(s, caller, &root).await?;
-            spaces.insert(root, space);
+        if let Entry::Vacant(vacant) = spaces.entry(root) {
+            let space = create_session(s, caller, vacant.key()).await?;
+            vacant.insert(space);
         }
     }
     Ok(spaces)

@@ -1,0 +1,302 @@
+//! What `ctx` understands on its command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps and searches agents' memory: nodes at ctx:// URIs, in SQLite or PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "ctx", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ctx import ./docs ctx://acme/resources/docs       every text file below ./docs
+  ctx tree -L 2 ctx://acme/resources
+  ctx search --in ctx://acme/resources \"retry backoff\"
+  ctx write ctx://acme/users/alice/memories/likes/tea 'Green, no sugar.' --user alice
+  ctx read ctx://acme/users/alice/memories/likes/tea
+  ctx mv ctx://acme/resources/docs ctx://acme/resources/handbook
+  ctx --database postgres://app@localhost/ctx status --account acme
+
+Exit codes: 0 done, 1 the database or a file, 2 wrong usage, 3 not found, 4 denied, 5 in conflict with what is there.
+Without --user or --agent you are the account's operator and may do everything in it; with one of them, what a member
+may do, unless --role says otherwise.";
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// A SQLite file, or a URL (sqlite:…, postgres:…).
+    #[arg(long, global = true, env = "CTX_DATABASE", default_value = "ctx.db", hide_env_values = true)]
+    pub database: String,
+    /// The account; by default that of the URI.
+    #[arg(long, global = true, env = "CTX_ACCOUNT")]
+    pub account: Option<String>,
+    /// Act as this user.
+    #[arg(long, global = true, conflicts_with = "agent")]
+    pub user: Option<String>,
+    /// Act as this agent.
+    #[arg(long, global = true)]
+    pub agent: Option<String>,
+    /// With this role.
+    #[arg(long, global = true)]
+    pub role: Option<RoleName>,
+    /// Print JSON, for programs; errors too.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// A role, as it is written on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RoleName {
+    Member,
+    Admin,
+    Root,
+}
+
+/// A text of a node.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum LevelName {
+    Abstract,
+    Overview,
+    #[default]
+    Content,
+}
+
+/// Which edges.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum DirectionName {
+    #[default]
+    Out,
+    In,
+    Both,
+}
+
+/// Which page of a listing.
+#[derive(Debug, Args)]
+pub struct PageArgs {
+    /// At most so many items; all pages if not given.
+    #[arg(long)]
+    pub limit: Option<u64>,
+    /// Go on after the `next` of the page before.
+    #[arg(long, requires = "limit")]
+    pub after: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Import the text files of a folder; what cannot be taken is listed with the reason.
+    #[command(after_help = "Example:\n  ctx import ./src ctx://acme/resources/src")]
+    Import {
+        /// The folder.
+        folder: PathBuf,
+        /// Where its files go.
+        uri: String,
+        /// Also files that .gitignore names.
+        #[arg(long)]
+        ignored: bool,
+        /// Files in one transaction.
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
+        batch: u32,
+    },
+    /// Show what lies below a folder.
+    Tree {
+        /// The folder.
+        uri: String,
+        /// Only so many levels.
+        #[arg(short = 'L', long)]
+        level: Option<u32>,
+    },
+    /// List the children of a folder.
+    Ls {
+        /// The folder.
+        uri: String,
+        /// With version, size and time.
+        #[arg(short, long)]
+        long: bool,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// List the nodes whose URI matches a pattern (`*`, `?`, `**`, `[a-z]`, `{a,b}`).
+    #[command(after_help = "Example:\n  ctx glob 'ctx://acme/resources/**/*.md'")]
+    Glob {
+        /// The pattern.
+        pattern: String,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Print a text of a node.
+    Read {
+        /// The node.
+        uri: String,
+        /// Which text.
+        #[arg(long, default_value = "content")]
+        level: LevelName,
+        /// As it was in this version.
+        #[arg(long)]
+        version: Option<i64>,
+    },
+    /// Show a node without its texts.
+    Stat {
+        /// The node.
+        uri: String,
+    },
+    /// Create or update a node.
+    #[command(
+        after_help = "Examples:\n  ctx write ctx://acme/resources/a 'text'\n  ctx write ctx://acme/resources/a --file a.md --expect-version 3\n  date | ctx write ctx://acme/resources/now -"
+    )]
+    Write {
+        /// The node.
+        uri: String,
+        /// The content; `-` reads standard input.
+        #[arg(conflicts_with = "file")]
+        content: Option<String>,
+        /// Take the content from a file.
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// The abstract.
+        #[arg(long)]
+        r#abstract: Option<String>,
+        /// The overview.
+        #[arg(long)]
+        overview: Option<String>,
+        /// Only if the node has this version.
+        #[arg(long)]
+        expect_version: Option<i64>,
+    },
+    /// Add text to the end of a node's content.
+    Append {
+        /// The node; created if it is not there.
+        uri: String,
+        /// The text; `-` reads standard input.
+        text: String,
+    },
+    /// Move a node or folder, with everything below it.
+    Mv {
+        /// What moves.
+        from: String,
+        /// Where to; the place must be free.
+        to: String,
+    },
+    /// Delete a node, or with -r everything below it too.
+    Rm {
+        /// What to delete.
+        uri: String,
+        /// Also what lies below.
+        #[arg(short, long)]
+        recursive: bool,
+    },
+    /// Keep a node, but out of reading, listing and search.
+    Archive {
+        /// What to archive.
+        uri: String,
+        /// Also what lies below.
+        #[arg(short, long)]
+        recursive: bool,
+    },
+    /// Bring an archived node back.
+    Restore {
+        /// What to restore.
+        uri: String,
+        /// Also what lies below.
+        #[arg(short, long)]
+        recursive: bool,
+    },
+    /// Make or change an edge.
+    Link {
+        /// Where it leaves.
+        from: String,
+        /// Where it arrives.
+        to: String,
+        /// What kind of relation it is.
+        #[arg(long, default_value = "related")]
+        r#type: String,
+        /// Its strength, 0 to 1.
+        #[arg(long, default_value_t = 1.0)]
+        weight: f64,
+        /// Why.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Remove an edge.
+    Unlink {
+        /// Where it leaves.
+        from: String,
+        /// Where it arrives.
+        to: String,
+        /// Only the edge of this type.
+        #[arg(long)]
+        r#type: Option<String>,
+    },
+    /// List the edges of a node.
+    Edges {
+        /// The node.
+        uri: String,
+        /// Those that leave it, arrive at it, or both.
+        #[arg(long, default_value = "both")]
+        direction: DirectionName,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// List what can be reached from a node along edges.
+    Traverse {
+        /// The node.
+        uri: String,
+        /// How many edges away.
+        #[arg(long, default_value_t = 2)]
+        depth: u32,
+        /// Along which edges.
+        #[arg(long, default_value = "out")]
+        direction: DirectionName,
+        /// Only edges of this type; may be given more than once.
+        #[arg(long)]
+        r#type: Vec<String>,
+        /// Only edges of at least this weight.
+        #[arg(long, default_value_t = 0.0)]
+        min_weight: f64,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// List the versions of a node.
+    History {
+        /// The node, also a deleted one.
+        uri: String,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Write an earlier version of a node again.
+    Revert {
+        /// The node.
+        uri: String,
+        /// The version.
+        version: i64,
+    },
+    /// Find the nodes that have all these words.
+    #[command(after_help = "Example:\n  ctx search --in ctx://acme/resources/src 'unit of work'")]
+    Search {
+        /// The words.
+        query: String,
+        /// Only at or below this folder.
+        #[arg(long = "in")]
+        within: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value_t = 10)]
+        limit: u64,
+        /// Go on after the `next` of the page before.
+        #[arg(long)]
+        after: Option<String>,
+    },
+    /// Show what the store holds and how far the index is behind.
+    Status,
+    /// Print completions for a shell.
+    #[command(after_help = "Example:\n  ctx completions bash > /etc/bash_completion.d/ctx")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}

@@ -1,0 +1,541 @@
+//! Carries a command out and says what to print.
+
+use std::{
+    fs,
+    io::{IsTerminal, Read as _},
+    path::Path,
+    time::Duration,
+};
+
+use context_store::{
+    Caller, DeleteOptions, Direction, Entry, ImportOptions, ImportProgress, Level, Link, Page, Paging, Role,
+    SearchOptions, Store, StoreError, Traverse, TreeOptions, Uri, Write,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{
+    args::{Cli, Command, Common, DirectionName, LevelName, PageArgs, RoleName},
+    output::{self, json, table},
+};
+
+/// The account of commands that name no URI.
+const DEFAULT_ACCOUNT: &str = "default";
+
+type Outcome = Result<String, StoreError>;
+
+/// Runs the command.
+pub async fn run(cli: Cli) -> Outcome {
+    if let Command::Completions { shell } = &cli.command {
+        return Ok(completions(*shell));
+    }
+    let uris = uris(&cli.command)?;
+    let context = Context::open(cli.common, &cli.command, uris).await?;
+    let outcome = context.carry_out(cli.command).await;
+    // What was changed is searchable when the command ends; where it fails, the events wait for the next one.
+    if outcome.is_ok() && context.changes {
+        context.store.drain().await?;
+    }
+    context.store.db().close().await?;
+    outcome
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "ctx", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The URIs of a command, read before anything is opened or created.
+fn uris(command: &Command) -> Result<Vec<Uri>, StoreError> {
+    let texts: Vec<&String> = match command {
+        Command::Import { uri, .. }
+        | Command::Tree { uri, .. }
+        | Command::Ls { uri, .. }
+        | Command::Read { uri, .. }
+        | Command::Stat { uri }
+        | Command::Write { uri, .. }
+        | Command::Append { uri, .. }
+        | Command::Rm { uri, .. }
+        | Command::Archive { uri, .. }
+        | Command::Restore { uri, .. }
+        | Command::Edges { uri, .. }
+        | Command::Traverse { uri, .. }
+        | Command::History { uri, .. }
+        | Command::Revert { uri, .. } => vec![uri],
+        Command::Mv { from, to } | Command::Link { from, to, .. } | Command::Unlink { from, to, .. } => vec![from, to],
+        Command::Search { within, .. } => within.iter().collect(),
+        Command::Glob { .. } | Command::Status | Command::Completions { .. } => Vec::new(),
+    };
+    texts.into_iter().map(|text| Ok(Uri::parse(text)?)).collect()
+}
+
+/// An open store and who uses it.
+struct Context {
+    store: Store,
+    caller: Caller,
+    uris: Vec<Uri>,
+    json: bool,
+    changes: bool,
+}
+
+impl Context {
+    async fn open(common: Common, command: &Command, uris: Vec<Uri>) -> Result<Self, StoreError> {
+        let creates = matches!(command, Command::Import { .. } | Command::Write { .. } | Command::Append { .. });
+        let changes = creates
+            || matches!(
+                command,
+                Command::Mv { .. }
+                    | Command::Rm { .. }
+                    | Command::Archive { .. }
+                    | Command::Restore { .. }
+                    | Command::Revert { .. }
+            );
+        if let Command::Import { folder, .. } = command {
+            fs::metadata(folder)
+                .map_err(|e| StoreError::Io { path: folder.display().to_string(), message: e.to_string() })?;
+        }
+        let url = database_url(&common.database, creates)?;
+        let store = Store::open(&url).await?;
+        let caller = caller(&common, command, &uris);
+        Ok(Self { store, caller, uris, json: common.json, changes })
+    }
+
+    fn uri(&self, at: usize) -> Result<&Uri, StoreError> {
+        self.uris.get(at).ok_or_else(|| StoreError::InvalidArgument("a URI is missing".into()))
+    }
+
+    async fn carry_out(&self, command: Command) -> Outcome {
+        match command {
+            Command::Import { folder, ignored, batch, .. } => self.import(&folder, ignored, batch).await,
+            Command::Tree { level, .. } => self.tree(level).await,
+            Command::Ls { long, page, .. } => self.ls(long, &page).await,
+            Command::Glob { pattern, page } => self.glob(&pattern, &page).await,
+            Command::Read { level, version, .. } => self.read(level, version).await,
+            Command::Stat { .. } => self.stat().await,
+            Command::Write { content, file, r#abstract, overview, expect_version, .. } => {
+                let content = content_of(content, file.as_deref())?;
+                let write =
+                    Write { content, r#abstract, overview, expected_version: expect_version, ..Write::default() };
+                self.written(self.store.write(&self.caller, self.uri(0)?, &write).await?)
+            }
+            Command::Append { text, .. } => self.append(&text).await,
+            Command::Mv { .. } => {
+                let moved = self.store.move_node(&self.caller, self.uri(0)?, self.uri(1)?).await?;
+                if self.json {
+                    json(&moved)
+                } else {
+                    Ok(format!("moved {} node(s) to {}\n", moved.nodes, moved.to.pretty()))
+                }
+            }
+            Command::Rm { recursive, .. } => {
+                let done = self.store.delete(&self.caller, self.uri(0)?, DeleteOptions { recursive }).await?;
+                self.removed("deleted", &done)
+            }
+            Command::Archive { recursive, .. } => {
+                let done = self.store.archive(&self.caller, self.uri(0)?, DeleteOptions { recursive }).await?;
+                self.removed("archived", &done)
+            }
+            Command::Restore { recursive, .. } => {
+                let done = self.store.restore(&self.caller, self.uri(0)?, DeleteOptions { recursive }).await?;
+                self.removed("restored", &done)
+            }
+            Command::Link { r#type, weight, reason, .. } => {
+                let link = Link::of(r#type).weighing(weight).because(reason);
+                let edge = self.store.link(&self.caller, self.uri(0)?, self.uri(1)?, &link).await?;
+                if self.json {
+                    json(&edge)
+                } else {
+                    Ok(format!("{} -[{}]-> {}\n", edge.from.pretty(), edge.edge_type, edge.to.pretty()))
+                }
+            }
+            Command::Unlink { r#type, .. } => {
+                let removed = self.store.unlink(&self.caller, self.uri(0)?, self.uri(1)?, r#type.as_deref()).await?;
+                if self.json {
+                    json(&serde_json::json!({ "removed": removed }))
+                } else {
+                    Ok(format!("removed {removed} edge(s)\n"))
+                }
+            }
+            Command::Edges { direction, page, .. } => self.edges(direction, &page).await,
+            Command::Traverse { depth, direction, r#type, min_weight, page, .. } => {
+                let options = Traverse {
+                    depth,
+                    direction: direction_of(direction),
+                    edge_types: r#type,
+                    min_weight,
+                    paging: paging(&page),
+                };
+                self.traverse(options, page.limit.is_none()).await
+            }
+            Command::History { page, .. } => self.history(&page).await,
+            Command::Revert { version, .. } => {
+                self.written(self.store.revert(&self.caller, self.uri(0)?, version).await?)
+            }
+            Command::Search { query, limit, after, .. } => self.search(&query, Paging { limit, after }).await,
+            Command::Status => self.status().await,
+            Command::Completions { shell } => Ok(completions(shell)),
+        }
+    }
+
+    async fn import(&self, folder: &Path, ignored: bool, batch: u32) -> Outcome {
+        let options = ImportOptions { gitignore: !ignored, batch: batch as usize, ..ImportOptions::default() };
+        let bar = progress_bar(!self.json);
+        let mut progress = |state: ImportProgress| {
+            bar.set_length(state.files);
+            bar.set_position(state.done);
+        };
+        let report = self.store.import(&self.caller, folder, self.uri(0)?, &options, &mut progress).await;
+        bar.finish_and_clear();
+        let report = report?;
+        if self.json {
+            return json(&report);
+        }
+        let mut text = String::new();
+        for refusal in &report.refused {
+            text += &format!("refused {:?}: {}\n", refusal.path, refusal.reason);
+        }
+        text += &format!(
+            "{} file(s): {} created, {} updated, {} unchanged, {} refused; {} batch(es), {} statements, {:.2} s\n",
+            report.files,
+            report.created,
+            report.updated,
+            report.unchanged,
+            report.refused.len(),
+            report.batches,
+            report.statements,
+            report.time.as_secs_f64()
+        );
+        Ok(text)
+    }
+
+    async fn tree(&self, depth: Option<u32>) -> Outcome {
+        let root = self.uri(0)?;
+        let page =
+            all(async |paging| self.store.tree(&self.caller, root, &TreeOptions { depth, paging }).await).await?;
+        if self.json {
+            return json(&page);
+        }
+        let folders = page.items.iter().filter(|entry| entry.is_folder).count();
+        let nodes = page.items.iter().filter(|entry| entry.node.is_some()).count();
+        let tree = output::tree(root.depth(), &page.items);
+        Ok(format!("{}\n{tree}\n{folders} folder(s), {nodes} node(s)\n", root.pretty()))
+    }
+
+    async fn ls(&self, long: bool, page: &PageArgs) -> Outcome {
+        let folder = self.uri(0)?;
+        let listed = match page.limit {
+            Some(_) => self.store.list_children(&self.caller, folder, &paging(page)).await?,
+            None => all(async |paging| self.store.list_children(&self.caller, folder, &paging).await).await?,
+        };
+        self.entries(listed, long)
+    }
+
+    async fn glob(&self, pattern: &str, page: &PageArgs) -> Outcome {
+        let listed = match page.limit {
+            Some(_) => self.store.glob(&self.caller, pattern, &paging(page)).await?,
+            None => all(async |paging| self.store.glob(&self.caller, pattern, &paging).await).await?,
+        };
+        if self.json {
+            return json(&listed);
+        }
+        let lines = listed.items.iter().map(|entry| entry.uri.pretty() + "\n").collect::<String>();
+        Ok(lines + &next_line(&listed))
+    }
+
+    fn entries(&self, page: Page<Entry>, long: bool) -> Outcome {
+        if self.json {
+            return json(&page);
+        }
+        let text = match long {
+            false => page.items.iter().map(|entry| output::name(entry) + "\n").collect(),
+            true => {
+                let rows = page.items.iter().map(|entry| {
+                    let node = entry.node.as_ref();
+                    [
+                        node.map_or_else(|| "-".into(), |node| node.node_type.clone()),
+                        node.map_or_else(|| "-".into(), |node| node.version.to_string()),
+                        node.map_or_else(|| "-".into(), |node| node.content_bytes.to_string()),
+                        node.map_or_else(|| "-".into(), |node| output::time(node.updated_at)),
+                        output::name(entry),
+                    ]
+                });
+                table(["TYPE", "VERSION", "BYTES", "CHANGED", "NAME"], rows)
+            }
+        };
+        Ok(text + &next_line(&page))
+    }
+
+    async fn read(&self, level: LevelName, version: Option<i64>) -> Outcome {
+        let uri = self.uri(0)?;
+        if let Some(version) = version {
+            let node = self.store.read_version(&self.caller, uri, version).await?;
+            if self.json {
+                return json(&node);
+            }
+            return Ok(match level {
+                LevelName::Abstract => node.r#abstract,
+                LevelName::Overview => node.overview,
+                LevelName::Content => node.content,
+            });
+        }
+        if self.json {
+            return json(&self.store.read(&self.caller, uri).await?);
+        }
+        let level = match level {
+            LevelName::Abstract => Level::Abstract,
+            LevelName::Overview => Level::Overview,
+            LevelName::Content => Level::Content,
+        };
+        let text = self.store.read_level(&self.caller, uri, level).await?;
+        // A program gets the text as it is; on a terminal the prompt wants a line of its own.
+        let newline = std::io::stdout().is_terminal() && !text.ends_with('\n');
+        Ok(if newline { text + "\n" } else { text })
+    }
+
+    async fn stat(&self) -> Outcome {
+        let stat = self.store.stat(&self.caller, self.uri(0)?).await?;
+        if self.json {
+            return json(&stat);
+        }
+        let rows = [
+            ["uri".into(), stat.uri.to_string()],
+            ["name".into(), stat.uri.pretty()],
+            ["id".into(), stat.id.to_string()],
+            ["status".into(), format!("{:?}", stat.status).to_lowercase()],
+            ["type".into(), stat.node_type],
+            ["category".into(), stat.category.unwrap_or_else(|| "-".into())],
+            ["owner".into(), stat.owner_space],
+            ["version".into(), stat.version.to_string()],
+            ["abstract".into(), format!("{} bytes", stat.abstract_bytes)],
+            ["overview".into(), format!("{} bytes", stat.overview_bytes)],
+            ["content".into(), format!("{} bytes", stat.content_bytes)],
+            ["sha256".into(), stat.content_hash],
+            ["created".into(), output::time(stat.created_at)],
+            ["changed".into(), output::time(stat.updated_at)],
+        ];
+        Ok(table(["", ""], rows).trim_start().to_owned())
+    }
+
+    async fn append(&self, text: &str) -> Outcome {
+        let text = if text == "-" { stdin()? } else { text.to_owned() };
+        self.written(self.store.append(&self.caller, self.uri(0)?, &text).await?)
+    }
+
+    async fn edges(&self, direction: DirectionName, page: &PageArgs) -> Outcome {
+        let (uri, direction) = (self.uri(0)?, direction_of(direction));
+        let listed = match page.limit {
+            Some(_) => self.store.edges(&self.caller, uri, direction, &paging(page)).await?,
+            None => all(async |paging| self.store.edges(&self.caller, uri, direction, &paging).await).await?,
+        };
+        if self.json {
+            return json(&listed);
+        }
+        let rows = listed.items.iter().map(|edge| {
+            [
+                edge.edge_type.clone(),
+                format!("{:.2}", edge.weight),
+                edge.from.pretty(),
+                edge.to.pretty(),
+                edge.reason.clone(),
+            ]
+        });
+        Ok(table(["TYPE", "WEIGHT", "FROM", "TO", "REASON"], rows) + &next_line(&listed))
+    }
+
+    async fn traverse(&self, options: Traverse, whole: bool) -> Outcome {
+        let uri = self.uri(0)?;
+        let found = match whole {
+            false => self.store.traverse(&self.caller, uri, &options).await?,
+            true => {
+                all(async |paging| {
+                    self.store.traverse(&self.caller, uri, &Traverse { paging, ..options.clone() }).await
+                })
+                .await?
+            }
+        };
+        if self.json {
+            return json(&found);
+        }
+        let rows = found.items.iter().map(|node| {
+            [
+                node.depth.to_string(),
+                format!("{:.3}", node.score),
+                node.via.clone(),
+                node.uri.pretty(),
+                node.r#abstract.clone(),
+            ]
+        });
+        Ok(table(["DEPTH", "SCORE", "VIA", "NODE", "ABSTRACT"], rows) + &next_line(&found))
+    }
+
+    async fn history(&self, page: &PageArgs) -> Outcome {
+        let uri = self.uri(0)?;
+        let listed = match page.limit {
+            Some(_) => self.store.history(&self.caller, uri, &paging(page)).await?,
+            None => all(async |paging| self.store.history(&self.caller, uri, &paging).await).await?,
+        };
+        if self.json {
+            return json(&listed);
+        }
+        let rows = listed.items.iter().map(|entry| {
+            let replaced =
+                entry.replaced_by.map_or_else(|| "current".to_owned(), |change| format!("{change:?}").to_lowercase());
+            [entry.version.to_string(), output::time(entry.written_at), replaced, entry.uri.pretty()]
+        });
+        Ok(table(["VERSION", "WRITTEN", "REPLACED BY", "URI"], rows) + &next_line(&listed))
+    }
+
+    async fn search(&self, query: &str, paging: Paging) -> Outcome {
+        let options = SearchOptions { within: self.uris.first().cloned(), paging, ..SearchOptions::default() };
+        let found = self.store.search(&self.caller, query, &options).await?;
+        if self.json {
+            return json(&found);
+        }
+        let mut text = String::new();
+        for hit in &found.items {
+            let snippet = hit.snippet.split_whitespace().collect::<Vec<_>>().join(" ");
+            text += &format!("{}\n    {snippet}\n", hit.uri.pretty());
+        }
+        if found.items.is_empty() {
+            text += "nothing found\n";
+        }
+        Ok(text + &next_line(&found))
+    }
+
+    async fn status(&self) -> Outcome {
+        let status = self.store.status(&self.caller).await?;
+        if self.json {
+            return json(&status);
+        }
+        let rows = [
+            ["account", &self.caller.account().to_owned()],
+            ["nodes, active", &status.active.to_string()],
+            ["nodes, archived", &status.archived.to_string()],
+            ["nodes, broken", &status.broken.to_string()],
+            ["bytes of text", &status.bytes.to_string()],
+            ["edges", &status.edges.to_string()],
+            ["versions kept", &status.versions.to_string()],
+            ["index records", &status.index_records.to_string()],
+            ["events waiting", &status.pending.to_string()],
+            ["dead letters", &status.dead.to_string()],
+        ];
+        Ok(table(["", ""], rows.map(|row| row.map(str::to_owned))).trim_start().to_owned())
+    }
+
+    fn written(&self, written: context_store::Written) -> Outcome {
+        if self.json {
+            return json(&written);
+        }
+        let what = if written.created { "created" } else { "updated" };
+        Ok(format!("{what} {} (version {})\n", written.uri.pretty(), written.version))
+    }
+
+    fn removed(&self, what: &str, removed: &context_store::Removed) -> Outcome {
+        if self.json {
+            json(removed)
+        } else {
+            Ok(format!("{what} {} node(s) at {}\n", removed.nodes, removed.uri.pretty()))
+        }
+    }
+}
+
+/// The URL of a database, which may be given as a file's path.
+fn database_url(database: &str, creates: bool) -> Result<String, StoreError> {
+    if database.contains("://") || database.starts_with("sqlite:") || database.starts_with("postgres") {
+        return Ok(database.to_owned());
+    }
+    let path = Path::new(database);
+    if !path.exists() && !creates {
+        let message = "there is no context store; `ctx import` and `ctx write` make one".to_owned();
+        return Err(StoreError::Io { path: database.to_owned(), message });
+    }
+    // In a URL `?` begins the options, and `%` an encoded character.
+    let escaped = database.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    Ok(format!("sqlite://{escaped}?mode=rwc"))
+}
+
+fn caller(common: &Common, command: &Command, uris: &[Uri]) -> Caller {
+    let of_pattern = match command {
+        Command::Glob { pattern, .. } => {
+            pattern.strip_prefix("ctx://").and_then(|rest| rest.split('/').next()).map(str::to_owned)
+        }
+        _ => None,
+    };
+    let of_uri = || uris.first().map(|uri| uri.account().into_owned());
+    let account = common.account.clone().or_else(of_uri).or(of_pattern).unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned());
+    let (caller, default) = match (&common.user, &common.agent) {
+        (Some(user), _) => (Caller::user(account, user), Role::Member),
+        (None, Some(agent)) => (Caller::agent(account, agent), Role::Member),
+        (None, None) => (Caller::account_only(account), Role::Root),
+    };
+    caller.with_role(common.role.map_or(default, |role| match role {
+        RoleName::Member => Role::Member,
+        RoleName::Admin => Role::Admin,
+        RoleName::Root => Role::Root,
+    }))
+}
+
+fn content_of(content: Option<String>, file: Option<&Path>) -> Result<Option<String>, StoreError> {
+    match (content, file) {
+        (Some(text), _) if text == "-" => stdin().map(Some),
+        (Some(text), _) => Ok(Some(text)),
+        (None, Some(path)) => {
+            let refuse = |message: String| StoreError::Io { path: path.display().to_string(), message };
+            let bytes = fs::read(path).map_err(|e| refuse(e.to_string()))?;
+            String::from_utf8(bytes).map(Some).map_err(|_| refuse("it is not UTF-8 text".into()))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn stdin() -> Result<String, StoreError> {
+    let mut text = String::new();
+    let read = std::io::stdin().read_to_string(&mut text);
+    read.map_err(|e| StoreError::Io { path: "standard input".into(), message: e.to_string() })?;
+    Ok(text)
+}
+
+fn direction_of(direction: DirectionName) -> Direction {
+    match direction {
+        DirectionName::Out => Direction::Outgoing,
+        DirectionName::In => Direction::Incoming,
+        DirectionName::Both => Direction::Both,
+    }
+}
+
+fn paging(page: &PageArgs) -> Paging {
+    Paging { limit: page.limit.unwrap_or(WHOLE_PAGE), after: page.after.clone() }
+}
+
+/// The size of the pages in which a whole listing is fetched.
+const WHOLE_PAGE: u64 = 1_000;
+
+/// All pages of a listing as one.
+async fn all<T>(mut fetch: impl AsyncFnMut(Paging) -> Result<Page<T>, StoreError>) -> Result<Page<T>, StoreError> {
+    let mut whole = Vec::new();
+    let mut paging = Paging::first(WHOLE_PAGE);
+    loop {
+        let page = fetch(paging).await?;
+        whole.extend(page.items);
+        match page.next {
+            Some(next) => paging = Paging::first(WHOLE_PAGE).after(next),
+            None => return Ok(Page { items: whole, next: None }),
+        }
+    }
+}
+
+fn next_line<T>(page: &Page<T>) -> String {
+    page.next.as_ref().map(|next| format!("more: --after {next:?}\n")).unwrap_or_default()
+}
+
+fn progress_bar(wanted: bool) -> ProgressBar {
+    if !wanted || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} files, {per_sec}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
