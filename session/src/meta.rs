@@ -7,8 +7,8 @@ use std::any::TypeId;
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use sea_orm::{
-    ColumnTrait, ColumnType, EntityTrait, IdenStatic, IntoActiveModel, Iterable, ModelTrait, PrimaryKeyToColumn, PrimaryKeyTrait,
-    RelationTrait, TryIntoModel, Value,
+    ColumnTrait, ColumnType, EntityTrait, IdenStatic, IntoActiveModel, Iterable, ModelTrait, PrimaryKeyToColumn,
+    PrimaryKeyTrait, RelationTrait, TryIntoModel, Value,
     sea_query::{ArrayType, Expr, OptionEnum, PostgresQueryBuilder, Query, SqliteQueryBuilder},
 };
 
