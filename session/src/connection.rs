@@ -187,7 +187,8 @@ impl Connection {
         if let Some(lost) = &self.lost {
             return Err(lost.clone());
         }
-        if self.raw.is_none() {
+        let first = self.raw.is_none();
+        if first {
             self.raw = Some(acquire(&self.db).await?);
         }
         let Some(raw) = self.raw.as_mut() else { return Err(Error::connection_lost("no connection")) };
@@ -208,7 +209,10 @@ impl Connection {
 
         self.in_flight = true;
         let started = Instant::now();
-        let outcome = raw.dispatch(message).instrument(span.clone()).await;
+        let outcome = match &message {
+            Message::Control(text) if first => self.begin_afresh(text).instrument(span.clone()).await,
+            _ => raw.dispatch(message).instrument(span.clone()).await.map_err(Error::from),
+        };
         self.in_flight = false;
         self.counters.sent(control, started.elapsed());
 
@@ -221,13 +225,43 @@ impl Connection {
                 Ok(reply)
             }
             Err(e) => {
-                let e = Error::from(e);
                 if e.class() == Some(Class::ConnectionLost) {
                     self.discard(e.clone());
                 }
                 Err(e)
             }
         }
+    }
+}
+
+/// The most connections that may turn out to be dead before one that answers.
+const MOST_DEAD: usize = 64;
+
+impl Connection {
+    /// Sends a unit's first message. A pooled connection may have died while it was idle (the server was restarted):
+    /// nothing was begun on it, so the next one is asked, until the server itself says no.
+    async fn begin_afresh(&mut self, text: &str) -> Result<Reply, Error> {
+        for _ in 0..MOST_DEAD {
+            let Some(raw) = self.raw.as_mut() else { break };
+            match raw.dispatch(Message::Control(text)).await {
+                Err(e) if is_dead(&e) => {}
+                outcome => return Ok(outcome?),
+            }
+            // Closed before the next is asked for: a pool of one has no other place.
+            if let Some(dead) = self.raw.take() {
+                dead.close();
+            }
+            self.raw = Some(acquire(&self.db).await?);
+        }
+        Err(Error::connection_lost("every pooled connection was dead"))
+    }
+}
+
+fn is_dead(e: &sqlx::Error) -> bool {
+    match e {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(e) => e.code().as_deref().is_some_and(|code| code.starts_with("57P")),
+        _ => false,
     }
 }
 

@@ -20,6 +20,9 @@ use crate::{
 /// How long a writer waits for SQLite's write lock before it is told that the file is busy.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A pooled connection that was idle for longer is asked whether it lives before a unit gets it.
+const ASKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(5);
+
 /// A handle to a database. Cheap to clone, shared by all tasks.
 ///
 /// ```
@@ -67,6 +70,10 @@ impl Db {
     pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Self, Error> {
         let mut options = options.into();
         options.sqlx_logging(false);
+        // A connection that was just used is not asked first whether it lives: that would be one more round trip a unit.
+        if options.get_test_before_acquire_if_idle_for().is_none() {
+            options.test_before_acquire_if_idle_for(ASKED_WHEN_IDLE_FOR);
+        }
         let url = options.get_url().to_owned();
         if url.starts_with("sqlite:") {
             prepare_sqlite(&mut options, &url);

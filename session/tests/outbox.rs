@@ -1,13 +1,6 @@
 //! The outbox (Q), with an event type that an application would declare, on both backends.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sea_orm::{DbBackend, PaginatorTrait, Set, entity::prelude::*};
@@ -229,30 +222,29 @@ fn q2_events_written_out_of_order_are_delivered_in_the_order_of_their_sequence()
 
 #[test]
 fn q3_a_worker_whose_lease_ran_out_changes_nothing() {
-    struct Slow(Arc<AtomicUsize>);
+    /// A paused process: it blocks its thread until it is told to go on, so nothing extends its leases.
+    struct Paused(Mutex<std::sync::mpsc::Receiver<()>>);
     #[async_trait::async_trait]
-    impl Handler for Slow {
+    impl Handler for Paused {
         async fn deliver(&self, events: &[Event]) -> Result<Vec<Delivery>, Unavailable> {
-            if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
-                // A paused process: its leases run out, as nothing extends them.
-                std::thread::sleep(Duration::from_millis(600));
-            }
+            tokio::task::block_in_place(|| self.0.lock().recv()).unwrap();
             Ok(events.iter().map(|_| Delivery::Done).collect())
         }
     }
     on_both(async |db: Db, outbox: Outbox| {
         write(&db, vec![event("a", 1, "made")]).await;
-        let calls = Arc::new(AtomicUsize::new(0));
-        let paused = Dispatcher::new(&outbox, Slow(calls.clone())).lease(Duration::from_millis(100));
-        let stale = tokio::spawn({
-            let paused = paused.clone();
-            async move { paused.drain().await }
-        });
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        let other = Dispatcher::new(&outbox, Slow(calls.clone()));
+        let (go_on, paused) = std::sync::mpsc::channel();
+        let paused = Dispatcher::new(&outbox, Paused(Mutex::new(paused))).lease(Duration::from_millis(50));
+        let stale = tokio::spawn(async move { paused.drain().await });
+        while outbox.metrics().await.unwrap().processing == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        let (_, handler) = ledger(|_| Delivery::Done);
+        let other = Dispatcher::new(&outbox, handler);
         assert_eq!(other.drain().await.unwrap().delivered, 1, "the event was reclaimed and delivered");
+        go_on.send(()).unwrap();
         assert_eq!(stale.await.unwrap().unwrap().stale, 1, "the paused worker's acknowledgement was refused");
-        assert_eq!(calls.load(Ordering::SeqCst), 2);
         assert_eq!(outbox.metrics().await.unwrap().done, 1);
     });
 }

@@ -318,8 +318,9 @@ impl Rows {
             });
             if step.part == Part::Whole {
                 rows.versions.extend(ops[op].version.take());
-                rows.checks.push(ops[op].checks.drain(..).map(|(_, value)| value).collect());
             }
+            let checked = |c: &usize| ops[op].checks.iter().find(|(at, _)| at == c).map(|(_, value)| value.clone());
+            rows.checks.push(step.checks.iter().filter_map(checked).collect());
         }
         Ok(rows)
     }

@@ -5,10 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sea_orm::Value;
 
-use crate::meta::TableMeta;
+use super::value::{as_integer, integer};
+use crate::meta::{ForeignKey, TableMeta, is_integer};
+
+#[cfg(test)]
+mod tests;
+
+/// Rows that hand a unique value on wait for each other in layers, one statement each; where more would be needed, the
+/// values are given up through NULL first, which takes two statements whatever the number of rows (F2).
+const MOST_LAYERS: usize = 4;
 
 /// What a row needs done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +63,20 @@ impl Op {
     fn columns(&self) -> Vec<usize> {
         self.cells.iter().map(|(c, _)| *c).collect()
     }
+
+    /// What the row holds in `column`, as far as the change tells: before a delete, after an insert.
+    fn held(&self, table: &TableMeta, column: usize) -> Option<&Value> {
+        if let Some(at) = table.keys.iter().position(|k| *k == column)
+            && let Some(value) = self.key.get(at)
+        {
+            return Some(value);
+        }
+        if let Some(Cell::Value(value)) = self.cell(column) {
+            return Some(value);
+        }
+        let sets = table.unique.iter().zip(&self.frees);
+        sets.filter_map(|(set, values)| values.as_ref()?.get(set.iter().position(|c| *c == column)?)).next()
+    }
 }
 
 /// Rows that go into one statement (or into chunks of it).
@@ -95,7 +117,39 @@ pub(crate) struct Cycle(pub(crate) String);
 
 /// Orders `ops`. See the module's documentation.
 pub(crate) fn plan(tables: &[&TableMeta], ops: &[Op]) -> Result<Plan, Cycle> {
-    Planner { tables, ops, postponed: BTreeSet::new(), ranks: table_ranks(tables) }.run()
+    Planner { tables, ops, postponed: BTreeSet::new(), opened: BTreeSet::new(), ranks: table_ranks(tables) }.run()
+}
+
+/// Where an update changes a primary key, keys are freed and taken like any other unique value: as one more set of the
+/// table, after its declared ones.
+pub(crate) fn claim_keys(tables: &[&TableMeta], ops: &mut [Op]) {
+    let moves = |op: &Op| op.kind == Kind::Update && tables[op.table].keys.iter().any(|k| op.cell(*k).is_some());
+    let moved: BTreeSet<usize> = ops.iter().filter(|op| moves(op)).map(|op| op.table).collect();
+    for op in ops.iter_mut().filter(|op| moved.contains(&op.table)) {
+        let table = tables[op.table];
+        op.frees.resize(table.unique.len(), None);
+        op.takes.resize(table.unique.len(), None);
+        let old = (!op.key.is_empty()).then(|| op.key.clone());
+        let (free, take) = match op.kind {
+            Kind::Insert => (None, old),
+            Kind::Delete => (old, None),
+            // The row keeps its key.
+            Kind::Switch => (None, None),
+            Kind::Update if moves(op) => (old, new_key(table, op)),
+            Kind::Update => (None, None),
+        };
+        op.frees.push(free);
+        op.takes.push(take);
+    }
+}
+
+fn new_key(table: &TableMeta, op: &Op) -> Option<Vec<Value>> {
+    let value = |(at, column): (usize, &usize)| match op.cell(*column) {
+        Some(Cell::Value(value)) => Some(value.clone()),
+        Some(Cell::KeyOf { .. }) => None,
+        None => op.key.get(at).cloned(),
+    };
+    table.keys.iter().enumerate().map(value).collect()
 }
 
 /// Where a table stands: parents before children. Tables of a cycle (and those behind it) share the last rank, and only
@@ -145,10 +199,18 @@ struct Need {
 /// Rows by what puts them into one statement; sorted, so that the plan is always the same.
 type Groups<K> = BTreeMap<K, Vec<usize>>;
 
+/// Who gives up which unique value: table, set, values.
+type Freed<'a> = FxHashMap<(usize, usize, &'a [Value]), usize>;
+
+/// Rows and columns.
+type Cells = BTreeSet<(usize, usize)>;
+
 struct Planner<'a> {
     tables: &'a [&'a TableMeta],
     ops: &'a [Op],
-    postponed: BTreeSet<(usize, usize)>,
+    postponed: Cells,
+    /// Cells that are NULL already when the row's own statement comes.
+    opened: Cells,
     ranks: Ranks,
 }
 
@@ -169,18 +231,20 @@ impl Planner<'_> {
 
         let frees = self.freed_values();
         let early_deletes = self.early_deletes(&deletes, &frees);
-        let (early_updates, mut opened) = self.update_layers(&updates, &frees)?;
-        let insert_steps = self.inserts(&inserts)?;
-        let late_deletes: Vec<usize> = deletes.iter().copied().filter(|d| !early_deletes.contains(d)).collect();
+        let moves = self.moves_away(&updates, &early_deletes, &frees);
+        let rest: Vec<usize> = updates.iter().copied().filter(|op| !moves.contains(op)).collect();
+        let layers = self.update_layers(&rest, &frees)?;
+        let early_deletes: Vec<usize> = early_deletes.into_iter().collect();
+        let late_deletes: Vec<usize> =
+            deletes.iter().copied().filter(|d| early_deletes.binary_search(d).is_err()).collect();
 
-        let mut steps = Vec::new();
-        steps.extend(self.deletes(&early_deletes.iter().copied().collect::<Vec<_>>())?);
-        let (before, after): (Vec<_>, Vec<_>) =
-            early_updates.into_iter().partition(|(before_inserts, _)| *before_inserts);
-        steps.append(&mut opened);
-        steps.extend(before.into_iter().flat_map(|(_, layer)| self.update_steps(&layer)));
-        steps.extend(insert_steps);
-        steps.extend(after.into_iter().flat_map(|(_, layer)| self.update_steps(&layer)));
+        // What opens a swap or leaves a deleted parent comes before everything that counts on it.
+        let mut steps = self.open_steps(&self.opened.clone());
+        steps.extend(self.update_steps(&moves.into_iter().collect::<Vec<_>>()));
+        steps.extend(self.deletes(&early_deletes)?);
+        steps.extend(layers.before.iter().flat_map(|layer| self.update_steps(layer)));
+        steps.extend(self.inserts(&inserts)?);
+        steps.extend(layers.after.iter().flat_map(|layer| self.update_steps(layer)));
         steps.extend(self.close_steps());
         steps.extend(self.deletes(&late_deletes)?);
         Ok(Plan { steps, postponed: self.postponed })
@@ -189,8 +253,9 @@ impl Planner<'_> {
     // ---- inserts: parents first ----------------------------------------------------------------------------------
 
     fn inserts(&mut self, inserts: &[usize]) -> Result<Vec<Step>, Cycle> {
-        let levels = self.row_levels(inserts, true)?;
-        let mut groups: Groups<(usize, usize, usize, Kind, Vec<usize>)> = BTreeMap::new();
+        let (levels, postponed) = self.row_levels(inserts)?;
+        self.postponed = postponed;
+        let mut groups: Groups<(usize, usize, usize, usize, Vec<usize>)> = BTreeMap::new();
         for &op in inserts {
             let table = self.ops[op].table;
             let rank = self.ranks.rank[table];
@@ -198,82 +263,66 @@ impl Planner<'_> {
             // Rows of one statement may refer to each other: keys are checked at its end. Only across tables of a cycle,
             // or where the parent's key is not known yet, the order must be one of statements.
             let statement = if rank == self.ranks.cyclic { level.all } else { level.generated };
-            groups.entry((rank, statement, table, self.ops[op].kind, self.ops[op].columns())).or_default().push(op);
+            // A switched row may give up what a new one takes; but one that needs a new row must wait for it.
+            let turn = match self.ops[op].kind {
+                Kind::Switch if level.all == 0 => 0,
+                Kind::Switch => 2,
+                _ => 1,
+            };
+            groups.entry((rank, statement, table, turn, self.ops[op].columns())).or_default().push(op);
         }
         let depth = |op: &usize| levels.get(op).map_or(0, |l| l.all);
         Ok(groups
             .into_iter()
-            .map(|((_, _, table, kind, columns), mut ops)| {
+            .map(|((_, _, table, turn, columns), mut ops)| {
                 ops.sort_by_key(depth);
+                let kind = if turn == 1 { Kind::Insert } else { Kind::Switch };
                 Step { table, kind, columns, checks: vec![], ops, part: Part::Whole }
             })
             .collect())
     }
 
+    /// Whether rows of this table may need other rows of their own statement's rank.
+    fn is_complex(&self, table: usize) -> bool {
+        self.ranks.rank[table] == self.ranks.cyclic
+            || self.tables[table].parents.iter().any(|fk| fk.to_table == self.tables[table].entity)
+    }
+
     /// Which other rows of `among` each row's foreign keys point to.
-    fn needs(&self, among: &[usize], may_postpone: bool) -> FxHashMap<usize, Vec<Need>> {
-        let complex = |op: usize| {
-            let table = self.ops[op].table;
-            self.ranks.rank[table] == self.ranks.cyclic
-                || self.tables[table].parents.iter().any(|fk| fk.to_table == self.tables[table].entity)
-        };
-        let rows: Vec<usize> = among.iter().copied().filter(|op| complex(*op)).collect();
-        let mut by_key: FxHashMap<(&str, &[Value]), usize> = FxHashMap::default();
-        for &op in &rows {
-            if !self.ops[op].key.is_empty() {
-                by_key.insert((self.tables[self.ops[op].table].entity, &self.ops[op].key), op);
-            }
-        }
+    fn needs(&self, among: &[usize]) -> FxHashMap<usize, Vec<Need>> {
+        let rows: Vec<usize> = among.iter().copied().filter(|op| self.is_complex(self.ops[*op].table)).collect();
+        let targets = Targets::of(self, &rows);
         let mut needs: FxHashMap<usize, Vec<Need>> = FxHashMap::default();
         for &op in &rows {
             let table = self.tables[self.ops[op].table];
             let cyclic = self.ranks.rank[self.ops[op].table] == self.ranks.cyclic;
-            for fk in table.parents.iter().filter(|fk| cyclic || fk.to_table == table.entity) {
-                let cells: Option<Vec<&Cell>> = fk.columns.iter().map(|c| self.ops[op].cell(*c)).collect();
-                let Some(cells) = cells else { continue };
-                let column = fk.columns.iter().copied().find(|c| {
-                    may_postpone
-                        && table.columns[*c].nullable
-                        && !table.keys.contains(c)
-                        && !self.postponed.contains(&(op, *c))
-                });
-                if fk.columns.iter().any(|c| self.postponed.contains(&(op, *c))) {
-                    continue;
-                }
-                let need = match cells[..] {
-                    [Cell::KeyOf { op: parent, .. }, ..] => Some(Need { parent: *parent, column, generated: true }),
-                    _ => {
-                        let values: Option<Vec<Value>> =
-                            cells.iter().map(|c| if let Cell::Value(v) = c { Some(v.clone()) } else { None }).collect();
-                        values
-                            .and_then(|values| by_key.get(&(fk.to_table.as_str(), &values[..])).copied())
-                            .filter(|parent| self.tables[self.ops[*parent].table].is_key(&fk.to_columns))
-                            .map(|parent| Need { parent, column, generated: false })
-                    }
-                };
-                needs.entry(op).or_default().extend(need.filter(|n| n.generated || n.parent != op));
-            }
+            let keys = table.parents.iter().filter(|fk| cyclic || fk.to_table == table.entity);
+            let own = keys.filter_map(|fk| self.need(op, fk, &targets)).filter(|n| n.generated || n.parent != op);
+            needs.entry(op).or_default().extend(own);
         }
         needs
     }
 
-    /// The level of every row that takes part in a self-reference or a cycle; opens cycles through nullable keys.
-    fn row_levels(&mut self, among: &[usize], may_postpone: bool) -> Result<FxHashMap<usize, Level>, Cycle> {
-        loop {
-            let needs = self.needs(among, may_postpone);
-            match levels(among, &needs) {
-                Ok(levels) => return Ok(levels),
-                Err(cycle) => {
-                    let open = cycle.iter().find_map(|(op, need)| need.column.map(|column| (*op, column)));
-                    match open {
-                        Some(cell) => {
-                            self.postponed.insert(cell);
-                        }
-                        None => return Err(self.name_cycle(cycle.iter().map(|(op, _)| *op))),
-                    }
-                }
-            }
+    fn need(&self, op: usize, fk: &ForeignKey, targets: &Targets<'_>) -> Option<Need> {
+        let table = self.tables[self.ops[op].table];
+        let cells: Vec<&Cell> = fk.columns.iter().map(|c| self.ops[op].cell(*c)).collect::<Option<_>>()?;
+        let column = fk.columns.iter().copied().find(|c| table.columns[*c].nullable && !table.keys.contains(c));
+        let generated = cells.iter().find_map(|cell| match cell {
+            Cell::KeyOf { op, .. } => Some(*op),
+            Cell::Value(_) => None,
+        });
+        if let Some(parent) = generated {
+            return Some(Need { parent, column, generated: true });
         }
+        let parent = targets.find(fk, cells)?;
+        Some(Need { parent, column, generated: false })
+    }
+
+    /// The level of every row that takes part in a self-reference or a cycle, and the nullable keys that open cycles.
+    fn row_levels(&self, among: &[usize]) -> Result<(FxHashMap<usize, Level>, Cells), Cycle> {
+        let mut needs = self.needs(among);
+        let (levels, cut) = levels(among, &mut needs).map_err(|cycle| self.name_cycle(cycle.into_iter()))?;
+        Ok((levels, cut.into_iter().filter_map(|(op, need)| Some((op, need.column?))).collect()))
     }
 
     fn name_cycle(&self, ops: impl Iterator<Item = usize>) -> Cycle {
@@ -306,7 +355,7 @@ impl Planner<'_> {
 
     // ---- unique values: freed before they are taken ----------------------------------------------------------------
 
-    fn freed_values(&self) -> FxHashMap<(usize, usize, &[Value]), usize> {
+    fn freed_values(&self) -> Freed<'_> {
         let mut freed = FxHashMap::default();
         for (op, change) in self.ops.iter().enumerate() {
             for (set, values) in change.frees.iter().enumerate() {
@@ -318,127 +367,173 @@ impl Planner<'_> {
         freed
     }
 
-    /// The row that must give up a unique value before `op` can have it.
-    fn waits_for<'f>(
-        &'f self,
-        op: usize,
-        freed: &'f FxHashMap<(usize, usize, &[Value]), usize>,
-    ) -> impl Iterator<Item = usize> + 'f {
+    /// The rows that must give up a unique value before `op` can have it, and the set that it belongs to.
+    fn waits_for<'f>(&'f self, op: usize, freed: &'f Freed<'_>) -> impl Iterator<Item = (usize, usize)> + 'f {
         let change = &self.ops[op];
-        change
-            .takes
-            .iter()
-            .enumerate()
-            .filter_map(move |(set, values)| freed.get(&(change.table, set, values.as_deref()?)).copied())
-            .filter(move |other| *other != op)
+        let takes = change.takes.iter().enumerate();
+        takes
+            .filter_map(move |(set, values)| Some((*freed.get(&(change.table, set, values.as_deref()?))?, set)))
+            .filter(move |(other, _)| *other != op)
     }
 
     /// Deletes that give up a value which somebody else takes, with the rows that refer to them.
-    fn early_deletes(&self, deletes: &[usize], freed: &FxHashMap<(usize, usize, &[Value]), usize>) -> BTreeSet<usize> {
-        let mut tables: BTreeSet<usize> = BTreeSet::new();
-        let mut early: BTreeSet<usize> = BTreeSet::new();
-        for op in 0..self.ops.len() {
-            for other in self.waits_for(op, freed).filter(|other| self.ops[*other].kind == Kind::Delete) {
-                early.insert(other);
-                tables.insert(self.ops[other].table);
-            }
-        }
+    fn early_deletes(&self, deletes: &[usize], freed: &Freed<'_>) -> BTreeSet<usize> {
+        let wanted = |(other, _): (usize, usize)| (self.ops[other].kind == Kind::Delete).then_some(other);
+        let mut early: BTreeSet<usize> =
+            (0..self.ops.len()).flat_map(|op| self.waits_for(op, freed).filter_map(wanted).collect::<Vec<_>>()).collect();
         if early.is_empty() {
             return early;
         }
-        let mut grown = true;
-        while grown {
-            let referring: Vec<usize> = (0..self.tables.len())
-                .filter(|t| !tables.contains(t))
-                .filter(|t| {
-                    self.tables[*t]
-                        .parents
-                        .iter()
-                        .any(|fk| tables.iter().any(|p| self.tables[*p].entity == fk.to_table))
-                })
-                .collect();
-            grown = !referring.is_empty();
+        let mut tables: BTreeSet<usize> = early.iter().map(|op| self.ops[*op].table).collect();
+        let refers = |table: usize, to: &BTreeSet<usize>| {
+            let mut parents = self.tables[table].parents.iter();
+            parents.any(|fk| to.iter().any(|p| self.tables[*p].entity == fk.to_table))
+        };
+        loop {
+            let referring = (0..self.tables.len()).filter(|t| !tables.contains(t) && refers(*t, &tables));
+            let referring: Vec<usize> = referring.collect();
+            if referring.is_empty() {
+                break;
+            }
             tables.extend(referring);
         }
-        let freeing = early.iter().map(|op| self.ops[*op].table).collect::<BTreeSet<_>>();
-        early.extend(
-            deletes
-                .iter()
-                .copied()
-                .filter(|d| tables.contains(&self.ops[*d].table) && !freeing.contains(&self.ops[*d].table)),
-        );
+        let below = |d: &usize| tables.contains(&self.ops[*d].table) && refers(self.ops[*d].table, &tables);
+        early.extend(deletes.iter().copied().filter(below));
         early
     }
 
-    /// Updates in layers, each before the next; the flag says whether a layer must precede the inserts. A swap of unique
-    /// values is opened by writing NULL first.
-    #[expect(clippy::type_complexity, reason = "the layers and the statements that open a swap belong together")]
-    fn update_layers(
-        &self,
-        updates: &[usize],
-        freed: &FxHashMap<(usize, usize, &[Value]), usize>,
-    ) -> Result<(Vec<(bool, Vec<usize>)>, Vec<Step>), Cycle> {
-        let wanted_by_inserts: BTreeSet<usize> = (0..self.ops.len())
-            .filter(|op| matches!(self.ops[*op].kind, Kind::Insert | Kind::Switch))
-            .flat_map(|op| self.waits_for(op, freed).collect::<Vec<_>>())
-            .filter(|other| self.ops[*other].kind == Kind::Update)
-            .collect();
-        let mut opened: BTreeMap<(usize, Vec<usize>), Vec<usize>> = BTreeMap::new();
-        let mut level: FxHashMap<usize, usize> = FxHashMap::default();
+    /// Updates that may take a foreign key away from a row which is deleted early: they come first, or, if they wait for
+    /// something themselves, their key is NULL for a while.
+    fn moves_away(&mut self, updates: &[usize], early: &BTreeSet<usize>, freed: &Freed<'_>) -> BTreeSet<usize> {
+        let mut first = BTreeSet::new();
+        let left: BTreeSet<&str> = early.iter().map(|op| self.tables[self.ops[*op].table].entity).collect();
         for &op in updates {
-            let (mut at, mut seen, mut depth) = (op, vec![op], 0);
-            while let Some(next) =
-                self.waits_for(at, freed).find(|o| self.ops[*o].kind == Kind::Update && !is_opened(&opened, *o))
-            {
-                if seen.contains(&next) {
-                    let set = self.nullable_set(at, freed).ok_or_else(|| self.name_swap(&seen))?;
-                    opened.entry((self.ops[next].table, set)).or_default().push(next);
-                    break;
-                }
-                seen.push(next);
-                at = next;
-                depth += 1;
+            let table = self.tables[self.ops[op].table];
+            let moved = |fk: &&ForeignKey| {
+                left.contains(fk.to_table.as_str()) && fk.columns.iter().any(|c| self.ops[op].cell(*c).is_some())
+            };
+            let moved: Vec<&ForeignKey> = table.parents.iter().filter(moved).collect();
+            if moved.is_empty() {
+                continue;
             }
-            level.insert(op, depth);
-        }
-        // Those that inserts wait for, and everything these wait for, come before the inserts.
-        let mut before = wanted_by_inserts;
-        let mut todo: Vec<usize> = before.iter().copied().collect();
-        while let Some(op) = todo.pop() {
-            for other in self.waits_for(op, freed).filter(|o| self.ops[*o].kind == Kind::Update) {
-                if before.insert(other) {
-                    todo.push(other);
+            let open = |fk: &&ForeignKey| {
+                let mut columns = fk.columns.iter().copied();
+                columns.find(|c| table.columns[*c].nullable && self.ops[op].cell(*c).is_some())
+            };
+            match moved.iter().map(open).collect::<Option<Vec<usize>>>() {
+                Some(columns) => self.opened.extend(columns.into_iter().map(|c| (op, c))),
+                None if self.waits_for(op, freed).next().is_none() && !self.needs_insert(op) => {
+                    first.insert(op);
                 }
+                None => {}
             }
         }
-        let mut layers: BTreeMap<(bool, usize), Vec<usize>> = BTreeMap::new();
-        for &op in updates {
-            layers.entry((!before.contains(&op), level[&op])).or_default().push(op);
-        }
-        let layers = layers.into_iter().map(|((after, _), ops)| (!after, ops)).collect();
-        let opened = opened
-            .into_iter()
-            .map(|((table, columns), ops)| Step {
-                table,
-                kind: Kind::Update,
-                columns,
-                checks: vec![],
-                ops,
-                part: Part::Open,
-            })
-            .collect();
-        Ok((layers, opened))
+        first
     }
 
-    /// A nullable column of the unique set that `op` waits for.
-    fn nullable_set(&self, op: usize, freed: &FxHashMap<(usize, usize, &[Value]), usize>) -> Option<Vec<usize>> {
+    /// Whether a foreign key of `op` points to a row that this flush inserts.
+    fn needs_insert(&self, op: usize) -> bool {
         let change = &self.ops[op];
-        let table = self.tables[change.table];
-        let set = change.takes.iter().enumerate().find_map(|(set, values)| {
-            let values = values.as_deref()?;
-            freed.contains_key(&(change.table, set, values)).then_some(set)
-        })?;
-        table.unique[set].iter().copied().find(|c| table.columns[*c].nullable).map(|c| vec![c])
+        if change.cells.iter().any(|(_, cell)| matches!(cell, Cell::KeyOf { .. })) {
+            return true;
+        }
+        let inserts: Vec<usize> = (0..self.ops.len()).filter(|o| self.ops[*o].kind == Kind::Insert).collect();
+        let targets = Targets::of(self, &inserts);
+        self.tables[change.table].parents.iter().any(|fk| self.need(op, fk, &targets).is_some())
+    }
+
+    /// Updates in layers, each before the next. A swap of unique values is opened by writing NULL first, and so is a long
+    /// chain of them.
+    fn update_layers(&mut self, updates: &[usize], freed: &Freed<'_>) -> Result<Layers, Cycle> {
+        let mut needs: FxHashMap<usize, Vec<Need>> = FxHashMap::default();
+        for &op in updates {
+            let waits = self.waits_for(op, freed).filter(|(other, _)| self.ops[*other].kind == Kind::Update);
+            let waits = waits.map(|(parent, set)| Need { parent, column: self.openable(parent, set), generated: false });
+            let waits: Vec<Need> = waits.collect();
+            if !waits.is_empty() {
+                needs.insert(op, waits);
+            }
+        }
+        let (mut level, cut) = levels(updates, &mut needs).map_err(|cycle| self.name_swap(&cycle))?;
+        let mut opened: Cells = cut.into_iter().filter_map(|(_, need)| Some((need.parent, need.column?))).collect();
+        if level.values().any(|level| level.all > MOST_LAYERS) {
+            opened.extend(needs.values().flatten().filter_map(|need| Some((need.parent, need.column?))));
+            needs.values_mut().for_each(|list| list.retain(|need| need.column.is_none()));
+            // Nothing is added to what had no cycle, so there is none.
+            level = levels(updates, &mut needs).map_err(|cycle| self.name_swap(&cycle))?.0;
+        }
+        let before = self.before_inserts(&needs, freed, &mut opened)?;
+        self.opened.extend(opened);
+
+        let mut layers: BTreeMap<(bool, usize), Vec<usize>> = BTreeMap::new();
+        for &op in updates {
+            let depth = level.get(&op).map_or(0, |level| level.all);
+            layers.entry((!before.contains(&op), depth)).or_default().push(op);
+        }
+        let after = layers.split_off(&(true, 0));
+        Ok(Layers { before: layers.into_values().collect(), after: after.into_values().collect() })
+    }
+
+    /// Updates that give up what an insert takes, and those that these wait for. One that needs an insert itself gives the
+    /// value up through NULL.
+    fn before_inserts(
+        &self,
+        needs: &FxHashMap<usize, Vec<Need>>,
+        freed: &Freed<'_>,
+        opened: &mut Cells,
+    ) -> Result<BTreeSet<usize>, Cycle> {
+        let takers = (0..self.ops.len()).filter(|op| matches!(self.ops[*op].kind, Kind::Insert | Kind::Switch));
+        let wanted = takers.flat_map(|op| self.waits_for(op, freed).collect::<Vec<_>>());
+        let mut before = BTreeSet::new();
+        for (op, set) in wanted.filter(|(other, _)| self.ops[*other].kind == Kind::Update) {
+            match self.needs_insert(op) {
+                false => {
+                    before.insert(op);
+                }
+                true => {
+                    let column = self.openable(op, set).ok_or_else(|| self.name_cycle(std::iter::once(op)))?;
+                    opened.insert((op, column));
+                }
+            }
+        }
+        let mut todo: Vec<usize> = before.iter().copied().collect();
+        while let Some(op) = todo.pop() {
+            for need in needs.get(&op).into_iter().flatten() {
+                if before.insert(need.parent) {
+                    todo.push(need.parent);
+                }
+            }
+        }
+        Ok(before)
+    }
+
+    /// A nullable column of a unique set that `op` rewrites: NULL there for a while gives the value up.
+    fn openable(&self, op: usize, set: usize) -> Option<usize> {
+        let table = self.tables[self.ops[op].table];
+        let mut columns = table.unique.get(set)?.iter().copied();
+        columns.find(|c| table.columns[*c].nullable && self.ops[op].cell(*c).is_some())
+    }
+
+    /// The columns that the row's own statement checks: one that was opened is checked there, where it still holds.
+    fn checks(&self, op: usize) -> Vec<usize> {
+        self.ops[op].checks.iter().map(|(c, _)| *c).filter(|c| !self.opened.contains(&(op, *c))).collect()
+    }
+
+    fn open_steps(&self, cells: &Cells) -> Vec<Step> {
+        let mut groups: Groups<(usize, usize, bool)> = BTreeMap::new();
+        for &(op, column) in cells {
+            let checked = self.ops[op].checks.iter().any(|(c, _)| *c == column);
+            groups.entry((self.ops[op].table, column, checked)).or_default().push(op);
+        }
+        let step = |((table, column, checked), ops)| Step {
+            table,
+            kind: Kind::Update,
+            columns: vec![column],
+            checks: if checked { vec![column] } else { vec![] },
+            ops,
+            part: Part::Open,
+        };
+        groups.into_iter().map(step).collect()
     }
 
     fn name_swap(&self, ops: &[usize]) -> Cycle {
@@ -451,8 +546,8 @@ impl Planner<'_> {
         let mut groups: Groups<(usize, usize, Vec<usize>, Vec<usize>)> = BTreeMap::new();
         for &op in layer {
             let change = &self.ops[op];
-            let checks = change.checks.iter().map(|(c, _)| *c).collect();
-            groups.entry((self.ranks.rank[change.table], change.table, change.columns(), checks)).or_default().push(op);
+            let place = (self.ranks.rank[change.table], change.table, change.columns(), self.checks(op));
+            groups.entry(place).or_default().push(op);
         }
         groups
             .into_iter()
@@ -473,34 +568,17 @@ impl Planner<'_> {
         if deletes.is_empty() {
             return Ok(vec![]);
         }
-        let kept = std::mem::take(&mut self.postponed);
-        let levels = self.row_levels(deletes, true);
-        let opened = std::mem::replace(&mut self.postponed, kept);
-        let levels = levels?;
-
-        let mut steps: Vec<Step> = Vec::new();
-        let mut nulls: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
-        for (op, column) in opened {
-            nulls.entry((self.ops[op].table, column)).or_default().push(op);
-        }
-        for ((table, column), ops) in nulls {
-            steps.push(Step {
-                table,
-                kind: Kind::Update,
-                columns: vec![column],
-                checks: vec![],
-                ops,
-                part: Part::Open,
-            });
-        }
+        let (levels, opened) = self.row_levels(deletes)?;
+        let mut steps = self.open_steps(&opened);
+        self.opened.extend(opened);
         let mut groups: Groups<(usize, usize, usize, Vec<usize>)> = BTreeMap::new();
         for &op in deletes {
             let change = &self.ops[op];
             let rank = self.ranks.rank[change.table];
             let level = levels.get(&op).map_or(0, |l| l.all);
             let statement = if rank == self.ranks.cyclic { level } else { 0 };
-            let checks = change.checks.iter().map(|(c, _)| *c).collect();
-            groups.entry((usize::MAX - rank, usize::MAX - statement, change.table, checks)).or_default().push(op);
+            let place = (usize::MAX - rank, usize::MAX - statement, change.table, self.checks(op));
+            groups.entry(place).or_default().push(op);
         }
         for ((_, _, table, checks), mut ops) in groups {
             ops.sort_by_key(|op| std::cmp::Reverse(levels.get(op).map_or(0, |l| l.all)));
@@ -510,52 +588,138 @@ impl Planner<'_> {
     }
 }
 
-fn is_opened(opened: &BTreeMap<(usize, Vec<usize>), Vec<usize>>, op: usize) -> bool {
-    opened.values().any(|ops| ops.contains(&op))
+/// Updates in the order of their layers, before and after the inserts.
+struct Layers {
+    before: Vec<Vec<usize>>,
+    after: Vec<Vec<usize>>,
 }
 
-/// Longest paths, or the first cycle found, as the rows on it with the need that leads to the next.
-fn levels(among: &[usize], needs: &FxHashMap<usize, Vec<Need>>) -> Result<FxHashMap<usize, Level>, Vec<(usize, Need)>> {
-    let mut done: FxHashMap<usize, Level> = FxHashMap::default();
-    if needs.is_empty() {
-        return Ok(done);
-    }
-    for &root in among {
-        // An explicit stack: a chain of rows may be as long as the flush.
-        let mut path: Vec<(usize, usize)> = Vec::new();
-        let mut on_path: FxHashMap<usize, usize> = FxHashMap::default();
-        if !done.contains_key(&root) && needs.contains_key(&root) {
-            on_path.insert(root, 0);
-            path.push((root, 0));
-        }
-        while let Some((op, next)) = path.last_mut() {
-            let op = *op;
-            let list = needs.get(&op).map_or(&[][..], |n| n);
-            match list.get(*next) {
-                Some(need) => {
-                    *next += 1;
-                    if let Some(start) = on_path.get(&need.parent) {
-                        return Err(path[*start..].iter().map(|(op, next)| (*op, needs[op][next - 1])).collect());
-                    }
-                    if !done.contains_key(&need.parent) && needs.contains_key(&need.parent) {
-                        on_path.insert(need.parent, path.len());
-                        path.push((need.parent, 0));
-                    }
-                }
-                None => {
-                    let level = list.iter().fold(Level::default(), |level, need| {
-                        let parent = done.get(&need.parent).copied().unwrap_or_default();
-                        Level {
-                            all: level.all.max(parent.all + 1),
-                            generated: level.generated.max(parent.generated + usize::from(need.generated)),
-                        }
-                    });
-                    done.insert(op, level);
-                    on_path.remove(&op);
-                    path.pop();
+/// Rows by what foreign keys may point to: their primary keys, or other columns.
+struct Targets<'a> {
+    tables: FxHashMap<&'a str, &'a TableMeta>,
+    keys: FxHashMap<(&'a str, &'a [Value]), usize>,
+    others: FxHashMap<(&'a str, &'a [String], Vec<&'a Value>), usize>,
+}
+
+impl<'a> Targets<'a> {
+    fn of(planner: &Planner<'a>, rows: &[usize]) -> Self {
+        let tables = planner.tables.iter().map(|table| (table.entity, *table)).collect();
+        let mut targets = Self { tables, keys: FxHashMap::default(), others: FxHashMap::default() };
+        let parents = planner.tables.iter().flat_map(|table| &table.parents);
+        let others: FxHashSet<(&str, &[String])> = parents
+            .filter(|fk| targets.tables.get(fk.to_table.as_str()).is_some_and(|table| !table.is_key(&fk.to_columns)))
+            .map(|fk| (fk.to_table.as_str(), &fk.to_columns[..]))
+            .collect();
+        for &op in rows {
+            let change = &planner.ops[op];
+            let table = planner.tables[change.table];
+            if !change.key.is_empty() {
+                targets.keys.insert((table.entity, &change.key), op);
+            }
+            for (_, columns) in others.iter().filter(|(entity, _)| *entity == table.entity) {
+                let values = columns.iter().map(|name| change.held(table, table.column(name)?)).collect::<Option<_>>();
+                if let Some(values) = values {
+                    targets.others.insert((table.entity, columns, values), op);
                 }
             }
         }
+        targets
     }
-    Ok(done)
+
+    /// The row that a foreign key with these (known) values points to.
+    fn find(&self, fk: &ForeignKey, cells: Vec<&Cell>) -> Option<usize> {
+        let table = *self.tables.get(fk.to_table.as_str())?;
+        let values = cells.into_iter().zip(&fk.to_columns).map(|(cell, name)| match cell {
+            Cell::Value(value) => Some(as_column(value, table, table.column(name)?)),
+            Cell::KeyOf { .. } => None,
+        });
+        let values: Vec<Value> = values.collect::<Option<_>>()?;
+        if table.is_key(&fk.to_columns) {
+            return self.keys.get(&(table.entity, &values[..])).copied();
+        }
+        self.others.get(&(table.entity, &fk.to_columns[..], values.iter().collect())).copied()
+    }
+}
+
+/// A foreign key's value as the column that it points to holds it: an `i32` may refer to an `i64`.
+fn as_column(value: &Value, table: &TableMeta, column: usize) -> Value {
+    let kind = &table.columns[column].kind;
+    match as_integer(value) {
+        Some(n) if is_integer(kind) => integer(kind, n),
+        _ => value.clone(),
+    }
+}
+
+/// Needs that were cut to open cycles, with the rows that had them.
+type Cut = Vec<(usize, Need)>;
+
+/// Longest paths. A cycle is cut at its first need that can wait; one without such a need is returned, as its rows.
+fn levels(
+    among: &[usize],
+    needs: &mut FxHashMap<usize, Vec<Need>>,
+) -> Result<(FxHashMap<usize, Level>, Cut), Vec<usize>> {
+    let mut done: FxHashMap<usize, Level> = FxHashMap::default();
+    let mut cut = Cut::new();
+    if needs.is_empty() {
+        return Ok((done, cut));
+    }
+    for &root in among {
+        if done.contains_key(&root) || !needs.contains_key(&root) {
+            continue;
+        }
+        // An explicit stack: a chain of rows may be as long as the flush.
+        let mut path: Vec<(usize, usize)> = vec![(root, 0)];
+        let mut on_path: FxHashMap<usize, usize> = FxHashMap::default();
+        on_path.insert(root, 0);
+        while let Some((op, next)) = path.last_mut() {
+            let op = *op;
+            let list = needs.get(&op).map_or(&[][..], |n| n);
+            let Some(need) = list.get(*next).copied() else {
+                done.insert(op, level_of(list, &done));
+                on_path.remove(&op);
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            if let Some(start) = on_path.get(&need.parent).copied() {
+                cut.push(open_cycle(&mut path, start, needs, &mut on_path)?);
+            } else if !done.contains_key(&need.parent) && needs.contains_key(&need.parent) {
+                on_path.insert(need.parent, path.len());
+                path.push((need.parent, 0));
+            }
+        }
+    }
+    Ok((done, cut))
+}
+
+fn level_of(needs: &[Need], done: &FxHashMap<usize, Level>) -> Level {
+    needs.iter().fold(Level::default(), |level, need| {
+        let parent = done.get(&need.parent).copied().unwrap_or_default();
+        Level {
+            all: level.all.max(parent.all + 1),
+            generated: level.generated.max(parent.generated + usize::from(need.generated)),
+        }
+    })
+}
+
+/// Cuts the cycle that the path from `start` is, and goes back to the row that no longer needs the next.
+fn open_cycle(
+    path: &mut Vec<(usize, usize)>,
+    start: usize,
+    needs: &mut FxHashMap<usize, Vec<Need>>,
+    on_path: &mut FxHashMap<usize, usize>,
+) -> Result<(usize, Need), Vec<usize>> {
+    let cycle = || path[start..].iter().map(|(op, _)| *op).collect::<Vec<_>>();
+    let can_wait = |at: &usize| {
+        let (op, next) = path[*at];
+        needs.get(&op).is_some_and(|list| list[next - 1].column.is_some())
+    };
+    let at = (start..path.len()).find(can_wait).ok_or_else(cycle)?;
+    for (left, _) in path.drain(at + 1..) {
+        on_path.remove(&left);
+    }
+    let (op, next) = &mut path[at];
+    *next -= 1;
+    let list = needs.get_mut(op).ok_or_else(Vec::new)?;
+    Ok((*op, list.remove(*next)))
 }
