@@ -68,6 +68,17 @@ impl Ledger {
         Ok(one(db, sql, [table.into()]).await?.try_get_by_index::<i64>(0)? > 0)
     }
 
+    /// Whether this role may read the table.
+    async fn may_read<C: ConnectionTrait>(db: &C, table: &str) -> Result<bool, DbErr> {
+        match db.get_database_backend() {
+            DbBackend::Postgres => {
+                let sql = format!(r#"SELECT has_table_privilege('"{table}"', 'SELECT')"#);
+                one(db, &sql, []).await?.try_get_by_index(0)
+            }
+            _ => Ok(true),
+        }
+    }
+
     /// Creates what is missing. Nothing is sent for what is there, so that a role without the right to create tables can
     /// run a program whose schema is up to date.
     pub async fn install<M: MigratorTrait, C: ConnectionTrait>(&self, db: &C) -> Result<(), DbErr> {
@@ -110,7 +121,7 @@ impl Ledger {
                 });
             }
         }
-        if Self::has_table(db, &self.own()).await? {
+        if Self::has_table(db, &self.own()).await? && Self::may_read(db, &self.own()).await? {
             let sql = format!(
                 r#"SELECT version, state, checksum, statements_done, duration_ms FROM "{}" ORDER BY version"#,
                 self.own()
@@ -171,12 +182,12 @@ impl Ledger {
     ) -> Result<(), DbErr> {
         let sql = format!(r#"INSERT INTO "{}" (version, applied_at) VALUES ($1, $2)"#, self.table);
         run(db, &sql, [recorded.name.as_str().into(), (now_ms() / 1000).into()]).await?;
-        self.note(db, recorded, "applied", 0, Some(took), runner).await
+        self.note(db, &Note::applied(recorded, Some(took), runner)).await
     }
 
     /// Takes over what SeaORM applied before there was a ledger: with today's checksum, so that a later change shows.
     pub async fn adopt<C: ConnectionTrait>(&self, db: &C, recorded: &Recorded) -> Result<(), DbErr> {
-        self.note(db, recorded, "applied", 0, None, "adopted").await
+        self.note(db, &Note::applied(recorded, None, "adopted")).await
     }
 
     /// Removes a migration from both tables.
@@ -188,15 +199,7 @@ impl Ledger {
     }
 
     /// Writes how far a migration is.
-    pub async fn note<C: ConnectionTrait>(
-        &self,
-        db: &C,
-        recorded: &Recorded,
-        state: &str,
-        statements_done: u64,
-        took: Option<Duration>,
-        runner: &str,
-    ) -> Result<(), DbErr> {
+    pub async fn note<C: ConnectionTrait>(&self, db: &C, note: &Note<'_>) -> Result<(), DbErr> {
         let sql = format!(
             r#"INSERT INTO "{}" (version, state, checksum, statements_done, started_at, finished_at, duration_ms, runner)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -205,17 +208,17 @@ ON CONFLICT (version) DO UPDATE SET state = excluded.state, checksum = excluded.
     duration_ms = excluded.duration_ms, runner = excluded.runner"#,
             self.own()
         );
-        let took = took.map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
+        let took = note.took.map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
         let now = now_ms();
         let values = [
-            recorded.name.as_str().into(),
-            state.into(),
-            recorded.checksum().into(),
-            i64::try_from(statements_done).unwrap_or(i64::MAX).into(),
+            note.name.into(),
+            note.state.into(),
+            note.checksum.clone().into(),
+            i64::try_from(note.statements_done).unwrap_or(i64::MAX).into(),
             (now - took.unwrap_or(0)).into(),
-            (state == "applied").then_some(now).into(),
+            (note.state == "applied").then_some(now).into(),
             took.into(),
-            runner.into(),
+            note.runner.into(),
         ];
         run(db, &sql, values).await
     }
@@ -224,6 +227,24 @@ ON CONFLICT (version) DO UPDATE SET state = excluded.state, checksum = excluded.
     pub async fn accept<C: ConnectionTrait>(&self, db: &C, recorded: &Recorded) -> Result<(), DbErr> {
         let sql = format!(r#"UPDATE "{}" SET checksum = $2 WHERE version = $1"#, self.own());
         run(db, &sql, [recorded.name.as_str().into(), recorded.checksum().into()]).await
+    }
+}
+
+/// What is written about one migration.
+pub(crate) struct Note<'n> {
+    pub name: &'n str,
+    pub state: &'n str,
+    /// Of all that it sends once it is applied; until then of the statements that are done.
+    pub checksum: Option<String>,
+    pub statements_done: u64,
+    pub took: Option<Duration>,
+    pub runner: &'n str,
+}
+
+impl<'n> Note<'n> {
+    fn applied(recorded: &'n Recorded, took: Option<Duration>, runner: &'n str) -> Self {
+        let checksum = recorded.checksum();
+        Self { name: &recorded.name, state: "applied", checksum, statements_done: 0, took, runner }
     }
 }
 

@@ -65,7 +65,8 @@ async fn statements<C: ConnectionTrait>(db: &C, role: &ApplicationRole) -> Resul
     let row = ledger::one(
         db,
         "SELECT format('%I', $1::text), format('%L', $2::text), format('%I', current_schema()), \
-            EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1)",
+            EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1), \
+            EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1 AND (rolsuper OR rolbypassrls))",
         [role.name.as_str().into(), role.password.clone().into()],
     )
     .await?;
@@ -82,6 +83,10 @@ async fn statements<C: ConnectionTrait>(db: &C, role: &ApplicationRole) -> Resul
         format!("ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {name}"),
         format!("ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT USAGE, SELECT ON SEQUENCES TO {name}"),
     ];
+    // Only a superuser may say this, and only then is there a reason to.
+    if row.try_get_by_index::<bool>(4)? {
+        statements.push(format!("ALTER ROLE {name} NOSUPERUSER NOBYPASSRLS"));
+    }
     for table in [role.migration_table.clone(), format!("{}_ledger", role.migration_table)] {
         if ledger::Ledger::has_table(db, &table).await? {
             statements.push(format!(r#"REVOKE INSERT, UPDATE, DELETE ON "{table}" FROM {name}"#));

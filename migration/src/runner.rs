@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::{
     Error, Event, Migrator, Options,
     error::{is_done_already, is_lock_timeout},
-    ledger::{self, Entry, Ledger, State},
+    ledger::{self, Entry, Ledger, Note, State},
     lock::{Lock, begin_immediate},
     record::{Recorded, Recording, Words, record},
     workplace::{Workplace, send},
@@ -745,31 +745,27 @@ impl<M: MigratorTrait> Runner<M> {
         let since = Instant::now();
         work.lock.keep_alive(&self.db);
         let name = &recorded.name;
-        let resumed_at = known
-            .entry(name)
-            .filter(|entry| entry.state == direction.in_progress() && entry.checksum == recorded.checksum())
-            .map(|entry| entry.statements_done);
-        if let Some(done) = resumed_at {
-            (self.tell)(&Event::Resumed { name: name.clone(), done });
-        }
-        let runner = self.options.runner_name();
-        let marker = direction.marker();
         let db = work.place.connection.clone();
-        let note = async |done: u64| self.ledger.note(&db, recorded, marker, done, None, &runner).await;
-        note(resumed_at.unwrap_or(0)).await?;
         let way = match direction {
             Direction::Up => recorded.recording.clone().ok(),
             Direction::Down => recording_of::<M>(self.db.get_database_backend(), name).await,
         };
-        let list = way.as_ref().and_then(Recording::as_list);
-        if let Some(statements) = list {
-            let start = resumed_at.unwrap_or(0);
-            for (index, statement) in (0_u64..).zip(&statements) {
-                if index < start {
-                    continue;
-                }
-                let resumed = resumed_at.is_some() && index == start;
-                if let Err(source) = send_alone(&db, statement, resumed).await {
+        let course = Course::of(known.entry(name), direction, way.as_ref());
+        if let Some(done) = course.resumed_at {
+            (self.tell)(&Event::Resumed { name: name.clone(), done });
+        }
+        let runner = self.options.runner_name();
+        let note = async |done: u64| {
+            let checksum = way.as_ref().map(|way| way.checksum_of_first(done));
+            let state = direction.marker();
+            let note = Note { name, state, checksum, statements_done: done, took: None, runner: &runner };
+            self.ledger.note(&db, &note).await
+        };
+        let start = course.resumed_at.unwrap_or(0);
+        note(start).await?;
+        if let Some(statements) = way.as_ref().and_then(Recording::as_list) {
+            for (index, statement) in (0_u64..).zip(&statements).skip_while(|(index, _)| *index < start) {
+                if let Err(source) = send_alone(&db, statement, course.forgives(index)).await {
                     return Err(failure(name, direction, Some(statement.sql.clone()), Some(index), source));
                 }
                 note(index + 1).await?;
@@ -803,6 +799,30 @@ impl Direction {
             Self::Up => "applying",
             Self::Down => "reverting",
         }
+    }
+}
+
+/// Where a migration without a transaction is taken up, and what may be found done already.
+struct Course {
+    resumed_at: Option<u64>,
+    /// It goes down from half-way up: any of what it takes back may not be there.
+    from_half_way: bool,
+}
+
+impl Course {
+    fn of(entry: Option<&Entry>, direction: Direction, way: Option<&Recording>) -> Self {
+        // Taken up only if what was done then is what would be done now: the rest may have been corrected since.
+        let resumed_at = entry
+            .filter(|entry| entry.state == direction.in_progress())
+            .filter(|entry| entry.checksum == way.map(|way| way.checksum_of_first(entry.statements_done)))
+            .map(|entry| entry.statements_done);
+        let from_half_way = direction == Direction::Down && entry.is_some_and(|entry| entry.state == State::Applying);
+        Self { resumed_at, from_half_way }
+    }
+
+    /// The first statement of a resumed run may have been done without being noted.
+    fn forgives(&self, index: u64) -> bool {
+        self.from_half_way || self.resumed_at == Some(index)
     }
 }
 
@@ -843,16 +863,16 @@ async fn send_one<C: ConnectionTrait>(db: &C, statement: &Statement) -> Result<(
 
 /// One statement of a migration without a transaction.
 ///
-/// `CREATE INDEX CONCURRENTLY` leaves an invalid index when it fails; it is dropped, before and after. The first
-/// statement of a resumed run may have been done without being noted: "already there" is then what it is to be.
-async fn send_alone(db: &DatabaseConnection, statement: &Statement, resumed: bool) -> Result<(), DbErr> {
+/// `CREATE INDEX CONCURRENTLY` leaves an invalid index when it fails; it is dropped, before and after. Where it is
+/// `forgiving`, "already there" and "not there" are what they are to be.
+async fn send_alone(db: &DatabaseConnection, statement: &Statement, forgiving: bool) -> Result<(), DbErr> {
     let index = concurrent_index(&statement.sql);
     if let Some(index) = &index {
         drop_invalid(db, index).await?;
     }
     match send_one(db, statement).await {
         Ok(()) => Ok(()),
-        Err(error) if resumed && is_done_already(&error) => Ok(()),
+        Err(error) if forgiving && is_done_already(&error) => Ok(()),
         Err(error) => {
             if let Some(index) = &index {
                 // The error of the statement is the one to tell of; the next run drops what this did not.

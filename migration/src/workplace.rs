@@ -3,6 +3,9 @@
 //! What it is for: migrations run on connections that nobody else uses, with the timeouts of the runner (G7), and that are
 //! closed afterwards, so that no setting of a migration reaches the application. What it must never do: change the
 //! application's pool.
+//!
+//! Timeouts travel as start-up options and the lock is a session's, so a connection pooler that hands a session's
+//! statements to different servers must be passed by: give the runner the server's own address.
 
 use std::{path::Path, time::Duration};
 

@@ -180,11 +180,17 @@ async fn g2_sixteen_processes_at_once_apply_each_migration_once() {
 #[tokio::test]
 async fn g2_a_runner_that_waits_too_long_says_who_holds_the_lock() {
     for fresh in Fresh::each().await {
-        let slow = tokio::spawn(scripted::run(Script::Slow, fresh.db.clone(), Options::default()));
+        let started = Arc::new(AtomicBool::new(false));
+        let seen = started.clone();
+        let slow = tokio::spawn(scripted::run_with(Script::Slow, fresh.db.clone(), Options::default(), move |event| {
+            if matches!(event, Event::Started { name, .. } if name == "m2_slow") {
+                seen.store(true, Ordering::Relaxed);
+            }
+        }));
         let other = connect(&fresh.url).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until("the slow migration", Duration::from_secs(20), async || started.load(Ordering::Relaxed)).await;
         let mut options = Options::default();
-        options.wait = Duration::from_millis(400);
+        options.wait = Duration::from_millis(100);
         let since = Instant::now();
         let error = scripted::run(Script::Slow, other.clone(), options).await.unwrap_err();
         assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
@@ -232,7 +238,7 @@ async fn g3_a_runner_that_is_killed_leaves_nothing_and_the_next_one_waits_for_wh
         let mut killed = child(Script::Slow, &fresh.url);
         if fresh.is_postgres() {
             until("the slow migration", Duration::from_secs(20), async || {
-                fresh.count("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()").await > 0
+                fresh.count("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid() AND datname = current_database()").await > 0
             })
             .await;
         } else {
@@ -258,7 +264,7 @@ async fn g3_a_runner_that_is_cut_off_from_the_server_reports_it_and_the_next_one
     let db = connect(&fresh.url).await;
     let running = tokio::spawn(scripted::run(Script::Slow, db, Options::default()));
     until("the slow migration", Duration::from_secs(20), async || {
-        fresh.count("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()").await > 0
+        fresh.count("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid() AND datname = current_database()").await > 0
     })
     .await;
     fresh.count("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'migrate %' AND datname = current_database()").await;
@@ -275,7 +281,7 @@ async fn g3_a_runner_that_lost_its_lock_commits_nothing() {
     let db = connect(&fresh.url).await;
     let running = tokio::spawn(scripted::run(Script::Slow, db, Options::default()));
     until("the slow migration", Duration::from_secs(20), async || {
-        fresh.count("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()").await > 0
+        fresh.count("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid() AND datname = current_database()").await > 0
     })
     .await;
     // Only the connection that holds the lock: the one at work goes on.
@@ -330,6 +336,48 @@ async fn g3_a_concurrent_index_whose_runner_is_killed_is_built_by_the_next() {
     scripted::run(Script::Index, fresh.db.clone(), Options::default()).await.unwrap();
     assert_eq!(fresh.catalogue().await, clean_catalogue(&fresh, Script::Index).await);
     fresh.close().await;
+}
+
+#[tokio::test]
+async fn g3_what_was_corrected_after_it_stopped_goes_on_from_there_or_back() {
+    let fresh = Fresh::postgres().await;
+    scripted::run(Script::Base, fresh.db.clone(), Options::default()).await.unwrap();
+    let before = fresh.catalogue().await;
+    fresh.sql("INSERT INTO things (id, name) VALUES (1, 'a'), (2, 'a')").await;
+    scripted::run(Script::Concurrent, fresh.db.clone(), Options::default()).await.unwrap_err();
+    // Its second statement is another one now; the first, which stands, is the same.
+    scripted::run(Script::ConcurrentCorrected, fresh.db.clone(), Options::default()).await.unwrap();
+    assert_eq!(fresh.catalogue().await, clean_catalogue(&fresh, Script::ConcurrentCorrected).await);
+    assert!(scripted::status(Script::ConcurrentCorrected, fresh.db.clone()).await[1].findings.is_empty());
+    scripted::down(Script::ConcurrentCorrected, fresh.db.clone(), 1).await.unwrap();
+    assert_eq!(fresh.catalogue().await, before);
+    // And from half-way up, down.
+    scripted::run(Script::Concurrent, fresh.db.clone(), Options::default()).await.unwrap_err();
+    scripted::down(Script::Concurrent, fresh.db.clone(), 1).await.unwrap();
+    assert_eq!(fresh.catalogue().await, before);
+    fresh.close().await;
+}
+
+#[tokio::test]
+async fn g3_a_run_that_is_dropped_is_rolled_back_and_holds_up_nobody() {
+    for fresh in Fresh::each().await {
+        let run = scripted::run(Script::Slow, fresh.db.clone(), Options::default());
+        let dropped = tokio::time::timeout(Duration::from_millis(500), run).await;
+        assert!(dropped.is_err(), "it was meant to be slower");
+        scripted::run(Script::Slow, fresh.db.clone(), Options::default()).await.unwrap();
+        assert_eq!(fresh.catalogue().await, clean_catalogue(&fresh, Script::Slow).await);
+        fresh.close().await;
+    }
+}
+
+#[tokio::test]
+async fn g1_a_database_in_memory_is_migrated_through_its_one_connection() {
+    let db = sea_session::Db::connect("sqlite::memory:").await.unwrap();
+    assert_eq!(Runner::new(db.clone()).up().await.unwrap().steps.len(), CONTEXT);
+    assert_eq!(Runner::new(db.clone()).refresh().await.unwrap().steps.len(), 2 * CONTEXT);
+    assert_eq!(Runner::new(db.clone()).fresh().await.unwrap().steps.len(), CONTEXT);
+    assert_eq!(doctor::examine(db.clone()).await.unwrap(), []);
+    db.close().await.unwrap();
 }
 
 // --- G4 ---------------------------------------------------------------------------------------------------------------
@@ -586,7 +634,11 @@ async fn t3_the_application_role_reads_and_writes_owns_nothing_and_is_bound() {
     ] {
         app.execute_unprepared(refused).await.expect_err(refused);
     }
+    fresh.sql(&format!("REVOKE ALL ON seaql_migrations_ledger FROM \"{quoted}\"")).await;
+    let status = Runner::new(app.clone()).status().await.unwrap();
+    assert!(status.iter().all(|status| status.state == State::Applied), "{status:?}");
     // A schema that is up to date asks no right of the application.
+    fresh.sql(&format!("GRANT SELECT ON seaql_migrations_ledger TO \"{quoted}\"")).await;
     assert!(Runner::new(app.clone()).up().await.unwrap().steps.is_empty());
     assert_eq!(Runner::new(app.clone()).status().await.unwrap().len(), CONTEXT);
     app.close().await.unwrap();

@@ -9,6 +9,7 @@ use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaMana
 /// One migration: what it sends up and down.
 struct Steps {
     name: &'static str,
+    down: &'static [&'static str],
     transaction: Option<bool>,
     postgres: &'static [&'static str],
     sqlite: &'static [&'static str],
@@ -31,13 +32,20 @@ impl MigrationTrait for Steps {
         Ok(())
     }
 
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for statement in self.down {
+            manager.get_connection().execute_unprepared(statement).await?;
+        }
+        Ok(())
+    }
+
     fn use_transaction(&self) -> Option<bool> {
         self.transaction
     }
 }
 
 const fn same(name: &'static str, statements: &'static [&'static str]) -> Steps {
-    Steps { name, transaction: None, postgres: statements, sqlite: statements }
+    Steps { name, down: &[], transaction: None, postgres: statements, sqlite: statements }
 }
 
 const BASE: Steps = same("m1_base", &["CREATE TABLE things (id integer PRIMARY KEY, name text NOT NULL)"]);
@@ -66,6 +74,7 @@ const INSERTED: Steps = same("m1b_inserted", &["CREATE TABLE inserted (id intege
 const SLOW: Steps = Steps {
     name: "m2_slow",
     transaction: None,
+    down: &[],
     postgres: &[
         "CREATE TABLE slow (id integer PRIMARY KEY)",
         "DO $$ BEGIN PERFORM pg_sleep(2); END $$",
@@ -73,7 +82,7 @@ const SLOW: Steps = Steps {
     ],
     sqlite: &[
         "CREATE TABLE slow (id integer PRIMARY KEY)",
-        "INSERT INTO slow WITH RECURSIVE n (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n WHERE x < 3000000) SELECT max(x) FROM n",
+        "INSERT INTO slow WITH RECURSIVE n (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n WHERE x < 2500000) SELECT max(x) FROM n",
         "CREATE TABLE after_slow (id integer PRIMARY KEY)",
     ],
 };
@@ -81,6 +90,7 @@ const SLOW: Steps = Steps {
 const CONCURRENT: Steps = Steps {
     name: "m2_concurrent",
     transaction: Some(false),
+    down: CONCURRENT_DOWN,
     postgres: &[
         "ALTER TABLE things ADD COLUMN extra text",
         "CREATE UNIQUE INDEX CONCURRENTLY things_name_key ON things (name)",
@@ -89,9 +99,28 @@ const CONCURRENT: Steps = Steps {
     sqlite: &[],
 };
 
+const CONCURRENT_DOWN: &[&str] = &[
+    "DROP INDEX CONCURRENTLY things_extra_idx",
+    "DROP INDEX CONCURRENTLY things_name_key",
+    "ALTER TABLE things DROP COLUMN extra",
+];
+
+const CONCURRENT_CORRECTED: Steps = Steps {
+    name: "m2_concurrent",
+    transaction: Some(false),
+    down: CONCURRENT_DOWN,
+    postgres: &[
+        "ALTER TABLE things ADD COLUMN extra text",
+        "CREATE INDEX CONCURRENTLY things_name_key ON things (name)",
+        "CREATE INDEX CONCURRENTLY IF NOT EXISTS things_extra_idx ON things (extra)",
+    ],
+    sqlite: &[],
+};
+
 const INDEX: Steps = Steps {
     name: "m2_index",
     transaction: Some(false),
+    down: &[],
     postgres: &[
         "CREATE INDEX CONCURRENTLY things_name_idx ON things (name)",
         "CREATE INDEX CONCURRENTLY things_both_idx ON things (id, name)",
@@ -105,6 +134,7 @@ const LOAD_COLUMN: Steps =
 const LOAD_INDEX: Steps = Steps {
     name: "m3_load_index",
     transaction: Some(false),
+    down: &[],
     postgres: &["CREATE INDEX CONCURRENTLY things_name_idx ON things (name)"],
     sqlite: &["CREATE INDEX things_name_idx ON things (name)"],
 };
@@ -151,6 +181,12 @@ macro_rules! scripts {
             }
         }
 
+        pub async fn down(script: Script, db: DatabaseConnection, n: u32) -> Result<Report, Error> {
+            match script {
+                $(Script::$script => Runner::<$script>::of(db).down(n).await,)+
+            }
+        }
+
         pub async fn accept(script: Script, db: DatabaseConnection, name: &str) -> Result<(), Error> {
             match script {
                 $(Script::$script => Runner::<$script>::of(db).accept(name).await,)+
@@ -166,6 +202,7 @@ scripts! {
     Inserted: [BASE, INSERTED, HALFWAY_EDITED],
     Slow: [BASE, SLOW],
     Concurrent: [BASE, CONCURRENT],
+    ConcurrentCorrected: [BASE, CONCURRENT_CORRECTED],
     Index: [BASE, INDEX],
     Load: [BASE, LOAD_COLUMN, LOAD_INDEX],
 }
