@@ -192,7 +192,14 @@ impl StoreError {
     }
 
     pub(crate) fn unreachable(url: &str, e: &sea_session::Error) -> Self {
-        StoreError::Unreachable { database: without_password(url), message: e.to_string() }
+        // The pool tries until its time is up and then says that only.
+        let message = match e.to_string() {
+            said if said.contains("timed out") => {
+                "no connection could be made in time: is the server running, and may this user connect?".into()
+            }
+            said => said,
+        };
+        StoreError::Unreachable { database: without_password(url), message }
     }
 
     /// A stable word for the kind of error, for programs that read `--json`.

@@ -338,6 +338,7 @@ mod tests {
     fn v12_a_file_s_abstract_is_its_first_line_that_says_something() {
         assert_eq!(first_line("\n\n# Title \nbody"), "Title");
         assert_eq!(first_line("//! A module.\n"), "A module.");
+        assert_eq!(first_line("#!/bin/sh\n# Runs it.\n"), "Runs it.");
         assert_eq!(first_line("----\n\n***\n"), "");
     }
 }

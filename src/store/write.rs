@@ -141,7 +141,13 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub async fn append_in(&self, s: &mut Session, caller: &Caller, uri: &Uri, text: &str) -> Result<Written, StoreError> {
+    pub async fn append_in(
+        &self,
+        s: &mut Session,
+        caller: &Caller,
+        uri: &Uri,
+        text: &str,
+    ) -> Result<Written, StoreError> {
         allow_node(caller, uri, Access::Write, "hold a text")?;
         if let Some(root) = uri.session_root() {
             known_sessions(s, caller, &HashSet::from([root])).await?;
