@@ -236,8 +236,10 @@ fn write_of(candidate: &Candidate) -> Write {
 /// The first line that says something, without the marks of headings and comments: a file's abstract.
 fn first_line(text: &str) -> String {
     const LONGEST: usize = 200;
-    let lines =
-        text.lines().map(|line| line.trim().trim_start_matches(['#', '/', '!', '*', '-', '<', '"', ';', '%']).trim());
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with("#!"))
+        .map(|line| line.trim().trim_start_matches(['#', '/', '!', '*', '-', '<', '"', ';', '%']).trim());
     let line = lines.into_iter().find(|line| line.chars().any(char::is_alphanumeric)).unwrap_or_default();
     line.chars().take(LONGEST).collect()
 }
