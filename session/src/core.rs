@@ -3,7 +3,7 @@
 //! Memory follows the database (INV4): every path that rolls back SQL rolls back objects first, by value and without a
 //! query. The first cause of a failure is never replaced (INV6).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use chrono::Utc;
 use sea_orm::DbBackend;
@@ -63,6 +63,8 @@ pub(crate) struct Core {
     pub(crate) said: Option<Error>,
     /// The transaction's id, once a write has told it (R9).
     pub(crate) xid: Option<String>,
+    /// When BEGIN was sent: a server that crashed since may have given the transaction's id away again (R9).
+    pub(crate) began: Option<Instant>,
     /// The token that rides with COMMIT, for servers that cannot tell by the id (R9).
     pub(crate) token: Option<crate::tokens::Token>,
     next_frame: u64,
@@ -93,6 +95,7 @@ impl Core {
             refused_add: None,
             said: None,
             xid: None,
+            began: None,
             token: None,
             next_frame: 1,
             riding: Vec::new(),
@@ -196,6 +199,7 @@ impl Core {
                     }
                     self.connection.opening();
                     self.state = UnitState::Started;
+                    self.began = Some(Instant::now());
                 }
                 Action::Savepoint => {
                     parts.push(format!("SAVEPOINT {}", frame.savepoint_name()));

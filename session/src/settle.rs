@@ -1,6 +1,9 @@
 //! What became of a COMMIT whose answer was lost (R9): asked of the server by the transaction's id, never guessed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sea_orm::{DbBackend, Statement};
 
@@ -25,7 +28,7 @@ pub(crate) async fn settle(session: &mut Session, cause: Arc<Error>) -> Result<(
         // A read-only unit had nothing to lose.
         _ if core.settings.read_only => Fate::Committed,
         _ if core.token.is_some() => ask_token(core.connection.db(), core.token).await,
-        Some(xid) => ask(core.connection.db(), &xid).await,
+        Some(xid) => ask(core.connection.db(), &xid, core.began).await,
         None => Fate::Unknown,
     };
     match fate {
@@ -54,26 +57,41 @@ async fn ask_token(db: &Db, token: Option<Token>) -> Fate {
     Fate::Unknown
 }
 
-async fn ask(db: &Db, xid: &str) -> Fate {
+/// What the server says of a transaction's id, and how long ago it recovered from a crash (which resets its statistics).
+const QUESTION: &str = "SELECT pg_xact_status($1::text::xid8) AS status, \
+     extract(epoch FROM clock_timestamp() - stats_reset)::float8 AS recovered FROM pg_stat_archiver";
+/// PostgreSQL's answer to an id that it never gave out, or that it lost in a crash.
+const IN_THE_FUTURE: &str = "22023";
+
+async fn ask(db: &Db, xid: &str, began: Option<Instant>) -> Fate {
     for _ in 0..ASKED {
         let mut connection = Connection::new(db.clone(), Arc::<Counters>::default(), None, false, false);
-        let question = Statement::from_sql_and_values(
-            DbBackend::Postgres,
-            "SELECT pg_xact_status($1::text::xid8) AS status",
-            [xid.into()],
-        );
-        let answer = connection.send(Message::Statement(question, Fetch::One)).await;
-        let status: Option<String> = match answer.map(|reply| reply.rows()) {
-            Ok(rows) => rows.first().and_then(|row| row.try_get("", "status").ok().flatten()),
-            Err(e) if e.is_connection_lost() => Some("in progress".to_owned()),
+        let question = Statement::from_sql_and_values(DbBackend::Postgres, QUESTION, [xid.into()]);
+        let answer = match connection.send(Message::Statement(question, Fetch::One)).await {
+            Ok(reply) => reply.rows().into_iter().next(),
+            Err(e) if e.is_connection_lost() => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            // Had the COMMIT been durable, recovery would know the id.
+            Err(e) if e.sqlstate() == Some(IN_THE_FUTURE) => return Fate::Aborted,
             Err(_) => None,
         };
+        let Some(row) = answer else { return Fate::Unknown };
+        let status: Option<String> = row.try_get("", "status").ok().flatten();
+        let recovered: Option<f64> = row.try_get("", "recovered").ok().flatten();
         match status.as_deref() {
-            Some("committed") => return Fate::Committed,
+            // An id that was in no log that survived a crash is given out again, so "committed" may be said of another.
+            Some("committed") if is_same_life(recovered, began) => return Fate::Committed,
             Some("aborted") => return Fate::Aborted,
             Some("in progress") => tokio::time::sleep(PAUSE).await,
             _ => return Fate::Unknown,
         }
     }
     Fate::Unknown
+}
+
+/// Whether the server last recovered before the transaction began. Both are durations: the clocks need not agree.
+fn is_same_life(recovered: Option<f64>, began: Option<Instant>) -> bool {
+    recovered.zip(began).is_some_and(|(recovered, began)| recovered > began.elapsed().as_secs_f64())
 }
