@@ -1,4 +1,4 @@
-//! Writes and checks docs/rules.md: each rule, and the tests that prove it.
+//! Writes and checks docs/rules.md: each rule, and the tests that prove it; and in README.md the list of rules without one.
 //!
 //! `cargo test --test rules_page` compares; `UPDATE=1 cargo test --test rules_page` writes.
 
@@ -16,6 +16,10 @@ use rules::{GROUPS, ids};
 use scan::{Backend, Backends, Function, functions, in_text, rule_ids};
 
 const PAGE: &str = "docs/rules.md";
+const README: &str = "README.md";
+/// Between these lines README.md lists the rules that have no test.
+const BEGIN: &str = "<!-- rules without a test: written by `UPDATE=1 cargo test --test rules_page` -->\n";
+const END: &str = "<!-- end -->\n";
 
 const HEAD: &str = "# Rules and their tests
 
@@ -36,7 +40,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn page(functions: &[Function]) -> String {
+fn cited(functions: &[Function]) -> BTreeMap<String, Cited> {
     let backends = Backends::new(functions);
     let mut cited: BTreeMap<String, Cited> = BTreeMap::new();
     for test in functions.iter().filter(|function| function.test.is_some()) {
@@ -45,8 +49,12 @@ fn page(functions: &[Function]) -> String {
             cited.entry(id).or_default().entry(place).or_default().insert(test.short().to_owned());
         }
     }
+    cited
+}
+
+fn page(cited: &BTreeMap<String, Cited>) -> String {
     let mut page = HEAD.to_owned();
-    overview(&mut page, &cited);
+    overview(&mut page, cited);
     for group in GROUPS {
         write!(page, "\n## {}\n", group.title).expect("a string takes text");
         for (id, says) in group.rules {
@@ -80,6 +88,20 @@ fn section(page: &mut String, id: &str, says: &str, cited: Option<&Cited>) {
     }
 }
 
+/// README.md with the list of rules that have no test.
+fn readme(held: &str, cited: &BTreeMap<String, Cited>) -> String {
+    let Some((before, rest)) = held.split_once(BEGIN) else { return held.to_owned() };
+    let Some((_, after)) = rest.split_once(END) else { return held.to_owned() };
+    let mut list = String::new();
+    for (id, says) in GROUPS.iter().flat_map(|group| group.rules).filter(|(id, _)| !cited.contains_key(*id)) {
+        writeln!(list, "- {id}: {says}").expect("a string takes text");
+    }
+    if list.is_empty() {
+        list.push_str("- none\n");
+    }
+    format!("{before}{BEGIN}{list}{END}{after}")
+}
+
 fn shown(backends: &BTreeSet<Backend>) -> String {
     match backends.is_empty() {
         true => "no database".to_owned(),
@@ -87,19 +109,34 @@ fn shown(backends: &BTreeSet<Backend>) -> String {
     }
 }
 
-#[test]
-fn docs_rules_page_is_up_to_date() {
-    let page = page(&functions(root()));
-    let path = root().join(PAGE);
+/// Compares a file with what it should hold, or writes it.
+fn compare(name: &str, write: impl Fn(&str) -> String) {
+    let path = root().join(name);
+    let held = fs::read_to_string(&path).unwrap_or_default();
+    let page = write(&held);
     if std::env::var_os("UPDATE").is_some() {
         fs::write(&path, &page).expect("the page can be written");
+        return;
     }
-    let held = fs::read_to_string(&path).unwrap_or_default();
     let first = page.lines().zip(held.lines().chain(std::iter::repeat(""))).find(|(new, old)| new != old);
     assert!(
         held == page,
-        "{PAGE} is out of date; `UPDATE=1 cargo test --test rules_page` writes it. First difference: {first:?}"
+        "{name} is out of date; `UPDATE=1 cargo test --test rules_page` writes it. First difference: {first:?}"
     );
+}
+
+#[test]
+fn the_page_and_the_readme_are_up_to_date() {
+    let cited = cited(&functions(root()));
+    compare(PAGE, |_| page(&cited));
+    compare(README, |held| readme(held, &cited));
+}
+
+#[test]
+fn the_readme_has_a_place_for_the_list() {
+    let held = fs::read_to_string(root().join(README)).unwrap_or_default();
+    let nothing: BTreeMap<String, Cited> = BTreeMap::new();
+    assert!(readme(&held, &nothing).contains("- A1: "), "{README} lacks the lines between which the list goes");
 }
 
 #[test]
