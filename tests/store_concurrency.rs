@@ -1,0 +1,124 @@
+//! Concurrent writers and movers end in a serial order; both forms of the API can be spawned and put behind a trait.
+
+mod support;
+
+use async_trait::async_trait;
+use context_store::{Caller, DeleteOptions, Store, StoreError, Uri, Write};
+use sea_session::{Recorder, Session};
+use support::{admin, uri};
+
+on_each_backend! {
+    async fn v7_a_move_or_delete_takes_the_same_statements_whatever_the_size(t: TestStore) {
+        let mut counts = Vec::new();
+        for size in [1, 10, 300] {
+            let root = uri(&format!("ctx://acme/resources/of{size}"));
+            let writes: Vec<(Uri, Write)> = (0..size).map(|n| (root.child(&format!("d{}", n % 7)).and_then(|d| d.child(&format!("n{n}"))).expect("a name"), Write::of("x"))).collect();
+            t.store.write_many(&admin(), &writes).await.expect("writes");
+            let to = uri(&format!("ctx://acme/resources/to{size}"));
+            let unit = t.store.unit(&admin());
+            let asked = unit.clone();
+            let moved = unit.run(async |s: &mut Session| t.store.move_node_in(s, &admin(), &root, &to).await).await.expect("a move");
+            assert_eq!(moved.nodes, size);
+            let unit = t.store.unit(&admin());
+            let removal = unit.clone();
+            let removed = unit.run(async |s: &mut Session| t.store.delete_in(s, &admin(), &to, DeleteOptions::recursive()).await).await.expect("a delete");
+            assert_eq!(removed.nodes, size);
+            counts.push((asked.stats().statements, removal.stats().statements));
+        }
+        assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+        assert!(counts[0].0 <= 5 && counts[0].1 <= 5, "{counts:?}");
+    }
+
+    async fn v3_a_batch_takes_the_same_statements_whatever_the_size(t: TestStore) {
+        let mut counts = Vec::new();
+        for size in [10, 100, 200] {
+            let recorder = Recorder::new();
+            let writes: Vec<(Uri, Write)> = (0..size).map(|n| (uri(&format!("ctx://acme/resources/b{size}/n{n}")), Write::of("x"))).collect();
+            t.store.unit(&admin()).record(&recorder).run(async |s: &mut Session| t.store.write_many_in(s, &admin(), &writes).await).await.expect("writes");
+            counts.push(recorder.take().len());
+        }
+        assert!(counts[2] <= counts[0] + 6, "{counts:?}");
+    }
+
+    async fn v3_appends_of_many_at_once_all_arrive(t: TestStore) {
+        let at = uri("ctx://acme/resources/log");
+        let mut tasks = Vec::new();
+        for n in 0..12 {
+            let (store, at) = (t.store.clone(), at.clone());
+            tasks.push(tokio::spawn(async move { store.append(&admin(), &at, &format!("{n}\n")).await }));
+        }
+        for task in tasks {
+            task.await.expect("a task").unwrap_or_else(|e| panic!("{e}"));
+        }
+        let node = t.store.read(&admin(), &at).await.expect("a read");
+        let mut lines: Vec<u32> = node.content.lines().map(|line| line.parse().expect("a number")).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, (0..12).collect::<Vec<_>>());
+        assert_eq!(node.version, 12);
+        assert_eq!(t.count("SELECT count(*) FROM outbox_events").await, 12);
+        assert_eq!(t.count("SELECT count(*) FROM node_versions").await, 11);
+    }
+
+    async fn v7_concurrent_writers_and_movers_end_in_a_serial_order(t: TestStore) {
+        let (a, b) = (uri("ctx://acme/resources/a"), uri("ctx://acme/resources/b"));
+        for n in 0..6 {
+            t.store.write(&admin(), &a.child(&format!("n{n}")).expect("a name"), &Write::of("old")).await.expect("a write");
+        }
+        let mut tasks = Vec::new();
+        for worker in 0..4 {
+            let (store, a, b) = (t.store.clone(), a.clone(), b.clone());
+            tasks.push(tokio::spawn(async move {
+                for round in 0..6 {
+                    let (from, to) = if (worker + round) % 2 == 0 { (&a, &b) } else { (&b, &a) };
+                    if worker < 2 {
+                        match store.move_node(&admin(), from, to).await {
+                            Ok(_) | Err(StoreError::NotFound { .. } | StoreError::AlreadyExists { .. }) => {}
+                            Err(e) => panic!("{e}"),
+                        }
+                    } else {
+                        let at = from.child(&format!("n{round}")).expect("a name");
+                        store.write(&admin(), &at, &Write::of(format!("{worker}-{round}"))).await.unwrap_or_else(|e| panic!("{e}"));
+                    }
+                }
+            }));
+        }
+        for task in tasks {
+            task.await.expect("a task");
+        }
+        // Each version of each node was replaced once and announced once: no lost update, none counted twice.
+        let broken = "SELECT count(*) FROM nodes n WHERE n.version - 1 > (SELECT count(*) FROM node_versions v WHERE v.account_id = n.account_id AND (v.node_id = n.id OR v.uri = n.uri))";
+        assert_eq!(t.count(broken).await, 0);
+        let announced = "SELECT (SELECT count(*) FROM outbox_events) - (SELECT count(*) FROM nodes) - (SELECT count(*) FROM node_versions)";
+        assert_eq!(t.count(announced).await, 0);
+        t.store.drain().await.expect("a drain");
+        assert_eq!(t.count("SELECT (SELECT count(*) FROM index_records) - (SELECT count(*) FROM nodes)").await, 0);
+        let stale = "SELECT count(*) FROM index_records r WHERE NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = r.node_id AND n.version = r.version AND r.uri = n.uri || '/content.md')";
+        assert_eq!(t.count(stale).await, 0);
+    }
+}
+
+/// The API behind a trait object, as services have it.
+#[async_trait]
+trait Memory: Send + Sync {
+    async fn remember(&self, caller: &Caller, uri: &Uri, text: &str) -> Result<i64, StoreError>;
+}
+
+#[async_trait]
+impl Memory for Store {
+    async fn remember(&self, caller: &Caller, uri: &Uri, text: &str) -> Result<i64, StoreError> {
+        let write = Write::of(text);
+        let both = self.unit(caller).run(async |s: &mut Session| -> Result<i64, StoreError> {
+            self.write_in(s, caller, uri, &write).await?;
+            Ok(self.append_in(s, caller, uri, "!").await?.version)
+        });
+        both.await
+    }
+}
+
+#[tokio::test]
+async fn the_api_compiles_in_spawn_and_behind_async_trait() {
+    let t = support::TestStore::sqlite().await;
+    let memory: std::sync::Arc<dyn Memory> = std::sync::Arc::new(t.store.clone());
+    let task = tokio::spawn(async move { memory.remember(&admin(), &uri("ctx://acme/resources/a"), "x").await });
+    assert_eq!(task.await.expect("a task").ok(), Some(2));
+}
