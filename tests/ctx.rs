@@ -1,0 +1,275 @@
+//! The command `ctx`, as people and scripts use it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use sea_session::testing::cluster::fresh_database;
+use serde_json::Value;
+
+/// A folder in which `ctx` runs, and its database.
+struct Shell {
+    folder: tempfile::TempDir,
+    database: String,
+}
+
+impl Shell {
+    fn sqlite() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder"), database: "ctx.db".into() }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ctx"))
+            .current_dir(self.folder.path())
+            .env_remove("CTX_DATABASE")
+            .env_remove("CTX_ACCOUNT")
+            .args(["--database", &self.database])
+            .args(arguments)
+            .output()
+            .expect("ctx runs")
+    }
+
+    /// Standard output of a command that succeeds.
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.ok(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    }
+
+    /// Exit code and the one sentence of a command that fails.
+    fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments);
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        assert!(!output.status.success(), "{arguments:?} must fail");
+        assert!(output.stdout.is_empty(), "nothing on standard output");
+        assert_eq!(message.lines().count(), 1, "one sentence: {message}");
+        (output.status.code().unwrap_or_default(), message)
+    }
+}
+
+/// The unpacked sources of a crate that this package depends on.
+fn crate_sources(name: &str) -> PathBuf {
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline"])
+        .output()
+        .expect("cargo metadata");
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let found = packages.iter().find(|package| package["name"] == name).expect("a dependency");
+    Path::new(found["manifest_path"].as_str().expect("a path")).parent().expect("a folder").to_owned()
+}
+
+fn a_crate_goes_in_moves_and_is_found(shell: &Shell) {
+    let sources = crate_sources("sea-orm");
+    let sources = sources.to_str().expect("a path");
+    let report = shell.json(&["import", sources, "ctx://acme/resources/orm"]);
+    let created = report["created"].as_u64().expect("a number");
+    assert!(created >= 200, "{report}");
+    assert!(
+        report["statements"].as_u64().expect("a number") <= 24 * report["batches"].as_u64().expect("a number"),
+        "{report}"
+    );
+    let again = shell.json(&["import", sources, "ctx://acme/resources/orm"]);
+    assert_eq!((again["created"].as_u64(), again["unchanged"].as_u64()), (Some(0), Some(created)));
+
+    let tree = shell.ok(&["tree", "-L", "1", "ctx://acme/resources/orm"]);
+    assert!(tree.contains("── src/\n") && tree.contains("── Cargo.toml\n"), "{tree}");
+    let moved = shell.json(&["mv", "ctx://acme/resources/orm/src", "ctx://acme/resources/code"]);
+    assert!(moved["nodes"].as_u64() > Some(50), "{moved}");
+    let text = shell.ok(&["read", "ctx://acme/resources/code/lib.rs"]);
+    assert_eq!(text, fs::read_to_string(Path::new(sources).join("src/lib.rs")).expect("a file"));
+    let found = shell.json(&["search", "savepoint", "--in", "ctx://acme/resources/code", "--limit", "50"]);
+    let hits = found["items"].as_array().expect("hits");
+    assert!(!hits.is_empty());
+    for hit in hits {
+        let uri = hit["uri"].as_str().expect("a URI");
+        let file = uri.strip_prefix("ctx://acme/resources/code/").expect("only where the files are now");
+        let source = fs::read_to_string(Path::new(sources).join("src").join(file)).expect("a file");
+        assert!(source.to_lowercase().contains("savepoint"), "{uri}");
+    }
+    let nowhere = shell.json(&["search", "savepoint", "--in", "ctx://acme/resources/orm/src"]);
+    assert_eq!(nowhere["items"].as_array().map(Vec::len), Some(0));
+    let status = shell.json(&["status", "--account", "acme"]);
+    assert_eq!((status["active"].as_u64(), status["pending"].as_u64()), (Some(created), Some(0)));
+}
+
+#[test]
+fn ctx_imports_a_crate_moves_its_src_and_finds_a_word_on_sqlite() {
+    a_crate_goes_in_moves_and_is_found(&Shell::sqlite());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctx_imports_a_crate_moves_its_src_and_finds_a_word_on_postgres() {
+    let database = fresh_database().await.unwrap_or_else(|e| panic!("{e}"));
+    let shell = Shell { database: database.url(), ..Shell::sqlite() };
+    tokio::task::spawn_blocking(move || a_crate_goes_in_moves_and_is_found(&shell)).await.expect("the test's body");
+}
+
+#[cfg(unix)]
+#[test]
+fn v12_odd_files_are_taken_or_refused_one_by_one() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    let shell = Shell::sqlite();
+    let folder = shell.folder.path().join("odd");
+    fs::create_dir_all(folder.join("deep/er")).expect("a folder");
+    let taken = [
+        "100%_x.txt",
+        "a b.txt",
+        "quote'\".txt",
+        r"back\slash.txt",
+        "crab 🦀.txt",
+        "deep/er/.hidden",
+        "question?#.txt",
+        "%41.txt",
+        "Zürich.txt",
+    ];
+    for name in taken {
+        fs::write(folder.join(name), format!("I am {name}")).expect("a file");
+    }
+    fs::write(folder.join("empty.txt"), "").expect("a file");
+    fs::write(folder.join("exactly.txt"), "x".repeat(1 << 20)).expect("a file");
+    let refused = [
+        ("binary.bin", b"a\0b".to_vec(), "NUL"),
+        ("latin1.txt", b"caf\xe9".to_vec(), "not UTF-8 at byte 3"),
+        ("large.txt", vec![b'x'; (1 << 20) + 1], "more than"),
+        ("new\nline.txt", b"x".to_vec(), "control character"),
+    ];
+    for (name, bytes, _) in &refused {
+        fs::write(folder.join(name), bytes).expect("a file");
+    }
+    fs::write(folder.join(OsStr::from_bytes(b"caf\xe9.txt")), "x").expect("a file");
+    // The same name in two spellings, which this file system keeps apart and a URI does not.
+    fs::write(folder.join("Zu\u{308}rich.txt"), "decomposed").expect("a file");
+    std::os::unix::fs::symlink("a b.txt", folder.join("link.txt")).expect("a link");
+
+    let report = shell.json(&["import", "odd", "ctx://acme/resources/odd"]);
+    assert_eq!(report["created"].as_u64(), Some(taken.len() as u64 + 2), "{report}");
+    let reasons: Vec<(String, String)> = report["refused"]
+        .as_array()
+        .expect("refusals")
+        .iter()
+        .map(|refusal| {
+            (
+                refusal["path"].as_str().unwrap_or_default().to_owned(),
+                refusal["reason"].as_str().unwrap_or_default().to_owned(),
+            )
+        })
+        .collect();
+    for (name, _, reason) in &refused {
+        assert!(reasons.iter().any(|(path, said)| path == name && said.contains(reason)), "{name}: {reasons:?}");
+    }
+    assert!(reasons.iter().any(|(_, said)| said.contains("name is not UTF-8")), "{reasons:?}");
+    assert!(reasons.iter().any(|(path, said)| path.contains("rich") && said.contains("same URI")), "{reasons:?}");
+    assert!(reasons.iter().any(|(path, said)| path == "link.txt" && said.contains("symbolic link")), "{reasons:?}");
+    assert_eq!(reasons.len(), 7, "{reasons:?}");
+    assert_eq!(report["files"].as_u64(), Some(taken.len() as u64 + 2 + 7));
+
+    assert_eq!(shell.ok(&["read", "ctx://acme/resources/odd/100%25_x.txt"]), "I am 100%_x.txt");
+    assert_eq!(shell.ok(&["read", "ctx://acme/resources/odd/%2541.txt"]), "I am %41.txt");
+    assert_eq!(shell.ok(&["read", "ctx://acme/resources/odd/crab 🦀.txt"]), "I am crab 🦀.txt");
+    assert_eq!(shell.ok(&["read", "ctx://acme/resources/odd/empty.txt"]), "");
+    let listed = shell.ok(&["ls", "ctx://acme/resources/odd"]);
+    assert!(
+        listed.contains("quote'\".txt\n") && listed.contains("back\\slash.txt\n") && listed.contains("deep/\n"),
+        "{listed}"
+    );
+}
+
+#[test]
+fn bad_input_is_one_clear_sentence_and_an_exit_code() {
+    let shell = Shell::sqlite();
+    assert_eq!(
+        shell.fails(&["ls", "ctx://acme"]),
+        (1, "ctx: ctx.db: there is no context store; `ctx import` and `ctx write` make one".into())
+    );
+    assert_eq!(shell.fails(&["write", "file:///etc/passwd", "x"]).0, 2);
+    assert!(!shell.folder.path().join("ctx.db").exists(), "nothing is made for a command that is wrong");
+    shell.ok(&["write", "ctx://acme/resources/a", "text"]);
+
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["read", "http://acme/resources/a"], 2, "a context URI begins with `ctx://`"),
+        (&["read", "ctx://acme/resources/../a"], 2, "`.` and `..` are not allowed"),
+        (&["read", "ctx://acme/resources/none"], 3, "does not exist"),
+        (&["read", "ctx://acme/users"], 2, "is a folder of the scheme and cannot be read"),
+        (
+            &["read", "ctx://other/resources/a", "--account", "acme"],
+            4,
+            "it is in the account `other`, and the caller is of `acme`",
+        ),
+        (
+            &["write", "ctx://acme/resources/a", "x", "--user", "bob"],
+            4,
+            "resources are written with the role ADMIN, and the caller has Member",
+        ),
+        (&["write", "ctx://acme/resources/a", "x", "--expect-version", "7"], 5, "has version 1, not 7"),
+        (&["mv", "ctx://acme/resources/a", "ctx://acme/resources/a/b"], 5, "the target lies inside what moves"),
+        (&["import", "nowhere", "ctx://acme/resources/x"], 1, "No such file"),
+        (&["search", "!?", "--account", "acme"], 2, "at least one word"),
+        (&["revert", "ctx://acme/resources/a", "9"], 3, "has no version 9"),
+        (&["glob", "ctx://acme/resources/[", "--account", "acme"], 2, "never closed"),
+    ];
+    for (arguments, code, message) in cases {
+        let (found, said) = shell.fails(arguments);
+        assert_eq!(found, *code, "{arguments:?}: {said}");
+        assert!(said.contains(message), "{arguments:?}: {said}");
+    }
+    let (_, said) = shell.fails(&["read", "ctx://acme/resources/none", "--json"]);
+    let error: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(error["error"]["code"], "not_found");
+    assert_eq!(shell.ok(&["read", "ctx://acme/resources/a"]), "text", "nothing was half written");
+}
+
+#[test]
+fn a_database_that_is_not_ours_is_left_as_it_is() {
+    let shell = Shell { database: "other.db".into(), ..Shell::sqlite() };
+    let path = shell.folder.path().join("other.db");
+    fs::write(&path, "this is no database, only a text that is long enough to be looked at by SQLite: it reads 100 bytes of it first").expect("a file");
+    let (code, said) = shell.fails(&["ls", "ctx://acme"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("file is not a database"), "{said}");
+    assert!(fs::read_to_string(&path).expect("a text").starts_with("this is no database"));
+}
+
+#[test]
+fn the_commands_work_together() {
+    let shell = Shell::sqlite();
+    shell.ok(&["write", "ctx://acme/users/alice/memories/likes/tea", "green", "--abstract", "tea", "--user", "alice"]);
+    shell.ok(&["append", "ctx://acme/users/alice/memories/likes/tea", " tea", "--user", "alice"]);
+    assert_eq!(shell.ok(&["read", "ctx://acme/users/alice/memories/likes/tea"]), "green tea");
+    assert_eq!(shell.ok(&["read", "ctx://acme/users/alice/memories/likes/tea", "--version", "1"]), "green");
+    assert_eq!(shell.ok(&["read", "ctx://acme/users/alice/memories/likes/tea", "--level", "abstract"]), "tea");
+    shell.ok(&["write", "ctx://acme/resources/cup", "a cup"]);
+    shell.ok(&[
+        "link",
+        "ctx://acme/users/alice/memories/likes/tea",
+        "ctx://acme/resources/cup",
+        "--type",
+        "needs",
+        "--weight",
+        "0.5",
+    ]);
+    assert!(shell.ok(&["edges", "ctx://acme/resources/cup"]).contains("needs  0.50"));
+    assert!(shell.ok(&["traverse", "ctx://acme/users/alice/memories/likes/tea"]).contains("ctx://acme/resources/cup"));
+    shell.ok(&["archive", "ctx://acme/resources/cup"]);
+    assert_eq!(shell.fails(&["read", "ctx://acme/resources/cup"]).0, 3);
+    assert_eq!(shell.ok(&["search", "cup", "--account", "acme"]), "nothing found\n");
+    shell.ok(&["restore", "ctx://acme/resources/cup"]);
+    assert!(shell.ok(&["search", "cup", "--account", "acme"]).contains("ctx://acme/resources/cup"));
+    shell.ok(&["revert", "ctx://acme/users/alice/memories/likes/tea", "1"]);
+    let history = shell.json(&["history", "ctx://acme/users/alice/memories/likes/tea"]);
+    assert_eq!(history["items"].as_array().map(Vec::len), Some(3));
+    assert_eq!(shell.json(&["stat", "ctx://acme/resources/cup"])["content_bytes"].as_u64(), Some(5));
+    assert!(shell.ok(&["ls", "-l", "ctx://acme/resources"]).contains("resource  3        5"));
+    assert_eq!(shell.fails(&["rm", "ctx://acme/users/alice/memories"]).0, 5);
+    shell.ok(&["rm", "-r", "ctx://acme/users/alice/memories"]);
+    assert!(shell.ok(&["--help"]).contains("Examples:"));
+    assert!(shell.ok(&["completions", "bash"]).contains("_ctx"));
+}
