@@ -172,6 +172,22 @@ pub(crate) struct ColumnMeta {
 const HOLE: &str = "__value__";
 
 impl ColumnMeta {
+    /// A column for tests that need no entity.
+    #[cfg(test)]
+    pub(crate) fn plain(name: &'static str, kind: ArrayType, nullable: bool) -> Self {
+        let select = format!("{0} AS {0}", quote(name));
+        Self {
+            name,
+            kind,
+            array: false,
+            nullable,
+            save_postgres: None,
+            save_sqlite: None,
+            select_postgres: select.clone(),
+            select_sqlite: select,
+        }
+    }
+
     /// Whether values of this column can be bound as one array of a batch, and read back by themselves.
     pub(crate) fn is_simple(&self) -> bool {
         !self.array && crate::flush::value::is_simple(&self.kind)

@@ -368,6 +368,7 @@ impl<E: TrackedEntity> Object<E> {
         let mut inner = self.0.inner.lock();
         let enlist = self.before_write(&mut inner);
         inner.touched.insert(column);
+        inner.unlink(column);
         match &mut inner.data {
             Data::Full(model) => *full(Arc::make_mut(model)) = value,
             Data::Draft(active) => *draft(active) = ActiveValue::Set(value),
@@ -390,7 +391,10 @@ impl<E: TrackedEntity> Object<E> {
         }
         let enlist = self.before_write(&mut inner);
         match position::<E>(column) {
-            Some(position) => inner.touched.insert(position),
+            Some(position) => {
+                inner.touched.insert(position);
+                inner.unlink(position);
+            }
             None => inner.touched = ColumnSet::all(),
         }
         inner.data = next;
@@ -472,10 +476,16 @@ impl<E: TrackedEntity> Object<E> {
     /// Enlists a new object, so that the next flush sees it.
     pub(crate) fn enlist_new(&self) {
         let mut inner = self.0.inner.lock();
-        let unit = inner.unit.clone();
+        // One that was added, deleted and added again is on the list already.
+        let unit = (!inner.enlisted).then(|| inner.unit.clone()).flatten();
         inner.enlisted = true;
         drop(inner);
         self.enlist(unit);
+    }
+
+    /// The unit refused the object: it is in none (I2).
+    pub(crate) fn refused(&self) {
+        self.0.inner.lock().phase = Phase::Transient;
     }
 
     /// Brings a transient object into a unit again (S3).
@@ -563,10 +573,10 @@ impl<E: TrackedEntity> Object<E> {
         self.0.inner.lock().expired
     }
 
-    /// The row was read again (I3, P5). Without `overwrite` a clean object keeps what it has.
-    pub(crate) fn reread(&self, model: E::Model, overwrite: bool, locked: bool) -> Result<bool, Error> {
+    /// The row was read again in `frame` (I3, P5). Without `overwrite` a clean object keeps what it has. True if the frame
+    /// must be told, because its rollback has something to restore.
+    pub(crate) fn reread(&self, model: E::Model, overwrite: bool, locked: bool, frame: u64) -> Result<bool, Error> {
         let mut inner = self.0.inner.lock();
-        inner.locked |= locked;
         let expired = std::mem::take(&mut inner.expired);
         let dirty = inner.base.is_some();
         let optimistic = inner.unit.as_ref().is_some_and(|unit| unit.optimistic);
@@ -582,10 +592,14 @@ impl<E: TrackedEntity> Object<E> {
         if !(overwrite || expired || optimistic) {
             return Ok(false);
         }
+        // What a block read it may have written by SQL of its own, and its rollback takes row locks back too (INV4).
+        let before = inner.base.take().map(Data::Full).or_else(|| Some(inner.data.clone()));
+        let key = inner.key.clone();
+        let told = inner.remember(frame, Phase::Persistent, before, key);
+        inner.locked |= locked;
         inner.data = Data::Full(Arc::new(model));
-        inner.base = None;
         inner.touched = ColumnSet::default();
-        Ok(true)
+        Ok(told)
     }
 
     fn check_repeatable(&self, inner: &Inner<E>, model: &E::Model) -> Result<(), Error> {
@@ -626,6 +640,15 @@ impl<E: TrackedEntity> Object<E> {
         parent_columns: Vec<usize>,
     ) -> Result<(), Error> {
         let known: Option<Vec<Value>> = parent_columns.iter().map(|c| parent.column_value(*c)).collect();
+        // The parent's lock is never taken under this object's own: it may be the same one, or want this one meanwhile.
+        let own = Arc::ptr_eq(&self.any(), &parent);
+        if own && known.is_none() {
+            return Err(Error::usage(format!(
+                "a {} cannot follow its own key before the database has made it: flush it first",
+                self.0.table.entity
+            )));
+        }
+        let follows = !own && parent.is_pending();
         let mut inner = self.0.inner.lock();
         let mut next = inner.data.clone();
         if let Some(values) = known {
@@ -637,7 +660,7 @@ impl<E: TrackedEntity> Object<E> {
         columns.iter().for_each(|c| inner.touched.insert(*c));
         inner.data = next;
         inner.links.retain(|link| link.columns != columns);
-        if parent.is_pending() {
+        if follows {
             inner.links.push(Link { columns, parent, parent_columns });
         }
         drop(inner);
@@ -711,6 +734,11 @@ impl<E: TrackedEntity> Inner<E> {
             .collect()
     }
 
+    /// A foreign key that is set by hand no longer follows the parent it was pointed at before.
+    fn unlink(&mut self, column: usize) {
+        self.links.retain(|link| !link.columns.contains(&column));
+    }
+
     /// Foreign keys whose parents have got their keys by now.
     fn resolved_links(&self) -> Vec<(usize, Value)> {
         let pairs = self
@@ -725,7 +753,7 @@ impl<E: TrackedEntity> Inner<E> {
         if self.undo.last().is_some_and(|undo| undo.frame == frame) {
             return false;
         }
-        self.undo.push(Undo { frame, phase, data, key });
+        self.undo.push(Undo { frame, phase, data, key, locked: self.locked });
         true
     }
 }
@@ -739,6 +767,8 @@ pub(crate) trait AnyObject: Send + Sync {
 
     /// Takes the object off the dirty list; says what the flush has to do about it, if anything.
     fn due(&self) -> Option<RowKind>;
+    /// Notes that the object goes back on the dirty list. `false`: it is on it already.
+    fn requeue(&self) -> bool;
     /// Runs SeaORM's `before_save` or `before_delete` (H10) and sets what the flush itself sets: versions, times, tenants.
     fn before<'a, 'c: 'a>(
         self: Arc<Self>,
@@ -957,6 +987,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
             version: None,
             cells,
             checks: vec![],
+            leaves: vec![],
             frees: vec![None; self.table.unique.len()],
             takes,
         })
@@ -983,11 +1014,15 @@ impl<E: TrackedEntity> ObjectCell<E> {
             frees.push(if touched { self.unique_values(base, set) } else { None });
             takes.push(if touched { self.unique_values(data, set) } else { None });
         }
+        let foreign = self.table.parents.iter().flat_map(|fk| &fk.columns);
+        let left = foreign.filter(|c| cells.iter().any(|(at, _)| at == *c));
+        let leaves = left.filter_map(|c| Some((*c, base.get(column_at::<E>(*c)?)))).collect();
         Some(RowChange {
             key: keys_of::<E>(base),
             version: self.table.version.and_then(column_at::<E>).map(|c| base.get(c)),
             cells,
             checks: self.optimistic_checks(inner, base),
+            leaves,
             frees,
             takes,
         })
@@ -1003,6 +1038,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
             version: self.table.version.and_then(column_at::<E>).map(|c| base.get(c)),
             cells,
             checks: self.optimistic_checks(inner, base),
+            leaves: vec![],
             frees: self.table.unique.iter().map(|set| self.unique_values(base, set)).collect(),
             takes: vec![None; self.table.unique.len()],
         })
@@ -1077,6 +1113,10 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             }
             _ => None,
         }
+    }
+
+    fn requeue(&self) -> bool {
+        !std::mem::replace(&mut self.inner.lock().enlisted, true)
     }
 
     fn before<'a, 'c: 'a>(
@@ -1218,7 +1258,13 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
     fn revert(&self, map: &mut IdentityMap) -> bool {
         let mut inner = self.inner.lock();
         inner.enlisted = false;
-        inner.links.clear();
+        if inner.phase == Phase::Detached {
+            return false;
+        }
+        // One that was never inserted keeps the parent that it follows: it may be added again (S3).
+        if inner.phase != Phase::Pending {
+            inner.links.clear();
+        }
         inner.touched = ColumnSet::default();
         let dropped = inner.base.is_some();
         if let Some(base) = inner.base.take() {
@@ -1247,6 +1293,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             inner.data = data;
         }
         inner.phase = undo.phase;
+        inner.locked = undo.locked;
         let (left, back) = (std::mem::replace(&mut inner.key, undo.key.clone()), undo.key);
         drop(inner);
         self.rekey(map, left, back);

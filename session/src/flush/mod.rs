@@ -50,6 +50,7 @@ pub(crate) struct RowChange {
     pub(crate) version: Option<Value>,
     pub(crate) cells: Vec<(usize, Source)>,
     pub(crate) checks: Vec<(usize, Value)>,
+    pub(crate) leaves: Vec<(usize, Value)>,
     pub(crate) frees: Vec<Option<Vec<Value>>>,
     pub(crate) takes: Vec<Option<Vec<Value>>>,
 }
@@ -238,9 +239,7 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>,
             && !change.key.is_empty()
             && let Some(op) = deleted.remove(&(table, change.key.clone()))
         {
-            let version = pending[op].2.version.take();
-            pending[op] =
-                (table, Kind::Switch, RowChange { version, frees: pending[op].2.frees.split_off(0), ..change });
+            pending[op] = (table, Kind::Switch, switched(&mut pending[op].2, change));
             members[op].push((object.clone(), *kind));
             continue;
         }
@@ -253,7 +252,7 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>,
         .enumerate()
         .flat_map(|(op, list)| list.iter().map(move |(o, _)| (Arc::as_ptr(o).cast::<()>(), op)))
         .collect();
-    let ops = pending
+    let mut ops = pending
         .into_iter()
         .map(|(table, kind, change)| {
             let cells = change.cells.into_iter().map(|(column, source)| match source {
@@ -269,11 +268,27 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>,
                 },
             });
             let cells = cells.collect::<Result<Vec<_>, Error>>()?;
-            let RowChange { key, version, checks, frees, takes, .. } = change;
-            Ok(Op { table, kind, key, version, cells, checks, frees, takes })
+            let RowChange { key, version, checks, leaves, frees, takes, .. } = change;
+            Ok(Op { table, kind, key, version, cells, checks, leaves, frees, takes })
         })
         .collect::<Result<Vec<_>, Error>>()?;
+    plan::claim_keys(&tables, &mut ops);
     Ok((tables, members, ops))
+}
+
+/// A delete and an add of the same key as one change: what the add writes, where the delete's row is as it was loaded.
+fn switched(delete: &mut RowChange, add: RowChange) -> RowChange {
+    let leaves = delete.cells.drain(..).filter_map(|(column, source)| match source {
+        Source::Value(value) => Some((column, value)),
+        Source::KeyOf(..) => None,
+    });
+    RowChange {
+        leaves: leaves.collect(),
+        version: delete.version.take(),
+        checks: std::mem::take(&mut delete.checks),
+        frees: std::mem::take(&mut delete.frees),
+        ..add
+    }
 }
 
 /// The rows of one step, column by column in the step's order.

@@ -49,6 +49,8 @@ pub(crate) struct Op {
     pub(crate) cells: Vec<(usize, Cell)>,
     /// Columns that must still hold these values (P1).
     pub(crate) checks: Vec<(usize, Value)>,
+    /// Foreign keys that an update or a switch changes, as the database holds them until then.
+    pub(crate) leaves: Vec<(usize, Value)>,
     /// For each unique set of the table: the values that this row gives up.
     pub(crate) frees: Vec<Option<Vec<Value>>>,
     /// For each unique set of the table: the values that this row claims.
@@ -221,7 +223,7 @@ struct Level {
     generated: usize,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     fn run(mut self) -> Result<Plan, Cycle> {
         let of =
             |kinds: &[Kind]| (0..self.ops.len()).filter(|op| kinds.contains(&self.ops[*op].kind)).collect::<Vec<_>>();
@@ -231,7 +233,7 @@ impl Planner<'_> {
 
         let frees = self.freed_values();
         let early_deletes = self.early_deletes(&deletes, &frees);
-        let moves = self.moves_away(&updates, &early_deletes, &frees);
+        let moves = self.moves_away(&early_deletes, &frees)?;
         let rest: Vec<usize> = updates.iter().copied().filter(|op| !moves.contains(op)).collect();
         let layers = self.update_layers(&rest, &frees)?;
         let early_deletes: Vec<usize> = early_deletes.into_iter().collect();
@@ -314,7 +316,11 @@ impl Planner<'_> {
         if let Some(parent) = generated {
             return Some(Need { parent, column, generated: true });
         }
-        let parent = targets.find(fk, cells)?;
+        let values = cells.into_iter().filter_map(|cell| match cell {
+            Cell::Value(value) => Some(value),
+            Cell::KeyOf { .. } => None,
+        });
+        let parent = targets.find(fk, values.collect())?;
         Some(Need { parent, column, generated: false })
     }
 
@@ -355,9 +361,10 @@ impl Planner<'_> {
 
     // ---- unique values: freed before they are taken ----------------------------------------------------------------
 
-    fn freed_values(&self) -> Freed<'_> {
+    fn freed_values(&self) -> Freed<'a> {
         let mut freed = FxHashMap::default();
-        for (op, change) in self.ops.iter().enumerate() {
+        let ops: &'a [Op] = self.ops;
+        for (op, change) in ops.iter().enumerate() {
             for (set, values) in change.frees.iter().enumerate() {
                 if let Some(values) = values {
                     freed.insert((change.table, set, &values[..]), op);
@@ -379,8 +386,9 @@ impl Planner<'_> {
     /// Deletes that give up a value which somebody else takes, with the rows that refer to them.
     fn early_deletes(&self, deletes: &[usize], freed: &Freed<'_>) -> BTreeSet<usize> {
         let wanted = |(other, _): (usize, usize)| (self.ops[other].kind == Kind::Delete).then_some(other);
-        let mut early: BTreeSet<usize> =
-            (0..self.ops.len()).flat_map(|op| self.waits_for(op, freed).filter_map(wanted).collect::<Vec<_>>()).collect();
+        let mut early: BTreeSet<usize> = (0..self.ops.len())
+            .flat_map(|op| self.waits_for(op, freed).filter_map(wanted).collect::<Vec<_>>())
+            .collect();
         if early.is_empty() {
             return early;
         }
@@ -402,44 +410,46 @@ impl Planner<'_> {
         early
     }
 
-    /// Updates that may take a foreign key away from a row which is deleted early: they come first, or, if they wait for
-    /// something themselves, their key is NULL for a while.
-    fn moves_away(&mut self, updates: &[usize], early: &BTreeSet<usize>, freed: &Freed<'_>) -> BTreeSet<usize> {
+    /// Updates that take a foreign key away from a row which is deleted early: their key is NULL for a while, or, where it
+    /// cannot be, they come first.
+    fn moves_away(&mut self, early: &BTreeSet<usize>, freed: &Freed<'_>) -> Result<BTreeSet<usize>, Cycle> {
         let mut first = BTreeSet::new();
-        let left: BTreeSet<&str> = early.iter().map(|op| self.tables[self.ops[*op].table].entity).collect();
-        for &op in updates {
-            let table = self.tables[self.ops[op].table];
-            let moved = |fk: &&ForeignKey| {
-                left.contains(fk.to_table.as_str()) && fk.columns.iter().any(|c| self.ops[op].cell(*c).is_some())
-            };
-            let moved: Vec<&ForeignKey> = table.parents.iter().filter(moved).collect();
-            if moved.is_empty() {
-                continue;
-            }
-            let open = |fk: &&ForeignKey| {
-                let mut columns = fk.columns.iter().copied();
-                columns.find(|c| table.columns[*c].nullable && self.ops[op].cell(*c).is_some())
-            };
-            match moved.iter().map(open).collect::<Option<Vec<usize>>>() {
-                Some(columns) => self.opened.extend(columns.into_iter().map(|c| (op, c))),
-                None if self.waits_for(op, freed).next().is_none() && !self.needs_insert(op) => {
-                    first.insert(op);
+        if early.is_empty() {
+            return Ok(first);
+        }
+        let targets = Targets::of(self, &early.iter().copied().collect::<Vec<_>>());
+        let inserted = self.inserted();
+        for (op, change) in self.ops.iter().enumerate().filter(|(_, change)| !change.leaves.is_empty()) {
+            let table = self.tables[change.table];
+            let leaves = |column: &usize| change.leaves.iter().find(|(c, _)| c == column).map(|(_, value)| value);
+            for fk in &table.parents {
+                let old: Option<Vec<&Value>> = fk.columns.iter().map(leaves).collect();
+                let Some(parent) = old.and_then(|old| targets.find(fk, old)) else { continue };
+                match fk.columns.iter().copied().find(|c| self.is_openable(op, *c)) {
+                    Some(column) => {
+                        self.opened.insert((op, column));
+                    }
+                    None => {
+                        let waits = self.waits_for(op, freed).next().is_some() || self.needs_insert(op, &inserted);
+                        if change.kind != Kind::Update || waits {
+                            return Err(self.name_cycle([op, parent].into_iter()));
+                        }
+                        first.insert(op);
+                    }
                 }
-                None => {}
             }
         }
-        first
+        Ok(first)
     }
 
-    /// Whether a foreign key of `op` points to a row that this flush inserts.
-    fn needs_insert(&self, op: usize) -> bool {
-        let change = &self.ops[op];
-        if change.cells.iter().any(|(_, cell)| matches!(cell, Cell::KeyOf { .. })) {
-            return true;
-        }
-        let inserts: Vec<usize> = (0..self.ops.len()).filter(|o| self.ops[*o].kind == Kind::Insert).collect();
-        let targets = Targets::of(self, &inserts);
-        self.tables[change.table].parents.iter().any(|fk| self.need(op, fk, &targets).is_some())
+    /// The rows that this flush inserts, as targets of foreign keys.
+    fn inserted(&self) -> Targets<'a> {
+        let inserts: Vec<usize> = (0..self.ops.len()).filter(|op| self.ops[*op].kind == Kind::Insert).collect();
+        Targets::of(self, &inserts)
+    }
+
+    fn needs_insert(&self, op: usize, inserted: &Targets<'_>) -> bool {
+        self.tables[self.ops[op].table].parents.iter().any(|fk| self.need(op, fk, inserted).is_some())
     }
 
     /// Updates in layers, each before the next. A swap of unique values is opened by writing NULL first, and so is a long
@@ -448,7 +458,8 @@ impl Planner<'_> {
         let mut needs: FxHashMap<usize, Vec<Need>> = FxHashMap::default();
         for &op in updates {
             let waits = self.waits_for(op, freed).filter(|(other, _)| self.ops[*other].kind == Kind::Update);
-            let waits = waits.map(|(parent, set)| Need { parent, column: self.openable(parent, set), generated: false });
+            let waits =
+                waits.map(|(parent, set)| Need { parent, column: self.openable(parent, set), generated: false });
             let waits: Vec<Need> = waits.collect();
             if !waits.is_empty() {
                 needs.insert(op, waits);
@@ -463,6 +474,7 @@ impl Planner<'_> {
             level = levels(updates, &mut needs).map_err(|cycle| self.name_swap(&cycle))?.0;
         }
         let before = self.before_inserts(&needs, freed, &mut opened)?;
+        self.open_switches(&before, freed, &mut opened)?;
         self.opened.extend(opened);
 
         let mut layers: BTreeMap<(bool, usize), Vec<usize>> = BTreeMap::new();
@@ -484,34 +496,57 @@ impl Planner<'_> {
     ) -> Result<BTreeSet<usize>, Cycle> {
         let takers = (0..self.ops.len()).filter(|op| matches!(self.ops[*op].kind, Kind::Insert | Kind::Switch));
         let wanted = takers.flat_map(|op| self.waits_for(op, freed).collect::<Vec<_>>());
+        let updates = wanted.filter(|(other, _)| self.ops[*other].kind == Kind::Update);
+        let mut todo: Vec<(usize, Option<usize>)> = updates.map(|(op, set)| (op, self.openable(op, set))).collect();
         let mut before = BTreeSet::new();
-        for (op, set) in wanted.filter(|(other, _)| self.ops[*other].kind == Kind::Update) {
-            match self.needs_insert(op) {
-                false => {
-                    before.insert(op);
-                }
-                true => {
-                    let column = self.openable(op, set).ok_or_else(|| self.name_cycle(std::iter::once(op)))?;
-                    opened.insert((op, column));
-                }
-            }
+        if todo.is_empty() {
+            return Ok(before);
         }
-        let mut todo: Vec<usize> = before.iter().copied().collect();
-        while let Some(op) = todo.pop() {
-            for need in needs.get(&op).into_iter().flatten() {
-                if before.insert(need.parent) {
-                    todo.push(need.parent);
-                }
+        let inserted = self.inserted();
+        while let Some((op, column)) = todo.pop() {
+            if self.needs_insert(op, &inserted) {
+                let column = column.ok_or_else(|| self.name_cycle(std::iter::once(op)))?;
+                opened.insert((op, column));
+            } else if before.insert(op) {
+                todo.extend(needs.get(&op).into_iter().flatten().map(|need| (need.parent, need.column)));
             }
         }
         Ok(before)
+    }
+
+    /// Switched rows that give up a value do so through NULL; without it their statement must come before the taker's.
+    fn open_switches(&self, before: &BTreeSet<usize>, freed: &Freed<'_>, opened: &mut Cells) -> Result<(), Cycle> {
+        for op in 0..self.ops.len() {
+            for (other, set) in self.waits_for(op, freed).filter(|(other, _)| self.ops[*other].kind == Kind::Switch) {
+                let in_turn = match self.ops[op].kind {
+                    Kind::Update => !before.contains(&op),
+                    Kind::Insert => !self.is_complex(self.ops[other].table),
+                    Kind::Switch | Kind::Delete => false,
+                };
+                match self.openable(other, set) {
+                    Some(column) => {
+                        opened.insert((other, column));
+                    }
+                    None if in_turn => {}
+                    None => return Err(self.name_swap(&[other, op])),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A nullable column of a unique set that `op` rewrites: NULL there for a while gives the value up.
     fn openable(&self, op: usize, set: usize) -> Option<usize> {
         let table = self.tables[self.ops[op].table];
         let mut columns = table.unique.get(set)?.iter().copied();
-        columns.find(|c| table.columns[*c].nullable && self.ops[op].cell(*c).is_some())
+        columns.find(|c| self.is_openable(op, *c))
+    }
+
+    /// Whether `op` may have NULL in `column` until its own statement writes it.
+    fn is_openable(&self, op: usize, column: usize) -> bool {
+        let change = &self.ops[op];
+        let rewrites = change.kind == Kind::Switch || change.cell(column).is_some();
+        rewrites && self.tables[change.table].columns[column].nullable
     }
 
     /// The columns that the row's own statement checks: one that was opened is checked there, where it still holds.
@@ -627,13 +662,11 @@ impl<'a> Targets<'a> {
     }
 
     /// The row that a foreign key with these (known) values points to.
-    fn find(&self, fk: &ForeignKey, cells: Vec<&Cell>) -> Option<usize> {
+    fn find(&self, fk: &ForeignKey, values: Vec<&Value>) -> Option<usize> {
         let table = *self.tables.get(fk.to_table.as_str())?;
-        let values = cells.into_iter().zip(&fk.to_columns).map(|(cell, name)| match cell {
-            Cell::Value(value) => Some(as_column(value, table, table.column(name)?)),
-            Cell::KeyOf { .. } => None,
-        });
-        let values: Vec<Value> = values.collect::<Option<_>>()?;
+        let values = values.into_iter().zip(&fk.to_columns);
+        let values: Vec<Value> =
+            values.map(|(value, name)| Some(as_column(value, table, table.column(name)?))).collect::<Option<_>>()?;
         if table.is_key(&fk.to_columns) {
             return self.keys.get(&(table.entity, &values[..])).copied();
         }
