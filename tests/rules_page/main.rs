@@ -28,9 +28,9 @@ Written by `UPDATE=1 cargo test --test rules_page`; `cargo test --test rules_pag
 A test belongs to a rule if its name has the rule's id between underscores: `a4_…`, `outbox_q3_…`. The page says which tests
 are there, not that they pass: that is `./test a4_`.
 
-Where a test runs is read from its text. `#[session_test(…)]` names its backends. Otherwise the nearest of these counts, in the
-test or in the functions that it calls: `Backend::Sqlite`, `Backend::Postgres`, a SQLite URL, a database or a cluster of the
-test PostgreSQL. A test with none of them needs no database.
+Where a test runs is read from its text. `#[session_test(…)]` names its backends. Otherwise a function that says
+`Backend::Sqlite` or `Backend::Postgres` runs on these; one that does not runs on what it opens (a SQLite URL, a database or a cluster
+of the test PostgreSQL) and on what the helpers open that it calls. A test that opens nothing needs no database.
 ";
 
 /// The tests of one rule in one file on the same backends.

@@ -14,15 +14,13 @@ const SKIPPED: &[&str] = &["target", "snapshots", "ui", "wip", "rules_page"];
 /// How many calls away from a test its database may be named.
 const FARTHEST: usize = 4;
 
-/// What shows that a function runs on a backend.
-const SIGNS: &[(&str, Backend)] = &[
-    ("Backend::Sqlite", Backend::Sqlite),
-    ("Backend::Postgres", Backend::Postgres),
-    ("Place::Sqlite", Backend::Sqlite),
-    ("Place::Postgres", Backend::Postgres),
+/// A backend by its name: what else the function calls does not count then, because it is told the backend.
+const NAMES: &[(&str, Backend)] = &[("Backend::Sqlite", Backend::Sqlite), ("Backend::Postgres", Backend::Postgres)];
+
+/// A database that is opened.
+const OPENED: &[(&str, Backend)] = &[
     ("sqlite::memory:", Backend::Sqlite),
     ("sqlite://", Backend::Sqlite),
-    ("sqlite:", Backend::Sqlite),
     ("fresh_database", Backend::Postgres),
     ("Cluster::start", Backend::Postgres),
     ("cluster::database_url", Backend::Postgres),
@@ -183,37 +181,56 @@ impl<'f> Backends<'f> {
         Self { by_name }
     }
 
-    /// The backends that the test names, or else those that the helpers it calls name: the nearest evidence counts.
+    /// The backends that the test asks for, names or opens, itself or through the helpers that it calls.
     pub fn of(&self, test: &Function) -> BTreeSet<Backend> {
-        let attributes = test.test.as_deref().unwrap_or_default();
-        let asked = asked_for(attributes);
-        if !asked.is_empty() {
-            return asked;
+        let asked = asked_for(test.test.as_deref().unwrap_or_default());
+        match asked.is_empty() {
+            true => self.reached(test, 0),
+            false => asked,
         }
-        let mut level = vec![test];
-        let mut seen: BTreeSet<(&Path, &str)> = BTreeSet::new();
-        for _ in 0..=FARTHEST {
-            let found: BTreeSet<Backend> = level.iter().flat_map(|function| signs(&function.body)).collect();
-            if !found.is_empty() {
-                return found;
-            }
-            level = level.iter().flat_map(|function| self.called(function)).collect();
-            level.retain(|function| seen.insert((&function.file, &function.name)));
+    }
+
+    fn reached(&self, function: &Function, distance: usize) -> BTreeSet<Backend> {
+        let named = signs(&function.body, NAMES);
+        if !named.is_empty() || distance > FARTHEST {
+            return named;
         }
-        BTreeSet::new()
+        // Beside the code, a URL in a function that waits for nothing is text, not a database.
+        let opens = of_tests(&function.file) || function.body.contains("async") || function.body.contains(".await");
+        let mut reached = if opens { signs(&function.body, OPENED) } else { BTreeSet::new() };
+        // A helper that opens its database tells the helpers behind it which.
+        let behind = if distance > 0 && !reached.is_empty() { Vec::new() } else { self.called(function) };
+        for helper in behind {
+            reached.append(&mut self.reached(helper, distance + 1));
+        }
+        reached
     }
 
     fn called(&self, caller: &Function) -> Vec<&'f Function> {
-        calls(&caller.body).into_iter().filter_map(|name| self.nearest(&name, &caller.file)).collect()
+        let owner = caller.name.rsplit_once("::").map_or("Self", |(owner, _)| owner);
+        calls(&caller.body)
+            .into_iter()
+            .map(|name| name.replace("Self::", &format!("{owner}::")))
+            .filter_map(|name| self.nearest(&name, &caller.file))
+            .collect()
     }
 
-    /// The function of this name whose file is nearest to `file`, within the same folder of tests or sources.
+    /// The helper of this name whose file is nearest to `file`: in that file, or in a folder of tests. What the library
+    /// calls is the same for every backend.
     fn nearest(&self, name: &str, file: &Path) -> Option<&'f Function> {
         let shared = |other: &Path| file.components().zip(other.components()).take_while(|(a, b)| a == b).count();
-        let candidates = self.by_name.get(name)?.iter().filter(|function| function.test.is_none());
-        let near = candidates.max_by_key(|function| (function.file == file, shared(&function.file)))?;
-        (shared(&near.file) > 0).then_some(*near)
+        self.by_name
+            .get(name)?
+            .iter()
+            .filter(|function| function.test.is_none())
+            .filter(|function| function.file == file || (of_tests(&function.file) && shared(&function.file) > 0))
+            .max_by_key(|function| (function.file == file, shared(&function.file)))
+            .copied()
     }
+}
+
+fn of_tests(file: &Path) -> bool {
+    file.components().any(|part| part.as_os_str() == "tests")
 }
 
 fn asked_for(attributes: &str) -> BTreeSet<Backend> {
@@ -229,8 +246,12 @@ fn asked_for(attributes: &str) -> BTreeSet<Backend> {
     asked
 }
 
-fn signs(body: &str) -> BTreeSet<Backend> {
-    SIGNS.iter().filter(|(sign, _)| body.contains(sign)).map(|(_, backend)| *backend).collect()
+/// Which of the signs stand in the text as words of their own (`DbBackend::Sqlite` is no `Backend::Sqlite`).
+fn signs(body: &str, signs: &[(&str, Backend)]) -> BTreeSet<Backend> {
+    let stands = |sign: &str| {
+        body.match_indices(sign).any(|(at, _)| !body[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+    };
+    signs.iter().filter(|(sign, _)| stands(sign)).map(|(_, backend)| *backend).collect()
 }
 
 /// Names that are called: `helper(`, `Type::function(`, `helper::<T>(`; methods are left out.
