@@ -124,6 +124,11 @@ impl Core {
         &mut self.frames[last]
     }
 
+    /// The innermost block that can be rolled back by itself: what happens to objects belongs to it.
+    pub(crate) fn holder(&self) -> usize {
+        self.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).unwrap_or(0)
+    }
+
     fn lost(&self) -> bool {
         self.connection.lost().is_some()
     }
@@ -283,6 +288,9 @@ impl Core {
                 return Err(self.flush_failed(e).await);
             }
         }
+        if !self.shared.has_dirty() {
+            return Ok(());
+        }
         let cause = Error::usage(format!(
             "objects were still dirty after {MOST_FLUSH_ROUNDS} flushes: a hook changes them every time"
         ));
@@ -332,7 +340,7 @@ impl Core {
     }
 
     fn keep_dirty(&self, due: Vec<(Arc<dyn AnyObject>, RowKind)>, error: Error) -> Error {
-        due.into_iter().for_each(|(object, _)| self.shared.enlist(object));
+        due.into_iter().for_each(|(object, _)| self.shared.enlist_again(object));
         error
     }
 
@@ -362,6 +370,7 @@ impl Core {
 
     /// Takes back everything that the block at `index` (and blocks inside it) did to objects.
     fn restore_memory(&mut self, index: usize) {
+        self.refused_add = None;
         let mut dropped = false;
         for object in self.shared.take_dirty() {
             dropped |= object.revert(&mut self.map);
@@ -383,7 +392,7 @@ impl Core {
         let flagged = self.frames.iter().any(|frame| frame.flag.is_some());
         // A block entered while flagged has nothing to save: what it would send is refused (A3).
         let kind = if flagged { BlockKind::Merged } else { kind };
-        if !flagged && kind == BlockKind::Savepoint && self.shared.has_dirty() {
+        if !flagged && kind == BlockKind::Savepoint && (self.shared.has_dirty() || self.refused_add.is_some()) {
             self.flush().await?;
         }
         let id = match kind {
@@ -787,7 +796,7 @@ struct Requeue {
 
 impl Drop for Requeue {
     fn drop(&mut self) {
-        self.objects.drain(..).for_each(|object| self.shared.enlist(object));
+        self.objects.drain(..).for_each(|object| self.shared.enlist_again(object));
     }
 }
 

@@ -329,7 +329,7 @@ fn from_sqlx(e: &Arc<sqlx::Error>) -> Error {
     match &**e {
         sqlx::Error::Database(db) => {
             code = db.code().map(|c| c.as_ref().into());
-            constraint = db.constraint().map(Into::into);
+            constraint = db.constraint().or_else(|| named_by_sqlite(db.message())).map(Into::into);
             class = class_of(db.as_ref(), code.as_deref().unwrap_or_default());
         }
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
@@ -389,6 +389,11 @@ pub fn class_of_sqlstate(code: &str) -> Class {
         c if c.starts_with("08") => Class::ConnectionLost,
         _ => Class::Other,
     }
+}
+
+/// SQLite names a constraint in its message only: `UNIQUE constraint failed: author.name`.
+fn named_by_sqlite(message: &str) -> Option<&str> {
+    message.split_once(" constraint failed: ").map(|(_, name)| name)
 }
 
 /// Our own errors travel through SeaORM's functions (which know only `DbErr`) and come back whole.

@@ -10,7 +10,6 @@ use sea_orm::{
 
 use crate::{
     Session, Tracked,
-    block::BlockKind,
     core::Core,
     error::Error,
     flush::value,
@@ -369,15 +368,17 @@ pub(crate) fn admit<E: TrackedEntity>(
     let key = Key::from_values(keys);
     if let Some(held) = core.map.get::<E>(&key) {
         let held = held.clone();
-        held.reread(model, refresh || locked, locked)?;
+        let holder = core.holder();
+        if held.reread(model, refresh || locked, locked, core.frames[holder].id)? {
+            core.frames[holder].undo.touch(held.as_any_object());
+        }
         return Ok(held.into());
     }
     let object = Object::loaded(model, key.clone(), locked, &core.shared);
     core.map.insert(key, object.clone());
     // Rolled back, a block forgets what it loaded first (S5); the unit's own block ends with the map itself.
-    if let Some(holder) =
-        core.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).filter(|holder| *holder > 0)
-    {
+    let holder = core.holder();
+    if holder > 0 {
         core.frames[holder].undo.load(object.as_any_object());
     }
     Ok(object.into())

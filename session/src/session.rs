@@ -487,6 +487,10 @@ impl Session {
     }
 
     fn admit<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
+        self.place(object).inspect_err(|_| object.refused())
+    }
+
+    fn place<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
         let core = self.core();
         core.usable()?;
         if let Some(key) = object.known_key() {
@@ -500,7 +504,7 @@ impl Session {
             core.map.insert(key, object.clone());
         }
         let any = object.as_any_object();
-        let holder = core.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).unwrap_or(0);
+        let holder = core.holder();
         let id = core.frames[holder].id;
         if any.added(id) {
             core.frames[holder].undo.touch(any);

@@ -39,6 +39,13 @@ impl Shared {
         self.dirty.lock().push(object);
     }
 
+    /// Puts an object back that a flush took off the list and did not send.
+    pub(crate) fn enlist_again(&self, object: Arc<dyn AnyObject>) {
+        if object.requeue() {
+            self.enlist(object);
+        }
+    }
+
     pub(crate) fn take_dirty(&self) -> Vec<Arc<dyn AnyObject>> {
         std::mem::take(&mut *self.dirty.lock())
     }

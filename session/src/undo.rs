@@ -17,6 +17,8 @@ pub(crate) struct Undo<E: TrackedEntity> {
     pub(crate) phase: Phase,
     pub(crate) data: Option<Data<E>>,
     pub(crate) key: Option<Key>,
+    /// A rollback to a savepoint gives up the row locks that were taken after it.
+    pub(crate) locked: bool,
 }
 
 /// The objects that a block touched.
