@@ -1,6 +1,7 @@
 //! The `Model`: its handle, getters, setters, and the description of its entity.
 //!
-//! The code written here is what a careful hand would write; it names `Entity`, `Column`, `Model` and `ActiveModel` of
+//! Everything is `#[inline]`: an accessor that nobody calls is then never compiled to machine code, which is most of what a
+//! derive can cost. The code written here is what a careful hand would write; it names `Entity`, `Column`, `Model` and `ActiveModel` of
 //! the user's module, where SeaORM's derives put them.
 
 use proc_macro2::TokenStream;
@@ -81,6 +82,7 @@ fn handle(input: &DeriveInput) -> TokenStream {
 
         #[automatically_derived]
         impl ::core::convert::From<::sea_session::Object<Entity>> for TrackedModel {
+            #[inline]
             fn from(object: ::sea_session::Object<Entity>) -> Self {
                 Self(object)
             }
@@ -90,6 +92,7 @@ fn handle(input: &DeriveInput) -> TokenStream {
         impl ::core::ops::Deref for TrackedModel {
             type Target = ::sea_session::Object<Entity>;
 
+            #[inline]
             fn deref(&self) -> &Self::Target {
                 &self.0
             }
@@ -104,6 +107,7 @@ fn entity(columns: &[Column<'_>]) -> TokenStream {
         impl ::sea_session::TrackedEntity for Entity {
             type Handle = TrackedModel;
 
+            #[inline]
             fn spec() -> ::sea_session::EntitySpec<Self> {
                 ::sea_session::EntitySpec::new() #(#options)*
             }
@@ -158,6 +162,7 @@ fn accessors(column: &Column<'_>, offset: &TokenStream) -> TokenStream {
     });
     quote! {
         #getter_doc
+        #[inline]
         #vis fn #name(&self) -> #ty {
             self.0.get_field(#position, |m: &Model| &m.#name, |a: &ActiveModel| &a.#name)
         }

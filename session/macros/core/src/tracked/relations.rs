@@ -221,6 +221,7 @@ impl Relation {
                 let doc = format!(" The rows of the many-to-many relation `{plain}`: load, attach and detach them.");
                 quote_spanned! {place=>
                     #[doc = #doc]
+                    #[inline]
                     pub fn #name(&self) -> ::sea_session::Junction<'_, Entity, #entity> {
                         self.0.junction()
                     }
@@ -230,6 +231,7 @@ impl Relation {
                 let method = format_ident!("{}", if many { "related" } else { "related_one" });
                 quote_spanned! {place=>
                     #[doc = #doc]
+                    #[inline]
                     pub async fn #name(&self, s: &mut ::sea_session::Session) -> ::core::result::Result<#output, #error> {
                         self.0.#method(s).await
                     }
@@ -240,6 +242,7 @@ impl Relation {
                 let parent = (self.kind == Kind::BelongsTo).then(|| self.set_parent(variant));
                 quote_spanned! {place=>
                     #[doc = #doc]
+                    #[inline]
                     pub async fn #name(&self, s: &mut ::sea_session::Session) -> ::core::result::Result<#output, #error> {
                         self.0.#method(s, Relation::#variant).await
                     }
@@ -258,6 +261,7 @@ impl Relation {
             format!(" Makes `parent` the row of the relation `{}`; it need not be inserted yet.", self.name.unraw());
         quote_spanned! {place=>
             #[doc = #doc]
+            #[inline]
             pub fn #setter(&self, parent: &::sea_session::Tracked<#entity>) -> ::core::result::Result<(), ::sea_session::Error> {
                 self.0.set_parent(Relation::#variant, parent)
             }

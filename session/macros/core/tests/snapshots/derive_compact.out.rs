@@ -3,6 +3,7 @@
 pub struct TrackedModel(::sea_session::Object<Entity>);
 #[automatically_derived]
 impl ::core::convert::From<::sea_session::Object<Entity>> for TrackedModel {
+    #[inline]
     fn from(object: ::sea_session::Object<Entity>) -> Self {
         Self(object)
     }
@@ -10,6 +11,7 @@ impl ::core::convert::From<::sea_session::Object<Entity>> for TrackedModel {
 #[automatically_derived]
 impl ::core::ops::Deref for TrackedModel {
     type Target = ::sea_session::Object<Entity>;
+    #[inline]
     fn deref(&self) -> &Self::Target {
         &self.0
     }
@@ -17,6 +19,7 @@ impl ::core::ops::Deref for TrackedModel {
 #[automatically_derived]
 impl ::sea_session::TrackedEntity for Entity {
     type Handle = TrackedModel;
+    #[inline]
     fn spec() -> ::sea_session::EntitySpec<Self> {
         ::sea_session::EntitySpec::new()
             .unique_key("account_title", Column::Title)
@@ -33,6 +36,7 @@ impl ::sea_session::TrackedEntity for Entity {
 #[allow(dead_code, clippy::all, clippy::pedantic)]
 impl TrackedModel {
     /// The value of `id`.
+    #[inline]
     pub fn id(&self) -> i64 {
         self.0.get_field(Column::Id as usize, |m: &Model| &m.id, |a: &ActiveModel| &a.id)
     }
@@ -49,6 +53,7 @@ impl TrackedModel {
         self
     }
     /// What the note is called.
+    #[inline]
     pub fn title(&self) -> String {
         self.0
             .get_field(
@@ -70,6 +75,7 @@ impl TrackedModel {
         self
     }
     /// The value of `type`.
+    #[inline]
     pub fn r#type(&self) -> Option<Kind> {
         self.0
             .get_field(
@@ -91,6 +97,7 @@ impl TrackedModel {
         self
     }
     /// The value of `tags`.
+    #[inline]
     pub fn tags(&self) -> Tags {
         self.0
             .get_field(
@@ -112,6 +119,7 @@ impl TrackedModel {
         self
     }
     /// The value of `token`.
+    #[inline]
     fn token(&self) -> String {
         self.0
             .get_field(
@@ -121,6 +129,7 @@ impl TrackedModel {
             )
     }
     /// The value of `account_id`.
+    #[inline]
     pub fn account_id(&self) -> i64 {
         self.0
             .get_field(
@@ -142,6 +151,7 @@ impl TrackedModel {
         self
     }
     /// The value of `version`.
+    #[inline]
     pub fn version(&self) -> i32 {
         self.0
             .get_field(
@@ -151,6 +161,7 @@ impl TrackedModel {
             )
     }
     /// The value of `created_at`.
+    #[inline]
     pub fn created_at(&self) -> DateTimeUtc {
         self.0
             .get_field(
@@ -175,6 +186,7 @@ impl TrackedModel {
         self
     }
     /// The value of `updated_at`.
+    #[inline]
     pub fn updated_at(&self) -> DateTimeUtc {
         self.0
             .get_field(

@@ -1,6 +1,7 @@
 #[allow(dead_code, clippy::all, clippy::pedantic)]
 impl TrackedModel {
     /// The row of the relation `author`, through the identity map.
+    #[inline]
     pub async fn author(
         &self,
         s: &mut ::sea_session::Session,
@@ -11,6 +12,7 @@ impl TrackedModel {
         self.0.related_one_by(s, Relation::User).await
     }
     /// Makes `parent` the row of the relation `author`; it need not be inserted yet.
+    #[inline]
     pub fn set_author(
         &self,
         parent: &::sea_session::Tracked<super::user::Entity>,
@@ -18,6 +20,7 @@ impl TrackedModel {
         self.0.set_parent(Relation::User, parent)
     }
     /// The row of the relation `cover`, through the identity map.
+    #[inline]
     pub async fn cover(
         &self,
         s: &mut ::sea_session::Session,
@@ -28,6 +31,7 @@ impl TrackedModel {
         self.0.related_one_by(s, Relation::Cover).await
     }
     /// The rows of the relation `comments`, through the identity map.
+    #[inline]
     pub async fn comments(
         &self,
         s: &mut ::sea_session::Session,
@@ -38,10 +42,12 @@ impl TrackedModel {
         self.0.related_by(s, Relation::Comment).await
     }
     /// The rows of the many-to-many relation `tags`: load, attach and detach them.
+    #[inline]
     pub fn tags(&self) -> ::sea_session::Junction<'_, Entity, super::tag::Entity> {
         self.0.junction()
     }
     /// The row of the relation `parent`, through the identity map.
+    #[inline]
     pub async fn parent(
         &self,
         s: &mut ::sea_session::Session,
@@ -52,6 +58,7 @@ impl TrackedModel {
         self.0.related_one_by(s, Relation::Parent).await
     }
     /// Makes `parent` the row of the relation `parent`; it need not be inserted yet.
+    #[inline]
     pub fn set_parent(
         &self,
         parent: &::sea_session::Tracked<Entity>,
@@ -59,6 +66,7 @@ impl TrackedModel {
         self.0.set_parent(Relation::Parent, parent)
     }
     /// The rows of the relation `children`, through the identity map.
+    #[inline]
     pub async fn children(
         &self,
         s: &mut ::sea_session::Session,

@@ -1,6 +1,7 @@
 #[allow(dead_code, clippy::all, clippy::pedantic)]
 impl TrackedModel {
     /// The row of the relation `cake`, through the identity map.
+    #[inline]
     pub async fn cake(
         &self,
         s: &mut ::sea_session::Session,
@@ -11,6 +12,7 @@ impl TrackedModel {
         self.0.related_one_by(s, Relation::Cake).await
     }
     /// Makes `parent` the row of the relation `cake`; it need not be inserted yet.
+    #[inline]
     pub fn set_cake(
         &self,
         parent: &::sea_session::Tracked<super::cake::Entity>,
@@ -18,6 +20,7 @@ impl TrackedModel {
         self.0.set_parent(Relation::Cake, parent)
     }
     /// The rows of the relation `crumbs`, through the identity map.
+    #[inline]
     pub async fn crumbs(
         &self,
         s: &mut ::sea_session::Session,
@@ -28,6 +31,7 @@ impl TrackedModel {
         self.0.related_by(s, Relation::Crumb).await
     }
     /// The row of the relation `type`, through the identity map.
+    #[inline]
     pub async fn r#type(
         &self,
         s: &mut ::sea_session::Session,

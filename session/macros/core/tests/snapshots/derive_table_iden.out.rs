@@ -3,6 +3,7 @@
 pub(crate) struct TrackedModel(::sea_session::Object<Entity>);
 #[automatically_derived]
 impl ::core::convert::From<::sea_session::Object<Entity>> for TrackedModel {
+    #[inline]
     fn from(object: ::sea_session::Object<Entity>) -> Self {
         Self(object)
     }
@@ -10,6 +11,7 @@ impl ::core::convert::From<::sea_session::Object<Entity>> for TrackedModel {
 #[automatically_derived]
 impl ::core::ops::Deref for TrackedModel {
     type Target = ::sea_session::Object<Entity>;
+    #[inline]
     fn deref(&self) -> &Self::Target {
         &self.0
     }
@@ -17,6 +19,7 @@ impl ::core::ops::Deref for TrackedModel {
 #[automatically_derived]
 impl ::sea_session::TrackedEntity for Entity {
     type Handle = TrackedModel;
+    #[inline]
     fn spec() -> ::sea_session::EntitySpec<Self> {
         ::sea_session::EntitySpec::new()
     }
@@ -24,6 +27,7 @@ impl ::sea_session::TrackedEntity for Entity {
 #[allow(dead_code, clippy::all, clippy::pedantic)]
 impl TrackedModel {
     /// The value of `id`.
+    #[inline]
     pub fn id(&self) -> i32 {
         self.0
             .get_field(
