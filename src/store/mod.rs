@@ -24,6 +24,7 @@ use crate::{
     uri::Uri,
 };
 
+mod doctor;
 mod edges;
 mod history;
 mod import;
@@ -36,6 +37,7 @@ mod set;
 mod status;
 mod write;
 
+pub use doctor::{Ailment, Diagnosis, Finding};
 pub use edges::{Direction, Edge, EdgePage, Link, LinkTo, Neighbour, Traverse};
 pub use history::{HistoryEntry, VersionedNode};
 pub use import::{ImportOptions, ImportProgress, ImportReport, Refusal};
