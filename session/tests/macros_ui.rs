@@ -4,8 +4,7 @@
 //! commit them.
 
 /// Words of the implementation that no message may show.
-const INTERNAL: [&str; 12] = [
-    "__",
+const INTERNAL: [&str; 11] = [
     "sea_session_macros",
     "ObjectCell",
     "Settings",
