@@ -14,23 +14,28 @@ use sea_orm::DbBackend;
 use sea_orm_migration::MigratorTrait;
 use sea_session::Db;
 
-use crate::{Direction, Error, Event, Options, Runner, State, doctor, role, template};
+use crate::{Direction, Error, Event, Options, Runner, State, doctor, role, template, workplace::knock};
 
 use self::guard::{Guard, Refusal};
 
 const HELP: &str = "\
 Examples:
-  migrate up                                   apply what is pending; safe to run from many replicas at once
-  migrate status --check                       exit 3 if something is pending, 4 if something is wrong
-  migrate plan --backend postgres              the SQL of all migrations, without a database
-  migrate down -n 2 --yes                      take the last two back (in development)
-  migrate fresh --yes --confirm shop_prod      outside development the database must be named
-  migrate role app --password-file /run/secret create the role that the application runs as
-  migrate doctor                               compare the schema with the entities
+  migrate up                                apply what is pending, from any number of replicas
+  migrate status --check                    for scripts: see the exit codes
+  migrate plan --backend postgres           the SQL of all migrations, without a database
+  migrate down -n 2 --yes                   take the last two back (in development)
+  migrate fresh --yes --confirm shop        outside development the database must be named
+  migrate role app --password-file secret   the role that the application runs as
+  migrate doctor                            compare the schema with the entities
 
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 something is pending (status --check);
-  4 something is wrong (changed or missing migrations, doctor, check-role); 5 another runner held the lock for too
-  long; 6 refused, or not confirmed.";
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage
+  3  something is pending (status --check)
+  4  something is wrong: changed or missing migrations, doctor, check-role
+  5  another runner held the lock for too long
+  6  refused, or not confirmed";
 
 /// Migrates a database.
 #[derive(Debug, Parser)]
@@ -44,7 +49,7 @@ struct Cli {
     #[arg(long, env = "MIGRATE_ENV", global = true, value_name = "NAME")]
     environment: Option<String>,
     /// Seconds to wait for another runner.
-    #[arg(long, default_value_t = 300, global = true)]
+    #[arg(long, default_value_t = 300, global = true, value_name = "SECONDS")]
     wait: u64,
     /// Milliseconds that a statement may wait for a lock, before it is tried again later.
     #[arg(long, default_value_t = 2000, global = true, value_name = "MS")]
@@ -232,7 +237,7 @@ async fn run<M: MigratorTrait + 'static>(cli: &Cli) -> Result<(), Stop> {
             let stamp = chrono::Utc::now().format("%Y%m%d_%H%M%S").to_string();
             let path = template::create(folder, &stamp, name)
                 .map_err(|error| Stop::Message(format!("cannot create the migration: {error}")))?;
-            println!("{}", path.display());
+            output::say(format_args!("{}", path.display()));
             return Ok(());
         }
         _ => {}
@@ -241,7 +246,9 @@ async fn run<M: MigratorTrait + 'static>(cli: &Cli) -> Result<(), Stop> {
         .database
         .as_deref()
         .ok_or_else(|| Stop::Message("which database? Give --database URL, or set DATABASE_URL".to_owned()))?;
-    let db = Db::connect(url).await.map_err(|error| Stop::Message(format!("cannot connect: {error}")))?;
+    let unreachable = |error: String| Stop::Message(format!("cannot connect: {error}"));
+    knock(url, Duration::from_secs(10)).await.map_err(unreachable)?;
+    let db = Db::connect(url).await.map_err(|error| unreachable(error.to_string()))?;
     let outcome = run_on::<M>(cli, url, &db).await;
     let closed = db.close().await;
     outcome?;

@@ -77,15 +77,26 @@ impl Keys {
 /// The lock, held.
 pub(crate) enum Lock {
     Postgres { session: DatabaseConnection, pid: i32, keys: Keys },
-    Sqlite { table: String, token: String, renewal: Option<JoinHandle<()>> },
+    Sqlite { db: DatabaseConnection, table: String, token: String, renewal: Option<JoinHandle<()>>, released: bool },
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if let Self::Sqlite { renewal: Some(renewal), .. } = self {
+        let Self::Sqlite { db, table, token, renewal, released } = self else { return };
+        if let Some(renewal) = renewal.take() {
             renewal.abort();
         }
+        // A run that was dropped: the row would run out by itself, but those who wait need not wait for that. It cannot go
+        // before the write lock of what was in hand does.
+        if !*released && let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (db, table, token) = (db.clone(), table.clone(), token.clone());
+            runtime.spawn(async move { give_back(&db, &table, &token).await });
+        }
     }
+}
+
+async fn give_back(db: &DatabaseConnection, table: &str, token: &str) -> Result<(), DbErr> {
+    ledger::run(db, &format!(r#"DELETE FROM "{table}" WHERE token = $1"#), [token.into()]).await
 }
 
 impl Lock {
@@ -156,7 +167,7 @@ impl Lock {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Self::Sqlite { table, token, renewal: None })
+        Ok(Self::Sqlite { db: db.clone(), table, token, renewal: None, released: false })
     }
 
     /// Within a migration's transaction: whether the lock is still this runner's.
@@ -181,7 +192,7 @@ impl Lock {
 
     /// Keeps a SQLite lock alive while a migration without a transaction is running.
     pub fn keep_alive(&mut self, db: &DatabaseConnection) {
-        if let Self::Sqlite { table, token, renewal } = self
+        if let Self::Sqlite { table, token, renewal, .. } = self
             && renewal.is_none()
             && !workplace::lives_in_memory(db)
         {
@@ -197,18 +208,19 @@ impl Lock {
     }
 
     /// Gives the lock back.
-    pub async fn release(mut self, db: &DatabaseConnection) -> Result<(), DbErr> {
+    pub async fn release(mut self) -> Result<(), DbErr> {
         match &mut self {
             Self::Postgres { session, keys, .. } => {
                 let (a, b) = keys.runner;
                 ledger::one(session, &format!("SELECT pg_advisory_unlock({a}, {b})"), []).await?;
                 session.clone().close().await
             }
-            Self::Sqlite { table, token, renewal } => {
+            Self::Sqlite { db, table, token, renewal, released } => {
                 if let Some(renewal) = renewal.take() {
                     renewal.abort();
                 }
-                ledger::run(db, &format!(r#"DELETE FROM "{table}" WHERE token = $1"#), [token.as_str().into()]).await
+                *released = true;
+                give_back(db, table, token).await
             }
         }
     }

@@ -547,7 +547,7 @@ impl<M: MigratorTrait> Runner<M> {
     /// Closes the working connections before the lock is given back, whatever the outcome was.
     async fn end<T>(&self, work: Work, outcome: Result<T, Error>) -> Result<T, Error> {
         let closed = work.place.close().await;
-        let released = work.lock.release(&self.db).await;
+        let released = work.lock.release().await;
         let value = outcome?;
         closed?;
         released?;

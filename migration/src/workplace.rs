@@ -118,6 +118,23 @@ async fn raw(connection: &mut sea_orm::sqlx::PgConnection, sql: String) -> Resul
     connection.execute(AssertSqlSafe(sql)).await.map(|_| ())
 }
 
+/// Knocks at a PostgreSQL server once. A pool would try a refused connection again until its patience (30 seconds) ends,
+/// and then say only that it ended.
+///
+/// # Errors
+/// Why it cannot be reached.
+pub(crate) async fn knock(url: &str, patience: Duration) -> Result<(), String> {
+    use sea_orm::sqlx::{Connection, PgConnection};
+    if !url.starts_with("postgres") {
+        return Ok(());
+    }
+    match tokio::time::timeout(patience, PgConnection::connect(url)).await {
+        Ok(Ok(connection)) => connection.close().await.map_err(|error| error.to_string()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the server did not answer within {patience:?}")),
+    }
+}
+
 pub(crate) fn is_in_memory(file: &Path) -> bool {
     let name = file.to_string_lossy();
     name.is_empty()

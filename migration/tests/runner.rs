@@ -10,6 +10,7 @@ mod common;
 mod support;
 
 use std::{
+    io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
@@ -50,7 +51,14 @@ fn child(script: Script, url: &str) -> Child {
 async fn child_runs_a_script() {
     let script = std::env::var("CHILD_SCRIPT").unwrap().parse().unwrap();
     let db = connect(&std::env::var("CHILD_URL").unwrap()).await;
-    scripted::run(script, db, Options::default()).await.unwrap();
+    scripted::run_with(script, db, Options::default(), |event| println!("{event}")).await.unwrap();
+}
+
+/// Blocks until the child says that it begins this migration.
+fn until_child_starts(child: &mut Child, migration: &str) {
+    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    let found = lines.map_while(Result::ok).any(|line| line.contains(&format!("{migration} up …")));
+    assert!(found, "the child ended before it began {migration}");
 }
 
 async fn until(what: &str, limit: Duration, mut done: impl AsyncFnMut() -> bool) {
@@ -236,19 +244,8 @@ async fn g3_a_migration_that_fails_half_way_leaves_nothing_and_runs_again() {
 async fn g3_a_runner_that_is_killed_leaves_nothing_and_the_next_one_waits_for_what_is_left_of_it() {
     for fresh in Fresh::each().await {
         let mut killed = child(Script::Slow, &fresh.url);
-        if fresh.is_postgres() {
-            until("the slow migration", Duration::from_secs(20), async || {
-                fresh.count("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid() AND datname = current_database()").await > 0
-            })
-            .await;
-        } else {
-            until("the slow migration", Duration::from_secs(20), async || {
-                fresh.db.execute_unprepared("PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK").await.is_err()
-                    && fresh.count("SELECT count(*) FROM sqlite_master WHERE name = 'seaql_migrations_ledger'").await
-                        == 1
-            })
-            .await;
-        }
+        until_child_starts(&mut killed, "m2_slow");
+        tokio::time::sleep(Duration::from_millis(200)).await;
         killed.kill().unwrap();
         killed.wait().unwrap();
         let report = scripted::run(Script::Slow, fresh.db.clone(), Options::default()).await.unwrap();

@@ -1,9 +1,19 @@
 //! What the command prints: tables and lines for people on a terminal, JSON for programs. Progress goes to standard
 //! error, results to standard output.
 
+use std::{
+    fmt,
+    io::{self, Write},
+};
+
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::{Event, Finding, Plan, Report, State, Status, doctor::Complaint};
+
+/// A line of results. A reader that has gone (`| head`) has seen enough.
+pub(super) fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
 
 pub(super) fn event(event: &Event, quiet: bool) {
     if !quiet {
@@ -13,17 +23,17 @@ pub(super) fn event(event: &Event, quiet: bool) {
 
 pub(super) fn report(report: &Report) {
     match report.steps.as_slice() {
-        [] => println!("nothing to do"),
+        [] => say(format_args!("nothing to do")),
         steps => {
             let total: std::time::Duration = steps.iter().map(|step| step.took).sum();
-            println!("{} migration(s) in {total:.1?}", steps.len());
+            say(format_args!("{} migration(s) in {total:.1?}", steps.len()));
         }
     }
 }
 
 pub(super) fn plans(plans: &[Plan], number: u32) {
     for plan in plans.iter().take(usize::try_from(number).unwrap_or(usize::MAX)) {
-        println!("{plan}");
+        say(format_args!("{plan}"));
     }
 }
 
@@ -45,7 +55,7 @@ pub(super) fn status(status: &[Status], json: bool) {
             findings.join("; "),
         ]);
     }
-    println!("{table}");
+    say(format_args!("{table}"));
 }
 
 fn state(state: State) -> &'static str {
@@ -62,16 +72,16 @@ pub(super) fn complaints(complaints: &[Complaint], json: bool) {
         return print_json(complaints);
     }
     for complaint in complaints {
-        println!("{complaint}");
+        say(format_args!("{complaint}"));
     }
     if complaints.is_empty() {
-        println!("the schema is what the entities and the migrations say");
+        say(format_args!("the schema is what the entities and the migrations say"));
     }
 }
 
 fn print_json<T: serde::Serialize + ?Sized>(value: &T) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => println!("{text}"),
+        Ok(text) => say(format_args!("{text}")),
         Err(error) => eprintln!("error: {error}"),
     }
 }
