@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use sea_orm::{
     DatabaseConnectionType, DbBackend, ExecResult, QueryResult, Statement, Value,
     sqlx::{self, AssertSqlSafe, Executor, Postgres, Sqlite, pool::PoolConnection, postgres::PgArguments},
@@ -91,6 +92,8 @@ pub(crate) struct Connection {
     recorder: Option<Recorder>,
     sql_debug: bool,
     show_values: bool,
+    /// Why a stream of rows failed, until the session has noted it.
+    failed_stream: Option<Error>,
     /// The next message is about a table with a secret column: its values are not shown, whatever `show_values` says.
     hush: bool,
 }
@@ -113,6 +116,7 @@ impl Connection {
             recorder,
             sql_debug,
             show_values,
+            failed_stream: None,
             hush: false,
         }
     }
@@ -142,6 +146,10 @@ impl Connection {
     /// The caller has decided how to bring the transaction into a known state (by a rollback) and sends that next.
     pub(crate) fn forgive_cancelled(&mut self) {
         self.in_flight = false;
+    }
+
+    pub(crate) fn take_failed_stream(&mut self) -> Option<Error> {
+        self.failed_stream.take()
     }
 
     pub(crate) fn lost(&self) -> Option<&Error> {
@@ -193,19 +201,11 @@ impl Connection {
         }
         let Some(raw) = self.raw.as_mut() else { return Err(Error::connection_lost("no connection")) };
 
+        let shown = !std::mem::take(&mut self.hush) && self.show_values;
         let control = matches!(message, Message::Control(_));
         let text = message.text();
         let span = tracing::debug_span!("sea_session.statement", db.statement = text, rows = tracing::field::Empty);
-        if let Some(recorder) = &self.recorder {
-            recorder.push(text);
-        }
-        let hushed = std::mem::take(&mut self.hush);
-        if self.sql_debug {
-            match message.values().filter(|_| self.show_values && !hushed) {
-                Some(values) => tracing::info!(target: "sea_session::sql", sql = text, ?values),
-                None => tracing::info!(target: "sea_session::sql", sql = text),
-            }
-        }
+        announce(self.recorder.as_ref(), self.sql_debug, text, message.values().filter(|_| shown));
 
         self.in_flight = true;
         let started = Instant::now();
@@ -231,6 +231,47 @@ impl Connection {
                 Err(e)
             }
         }
+    }
+}
+
+fn announce(recorder: Option<&Recorder>, sql_debug: bool, sql: &str, values: Option<&Vec<Value>>) {
+    if let Some(recorder) = recorder {
+        recorder.push(sql);
+    }
+    if sql_debug {
+        match values {
+            Some(values) => tracing::info!(target: "sea_session::sql", sql, ?values),
+            None => tracing::info!(target: "sea_session::sql", sql),
+        }
+    }
+}
+
+impl Connection {
+    /// Sends a read whose rows are taken one at a time (I6); SQLite's, which steps the statement as they are asked for.
+    ///
+    /// Cancel safety: dropped half-way the statement is reset; the transaction's state is not changed by a read.
+    pub(crate) fn stream(&mut self, statement: Statement) -> BoxStream<'_, Result<QueryResult, Error>> {
+        let shown = !std::mem::take(&mut self.hush) && self.show_values;
+        let values = statement.values.as_ref().map(|values| &values.0).filter(|_| shown);
+        announce(self.recorder.as_ref(), self.sql_debug, &statement.sql, values);
+        let span =
+            tracing::debug_span!("sea_session.statement", db.statement = statement.sql, rows = tracing::field::Empty);
+        self.counters.sent(false, std::time::Duration::ZERO);
+        let (counters, failed, mut read) = (self.counters.clone(), &mut self.failed_stream, 0_u64);
+        let Some(raw) = self.raw.as_mut() else {
+            return futures_util::stream::once(async { Err(Error::connection_lost("no connection")) }).boxed();
+        };
+        raw.step(statement)
+            .map(move |row| match row {
+                Ok(row) => {
+                    read += 1;
+                    counters.rows(1);
+                    span.record("rows", read);
+                    Ok(row)
+                }
+                Err(e) => Err(failed.insert(Error::from(e)).clone()),
+            })
+            .boxed()
     }
 }
 
@@ -319,6 +360,22 @@ mod wire {
             match self {
                 Raw::Postgres(conn) => postgres(conn, message).await,
                 Raw::Sqlite(conn) => sqlite(conn, message).await,
+            }
+        }
+
+        /// The rows of a read as they come.
+        pub(super) fn step(&mut self, statement: Statement) -> BoxStream<'_, Result<QueryResult, sqlx::Error>> {
+            let Statement { sql, values, .. } = statement;
+            let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
+            match self {
+                Raw::Postgres(conn) => {
+                    let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), values);
+                    query.fetch(&mut **conn).map_ok(QueryResult::from).boxed()
+                }
+                Raw::Sqlite(conn) => {
+                    let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), values);
+                    query.fetch(&mut **conn).map_ok(QueryResult::from).boxed()
+                }
             }
         }
 

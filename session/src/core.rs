@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Instant};
 
 use chrono::Utc;
-use sea_orm::DbBackend;
+use sea_orm::{DbBackend, IsolationLevel};
 
 use crate::{
     block::{Action, BlockKind, Event, Flag, Frame, decide, savepoint_name},
@@ -61,12 +61,16 @@ pub(crate) struct Core {
     pub(crate) refused_add: Option<Error>,
     /// The first error that says the unit should be repeated, whatever the caller made of it (R5).
     pub(crate) said: Option<Error>,
+    /// Look-ups that the map answered, counted here because a shared counter would cost more than the look-up.
+    pub(crate) hits: u64,
     /// The transaction's id, once a write has told it (R9).
     pub(crate) xid: Option<String>,
     /// When BEGIN was sent: a server that crashed since may have given the transaction's id away again (R9).
     pub(crate) began: Option<Instant>,
     /// The token that rides with COMMIT, for servers that cannot tell by the id (R9).
     pub(crate) token: Option<crate::tokens::Token>,
+    /// Cursors that a stream may have left open; the number names the next one.
+    pub(crate) cursors_left: usize,
     next_frame: u64,
     /// Savepoints whose RELEASE rides with the next message, oldest first.
     riding: Vec<u64>,
@@ -79,7 +83,9 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(connection: Connection, settings: Arc<Settings>) -> Self {
-        let shared = Shared::new(settings.strict, settings.optimistic, settings.show_values);
+        // A serializable transaction is told by the database itself (P3).
+        let optimistic = settings.optimistic && settings.isolation != Some(IsolationLevel::Serializable);
+        let shared = Shared::new(settings.strict, optimistic, settings.show_values);
         let hooks = Hooks::default();
         Self {
             connection,
@@ -94,9 +100,11 @@ impl Core {
             lazy: rustc_hash::FxHashMap::default(),
             refused_add: None,
             said: None,
+            hits: 0,
             xid: None,
             began: None,
             token: None,
+            cursors_left: 0,
             next_frame: 1,
             riding: Vec::new(),
             owed: Vec::new(),
@@ -137,13 +145,37 @@ impl Core {
 
     /// Sends a statement of the caller: pending changes first, then BEGIN and SAVEPOINT if they are still owed.
     pub(crate) async fn statement(&mut self, message: Message<'_>) -> Result<Reply, Error> {
+        self.statement_about(message, false).await
+    }
+
+    /// As [`Core::statement`]; `hush` keeps the values of a table with secrets out of the log.
+    pub(crate) async fn statement_about(&mut self, message: Message<'_>, hush: bool) -> Result<Reply, Error> {
+        self.flush_before_query().await?;
+        self.ready().await?;
+        if hush {
+            self.connection.hush();
+        }
+        let sent = self.connection.send(message).await;
+        if sent.is_ok() {
+            self.worked();
+        }
+        sent.inspect_err(|e| self.failed(e))
+    }
+
+    /// A query sees what was changed: it is flushed first (F7 says when not).
+    pub(crate) async fn flush_before_query(&mut self) -> Result<(), Error> {
         self.usable()?;
         if self.autoflush && self.shared.has_dirty() {
             self.flush().await?;
         }
-        self.ready().await?;
-        let sent = self.connection.send(message).await;
-        sent.inspect_err(|e| self.failed(e))
+        Ok(())
+    }
+
+    /// A statement worked, so an earlier failure was dealt with: what the caller says from here on is its own (R6).
+    fn worked(&mut self) {
+        if !self.said.as_ref().and_then(Error::class).is_some_and(retry::dooms_unit) {
+            self.said = None;
+        }
     }
 
     /// Notes a failed statement: its block must roll back (A14), and perhaps the unit (R8).
@@ -172,9 +204,7 @@ impl Core {
             return Err(Error::Refused { cause: Arc::new(lost.clone()) });
         }
         self.settle().await?;
-        if self.connection.was_cancelled() {
-            self.failed(&Error::Cancelled);
-        }
+        self.note_unfinished();
         let lost = self.lost();
         let top = self.frames.len() - 1;
         let flagged = self.frames.iter().rev().find_map(|frame| frame.flag.as_ref());
@@ -186,6 +216,16 @@ impl Core {
             return Err(Error::Refused { cause: Arc::new(flag.cause.clone()) });
         }
         self.open_blocks().await
+    }
+
+    /// A statement that was dropped half-way, and a stream that failed, flag the block as if they had been awaited.
+    fn note_unfinished(&mut self) {
+        if let Some(e) = self.connection.take_failed_stream() {
+            self.failed(&e);
+        }
+        if self.connection.was_cancelled() {
+            self.failed(&Error::Cancelled);
+        }
     }
 
     /// Sends what the open blocks still owe: RELEASE of closed ones, BEGIN, SAVEPOINT, all in one message.
@@ -329,6 +369,7 @@ impl Core {
         match outcome {
             Ok(()) => {
                 guard.objects.clear();
+                self.worked();
                 let after = self.flush_hooks.1.clone();
                 after.iter().try_for_each(|hook| hook())
             }
@@ -421,8 +462,8 @@ impl Core {
             self.exit_err(index).await;
             return Err(lost);
         }
-        if self.connection.was_cancelled() && self.owed.is_empty() {
-            self.failed(&Error::Cancelled);
+        if self.owed.is_empty() {
+            self.note_unfinished();
         }
         let flushes = self.frames[index].kind == BlockKind::Savepoint
             && self.frames[index..].iter().all(|frame| frame.flag.is_none());
@@ -632,9 +673,7 @@ impl Core {
     async fn finish_work(&mut self) -> Result<(), Error> {
         self.flush().await?;
         self.settle().await?;
-        if self.connection.was_cancelled() {
-            self.failed(&Error::Cancelled);
-        }
+        self.note_unfinished();
         Ok(())
     }
 
@@ -695,8 +734,15 @@ impl Core {
         due
     }
 
+    /// Puts what was counted aside into the unit's numbers.
+    pub(crate) fn report_hits(&mut self) {
+        let hits = std::mem::take(&mut self.hits);
+        self.connection.counters().hits(hits);
+    }
+
     fn ended(&mut self, state: UnitState) {
         self.state = state;
+        self.report_hits();
         self.shared.end();
         self.map.clear();
         self.connection.release();

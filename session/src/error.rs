@@ -113,6 +113,15 @@ pub enum Error {
     #[error("{0}")]
     Usage(Cow<'static, str>),
 
+    /// A unit that was to be repeated lost every time (R6).
+    #[error("given up after {attempts} attempts: {cause}")]
+    Exhausted {
+        /// How often it was run.
+        attempts: u32,
+        /// What ended the last attempt.
+        cause: Arc<Error>,
+    },
+
     /// A tenant's entity was used in a unit that has no tenant, or another one (T2).
     #[error("{entity} belongs to tenants: {reason}")]
     Tenant {
@@ -149,13 +158,35 @@ fn shown_change(change: &Option<Box<(String, String)>>) -> String {
 }
 
 /// What the database (or the driver) said, with what we know of the place.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DatabaseError {
     pub(crate) source: DbErr,
     pub(crate) class: Class,
     pub(crate) code: Option<Box<str>>,
     pub(crate) constraint: Option<Box<str>>,
     pub(crate) place: Option<Box<str>>,
+}
+
+impl fmt::Debug for DatabaseError {
+    /// The driver's own error shows the row in its details ("Key (name)=(…) already exists"); this does not (L1).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseError")
+            .field("message", &self.to_string())
+            .field("class", &self.class)
+            .field("code", &self.code)
+            .field("constraint", &self.constraint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The database's sentence without the value that errors of class 22 (data exceptions) quote at its end.
+fn without_value<'m>(message: &'m str, code: Option<&str>) -> Cow<'m, str> {
+    match message.find(": \"") {
+        Some(at) if code.is_some_and(|code| code.starts_with("22")) => {
+            format!("{} (its value is not shown)", &message[..at]).into()
+        }
+        _ => message.into(),
+    }
 }
 
 impl fmt::Display for DatabaseError {
@@ -167,7 +198,7 @@ impl fmt::Display for DatabaseError {
             DbErr::Conn(RuntimeErr::SqlxError(e))
             | DbErr::Exec(RuntimeErr::SqlxError(e))
             | DbErr::Query(RuntimeErr::SqlxError(e)) => match e.as_database_error() {
-                Some(db) => write!(f, "{}", db.message())?,
+                Some(db) => write!(f, "{}", without_value(db.message(), self.code.as_deref()))?,
                 None => write!(f, "{e}")?,
             },
             other => write!(f, "{other}")?,
@@ -280,7 +311,10 @@ impl Error {
     /// The error that started this one: through refusals, rollbacks and hooks to the first cause.
     pub fn root(&self) -> &Error {
         match self {
-            Error::Refused { cause } | Error::RolledBack { cause } | Error::Hook { cause, .. } => cause.root(),
+            Error::Refused { cause }
+            | Error::RolledBack { cause }
+            | Error::Exhausted { cause, .. }
+            | Error::Hook { cause, .. } => cause.root(),
             other => other,
         }
     }

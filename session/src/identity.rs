@@ -18,7 +18,8 @@ pub(crate) enum Key {
     Int(i64),
     Uuid(u128),
     Text(Box<str>),
-    Other(Box<ValueTuple>),
+    Other(Box<Value>),
+    Many(Box<[Key]>),
 }
 
 impl Key {
@@ -26,29 +27,46 @@ impl Key {
         Self::from_tuple(key.into_value_tuple())
     }
 
-    pub(crate) fn from_values(mut values: Vec<Value>) -> Self {
-        if values.len() == 1 {
-            return Self::from_tuple(ValueTuple::One(values.remove(0)));
+    pub(crate) fn from_values(values: Vec<Value>) -> Self {
+        let mut parts: Vec<Key> = values.into_iter().map(Self::from_value).collect();
+        match parts.len() {
+            1 => parts.remove(0),
+            _ => Key::Many(parts.into()),
         }
-        Self::Other(Box::new(ValueTuple::Many(values)))
     }
 
+    /// The key of a borrowed tuple; integers and UUIDs cost nothing.
+    pub(crate) fn borrowed(tuple: &ValueTuple) -> Self {
+        match tuple {
+            ValueTuple::One(Value::BigInt(Some(i))) => Key::Int(*i),
+            ValueTuple::One(Value::Int(Some(i))) => Key::Int((*i).into()),
+            ValueTuple::One(Value::Uuid(Some(u))) => Key::Uuid(u.as_u128()),
+            ValueTuple::One(Value::String(Some(s))) => Key::Text(s.as_str().into()),
+            other => Self::from_tuple(other.clone()),
+        }
+    }
+
+    /// One shape for every arity, however the caller's tuple was built.
     pub(crate) fn from_tuple(tuple: ValueTuple) -> Self {
         match tuple {
-            ValueTuple::One(Value::TinyInt(Some(i))) => Key::Int(i.into()),
-            ValueTuple::One(Value::SmallInt(Some(i))) => Key::Int(i.into()),
-            ValueTuple::One(Value::Int(Some(i))) => Key::Int(i.into()),
-            ValueTuple::One(Value::BigInt(Some(i))) => Key::Int(i),
-            ValueTuple::One(Value::TinyUnsigned(Some(i))) => Key::Int(i.into()),
-            ValueTuple::One(Value::SmallUnsigned(Some(i))) => Key::Int(i.into()),
-            ValueTuple::One(Value::Unsigned(Some(i))) => Key::Int(i.into()),
-            ValueTuple::One(Value::Uuid(Some(u))) => Key::Uuid(u.as_u128()),
-            ValueTuple::One(Value::String(Some(s))) => Key::Text(s.into()),
-            ValueTuple::One(other) => Key::Other(Box::new(ValueTuple::One(other))),
-            // One shape for every arity, however the caller's tuple was built.
-            ValueTuple::Two(a, b) => Key::Other(Box::new(ValueTuple::Many(vec![a, b]))),
-            ValueTuple::Three(a, b, c) => Key::Other(Box::new(ValueTuple::Many(vec![a, b, c]))),
-            many => Key::Other(Box::new(many)),
+            ValueTuple::One(value) => Self::from_value(value),
+            many => Self::from_values(many.into_iter().collect()),
+        }
+    }
+
+    fn from_value(value: Value) -> Self {
+        match value {
+            Value::TinyInt(Some(i)) => Key::Int(i.into()),
+            Value::SmallInt(Some(i)) => Key::Int(i.into()),
+            Value::Int(Some(i)) => Key::Int(i.into()),
+            Value::BigInt(Some(i)) => Key::Int(i),
+            Value::TinyUnsigned(Some(i)) => Key::Int(i.into()),
+            Value::SmallUnsigned(Some(i)) => Key::Int(i.into()),
+            Value::Unsigned(Some(i)) => Key::Int(i.into()),
+            Value::BigUnsigned(Some(i)) if i64::try_from(i).is_ok() => Key::Int(i.cast_signed()),
+            Value::Uuid(Some(u)) => Key::Uuid(u.as_u128()),
+            Value::String(Some(s)) => Key::Text(s.into()),
+            other => Key::Other(Box::new(other)),
         }
     }
 }

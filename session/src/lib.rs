@@ -22,6 +22,7 @@ mod settle;
 mod several;
 mod shared;
 mod stats;
+mod stream;
 pub mod testing;
 mod tokens;
 mod tracked;
@@ -45,6 +46,7 @@ pub use sea_session_macros::*;
 pub use session::{NestedBlock, NoAutoflush, Savepoint, Session};
 pub use several::{Recovered, Sessions, Several};
 pub use stats::{Recorder, Stats};
+pub use stream::Rows;
 pub use tracked::{Object, State, Tracked};
 
 /// What an application needs in scope.

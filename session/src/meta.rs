@@ -193,6 +193,18 @@ impl ColumnMeta {
         !self.array && crate::flush::value::is_simple(&self.kind)
     }
 
+    pub(crate) fn is_moment(&self) -> bool {
+        matches!(
+            self.kind,
+            ArrayType::ChronoDate
+                | ArrayType::ChronoTime
+                | ArrayType::ChronoDateTime
+                | ArrayType::ChronoDateTimeUtc
+                | ArrayType::ChronoDateTimeLocal
+                | ArrayType::ChronoDateTimeWithTimeZone
+        )
+    }
+
     pub(crate) fn quoted(&self) -> String {
         quote(self.name)
     }
@@ -268,6 +280,18 @@ pub(crate) struct TableMeta {
 }
 
 impl TableMeta {
+    /// A key for messages; a secret part of it is not shown (L1).
+    pub(crate) fn show_key(&self, key: &[Value]) -> String {
+        if !self.keys.iter().any(|k| self.secret.contains(*k)) {
+            return crate::flush::show_key(key);
+        }
+        let shown = self.keys.iter().zip(key).map(|(k, value)| match self.secret.contains(*k) {
+            true => "(secret)".to_owned(),
+            false => crate::flush::show_key(std::slice::from_ref(value)),
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether `columns` (by name) are this table's primary key, in its order.
     pub(crate) fn is_key(&self, columns: &[String]) -> bool {
         columns.len() == self.keys.len() && self.keys.iter().zip(columns).all(|(k, name)| self.columns[*k].name == name)

@@ -245,6 +245,11 @@ impl UnitOptions {
         if self.settings.retry.attempts() > 1 {
             return Err(Error::usage("a unit begun by hand is never retried: use `.run(…)` with `.retry(…)`"));
         }
+        if self.settings.allow.is_some() || self.settings.retry_on.is_some() {
+            return Err(Error::usage(
+                "`allow` and `retry_on` look at the error of a body, which a unit begun by hand does not have: use `.run(…)`",
+            ));
+        }
         Ok(self.db.open(&Arc::new(self.settings), &self.counters))
     }
 }

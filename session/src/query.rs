@@ -10,11 +10,14 @@ use sea_orm::{
 
 use crate::{
     Session, Tracked,
+    connection::{Fetch, Message},
     core::Core,
     error::Error,
     flush::value,
     identity::Key,
     meta::{self, TrackedEntity},
+    options::Settings,
+    stream::Rows,
     tracked::{Object, Phase},
 };
 
@@ -49,16 +52,16 @@ impl Session {
     /// A statement dropped half-way flags its block (C1).
     pub async fn get<E: TrackedEntity>(&mut self, key: impl IntoValueTuple) -> Result<Option<Tracked<E>>, Error> {
         let tuple = key.into_value_tuple();
-        let key = Key::from_tuple(tuple.clone());
         let core = self.core();
-        if let Some(object) = core.map.get::<E>(&key)
-            && !object.is_expired()
+        if let Some(object) = core.map.get::<E>(&Key::borrowed(&tuple))
+            && let Some(phase) = object.phase_unless_expired()
         {
-            core.connection.counters().hit();
+            core.hits += 1;
             core.usable()?;
-            return Ok(is_there(object.phase()).then(|| object.clone().into()));
+            return Ok(is_there(phase).then(|| object.clone().into()));
         }
-        self.fetch::<E>(tuple).await
+        // Boxed, so that a look-up which needs no SQL carries no room for one.
+        Box::pin(self.fetch::<E>(tuple)).await
     }
 
     async fn fetch<E: TrackedEntity>(&mut self, tuple: ValueTuple) -> Result<Option<Tracked<E>>, Error> {
@@ -84,7 +87,7 @@ impl Session {
             .filter(|tuple| core.map.get::<E>(&Key::from_tuple((*tuple).clone())).is_none_or(Object::is_expired))
             .cloned()
             .collect();
-        (missing.len()..tuples.len()).for_each(|_| core.connection.counters().hit());
+        core.hits += (tuples.len() - missing.len()) as u64;
         missing.iter().for_each(|_| core.connection.counters().miss());
         for some in missing.chunks(KEYS_A_STATEMENT) {
             let filter = keys_filter::<E>(some)?;
@@ -124,10 +127,11 @@ impl Session {
         if let Some(lock) = lock {
             select = select.lock(lock);
         }
-        let autoflush = std::mem::replace(&mut self.core().autoflush, false);
-        let found = Loader { select, refresh: true, lock: lock.is_some() }.load(self).await;
-        self.core().autoflush = autoflush;
-        match found?.is_empty() {
+        // A guard, so that a dropped future leaves autoflush as it was.
+        let mut quiet = self.no_autoflush();
+        let found = Loader { select, refresh: true, lock: lock.is_some() }.load(&mut quiet).await?;
+        drop(quiet);
+        match found.is_empty() {
             true => Err(Error::Stale { entity, key: shown.into(), expected: None, found: None }),
             false => Ok(()),
         }
@@ -274,6 +278,32 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
         self.tracked().load_one(s)
     }
 
+    /// The rows one at a time, untracked, with memory flat (I6). Pending changes are flushed first; the session can be used
+    /// again when the rows are dropped.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let mut rows = note::Entity::find().stream(s).await?;
+    ///     while let Some(note) = rows.next().await? {
+    ///         assert_eq!(note.title, "first");             // a plain model
+    ///     }
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What the database says; the flush fails.
+    ///
+    /// # Cancel safety
+    /// As any statement: dropped half-way it flags its block (C1). See [`Rows::next`] for the rows.
+    fn stream(self, s: &mut Session) -> impl Future<Output = Result<Rows<'_, E>, Error>> + Send;
+
     /// Overwrites objects that are in the map already, changes included (I3).
     fn refresh(self) -> Loader<E> {
         self.tracked().refresh()
@@ -296,6 +326,10 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
 }
 
 impl<E: TrackedEntity> LoadExt<E> for Select<E> {
+    fn stream(self, s: &mut Session) -> impl Future<Output = Result<Rows<'_, E>, Error>> + Send {
+        Rows::open(self, s)
+    }
+
     fn tracked(self) -> Loader<E> {
         // A lock that SeaORM's own builder asked for counts as well.
         let sql = self.build(sea_orm::DbBackend::Postgres).sql;
@@ -339,7 +373,9 @@ impl<E: TrackedEntity> Loader<E> {
     /// As [`LoadExt::load`].
     pub async fn load(self, s: &mut Session) -> Result<Vec<Tracked<E>>, Error> {
         let statement = self.select.build(s.backend());
-        let rows = s.query_all(statement).await?;
+        refuse_other_tenant::<E>(&s.core().settings, None)?;
+        let secret = !meta::table::<E>().secret.is_empty();
+        let rows = s.core().statement_about(Message::Statement(statement, Fetch::All), secret).await?.rows();
         let core = s.core();
         core.map.reserve::<E>(rows.len());
         rows.iter()
@@ -357,6 +393,19 @@ impl<E: TrackedEntity> Loader<E> {
     }
 }
 
+/// A tenant's entity is not read without a tenant, nor another tenant's row (T2).
+pub(crate) fn refuse_other_tenant<E: TrackedEntity>(settings: &Settings, model: Option<&E::Model>) -> Result<(), Error> {
+    let table = meta::table::<E>();
+    let Some(column) = table.tenant else { return Ok(()) };
+    let refuse = |reason: &'static str| Err(Error::Tenant { entity: table.entity, reason: reason.into() });
+    let Some((_, tenant)) = &settings.tenant else { return refuse("open the unit with `.tenant(key, …)`") };
+    let held = model.zip(E::Column::iter().nth(column)).map(|(model, column)| model.get(column));
+    match held.as_ref().map(value::tenant_text) {
+        Some(owner) if owner.as_deref() != Some(tenant) => refuse("the row belongs to another tenant than the unit"),
+        _ => Ok(()),
+    }
+}
+
 /// Brings one row into the map (I1, I3).
 pub(crate) fn admit<E: TrackedEntity>(
     core: &mut Core,
@@ -364,6 +413,7 @@ pub(crate) fn admit<E: TrackedEntity>(
     refresh: bool,
     locked: bool,
 ) -> Result<Tracked<E>, Error> {
+    refuse_other_tenant::<E>(&core.settings, Some(&model))?;
     let keys = E::PrimaryKey::iter().map(|k| model.get(k.into_column())).collect();
     let key = Key::from_values(keys);
     if let Some(held) = core.map.get::<E>(&key) {

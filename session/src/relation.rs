@@ -3,6 +3,7 @@
 
 mod by;
 
+use rustc_hash::FxHashSet;
 use sea_orm::{Identity, LoaderTrait, ModelTrait, Related, RelationDef, RelationTrait, Select, Value};
 
 use crate::{
@@ -156,14 +157,16 @@ where
         s.flush().await?;
         let table = JunctionTable::of::<E, R>()?;
         if !detach.is_empty() {
-            let pairs = self.pairs(&table, detach)?;
-            let message = table.delete(s.backend(), pairs);
-            s.core().statement(message).await?;
+            for pairs in table.chunks(s.backend(), self.pairs(&table, detach)?) {
+                let message = table.delete(s.backend(), pairs);
+                s.core().statement(message).await?;
+            }
         }
         if !attach.is_empty() {
-            let pairs = self.pairs(&table, attach)?;
-            let message = table.insert(s.backend(), pairs);
-            s.core().statement(message).await?;
+            for pairs in table.chunks(s.backend(), self.pairs(&table, attach)?) {
+                let message = table.insert(s.backend(), pairs);
+                s.core().statement(message).await?;
+            }
         }
         Ok(())
     }
@@ -173,6 +176,7 @@ where
         let own =
             table.own.iter().map(|c| self.object.any_column(*c)).collect::<Option<Vec<_>>>().ok_or_else(missing)?;
         let mut pairs: Vec<Vec<Value>> = Vec::with_capacity(others.len());
+        let mut seen: FxHashSet<Vec<Value>> = FxHashSet::default();
         for other in others {
             let theirs = table
                 .theirs
@@ -181,7 +185,7 @@ where
                 .collect::<Option<Vec<_>>>()
                 .ok_or_else(missing)?;
             let pair: Vec<Value> = own.iter().cloned().chain(theirs).collect();
-            if !pairs.contains(&pair) {
+            if seen.insert(pair.clone()) {
                 pairs.push(pair);
             }
         }
@@ -214,6 +218,13 @@ impl JunctionTable {
             own: positions::<E>(&via.from_col)?,
             theirs: positions::<R>(&to.to_col)?,
         })
+    }
+
+    /// The pairs in as many statements as the limit on parameters asks for: one, as a rule (Z10).
+    fn chunks(&self, backend: sea_orm::DbBackend, pairs: Vec<Vec<Value>>) -> Vec<Vec<Vec<Value>>> {
+        let most = if backend == sea_orm::DbBackend::Sqlite { 32_766 } else { 65_535 };
+        let size = most / self.columns.len().max(1);
+        pairs.chunks(size).map(<[_]>::to_vec).collect()
     }
 
     fn tuples(text: &mut Text, pairs: Vec<Vec<Value>>) -> String {
@@ -257,6 +268,8 @@ impl Session {
         if parents.is_empty() {
             return Ok(Vec::new());
         }
+        // A parent that waits for its key has no relation to load yet.
+        self.autoflush().await?;
         let models: Vec<E::Model> = parents.iter().map(|parent| parent.object().model()).collect();
         let _ = related;
         let def = <E as Related<R>>::to();

@@ -3,7 +3,7 @@
 //! The loop knows what the database said from the session, not from the caller's error type. It never repeats a unit
 //! whose COMMIT may have worked.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -138,8 +138,14 @@ impl Retry {
         doubled.min(self.cap)
     }
 
-    async fn pause(&self, attempt: u32) {
+    /// How long to wait before attempt `attempt + 1`; `None` if it would start after the limit.
+    fn next_pause(&self, attempt: u32, elapsed: Duration) -> Option<Duration> {
         let pause = self.ceiling(attempt).mul_f64(fastrand::f64());
+        let starts = elapsed.saturating_add(pause);
+        self.limit.is_none_or(|limit| starts < limit).then_some(pause)
+    }
+
+    async fn pause(&self, pause: Duration) {
         match &self.sleep {
             Some(sleep) => sleep(pause).await,
             None => tokio::time::sleep(pause).await,
@@ -187,9 +193,10 @@ where
     let started = Instant::now();
     let mut attempt = 1;
     loop {
-        let span = tracing::debug_span!("sea_session.unit", attempt);
+        let span = unit_span(attempt);
         let mut session = db.open(&settings, &counters);
-        let verdict = session.run_unit(&body).instrument(span).await;
+        let verdict = session.run_unit(&body).instrument(span.clone()).await;
+        record_numbers(&span, &counters);
         let (error, said) = match verdict {
             Verdict::Done(value) => return Ok(value),
             Verdict::Failed { error, said } => (error, said),
@@ -197,17 +204,38 @@ where
         };
         let asked = said.as_ref().is_some_and(|said| retry.wants(said))
             || settings.retry_on.as_ref().is_some_and(|own| own(&error));
-        let in_time = retry.limit.is_none_or(|limit| started.elapsed() < limit);
-        if !asked || attempt >= retry.attempts() || !in_time {
-            if asked && retry.attempts() > 1 {
-                tracing::warn!(attempts = attempt, "a unit of work was given up after its last attempt");
-            }
-            return Err(error);
-        }
+        let pause = retry.next_pause(attempt, started.elapsed()).filter(|_| attempt < retry.attempts());
+        let Some(pause) = pause.filter(|_| asked) else {
+            return Err(if asked && retry.attempts() > 1 { exhausted(error, attempt) } else { error });
+        };
         drop(session);
         counters.retry();
         tracing::debug!(attempt, cause = said.as_ref().map(tracing::field::display), "a unit of work is retried");
-        retry.pause(attempt).await;
+        let span = tracing::debug_span!("sea_session.retry", attempt, pause_ms = pause.as_millis());
+        retry.pause(pause).instrument(span).await;
         attempt += 1;
     }
+}
+
+/// The last error with the attempts made (R6): in the error itself where it is ours, in the log where it is the caller's.
+fn exhausted<E: 'static>(mut error: E, attempts: u32) -> E {
+    tracing::warn!(attempts, "a unit of work was given up after its last attempt");
+    if let Some(own) = (&mut error as &mut dyn Any).downcast_mut::<Error>() {
+        *own = Error::Exhausted { attempts, cause: Arc::new(own.clone()) };
+    }
+    error
+}
+
+fn unit_span(attempt: u32) -> tracing::Span {
+    use tracing::field::Empty;
+    tracing::debug_span!("sea_session.unit", attempt, statements = Empty, rows = Empty, flushes = Empty, savepoints = Empty)
+}
+
+fn record_numbers(span: &tracing::Span, counters: &Counters) {
+    if span.is_disabled() {
+        return;
+    }
+    let stats = counters.snapshot();
+    span.record("statements", stats.statements).record("rows", stats.rows);
+    span.record("flushes", stats.flushes).record("savepoints", stats.savepoints);
 }

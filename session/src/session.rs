@@ -225,7 +225,9 @@ impl Session {
 
     /// The numbers of the unit so far (L2).
     pub fn stats(&mut self) -> Stats {
-        self.core().connection.counters().snapshot()
+        let core = self.core();
+        core.report_hits();
+        core.connection.counters().snapshot()
     }
 
     // ---- nested blocks ---------------------------------------------------------------------------------------------
@@ -582,6 +584,10 @@ impl Session {
     pub fn no_autoflush(&mut self) -> NoAutoflush<'_> {
         let before = std::mem::replace(&mut self.core().autoflush, false);
         NoAutoflush { session: self, before }
+    }
+
+    pub(crate) async fn autoflush(&mut self) -> Result<(), Error> {
+        self.core().flush_before_query().await
     }
 
     pub(crate) async fn query_all(&mut self, statement: Statement) -> Result<Vec<QueryResult>, Error> {

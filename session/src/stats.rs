@@ -65,8 +65,8 @@ impl Counters {
         self.rows.fetch_add(n, Ordering::Relaxed);
     }
 
-    pub(crate) fn hit(&self) {
-        self.hits.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn hits(&self, n: u64) {
+        self.hits.fetch_add(n, Ordering::Relaxed);
     }
 
     pub(crate) fn miss(&self) {

@@ -4,6 +4,7 @@
 //! An object knows its values, what the database holds, and what it was before each open block. It never sends SQL.
 
 use std::{
+    any::Any,
     fmt,
     ops::Deref,
     sync::{Arc, Weak},
@@ -16,10 +17,12 @@ use sea_orm::{
     PrimaryKeyToColumn, QueryResult, TryIntoModel, Value,
 };
 
+use thin_vec::ThinVec;
+
 use crate::{
     error::Error,
     flush::value::{as_integer, integer, is_null, tenant_text, tenant_value, time_value},
-    flush::{FlushConnection, RowChange, RowKind, Source, show_key},
+    flush::{FlushConnection, RowChange, RowKind, Source},
     identity::{IdentityMap, Key},
     meta::{self, ColumnSet, TableMeta, TrackedEntity},
     shared::Shared,
@@ -103,8 +106,8 @@ struct Inner<E: TrackedEntity> {
     unit: Option<Arc<Shared>>,
     /// Where the identity map holds the object.
     key: Option<Key>,
-    undo: Vec<Undo<E>>,
-    links: Vec<Link>,
+    undo: ThinVec<Undo<E>>,
+    links: ThinVec<Link>,
 }
 
 struct ObjectCell<E: TrackedEntity> {
@@ -204,8 +207,8 @@ impl<E: TrackedEntity> Object<E> {
                 expired: false,
                 unit,
                 key: None,
-                undo: Vec::new(),
-                links: Vec::new(),
+                undo: ThinVec::new(),
+                links: ThinVec::new(),
             }),
         }))
     }
@@ -223,11 +226,7 @@ impl<E: TrackedEntity> Object<E> {
 
     /// A new object. Values that a `Model` brought along as unchanged count as set: the session knows that it is new (Z12).
     pub(crate) fn pending(mut draft: E::ActiveModel, unit: &Arc<Shared>) -> Self {
-        for column in E::Column::iter() {
-            if let ActiveValue::Unchanged(value) = draft.get(column) {
-                draft.set(column, value);
-            }
-        }
+        E::Column::iter().for_each(|column| draft.reset(column));
         Self::new(Phase::Pending, Data::Draft(Box::new(draft)), Some(unit.clone()))
     }
 
@@ -352,7 +351,7 @@ impl<E: TrackedEntity> Object<E> {
     fn key_text(&self) -> String {
         let inner = self.0.inner.lock();
         let keys: Option<Vec<Value>> = E::PrimaryKey::iter().map(|k| inner.value(k.into_column())).collect();
-        keys.map_or_else(|| "(new)".to_owned(), |keys| show_key(&keys))
+        keys.map_or_else(|| "(new)".to_owned(), |keys| self.0.table.show_key(&keys))
     }
 
     // ---- writing -------------------------------------------------------------------------------------------------
@@ -523,6 +522,12 @@ impl<E: TrackedEntity> Object<E> {
         self.0.column_value(column)
     }
 
+    /// Where the object stands, unless it is to be read again.
+    pub(crate) fn phase_unless_expired(&self) -> Option<Phase> {
+        let inner = self.0.inner.lock();
+        (!inner.expired).then_some(inner.phase)
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.0.inner.lock().phase
     }
@@ -618,7 +623,7 @@ impl<E: TrackedEntity> Object<E> {
                     inner.unit.as_ref().is_some_and(|u| u.show_values) && !self.0.table.secret.contains(position);
                 return Err(Error::UnrepeatableRead {
                     entity: self.0.table.entity,
-                    key: show_key(&keys_of::<E>(held)).into(),
+                    key: self.0.table.show_key(&keys_of::<E>(held)).into(),
                     column: self.0.table.columns[position].name,
                     change: shown.then(|| Box::new((format!("{old:?}"), format!("{new:?}")))),
                 });
@@ -680,6 +685,14 @@ fn column_at<E: TrackedEntity>(position: usize) -> Option<E::Column> {
 
 fn keys_of<E: TrackedEntity>(model: &E::Model) -> Vec<Value> {
     E::PrimaryKey::iter().map(|k| model.get(k.into_column())).collect()
+}
+
+/// The model that a complete draft has become. Moves the values out; an incomplete draft keeps them.
+fn whole_model<E: TrackedEntity>(draft: &mut E::ActiveModel) -> Result<E::Model, DbErr> {
+    if E::Column::iter().any(|column| draft.is_not_set(column)) {
+        return draft.clone().try_into_model();
+    }
+    std::mem::replace(draft, <E::ActiveModel as ActiveModelTrait>::default()).try_into_model()
 }
 
 /// A model as something to insert: every column set.
@@ -765,6 +778,8 @@ pub(crate) trait AnyObject: Send + Sync {
     fn is_pending(&self) -> bool;
     fn column_value(&self, column: usize) -> Option<Value>;
 
+    /// Sets a column of a new object before it is written.
+    fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error>;
     /// Takes the object off the dirty list; says what the flush has to do about it, if anything.
     fn due(&self) -> Option<RowKind>;
     /// Notes that the object goes back on the dirty list. `false`: it is on it already.
@@ -775,7 +790,7 @@ pub(crate) trait AnyObject: Send + Sync {
         db: &'a FlushConnection<'c>,
         kind: RowKind,
         stamp: &'a Stamp,
-    ) -> BoxFuture<'a, Result<(), Error>>;
+    ) -> BoxFuture<'a, Result<Carried, Error>>;
     /// What is to be written.
     fn change(&self, kind: RowKind) -> Result<Option<RowChange>, Error>;
     /// The write worked: the object now is what the database holds.
@@ -793,6 +808,7 @@ pub(crate) trait AnyObject: Send + Sync {
         self: Arc<Self>,
         db: &'a FlushConnection<'c>,
         kind: RowKind,
+        carried: Carried,
     ) -> BoxFuture<'a, Result<(), Error>>;
 
     /// Says that the object was added in `frame`.
@@ -803,6 +819,9 @@ pub(crate) trait AnyObject: Send + Sync {
     fn release(&self, frame: u64, parent: u64) -> bool;
     fn forget(&self, map: &mut IdentityMap);
 }
+
+/// What a `before` hook hands to the `after` hook of the same object.
+pub(crate) type Carried = Option<Box<dyn Any + Send>>;
 
 /// What the flush writes into every row it touches.
 pub(crate) struct Stamp {
@@ -844,15 +863,6 @@ impl<E: TrackedEntity> ObjectCell<E> {
         Error::Hook { entity: self.table.entity, key: self.key_text().into(), hook, cause: Arc::new(cause.into()) }
     }
 
-    fn has_change(&self) -> bool {
-        let inner = self.inner.lock();
-        !inner.links.is_empty() || !inner.changed_columns().is_empty()
-    }
-
-    fn has_changed(&self, column: usize) -> bool {
-        self.inner.lock().changed_columns().contains(&column)
-    }
-
     /// The object as SeaORM's hooks want it: changed columns set, the others unchanged.
     fn active(&self, kind: RowKind) -> E::ActiveModel {
         let inner = self.inner.lock();
@@ -861,11 +871,8 @@ impl<E: TrackedEntity> ObjectCell<E> {
             Data::Full(model) => {
                 let mut active = (**model).clone().into_active_model();
                 if kind == RowKind::Update {
-                    for position in inner.changed_columns() {
-                        if let Some(column) = column_at::<E>(position) {
-                            active.set(column, model.get(column));
-                        }
-                    }
+                    let touched = E::Column::iter().enumerate().filter(|(position, _)| inner.touched.contains(*position));
+                    touched.for_each(|(_, column)| active.reset(column));
                 }
                 active
             }
@@ -873,22 +880,19 @@ impl<E: TrackedEntity> ObjectCell<E> {
     }
 
     /// Takes over what a `before_save` hook set.
-    fn absorb(&self, active: E::ActiveModel) -> Result<(), Error> {
+    fn absorb(&self, mut active: E::ActiveModel) -> Result<(), Error> {
         let mut inner = self.inner.lock();
         if let Data::Draft(draft) = &mut inner.data {
             **draft = active;
             return Ok(());
         }
-        let Data::Full(held) = &inner.data else { return Ok(()) };
-        let mut changed: Vec<(usize, E::Column, Value)> = Vec::new();
         for (position, column) in E::Column::iter().enumerate() {
-            if let ActiveValue::Set(value) = active.get(column)
-                && held.get(column) != value
-            {
-                changed.push((position, column, value));
+            // Taken, not cloned: the values are ours now.
+            let ActiveValue::Set(value) = active.take(column) else { continue };
+            let Data::Full(held) = &inner.data else { break };
+            if !inner.touched.contains(position) && held.get(column) == value {
+                continue;
             }
-        }
-        for (position, column, value) in changed {
             inner.touched.insert(position);
             if let Data::Full(model) = &mut inner.data {
                 Arc::make_mut(model).try_set(column, value)?;
@@ -920,10 +924,14 @@ impl<E: TrackedEntity> ObjectCell<E> {
             }
             return Ok(());
         }
-        if kind != RowKind::Update || !self.has_change() {
+        let (linked, changed) = {
+            let inner = self.inner.lock();
+            (!inner.links.is_empty(), inner.changed_columns())
+        };
+        if kind != RowKind::Update || !(linked || !changed.is_empty()) {
             return Ok(());
         }
-        if let Some(column) = table.updated_at.filter(|c| !self.has_changed(*c))
+        if let Some(column) = table.updated_at.filter(|c| !changed.contains(c))
             && let Some(time) = time(column)
         {
             self.set_stamped(column, time)?;
@@ -1085,7 +1093,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
 
     fn key_text(&self) -> String {
         let keys: Option<Vec<Value>> = self.table.keys.iter().map(|k| self.column_value(*k)).collect();
-        keys.map_or_else(|| "(new)".to_owned(), |keys| show_key(&keys))
+        keys.map_or_else(|| "(new)".to_owned(), |keys| self.table.show_key(&keys))
     }
 
     fn is_pending(&self) -> bool {
@@ -1095,6 +1103,10 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
     fn column_value(&self, column: usize) -> Option<Value> {
         let column = column_at::<E>(column)?;
         self.inner.lock().value(column)
+    }
+
+    fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error> {
+        self.set_stamped(column, value)
     }
 
     fn due(&self) -> Option<RowKind> {
@@ -1124,18 +1136,18 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         db: &'a FlushConnection<'c>,
         kind: RowKind,
         stamp: &'a Stamp,
-    ) -> BoxFuture<'a, Result<(), Error>> {
+    ) -> BoxFuture<'a, Result<Carried, Error>> {
         Box::pin(async move {
             let active = self.active(kind);
-            let hooked = match kind {
-                RowKind::Delete => active.before_delete(db).await,
-                kind => active.before_save(db, kind == RowKind::Insert).await,
-            };
-            let active = hooked.map_err(|e| self.hook_error("before_save", e))?;
-            if kind != RowKind::Delete {
-                self.absorb(active)?;
+            if kind == RowKind::Delete {
+                let active = active.before_delete(db).await.map_err(|e| self.hook_error("before_delete", e))?;
+                self.stamp(kind, stamp)?;
+                return Ok(Some(Box::new(active) as Box<dyn Any + Send>));
             }
-            self.stamp(kind, stamp)
+            let hooked = active.before_save(db, kind == RowKind::Insert).await;
+            self.absorb(hooked.map_err(|e| self.hook_error("before_save", e))?)?;
+            self.stamp(kind, stamp)?;
+            Ok(None)
         })
     }
 
@@ -1170,17 +1182,16 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
                         draft.try_set(column, value)?;
                     }
                 }
+                if let Some(Returned::Values(values)) = returned {
+                    for (column, value) in *values {
+                        if let Some(column) = column_at::<E>(*column) {
+                            draft.try_set(column, value.clone())?;
+                        }
+                    }
+                }
                 let model = match returned {
                     Some(Returned::Row(row)) => <E::Model as sea_orm::FromQueryResult>::from_query_result(row, "")?,
-                    Some(Returned::Values(values)) => {
-                        for (column, value) in *values {
-                            if let Some(column) = column_at::<E>(*column) {
-                                draft.try_set(column, value.clone())?;
-                            }
-                        }
-                        (**draft).clone().try_into_model()?
-                    }
-                    None => (**draft).clone().try_into_model()?,
+                    _ => whole_model::<E>(draft)?,
                 };
                 let key = Key::from_values(keys_of::<E>(&model));
                 inner.data = Data::Full(Arc::new(model));
@@ -1233,10 +1244,13 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         self: Arc<Self>,
         db: &'a FlushConnection<'c>,
         kind: RowKind,
+        carried: Carried,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             if kind == RowKind::Delete {
-                self.active(kind).after_delete(db).await.map_err(|e| self.hook_error("after_delete", e))?;
+                let active = carried.and_then(|carried| carried.downcast::<E::ActiveModel>().ok());
+                let active = active.map_or_else(|| self.active(kind), |active| *active);
+                active.after_delete(db).await.map_err(|e| self.hook_error("after_delete", e))?;
                 return Ok(());
             }
             let model = match &self.inner.lock().data {

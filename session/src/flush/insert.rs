@@ -89,6 +89,9 @@ impl Flush<'_> {
         rows: Rows,
         members: &[Vec<Member>],
     ) -> Result<(), Error> {
+        if step.kind == Kind::Switch {
+            self.confirm(table, step, &rows).await?;
+        }
         let wanted = (0..table.columns.len()).filter(|c| !step.columns.contains(c)).collect();
         let backend = self.connection.backend();
         let shape = Shape { table, columns: &step.columns, wanted, kind: step.kind, backend };
@@ -300,7 +303,7 @@ impl Flush<'_> {
 
 impl Rows {
     /// What is needed to send the rows again one by one, when the arrays have taken the values.
-    fn clone_for_retry(&self) -> Rows {
+    pub(super) fn clone_for_retry(&self) -> Rows {
         Rows {
             ops: self.ops.clone(),
             keys: self.keys.clone(),

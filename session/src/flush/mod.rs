@@ -24,7 +24,7 @@ use crate::{
     error::Error,
     identity::IdentityMap,
     meta::TableMeta,
-    tracked::{AnyObject, Returned, Stamp},
+    tracked::{AnyObject, Carried, Returned, Stamp},
     undo::UndoLog,
 };
 use plan::{Cell, Kind, Op, Part, Plan, Step};
@@ -121,29 +121,35 @@ type Member = (Arc<dyn AnyObject>, RowKind);
 impl Flush<'_> {
     /// Writes `due` to the database, in order, and brings the objects up to date.
     pub(crate) async fn run(mut self, due: Vec<Member>) -> Result<(), Error> {
-        self.before(&due).await?;
+        let carried = self.before(&due).await?;
         self.write(&due).await?;
-        self.after(&due).await
+        self.after(&due, carried).await
     }
 
-    async fn before(&mut self, due: &[Member]) -> Result<(), Error> {
+    async fn before(&mut self, due: &[Member]) -> Result<Vec<Carried>, Error> {
         let db = FlushConnection::new(self.connection);
+        let mut carried = Vec::with_capacity(due.len());
         for (object, kind) in due {
-            object.clone().before(&db, *kind, &self.stamp).await?;
+            carried.push(object.clone().before(&db, *kind, &self.stamp).await?);
         }
-        Ok(())
+        Ok(carried)
     }
 
-    async fn after(&mut self, due: &[Member]) -> Result<(), Error> {
+    async fn after(&mut self, due: &[Member], carried: Vec<Carried>) -> Result<(), Error> {
         let db = FlushConnection::new(self.connection);
-        for (object, kind) in due {
-            object.clone().after(&db, *kind).await?;
+        for ((object, kind), carried) in due.iter().zip(carried) {
+            object.clone().after(&db, *kind, carried).await?;
         }
         Ok(())
     }
 
     async fn write(&mut self, due: &[Member]) -> Result<(), Error> {
         let (tables, members, mut ops) = collect(due)?;
+        if self.connection.backend() == DbBackend::Sqlite {
+            // SQLite keeps moments as text that may be written in many ways, so equal ones need not compare equal; and
+            // nobody can have changed them, because a unit that writes holds the only write lock.
+            ops.iter_mut().for_each(|op| op.checks.retain(|(c, _)| !tables[op.table].columns[*c].is_moment()));
+        }
         let plan = plan::plan(&tables, &ops).map_err(|cycle| Error::Cycle { cycle: cycle.0.into() })?;
         for step in &plan.steps {
             let table = tables[step.table];
@@ -239,7 +245,7 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>,
             && !change.key.is_empty()
             && let Some(op) = deleted.remove(&(table, change.key.clone()))
         {
-            pending[op] = (table, Kind::Switch, switched(&mut pending[op].2, change));
+            pending[op] = (table, Kind::Switch, switched(&mut pending[op].2, change, object)?);
             members[op].push((object.clone(), *kind));
             continue;
         }
@@ -247,11 +253,13 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>,
         pending.push((table, kind_of_op, change));
     }
 
-    let number: FxHashMap<*const (), usize> = members
-        .iter()
-        .enumerate()
-        .flat_map(|(op, list)| list.iter().map(move |(o, _)| (Arc::as_ptr(o).cast::<()>(), op)))
-        .collect();
+    // Only a key that is still to be generated is referred to by number.
+    let refers = |change: &RowChange| change.cells.iter().any(|(_, source)| matches!(source, Source::KeyOf(..)));
+    let mut number: FxHashMap<*const (), usize> = FxHashMap::default();
+    if pending.iter().any(|(_, _, change)| refers(change)) {
+        let rows = members.iter().enumerate();
+        number.extend(rows.flat_map(|(op, list)| list.iter().map(move |(o, _)| (Arc::as_ptr(o).cast::<()>(), op))));
+    }
     let mut ops = pending
         .into_iter()
         .map(|(table, kind, change)| {
@@ -277,18 +285,30 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>,
 }
 
 /// A delete and an add of the same key as one change: what the add writes, where the delete's row is as it was loaded.
-fn switched(delete: &mut RowChange, add: RowChange) -> RowChange {
+///
+/// The version goes on from the row's: starting again at 1 it would come back to one that somebody still holds (O1).
+fn switched(delete: &mut RowChange, mut add: RowChange, object: &Arc<dyn AnyObject>) -> Result<RowChange, Error> {
+    let meta = object.table();
+    if let Some(column) = meta.version
+        && let Some(loaded) = delete.version.as_ref().and_then(value::as_integer)
+    {
+        let next = value::integer(&meta.columns[column].kind, loaded + 1);
+        object.set_before_insert(column, next.clone())?;
+        add.cells.retain(|(c, _)| *c != column);
+        let at = add.cells.iter().position(|(c, _)| *c > column).unwrap_or(add.cells.len());
+        add.cells.insert(at, (column, Source::Value(next)));
+    }
     let leaves = delete.cells.drain(..).filter_map(|(column, source)| match source {
         Source::Value(value) => Some((column, value)),
         Source::KeyOf(..) => None,
     });
-    RowChange {
+    Ok(RowChange {
         leaves: leaves.collect(),
         version: delete.version.take(),
         checks: std::mem::take(&mut delete.checks),
         frees: std::mem::take(&mut delete.frees),
         ..add
-    }
+    })
 }
 
 /// The rows of one step, column by column in the step's order.
@@ -343,7 +363,7 @@ impl Rows {
     /// `note 7`, or `note 7, 8, 9 and 997 more`.
     fn place(&self, table: &TableMeta) -> String {
         let known: Vec<String> =
-            self.keys.iter().filter(|key| !key.is_empty()).take(3).map(|key| show_key(key)).collect();
+            self.keys.iter().filter(|key| !key.is_empty()).take(3).map(|key| table.show_key(key)).collect();
         let more = self.ops.len() - known.len();
         match (known.is_empty(), more) {
             (true, 1) => format!("{} (new)", table.entity),
@@ -353,21 +373,29 @@ impl Rows {
         }
     }
 
-    /// The rows in chunks, first rows first.
-    fn chunks(mut self, size: usize) -> Vec<Rows> {
-        let mut chunks = Vec::new();
-        while self.ops.len() > size {
-            let rest = Rows {
-                ops: self.ops.split_off(size),
-                keys: self.keys.split_off(size),
-                versions: if self.versions.is_empty() { vec![] } else { self.versions.split_off(size) },
-                values: self.values.split_off(size),
-                checks: if self.checks.is_empty() { vec![] } else { self.checks.split_off(size) },
-            };
-            chunks.push(std::mem::replace(&mut self, rest));
+    /// The rows in chunks of `size`, first rows first.
+    fn chunks(self, size: usize) -> Vec<Rows> {
+        let sizes = (0..self.len().div_ceil(size)).map(|_| size).collect();
+        self.split(sizes)
+    }
+
+    fn split(self, sizes: Vec<usize>) -> Vec<Rows> {
+        if let [_] = sizes[..] {
+            return vec![self];
         }
-        chunks.push(self);
-        chunks
+        let (mut ops, mut keys) = (self.ops.into_iter(), self.keys.into_iter());
+        let (mut versions, mut values, mut checks) =
+            (self.versions.into_iter(), self.values.into_iter(), self.checks.into_iter());
+        sizes
+            .into_iter()
+            .map(|size| Rows {
+                ops: ops.by_ref().take(size).collect(),
+                keys: keys.by_ref().take(size).collect(),
+                versions: versions.by_ref().take(size).collect(),
+                values: values.by_ref().take(size).collect(),
+                checks: checks.by_ref().take(size).collect(),
+            })
+            .collect()
     }
 
     fn len(&self) -> usize {
@@ -465,31 +493,13 @@ pub(crate) fn sqlite_chunk(rows: usize, width: usize) -> usize {
 }
 
 /// Splits into chunks of powers of two, largest first.
-pub(crate) fn sqlite_chunks(mut rows: Rows, width: usize) -> Vec<Rows> {
-    let mut chunks = Vec::new();
-    loop {
-        let size = sqlite_chunk(rows.len(), width);
-        if size >= rows.len() {
-            chunks.push(rows);
-            return chunks;
-        }
-        let mut parts = rows.chunks(size).into_iter();
-        let Some(first) = parts.next() else { return chunks };
-        chunks.push(first);
-        match parts.reduce(Rows::join) {
-            Some(rest) => rows = rest,
-            None => return chunks,
-        }
+pub(crate) fn sqlite_chunks(rows: Rows, width: usize) -> Vec<Rows> {
+    let mut sizes = Vec::new();
+    let mut left = rows.len();
+    while left > 0 {
+        let size = sqlite_chunk(left, width);
+        sizes.push(size);
+        left -= size;
     }
-}
-
-impl Rows {
-    fn join(mut self, mut other: Rows) -> Rows {
-        self.ops.append(&mut other.ops);
-        self.keys.append(&mut other.keys);
-        self.versions.append(&mut other.versions);
-        self.values.append(&mut other.values);
-        self.checks.append(&mut other.checks);
-        self
-    }
+    rows.split(sizes)
 }

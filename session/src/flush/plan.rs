@@ -257,7 +257,7 @@ impl<'a> Planner<'a> {
     fn inserts(&mut self, inserts: &[usize]) -> Result<Vec<Step>, Cycle> {
         let (levels, postponed) = self.row_levels(inserts)?;
         self.postponed = postponed;
-        let mut groups: Groups<(usize, usize, usize, usize, Vec<usize>)> = BTreeMap::new();
+        let mut groups: Groups<(usize, usize, usize, usize, Vec<usize>, Vec<usize>)> = BTreeMap::new();
         for &op in inserts {
             let table = self.ops[op].table;
             let rank = self.ranks.rank[table];
@@ -271,15 +271,16 @@ impl<'a> Planner<'a> {
                 Kind::Switch => 2,
                 _ => 1,
             };
-            groups.entry((rank, statement, table, turn, self.ops[op].columns())).or_default().push(op);
+            let place = (rank, statement, table, turn, self.ops[op].columns(), self.checks(op));
+            groups.entry(place).or_default().push(op);
         }
         let depth = |op: &usize| levels.get(op).map_or(0, |l| l.all);
         Ok(groups
             .into_iter()
-            .map(|((_, _, table, turn, columns), mut ops)| {
+            .map(|((_, _, table, turn, columns, checks), mut ops)| {
                 ops.sort_by_key(depth);
                 let kind = if turn == 1 { Kind::Insert } else { Kind::Switch };
-                Step { table, kind, columns, checks: vec![], ops, part: Part::Whole }
+                Step { table, kind, columns, checks, ops, part: Part::Whole }
             })
             .collect())
     }
@@ -573,7 +574,7 @@ impl<'a> Planner<'a> {
 
     fn name_swap(&self, ops: &[usize]) -> Cycle {
         let table = self.tables[self.ops[ops[0]].table];
-        let keys: Vec<String> = ops.iter().map(|op| super::show_key(&self.ops[*op].key)).collect();
+        let keys: Vec<String> = ops.iter().map(|op| table.show_key(&self.ops[*op].key)).collect();
         Cycle(format!("rows of {} swap a unique value: {}", table.entity, keys.join(" -> ")))
     }
 

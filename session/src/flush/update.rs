@@ -6,7 +6,7 @@ use super::{
     Flush, Member, Rows, Text, Write,
     insert::places,
     plan::{Part, Step},
-    show_key, sqlite_chunks,
+    sqlite_chunks,
     value::{as_integer, bind_array, decode},
 };
 use crate::{connection::Fetch, error::Error, meta::TableMeta};
@@ -150,12 +150,7 @@ impl Flush<'_> {
             (true, _) => rows.chunks(POSTGRES_ROWS),
         };
         for mut chunk in chunks {
-            let changed = match (chunk.len(), columns.backend) {
-                (1, _) => self.update_one(&columns, &mut chunk).await?,
-                (_, DbBackend::Sqlite) => self.update_values(&columns, &mut chunk).await?,
-                _ => self.update_arrays(&columns, &mut chunk).await?,
-            };
-            self.expect_all(&columns, &chunk, changed).await?;
+            self.update_chunk(&columns, &mut chunk).await?;
             match step.part {
                 Part::Whole => self.all_done(&chunk, members)?,
                 Part::Close => {
@@ -163,6 +158,38 @@ impl Flush<'_> {
                 }
                 Part::Open => {}
             }
+        }
+        Ok(())
+    }
+
+    async fn update_chunk(&mut self, columns: &Columns<'_>, chunk: &mut Rows) -> Result<(), Error> {
+        let changed = match (chunk.len(), columns.backend) {
+            (1, _) => self.update_one(columns, chunk).await?,
+            (_, DbBackend::Sqlite) => self.update_values(columns, chunk).await?,
+            _ => self.update_arrays(columns, chunk).await?,
+        };
+        self.expect_all(columns, chunk, changed).await
+    }
+
+    /// Makes sure that the rows which a switch replaces are those that were loaded (O1, P1), and locks them: the upsert
+    /// itself cannot tell. What is written is what is there.
+    pub(super) async fn confirm(&mut self, table: &TableMeta, step: &Step, rows: &Rows) -> Result<(), Error> {
+        let Some(held) = table.version.or(step.checks.first().copied()) else { return Ok(()) };
+        let backend = self.connection.backend();
+        let written = [held];
+        let columns = Columns { table, backend, version: table.version, checks: &step.checks, written: &written };
+        let mut loaded = rows.clone_for_retry();
+        for (row, values) in loaded.values.iter_mut().enumerate() {
+            let version = table.version.and_then(|_| rows.versions.get(row));
+            *values = version.or_else(|| rows.checks[row].first()).cloned().into_iter().collect();
+        }
+        let chunks = match (columns.is_simple(), backend) {
+            (false, _) => loaded.chunks(1),
+            (true, DbBackend::Sqlite) => sqlite_chunks(loaded, columns.width()),
+            (true, _) => loaded.chunks(POSTGRES_ROWS),
+        };
+        for mut chunk in chunks {
+            self.update_chunk(&columns, &mut chunk).await?;
         }
         Ok(())
     }
@@ -227,7 +254,7 @@ impl Flush<'_> {
         text.sql = format!("SELECT {looked} FROM {} WHERE {keys}", table.table);
         let answer = self.send(table, rows, text.message(Fetch::One)).await?.rows();
 
-        let key = || show_key(&rows.keys[row]).into_boxed_str();
+        let key = || table.show_key(&rows.keys[row]).into_boxed_str();
         let expected = rows.versions.get(row).and_then(as_integer);
         let Some(found) = answer.first() else {
             return Ok(Some(Error::Stale { entity: table.entity, key: key(), expected, found: None }));
