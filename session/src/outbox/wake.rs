@@ -49,8 +49,11 @@ impl std::fmt::Debug for Waker {
     }
 }
 
-/// Streams of this process by database and channel: writers and dispatchers that were set up apart share a bell.
-static BELLS: Mutex<Option<FxHashMap<(usize, String), Weak<Bell>>>> = Mutex::new(None);
+/// Streams by database and channel.
+type Bells = FxHashMap<(usize, String), Weak<Bell>>;
+
+/// The streams of this process: writers and dispatchers that were set up apart share a bell.
+static BELLS: Mutex<Option<Bells>> = Mutex::new(None);
 
 impl Waker {
     pub(crate) fn new(db: &Db, table: &str, topic: &str) -> Self {
