@@ -411,6 +411,7 @@ async fn db_session_settle_is_refused_by_name_on_sqlite(db: Db) -> Done {
 
 // ---- kinds of functions ------------------------------------------------------------------------------------------
 
+#[allow(clippy::multiple_bound_locations, clippy::needless_lifetimes, reason = "every way to write a bound")]
 #[db_session(retry = 1)]
 async fn generic<'a, T: Display + Clone, const N: usize>(
     s: &mut Session,
@@ -434,6 +435,7 @@ async fn opaque(s: &mut Session, title: impl Into<String>, suffix: &impl Display
     add_note(s, &format!("{title}{suffix}")).await
 }
 
+#[allow(clippy::manual_async_fn, reason = "the other way to write an asynchronous function")]
 #[db_session]
 fn returned(s: &mut Session, title: String) -> impl Future<Output = Result<i64, AppError>> + Send {
     async move { add_note(s, &title).await }

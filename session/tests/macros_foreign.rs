@@ -9,6 +9,7 @@ pub use sea_orm::*;
 #[path = "support_foreign/pagila/mod.rs"]
 mod pagila;
 #[path = "support_foreign/tests_cfg/mod.rs"]
+#[rustfmt::skip]
 mod tests_cfg;
 
 use sea_orm::ActiveValue::Set;

@@ -170,7 +170,12 @@ impl Unit<'_> {
             Shape::Boxed => quote!(::std::boxed::Box::pin(async move { #body })),
             Shape::Returned => quote!(async move { #body }),
         };
-        quote!(#(#attrs)* #vis #sig { #body })
+        // Lints about the signature were heard at the function that it repeats.
+        quote! {
+            #(#attrs)*
+            #[allow(clippy::multiple_bound_locations, clippy::needless_lifetimes, clippy::too_many_arguments)]
+            #vis #sig { #body }
+        }
     }
 
     /// A name of our own, which no argument can be mistaken for.

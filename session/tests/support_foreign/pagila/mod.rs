@@ -5,7 +5,8 @@
 //! sea-orm-cli generate entity -u $DATABASE_URL -o compact --entity-format compact --with-prelude none \
 //!     --model-extra-derives sea_session::Tracked
 //! ```
-#![allow(missing_docs, dead_code)]
+// What SeaORM's own macros expand to is theirs.
+#![allow(clippy::disallowed_methods, missing_docs, dead_code)]
 
 #[rustfmt::skip]
 pub mod compact;

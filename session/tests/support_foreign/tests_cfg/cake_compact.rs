@@ -18,7 +18,10 @@ pub struct Model {
 pub enum Relation {
     #[sea_orm(has_many = "super::fruit::Entity")]
     Fruit,
-    #[sea_orm(has_many = "super::fruit::Entity", on_condition = r#"super::fruit::Column::Name.like("%tropical%")"#)]
+    #[sea_orm(
+        has_many = "super::fruit::Entity",
+        on_condition = r#"super::fruit::Column::Name.like("%tropical%")"#
+    )]
     TropicalFruit,
     #[sea_orm(
         has_many = "super::fruit::Entity",

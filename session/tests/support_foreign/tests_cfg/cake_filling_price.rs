@@ -23,7 +23,12 @@ pub enum Relation {
         to = "(super::cake_filling::Column::CakeId, super::cake_filling::Column::FillingId)"
     )]
     CakeFilling,
-    #[sea_orm(belongs_to = "super::cake::Entity", from = "Column::CakeId", to = "super::cake::Column::Id", skip_fk)]
+    #[sea_orm(
+        belongs_to = "super::cake::Entity",
+        from = "Column::CakeId",
+        to = "super::cake::Column::Id",
+        skip_fk
+    )]
     Cake,
 }
 

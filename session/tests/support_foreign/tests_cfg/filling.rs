@@ -20,7 +20,11 @@ pub struct Model {
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {
-    #[sea_orm(belongs_to = "super::vendor::Entity", from = "Column::VendorId", to = "super::vendor::Column::Id")]
+    #[sea_orm(
+        belongs_to = "super::vendor::Entity",
+        from = "Column::VendorId",
+        to = "super::vendor::Column::Id"
+    )]
     Vendor,
     #[sea_orm(has_many = "super::ingredient::Entity")]
     Ingredient,

@@ -1,7 +1,8 @@
 //! The entities of SeaORM's own tests and examples: `src/tests_cfg` of sea-orm 2.0.4 (MIT OR Apache-2.0), file by file,
 //! with `sea_session::Tracked` added to the derives of `Model` and nothing else changed. They name SeaORM's crate `crate`,
 //! which is why the test's root re-exports it.
-#![allow(unexpected_cfgs, missing_docs, dead_code, unused_imports)]
+// What SeaORM's own macros expand to is theirs.
+#![allow(clippy::disallowed_methods, unexpected_cfgs, missing_docs, dead_code, unused_imports)]
 
 pub mod cake;
 pub mod cake_compact;

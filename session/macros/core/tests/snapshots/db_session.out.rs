@@ -7,6 +7,11 @@ pub async fn rename(s: &mut Session, id: i64, title: &str) -> Result<(), AppErro
 /// `rename` in a unit of work of its own: commits on `Ok`, rolls back on `Err`.
 ///
 /// Renames a note.
+#[allow(
+    clippy::multiple_bound_locations,
+    clippy::needless_lifetimes,
+    clippy::too_many_arguments
+)]
 pub async fn rename_on(
     db: &::sea_session::Db,
     id: i64,

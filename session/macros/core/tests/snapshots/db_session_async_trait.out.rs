@@ -15,6 +15,11 @@ trait Transfers {
         'life1: 'async_trait,
         Self: 'async_trait;
     /// `transfer` in a unit of work of its own, retried as a whole: commits on `Ok`, rolls back on `Err`.
+    #[allow(
+        clippy::multiple_bound_locations,
+        clippy::needless_lifetimes,
+        clippy::too_many_arguments
+    )]
     fn transfer_on<'life0, 'life1, 'async_trait>(
         &'life0 self,
         db: &'life1 ::sea_session::Db,

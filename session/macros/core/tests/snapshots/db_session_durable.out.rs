@@ -15,6 +15,11 @@ async fn pay_out_in_its_own_unit(s: &mut Session, amount: i64) -> Result<(), Err
 /// `pay_out` in a unit of work of its own: commits on `Ok`, rolls back on `Err`.
 ///
 /// Pays out, for good.
+#[allow(
+    clippy::multiple_bound_locations,
+    clippy::needless_lifetimes,
+    clippy::too_many_arguments
+)]
 pub async fn pay_out_on(db: &::sea_session::Db, amount: i64) -> Result<(), Error> {
     db.session()
         .run(async |s: &mut ::sea_session::Session| {

@@ -10,6 +10,11 @@ where
     save(s, value.into(), names, shown.to_string()).await
 }
 /// `store` in a unit of work of its own, retried as a whole: commits on `Ok`, rolls back on `Err`.
+#[allow(
+    clippy::multiple_bound_locations,
+    clippy::needless_lifetimes,
+    clippy::too_many_arguments
+)]
 pub(crate) async fn store_on<'a, T: Into<Value>, const N: usize>(
     db: &::sea_session::Db,
     value: T,

@@ -3,6 +3,11 @@ impl Bank {
         self.book(s, to).await
     }
     /// `transfer` in a unit of work of its own, retried as a whole: commits on `Ok`, rolls back on `Err`.
+    #[allow(
+        clippy::multiple_bound_locations,
+        clippy::needless_lifetimes,
+        clippy::too_many_arguments
+    )]
     pub async fn transfer_on(
         &self,
         db: &::sea_session::Db,
@@ -19,6 +24,11 @@ impl Bank {
         self.count(s).await
     }
     /// `audit` in a unit of work of its own: commits on `Ok`, rolls back on `Err`.
+    #[allow(
+        clippy::multiple_bound_locations,
+        clippy::needless_lifetimes,
+        clippy::too_many_arguments
+    )]
     async fn audit_on(self, db: &::sea_session::Db) -> Result<u64, Error> {
         let unit = db.session().read_only();
         let arguments = ::std::sync::Mutex::new(::core::option::Option::Some((self,)));
@@ -36,6 +46,11 @@ impl Bank {
         count(s).await
     }
     /// `total` in a unit of work of its own: commits on `Ok`, rolls back on `Err`.
+    #[allow(
+        clippy::multiple_bound_locations,
+        clippy::needless_lifetimes,
+        clippy::too_many_arguments
+    )]
     async fn total_on(db: &::sea_session::Db) -> Result<u64, Error> {
         db.session()
             .run(async |s: &mut ::sea_session::Session| { Self::total(s).await })

@@ -8,6 +8,11 @@ async fn create_in(
     place(s, x, y).await
 }
 /// `create_in` in a unit of work of its own: commits on `Ok`, rolls back on `Err`.
+#[allow(
+    clippy::multiple_bound_locations,
+    clippy::needless_lifetimes,
+    clippy::too_many_arguments
+)]
 async fn create(
     db: &::sea_session::Db,
     name: String,

@@ -2,6 +2,11 @@ async fn transfer(s: &mut Session, from: i64, to: String) -> Result<(), Transfer
     move_money(s, from, &to).await
 }
 /// `transfer` in a unit of work of its own, retried as a whole: commits on `Ok`, rolls back on `Err`.
+#[allow(
+    clippy::multiple_bound_locations,
+    clippy::needless_lifetimes,
+    clippy::too_many_arguments
+)]
 async fn transfer_on(
     db: &::sea_session::Db,
     from: i64,
