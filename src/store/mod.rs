@@ -33,6 +33,7 @@ mod moving;
 mod read;
 mod removal;
 mod search;
+mod sessions;
 mod set;
 mod status;
 mod write;
@@ -45,6 +46,7 @@ pub use list::TreeOptions;
 pub use moving::Moved;
 pub use removal::{DeleteOptions, Removed};
 pub use search::{Hit, SearchOptions};
+pub use sessions::{ConversationReport, LogEntry, Message, Summary};
 pub use status::StoreStatus;
 pub use write::{NewEvent, Write, Written};
 

@@ -72,6 +72,7 @@ impl Store {
         allow_node(caller, to, Access::Write, "be the target of a move")?;
         if let Some(root) = from.session_root() {
             known_sessions(s, caller, &HashSet::from([root])).await?;
+            keep_logs(s, caller.account(), from, to).await?;
         }
         let situation = look(s, caller.account(), from, to).await?;
         if situation.present == 0 {
@@ -154,6 +155,22 @@ async fn check_profile(s: &mut Session, account: &str, from: &Uri, to: &Uri) -> 
         return Ok(());
     }
     let reason = format!("nodes lie below {below}, and nothing may lie below {profile}");
+    Err(StoreError::InvalidMove { from: from.clone(), to: to.clone(), reason })
+}
+
+/// A log knows its session and its name: its node stays where it is.
+async fn keep_logs(s: &mut Session, account: &str, from: &Uri, to: &Uri) -> Result<(), StoreError> {
+    let mut sql = Sql::new(super::backend(s));
+    sql.push(
+        "SELECT 1 AS found FROM nodes n JOIN session_archives a ON a.account_id = n.account_id AND a.node_id = n.id",
+    );
+    sql.push(" WHERE n.account_id = ").bind(account).push(" AND ");
+    set::within(&mut sql, "n", from, Extent::Subtree);
+    sql.push(" LIMIT 1");
+    if from == to || s.query_one_raw(sql.finish()).await?.is_none() {
+        return Ok(());
+    }
+    let reason = "a message log stays in its session".to_owned();
     Err(StoreError::InvalidMove { from: from.clone(), to: to.clone(), reason })
 }
 
