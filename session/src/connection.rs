@@ -3,7 +3,7 @@
 //! [`Connection::send`] counts, traces, classifies and guards every message. It must never let a connection whose
 //! transaction state is not known go back to the pool (INV3), and it must never log a value (L1).
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use sea_orm::{
@@ -12,11 +12,12 @@ use sea_orm::{
 };
 use sea_query::Values;
 use sea_query_sqlx::SqlxValues;
-use tracing::Instrument;
+use tracing::{Instrument, instrument::WithSubscriber, subscriber::NoSubscriber};
 
 use crate::{
     db::Db,
     error::{Class, Error},
+    shown::{Hide, without_literals},
     stats::{Counters, Recorder},
 };
 
@@ -203,13 +204,18 @@ impl Connection {
 
         let shown = !std::mem::take(&mut self.hush) && self.show_values;
         let control = matches!(message, Message::Control(_));
-        let text = message.text();
-        let span = tracing::debug_span!("sea_session.statement", db.statement = text, rows = tracing::field::Empty);
-        announce(self.recorder.as_ref(), self.sql_debug, text, message.values().filter(|_| shown));
+        let (text, logged) = (message.recorded(), message.logged(shown));
+        // The text of these holds values, and the driver would log it whole.
+        let quiet = matches!(text, Cow::Owned(_));
+        let span = tracing::debug_span!("sea_session.statement", db.statement = &*logged, rows = tracing::field::Empty);
+        announce((self.recorder.as_ref(), &text), (self.sql_debug, &logged), message.values().filter(|_| shown));
 
         self.in_flight = true;
         let started = Instant::now();
         let outcome = match &message {
+            Message::Control(text) if first && quiet => {
+                self.begin_afresh(text).with_subscriber(NoSubscriber::default()).await
+            }
             Message::Control(text) if first => self.begin_afresh(text).instrument(span.clone()).await,
             _ => raw.dispatch(message).instrument(span.clone()).await.map_err(Error::from),
         };
@@ -234,8 +240,8 @@ impl Connection {
     }
 }
 
-fn announce(recorder: Option<&Recorder>, sql_debug: bool, sql: &str, values: Option<&Vec<Value>>) {
-    if let Some(recorder) = recorder {
+fn announce(recorded: (Option<&Recorder>, &str), (sql_debug, sql): (bool, &str), values: Option<&Vec<Value>>) {
+    if let (Some(recorder), sql) = recorded {
         recorder.push(sql);
     }
     if sql_debug {
@@ -253,9 +259,11 @@ impl Connection {
     pub(crate) fn stream(&mut self, statement: Statement) -> BoxStream<'_, Result<QueryResult, Error>> {
         let shown = !std::mem::take(&mut self.hush) && self.show_values;
         let values = statement.values.as_ref().map(|values| &values.0).filter(|_| shown);
-        announce(self.recorder.as_ref(), self.sql_debug, &statement.sql, values);
-        let span =
-            tracing::debug_span!("sea_session.statement", db.statement = statement.sql, rows = tracing::field::Empty);
+        let logged =
+            if shown { Cow::Borrowed(&*statement.sql) } else { without_literals(&statement.sql, Hide::Strings) };
+        announce((self.recorder.as_ref(), &statement.sql), (self.sql_debug, &logged), values);
+        let span = tracing::debug_span!("sea_session.statement", db.statement = &*logged, rows = tracing::field::Empty);
+        drop(logged);
         self.counters.sent(false, std::time::Duration::ZERO);
         let (counters, failed, mut read) = (self.counters.clone(), &mut self.failed_stream, 0_u64);
         let Some(raw) = self.raw.as_mut() else {
@@ -339,6 +347,23 @@ impl Message<'_> {
             | Message::Arrays { sql, .. }
             | Message::Copy { sql, .. } => sql,
             Message::Statement(statement, _) => &statement.sql,
+        }
+    }
+
+    /// The text as a recorder keeps it: settings without their values.
+    fn recorded(&self) -> Cow<'_, str> {
+        match self {
+            Message::Control(sql) if sql.contains("set_config(") => without_literals(sql, Hide::Escaped),
+            other => other.text().into(),
+        }
+    }
+
+    /// The text as a log may show it.
+    fn logged(&self, shown: bool) -> Cow<'_, str> {
+        match self {
+            Message::Control(sql) => without_literals(sql, Hide::Escaped),
+            other if shown => other.text().into(),
+            other => without_literals(other.text(), Hide::Strings),
         }
     }
 

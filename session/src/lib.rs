@@ -21,6 +21,7 @@ mod session;
 mod settle;
 mod several;
 mod shared;
+mod shown;
 mod stats;
 mod stream;
 pub mod testing;
