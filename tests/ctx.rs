@@ -270,6 +270,17 @@ fn the_commands_work_together() {
     assert!(shell.ok(&["ls", "-l", "ctx://acme/resources"]).contains("resource  3        5"));
     assert_eq!(shell.fails(&["rm", "ctx://acme/users/alice/memories"]).0, 5);
     shell.ok(&["rm", "-r", "ctx://acme/users/alice/memories"]);
+    let log = "ctx://acme/sessions/s1/history/0001";
+    shell.ok(&["say", log, "alice", "hello there", "--user", "alice"]);
+    assert_eq!(shell.fails(&["messages", log, "--user", "bob"]).0, 3);
+    assert!(shell.ok(&["archive-session", log, "--user", "alice"]).contains("updated"));
+    assert!(shell.ok(&["search", "hello", "--account", "acme"]).contains(log));
+    shell.ok(&["export", "--archive", "ctx://acme/resources", "backup.jsonl"]);
+    shell.ok(&["import", "backup.jsonl", "ctx://acme/resources/copy"]);
+    assert_eq!(shell.ok(&["read", "ctx://acme/resources/copy/cup"]), "a cup");
+    shell.ok(&["export", "ctx://acme/resources", "files"]);
+    assert_eq!(fs::read_to_string(shell.folder.path().join("files/copy/cup")).ok().as_deref(), Some("a cup"));
+    assert!(shell.ok(&["doctor", "--account", "acme"]).contains("nothing is wrong"));
     assert!(shell.ok(&["--help"]).contains("Examples:"));
     assert!(shell.ok(&["completions", "bash"]).contains("_ctx"));
 }

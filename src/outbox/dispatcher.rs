@@ -193,7 +193,8 @@ fn backoff(attempts: i32) -> Duration {
     cap.mul_f64(fastrand::f64())
 }
 
-/// What the index should hold of each event's node, read under a lock that keeps it true until the unit ends.
+/// What the index should hold of each event's node, read under a lock that keeps it true until the unit ends. Not through
+/// the identity map: the dispatcher serves every tenant, and a unit holds the objects of one (T2).
 async fn changes(s: &mut Session, events: &[Claimed]) -> Result<Vec<NodeRecords>, StoreError> {
     let ids = events.iter().map(|event| event.event_key.parse::<Uuid>());
     let ids: Vec<Uuid> = ids
@@ -203,9 +204,9 @@ async fn changes(s: &mut Session, events: &[Claimed]) -> Result<Vec<NodeRecords>
         .filter(node::Column::Id.is_in(ids.iter().copied()))
         .order_by_asc(node::Column::Id)
         .lock_shared()
-        .load(s)
+        .all(s)
         .await?;
-    let rows: HashMap<Uuid, node::Model> = rows.into_iter().map(|row| (row.id(), row.model())).collect();
+    let rows: HashMap<Uuid, node::Model> = rows.into_iter().map(|row| (row.id, row)).collect();
     let changes = events.iter().zip(ids).map(|(event, node_id)| {
         let records = rows.get(&node_id).map(records_of).unwrap_or_default();
         NodeRecords { account_id: event.account_id.clone(), node_id, gone: gone(event, &records), records }

@@ -26,6 +26,7 @@ use crate::{
 
 mod doctor;
 mod edges;
+mod export;
 mod history;
 mod import;
 mod list;
@@ -40,6 +41,7 @@ mod write;
 
 pub use doctor::{Ailment, Diagnosis, Finding};
 pub use edges::{Direction, Edge, EdgePage, Link, LinkTo, Neighbour, Traverse};
+pub use export::ExportReport;
 pub use history::{HistoryEntry, VersionedNode};
 pub use import::{ImportOptions, ImportProgress, ImportReport, Refusal};
 pub use list::TreeOptions;

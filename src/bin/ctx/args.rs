@@ -90,10 +90,12 @@ pub struct PageArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Import the text files of a folder; what cannot be taken is listed with the reason.
-    #[command(after_help = "Example:\n  ctx import ./src ctx://acme/resources/src")]
+    /// Import the text files of a folder, or an archive; what cannot be taken is listed with the reason.
+    #[command(
+        after_help = "Examples:\n  ctx import ./src ctx://acme/resources/src\n  ctx import backup.jsonl ctx://acme/resources"
+    )]
     Import {
-        /// The folder.
+        /// The folder, or an archive that `ctx export` wrote.
         folder: PathBuf,
         /// Where its files go.
         uri: String,
@@ -290,6 +292,57 @@ pub enum Command {
         /// Go on after the `next` of the page before.
         #[arg(long)]
         after: Option<String>,
+    },
+    /// Write the active nodes of a folder to files, or with the nodes' texts, metadata and edges to one archive.
+    #[command(
+        after_help = "Examples:\n  ctx export ctx://acme/resources/docs ./docs\n  ctx export --archive ctx://acme/resources backup.jsonl"
+    )]
+    Export {
+        /// The folder of the store.
+        uri: String,
+        /// The folder to write to, which must be new or empty; or the archive.
+        target: PathBuf,
+        /// One file, with checksums.
+        #[arg(long)]
+        archive: bool,
+    },
+    /// Close a conversation's log: it is summed up and searched from then on.
+    ArchiveSession {
+        /// The log: sessions/{id}/history/{archive}.
+        uri: String,
+        /// Its abstract; by default made from the messages.
+        #[arg(long, requires = "overview")]
+        r#abstract: Option<String>,
+        /// Its overview; by default made from the messages.
+        #[arg(long, requires = "abstract")]
+        overview: Option<String>,
+    },
+    /// Add a message to a conversation's log, which is created by the first one.
+    Say {
+        /// The log: sessions/{id}/history/{archive}.
+        uri: String,
+        /// Who says it.
+        speaker: String,
+        /// What; `-` reads standard input.
+        text: String,
+    },
+    /// Print the messages of a conversation's log.
+    Messages {
+        /// The log: sessions/{id}/history/{archive}.
+        uri: String,
+    },
+    /// Import conversations from a JSON list of lists of turns with speaker, text and time.
+    Conversations {
+        /// The file.
+        file: PathBuf,
+        /// The session that they become the history of: sessions/{id}.
+        uri: String,
+    },
+    /// Check every invariant of an account's part of the store.
+    Doctor {
+        /// Also repair what can be repaired.
+        #[arg(long)]
+        repair: bool,
     },
     /// Show what the store holds and how far the index is behind.
     Status,

@@ -8,8 +8,8 @@ use std::{
 };
 
 use context_store::{
-    Caller, DeleteOptions, Direction, Entry, ImportOptions, ImportProgress, Level, Link, Page, Paging, Role,
-    SearchOptions, Store, StoreError, Traverse, TreeOptions, Uri, Write,
+    Caller, DeleteOptions, Direction, Entry, ImportOptions, ImportProgress, Level, Link, Message, Page, Paging, Role,
+    SearchOptions, Store, StoreError, Summary, Traverse, TreeOptions, Uri, Write,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -61,10 +61,15 @@ fn uris(command: &Command) -> Result<Vec<Uri>, StoreError> {
         | Command::Edges { uri, .. }
         | Command::Traverse { uri, .. }
         | Command::History { uri, .. }
-        | Command::Revert { uri, .. } => vec![uri],
+        | Command::Revert { uri, .. }
+        | Command::Export { uri, .. }
+        | Command::ArchiveSession { uri, .. }
+        | Command::Say { uri, .. }
+        | Command::Messages { uri }
+        | Command::Conversations { uri, .. } => vec![uri],
         Command::Mv { from, to } | Command::Link { from, to, .. } | Command::Unlink { from, to, .. } => vec![from, to],
         Command::Search { within, .. } => within.iter().collect(),
-        Command::Glob { .. } | Command::Status | Command::Completions { .. } => Vec::new(),
+        Command::Glob { .. } | Command::Status | Command::Doctor { .. } | Command::Completions { .. } => Vec::new(),
     };
     texts.into_iter().map(|text| Ok(Uri::parse(text)?)).collect()
 }
@@ -80,11 +85,20 @@ struct Context {
 
 impl Context {
     async fn open(common: Common, command: &Command, uris: Vec<Uri>) -> Result<Self, StoreError> {
-        let creates = matches!(command, Command::Import { .. } | Command::Write { .. } | Command::Append { .. });
+        let creates = matches!(
+            command,
+            Command::Import { .. }
+                | Command::Write { .. }
+                | Command::Append { .. }
+                | Command::Say { .. }
+                | Command::Conversations { .. }
+        );
         let changes = creates
             || matches!(
                 command,
-                Command::Mv { .. }
+                Command::ArchiveSession { .. }
+                    | Command::Doctor { repair: true }
+                    | Command::Mv { .. }
                     | Command::Rm { .. }
                     | Command::Archive { .. }
                     | Command::Restore { .. }
@@ -106,7 +120,36 @@ impl Context {
 
     async fn carry_out(&self, command: Command) -> Outcome {
         match command {
+            Command::Import { folder, .. } if folder.is_file() => {
+                let report = self.store.import_archive(&self.caller, &folder, self.uri(0)?).await?;
+                self.exported("imported", &report)
+            }
             Command::Import { folder, ignored, batch, .. } => self.import(&folder, ignored, batch).await,
+            Command::Export { target, archive: true, .. } => {
+                let report = self.store.export_archive(&self.caller, self.uri(0)?, &target).await?;
+                self.exported("exported", &report)
+            }
+            Command::Export { target, archive: false, .. } => {
+                let report = self.store.export_folder(&self.caller, self.uri(0)?, &target).await?;
+                self.exported("exported", &report)
+            }
+            Command::ArchiveSession { r#abstract, overview, .. } => {
+                let summary = r#abstract.zip(overview).map(|(r#abstract, overview)| Summary { r#abstract, overview });
+                self.written(self.store.archive_session(&self.caller, self.uri(0)?, summary.as_ref()).await?)
+            }
+            Command::Say { speaker, text, .. } => {
+                let text = if text == "-" { stdin()? } else { text };
+                let message = Message { speaker, text, time: Some(chrono::Utc::now()) };
+                let messages = self.store.append_messages(&self.caller, self.uri(0)?, &[message]).await?;
+                if self.json {
+                    json(&serde_json::json!({ "messages": messages }))
+                } else {
+                    Ok(format!("{messages} message(s)\n"))
+                }
+            }
+            Command::Messages { .. } => self.messages().await,
+            Command::Conversations { file, .. } => self.conversations(&file).await,
+            Command::Doctor { repair } => self.doctor(repair).await,
             Command::Tree { level, .. } => self.tree(level).await,
             Command::Ls { long, page, .. } => self.ls(long, &page).await,
             Command::Glob { pattern, page } => self.glob(&pattern, &page).await,
@@ -420,6 +463,65 @@ impl Context {
             ["dead letters", &status.dead.to_string()],
         ];
         Ok(table(["", ""], rows.map(|row| row.map(str::to_owned))).trim_start().to_owned())
+    }
+
+    async fn messages(&self) -> Outcome {
+        let messages = self.store.messages(&self.caller, self.uri(0)?).await?;
+        if self.json {
+            return json(&messages);
+        }
+        let line = |message: &Message| match message.time {
+            Some(time) => format!("{} {}: {}\n", output::time(time), message.speaker, message.text),
+            None => format!("{}: {}\n", message.speaker, message.text),
+        };
+        Ok(messages.iter().map(line).collect())
+    }
+
+    async fn conversations(&self, file: &Path) -> Outcome {
+        let report = self.store.import_conversations(&self.caller, file, self.uri(0)?, &mut |_| {}).await?;
+        if self.json {
+            return json(&report);
+        }
+        let mut text: String = report
+            .refused
+            .iter()
+            .map(|(number, reason)| format!("refused conversation {number}: {reason}\n"))
+            .collect();
+        text += &format!(
+            "{} conversation(s) created, {} unchanged, {} message(s)\n",
+            report.created, report.unchanged, report.messages
+        );
+        Ok(text)
+    }
+
+    async fn doctor(&self, repair: bool) -> Outcome {
+        let diagnosis = self.store.doctor(&self.caller, repair).await?;
+        if self.json {
+            return json(&diagnosis);
+        }
+        if diagnosis.is_clean() {
+            return Ok(format!("{} node(s): nothing is wrong\n", diagnosis.nodes));
+        }
+        let rows = diagnosis.findings.iter().map(|finding| {
+            let repaired = if finding.repaired { "repaired" } else { "" };
+            [
+                format!("{:?}", finding.ailment).to_lowercase(),
+                finding.place.clone(),
+                finding.what.clone(),
+                repaired.to_owned(),
+            ]
+        });
+        Ok(table(["WHAT", "WHERE", "FINDING", ""], rows))
+    }
+
+    fn exported(&self, what: &str, report: &context_store::ExportReport) -> Outcome {
+        if self.json {
+            return json(report);
+        }
+        let mut text: String =
+            report.refused.iter().map(|refusal| format!("refused {}: {}\n", refusal.path, refusal.reason)).collect();
+        text += &format!("{what} {} node(s) and {} edge(s)\n", report.nodes, report.edges);
+        Ok(text)
     }
 
     fn written(&self, written: context_store::Written) -> Outcome {
