@@ -117,7 +117,7 @@ impl Session {
 
     async fn reload<E: TrackedEntity>(&mut self, object: &Tracked<E>, lock: Option<LockType>) -> Result<(), Error> {
         let entity = meta::table::<E>().entity;
-        let Some(key) = object.key().filter(|_| object.object().phase() == Phase::Persistent) else {
+        let Some(key) = object.object().row_key().filter(|_| object.object().phase() == Phase::Persistent) else {
             return Err(Error::usage(format!(
                 "this {entity} is not a row of the database: only a persistent object can be read again"
             )));

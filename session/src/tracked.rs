@@ -344,6 +344,16 @@ impl<E: TrackedEntity> Object<E> {
         inner.changed_columns().into_iter().map(|c| self.0.table.columns[c].name).collect()
     }
 
+    /// The primary key of the object's row, whatever key it was given since.
+    pub(crate) fn row_key(&self) -> Option<sea_orm::sea_query::ValueTuple> {
+        let inner = self.0.inner.lock();
+        match (&inner.base, &inner.data) {
+            (Some(held), _) => Some(held.get_primary_key_value()),
+            (None, Data::Full(model)) => Some(model.get_primary_key_value()),
+            (None, Data::Draft(_)) => None,
+        }
+    }
+
     pub(crate) fn key_for_messages(&self) -> String {
         self.key_text()
     }
@@ -431,6 +441,13 @@ impl<E: TrackedEntity> Object<E> {
             }
             return None;
         };
+        // Of an object that is to be deleted too: its row is found by what the database holds.
+        if matches!(inner.phase, Phase::Persistent | Phase::Deleting)
+            && inner.base.is_none()
+            && let Data::Full(model) = &inner.data
+        {
+            inner.base = Some(model.clone());
+        }
         if matches!(inner.phase, Phase::Deleting | Phase::Deleted) {
             tracing::warn!(entity = self.0.table.entity, "a deleted object was changed; the change is not sent");
             return None;
@@ -440,12 +457,6 @@ impl<E: TrackedEntity> Object<E> {
                 entity = self.0.table.entity,
                 "changed in a block that must roll back; the change will be dropped (S9)"
             );
-        }
-        if inner.phase == Phase::Persistent
-            && inner.base.is_none()
-            && let Data::Full(model) = &inner.data
-        {
-            inner.base = Some(model.clone());
         }
         if inner.enlisted || inner.phase == Phase::Transient {
             return None;
