@@ -1,0 +1,811 @@
+//! The model test: random programs of a session's operations, in step with a model in memory.
+//!
+//! A program gets, adds, changes, re-keys, deletes, expunges, refreshes and flushes objects, sends SQL of its own (right and
+//! wrong), asks for a rollback, and nests blocks and savepoints to a depth of five, which end well, with an error or with a
+//! panic. The model knows nothing of undo logs: entering a block it copies itself, and a rollback takes the copy back. After
+//! every step the objects' states and values and the identity map must be as the model says, and so must the table: after
+//! every step in half of the programs, and only where the program itself looks in the others, because looking sends SQL and
+//! so begins what is still owed.
+//!
+//! 500 programs on each backend; `MODEL_PROGRAMS=10000 cargo test -p sea-session --test model --release` runs more. A program
+//! that fails is made small, shown, and its seed kept in `tests/model.proptest-regressions`, which every run begins with.
+
+use std::{collections::BTreeMap, panic::AssertUnwindSafe};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner},
+};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, QueryOrder, entity::prelude::*};
+use sea_session::{
+    Error, Savepoint, Session,
+    prelude::*,
+    testing::{Backend, create_table, run_test_on},
+};
+
+mod item {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "item")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        pub value: i32,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Keys are few, so that programs meet them again.
+const KEYS: i64 = 5;
+const DEPTH: u32 = 5;
+
+// ---- programs ------------------------------------------------------------------------------------------------------------
+
+/// How a nested block's body ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Ok,
+    Err,
+    Panic,
+}
+
+/// What becomes of a savepoint made by hand.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    RollBackTo,
+    Release,
+    Leave,
+}
+
+/// One step. Objects are named by their number, in the order in which the program met them, modulo how many there are.
+#[derive(Clone, Debug)]
+enum Op {
+    Get(i64),
+    GetMany(Vec<i64>),
+    LoadAll,
+    Add(i64, i32),
+    AddAgain(usize),
+    Set(usize, i32),
+    SetKey(usize, i64),
+    Delete(usize),
+    Expunge(usize),
+    Refresh(usize),
+    Flush,
+    Look,
+    RawInsert(i64, i32),
+    RawUpdate(i64, i32),
+    RawDelete(i64),
+    WrongSql,
+    SetRollback,
+    Block(Vec<Op>, End),
+    Savepoint(Vec<Op>, Fate),
+}
+
+#[derive(Clone, Debug)]
+struct Program {
+    ops: Vec<Op>,
+    end: End,
+    look_always: bool,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let key = || 0..KEYS;
+    let slot = || 0..8_usize;
+    let value = || 0..100_i32;
+    let leaf = prop_oneof![
+        4 => key().prop_map(Op::Get),
+        1 => prop::collection::vec(key(), 0..4).prop_map(Op::GetMany),
+        1 => Just(Op::LoadAll),
+        6 => (key(), value()).prop_map(|(k, v)| Op::Add(k, v)),
+        2 => slot().prop_map(Op::AddAgain),
+        6 => (slot(), value()).prop_map(|(o, v)| Op::Set(o, v)),
+        2 => (slot(), key()).prop_map(|(o, k)| Op::SetKey(o, k)),
+        4 => slot().prop_map(Op::Delete),
+        1 => slot().prop_map(Op::Expunge),
+        1 => slot().prop_map(Op::Refresh),
+        4 => Just(Op::Flush),
+        2 => Just(Op::Look),
+        2 => (key(), value()).prop_map(|(k, v)| Op::RawInsert(k, v)),
+        2 => (key(), value()).prop_map(|(k, v)| Op::RawUpdate(k, v)),
+        1 => key().prop_map(Op::RawDelete),
+        1 => Just(Op::WrongSql),
+        1 => Just(Op::SetRollback),
+    ];
+    leaf.prop_recursive(DEPTH, 60, 8, move |inner| {
+        let ops = || prop::collection::vec(inner.clone(), 0..8);
+        let end = prop_oneof![3 => Just(End::Ok), 3 => Just(End::Err), 1 => Just(End::Panic)];
+        let fate = prop_oneof![2 => Just(Fate::RollBackTo), 1 => Just(Fate::Release), 1 => Just(Fate::Leave)];
+        prop_oneof![
+            2 => (ops(), end).prop_map(|(ops, end)| Op::Block(ops, end)),
+            1 => (ops(), fate).prop_map(|(ops, fate)| Op::Savepoint(ops, fate)),
+        ]
+    })
+}
+
+fn program() -> impl Strategy<Value = Program> {
+    let end = prop_oneof![3 => Just(End::Ok), 1 => Just(End::Err), 1 => Just(End::Panic)];
+    (prop::collection::vec(op(), 0..20), end, any::<bool>()).prop_map(|(ops, end, look_always)| Program {
+        ops,
+        end,
+        look_always,
+    })
+}
+
+// ---- the model -----------------------------------------------------------------------------------------------------------
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    Transient,
+    Pending,
+    Persistent,
+    Deleting,
+    Deleted,
+    Detached,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Row {
+    key: i64,
+    value: i32,
+}
+
+#[derive(Clone, Debug)]
+struct Thing {
+    stand: Stand,
+    now: Row,
+    /// What the database held when it was last read or written, while `now` may differ.
+    base: Option<Row>,
+    /// What was read, for an object that came from the database.
+    loaded: Option<Row>,
+    /// Where the identity map has it.
+    place: i64,
+}
+
+/// Why a block must roll back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flag {
+    Caller,
+    Database,
+}
+
+struct Frame {
+    flag: Option<Flag>,
+    before: Picture,
+}
+
+/// What a rollback takes back.
+#[derive(Clone, Default)]
+struct Picture {
+    table: BTreeMap<i64, i32>,
+    things: Vec<Thing>,
+    map: BTreeMap<i64, usize>,
+}
+
+#[derive(Default)]
+struct Model {
+    now: Picture,
+    frames: Vec<Frame>,
+}
+
+impl Thing {
+    /// What it is when the insert or the read that it came from is undone.
+    fn without_changes(&self) -> Row {
+        self.base.unwrap_or(self.now)
+    }
+}
+
+impl Model {
+    fn flagged(&self) -> bool {
+        self.frames.iter().any(|frame| frame.flag.is_some())
+    }
+
+    fn flag(&mut self, flag: Flag) {
+        let Some(frame) = self.frames.last_mut() else { return };
+        if frame.flag != Some(Flag::Database) {
+            frame.flag = frame.flag.filter(|_| flag == Flag::Caller).or(Some(flag));
+        }
+    }
+
+    fn enter(&mut self) {
+        self.frames.push(Frame { flag: None, before: self.now.clone() });
+    }
+
+    fn held(&self, key: i64) -> Option<usize> {
+        let at = *self.now.map.get(&key)?;
+        matches!(self.now.things[at].stand, Stand::Persistent | Stand::Pending).then_some(at)
+    }
+
+    /// Takes memory and table back to before the frame at `index`, the frames inside it first.
+    fn restore(&mut self, index: usize, unit_ends: bool) {
+        for at in (index..self.frames.len()).rev() {
+            let before = &self.frames[at].before;
+            let things = std::mem::take(&mut self.now.things);
+            let goes_on = at == 0 && !unit_ends;
+            self.now.things = things
+                .into_iter()
+                .enumerate()
+                .map(|(number, thing)| restored(thing, before.things.get(number), goes_on))
+                .collect();
+            self.now.table = before.table.clone();
+        }
+        let held = self.now.things.iter().enumerate().filter(|(_, thing)| thing.stand == Stand::Persistent);
+        self.now.map = held.map(|(at, thing)| (thing.place, at)).collect();
+    }
+
+    /// Sends what is dirty. `false`: the database refused, and everything is back at the nearest boundary.
+    fn flush(&mut self) -> bool {
+        if self.flagged() {
+            return false;
+        }
+        match self.flushed() {
+            Some(state) => {
+                self.now = state;
+                true
+            }
+            None => {
+                self.restore(self.frames.len() - 1, false);
+                self.flag(Flag::Database);
+                false
+            }
+        }
+    }
+
+    /// Rows that give each other their keys in a circle are refused: there is no order to write them in (F1).
+    fn swaps_keys(&self) -> bool {
+        let moved = self.now.things.iter().filter(|thing| thing.stand == Stand::Persistent);
+        let moves: BTreeMap<i64, i64> =
+            moved.filter_map(|thing| Some((thing.base?.key, thing.now.key))).filter(|(from, to)| from != to).collect();
+        moves.keys().any(|start| {
+            let mut at = moves.get(start);
+            // Ends after as many steps as there are moves: by then a walk is back, outside, or in a circle of others.
+            for _ in 0..moves.len() {
+                match at {
+                    Some(next) if next == start => return true,
+                    Some(next) => at = moves.get(next),
+                    None => return false,
+                }
+            }
+            false
+        })
+    }
+
+    fn flushed(&self) -> Option<Picture> {
+        if self.swaps_keys() {
+            return None;
+        }
+        let mut next = self.now.clone();
+        let mut writes: Vec<(usize, Row)> = Vec::new();
+        for (at, thing) in next.things.iter_mut().enumerate() {
+            match thing.stand {
+                Stand::Pending => writes.push((at, thing.now)),
+                Stand::Deleting => {
+                    next.table.remove(&thing.base.unwrap_or(thing.now).key);
+                    if next.map.get(&thing.place) == Some(&at) {
+                        next.map.remove(&thing.place);
+                    }
+                    (thing.stand, thing.base) = (Stand::Deleted, None);
+                }
+                Stand::Persistent => {
+                    let Some(base) = thing.base.take().filter(|base| *base != thing.now) else { continue };
+                    let held = next.table.remove(&base.key)?;
+                    let value = if thing.now.value == base.value { held } else { thing.now.value };
+                    writes.push((at, Row { key: thing.now.key, value }));
+                }
+                _ => {}
+            }
+        }
+        for (at, _) in &writes {
+            let place = next.things[*at].place;
+            if next.map.get(&place) == Some(at) {
+                next.map.remove(&place);
+            }
+        }
+        for (at, row) in writes {
+            if next.table.insert(row.key, row.value).is_some() {
+                return None;
+            }
+            let thing = &mut next.things[at];
+            (thing.stand, thing.place) = (Stand::Persistent, row.key);
+            next.map.insert(row.key, at);
+        }
+        Some(next)
+    }
+
+    /// A query found this row.
+    fn admit(&mut self, row: Row) -> usize {
+        if let Some(at) = self.now.map.get(&row.key) {
+            return *at;
+        }
+        let at = self.now.things.len();
+        self.now.things.push(Thing {
+            stand: Stand::Persistent,
+            now: row,
+            base: None,
+            loaded: Some(row),
+            place: row.key,
+        });
+        self.now.map.insert(row.key, at);
+        at
+    }
+
+    fn change(&mut self, at: usize, change: impl FnOnce(&mut Row)) {
+        let thing = &mut self.now.things[at];
+        if matches!(thing.stand, Stand::Persistent | Stand::Deleting) {
+            thing.base.get_or_insert(thing.now);
+        }
+        change(&mut thing.now);
+    }
+
+    fn unplace(&mut self, at: usize) {
+        let place = self.now.things[at].place;
+        if self.now.map.get(&place) == Some(&at) {
+            self.now.map.remove(&place);
+        }
+    }
+
+    /// A block's body ended well. Whether the block did.
+    fn exit_ok(&mut self, index: usize) -> bool {
+        if self.frames[index..].iter().all(|frame| frame.flag.is_none()) && self.flush() {
+            self.frames.truncate(index);
+            return true;
+        }
+        let flag = self.frames[index..].iter().find_map(|frame| frame.flag);
+        self.exit_err(index);
+        flag == Some(Flag::Caller)
+    }
+
+    fn exit_err(&mut self, index: usize) {
+        self.restore(index, index == 0);
+        self.frames.truncate(index);
+    }
+}
+
+fn restored(mut thing: Thing, before: Option<&Thing>, unit_goes_on: bool) -> Thing {
+    if thing.stand == Stand::Detached {
+        return thing;
+    }
+    match (before.map(|before| before.stand), thing.loaded) {
+        (Some(Stand::Deleted), _) => {}
+        (Some(Stand::Transient), _) | (None, None) => {
+            thing.now = if thing.stand == Stand::Transient { thing.now } else { thing.without_changes() };
+            (thing.stand, thing.base) = (Stand::Transient, None);
+        }
+        (Some(_), _) => {
+            if let Some(before) = before {
+                thing = before.clone();
+            }
+        }
+        (None, Some(loaded)) => {
+            let stand = if unit_goes_on { Stand::Persistent } else { Stand::Detached };
+            thing = Thing { stand, now: loaded, base: None, loaded: thing.loaded, place: loaded.key };
+        }
+    }
+    thing
+}
+
+// ---- both in step --------------------------------------------------------------------------------------------------------
+
+struct World {
+    model: Model,
+    handles: Vec<Tracked<item::Entity>>,
+    look_always: bool,
+}
+
+/// What a body of a program panics with: not a failure of the test.
+struct Wanted;
+
+fn unwanted() -> Error {
+    Error::Usage("the program's own error".into())
+}
+
+impl World {
+    fn slot(&self, at: usize) -> Option<usize> {
+        (!self.handles.is_empty()).then(|| at % self.handles.len())
+    }
+
+    /// An object came out of the session: the model says which one it is.
+    fn met(&mut self, at: usize, handle: Tracked<item::Entity>) {
+        match self.handles.get(at) {
+            Some(known) => assert!(Tracked::ptr_eq(known, &handle), "object {at} is another one now"),
+            None => {
+                assert_eq!(at, self.handles.len());
+                self.handles.push(handle);
+            }
+        }
+    }
+
+    async fn check(&self, s: &mut Session, look: bool) {
+        let now = &self.model.now;
+        for (at, (thing, handle)) in now.things.iter().zip(&self.handles).enumerate() {
+            let state = match thing.stand {
+                Stand::Transient => State::Transient,
+                Stand::Pending => State::Pending,
+                Stand::Persistent => State::Persistent,
+                Stand::Deleting | Stand::Deleted => State::Deleted,
+                Stand::Detached => State::Detached,
+            };
+            assert_eq!(s.state(handle), state, "the state of object {at}, {thing:?}");
+            assert_eq!(
+                Row { key: handle.id(), value: handle.value() },
+                thing.now,
+                "the values of object {at}, {thing:?}"
+            );
+        }
+        for key in 0..KEYS {
+            match (s.peek::<item::Entity>(key), self.model.held(key)) {
+                (Some(held), Some(at)) => assert!(Tracked::ptr_eq(&held, &self.handles[at]), "the map at {key}"),
+                (held, at) => assert_eq!((held.is_some(), at), (false, None), "the map at {key}"),
+            }
+        }
+        assert_eq!(s.tracked(), now.map.len(), "how many objects the map holds: {:?}", now.map);
+        assert_eq!(s.needs_rollback(), self.model.flagged());
+        if look && !self.model.flagged() {
+            let quiet = s.no_autoflush();
+            let rows = item::Entity::find().all(&*quiet).await.unwrap();
+            let table: BTreeMap<i64, i32> = rows.into_iter().map(|row| (row.id, row.value)).collect();
+            assert_eq!(table, now.table, "the table");
+        }
+    }
+
+    /// A query is about to be sent; `false`: it will not be, because the flush before it fails or the block is flagged.
+    fn queries(&mut self) -> bool {
+        !self.model.flagged() && self.model.flush()
+    }
+
+    fn run<'a>(&'a mut self, s: &'a mut Session, ops: &'a [Op]) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            for op in ops {
+                self.step(s, op).await;
+                let look = self.look_always || matches!(op, Op::Look);
+                self.check(s, look).await;
+            }
+        })
+    }
+
+    async fn step(&mut self, s: &mut Session, op: &Op) {
+        match op {
+            Op::Look => {}
+            Op::Get(key) => self.get(s, *key).await,
+            Op::GetMany(keys) => self.get_many(s, keys).await,
+            Op::LoadAll => self.load_all(s).await,
+            Op::Add(key, value) => self.add(s, *key, *value),
+            Op::Flush => {
+                let worked = s.flush().await.is_ok();
+                // Under a flag it is refused only if there is something to send.
+                if !self.model.flagged() {
+                    assert_eq!(worked, self.model.flush(), "the flush");
+                }
+            }
+            Op::RawInsert(..) | Op::RawUpdate(..) | Op::RawDelete(_) | Op::WrongSql => self.raw(s, op).await,
+            Op::SetRollback => {
+                s.set_rollback(true).unwrap();
+                self.model.flag(Flag::Caller);
+            }
+            Op::Block(ops, end) => self.block(s, ops, *end).await,
+            Op::Savepoint(ops, fate) => self.savepoint(s, ops, *fate).await,
+            Op::AddAgain(at)
+            | Op::Set(at, _)
+            | Op::SetKey(at, _)
+            | Op::Delete(at)
+            | Op::Expunge(at)
+            | Op::Refresh(at) => {
+                if let Some(at) = self.slot(*at) {
+                    self.with_object(s, op, at).await;
+                }
+            }
+        }
+    }
+
+    async fn get(&mut self, s: &mut Session, key: i64) {
+        let in_map = self.model.now.map.contains_key(&key);
+        let found = s.get::<item::Entity>(key).await;
+        if !in_map && !self.queries() {
+            assert!(found.is_err(), "get {key} should have failed");
+            return;
+        }
+        let row = self.model.now.table.get(&key).map(|value| Row { key, value: *value });
+        let expected = if in_map { self.model.held(key) } else { row.map(|row| self.model.admit(row)) };
+        match (found.unwrap(), expected) {
+            (Some(handle), Some(at)) => self.met(at, handle),
+            (found, expected) => assert_eq!((found.is_some(), expected), (false, None), "get {key}"),
+        }
+    }
+
+    async fn get_many(&mut self, s: &mut Session, keys: &[i64]) {
+        let missing: Vec<i64> = keys.iter().copied().filter(|key| !self.model.now.map.contains_key(key)).collect();
+        let found = s.get_many::<item::Entity>(keys.iter().copied()).await;
+        if !missing.is_empty() && !self.queries() {
+            assert!(found.is_err(), "get_many {keys:?} should have failed");
+            return;
+        }
+        let found = found.unwrap();
+        // New objects in the order in which the database gave them, which is not the model's business.
+        for handle in &found {
+            let key = handle.id();
+            if !self.model.now.map.contains_key(&key) && missing.contains(&key) {
+                let value = self.model.now.table[&key];
+                let at = self.model.admit(Row { key, value });
+                self.met(at, handle.clone());
+            }
+        }
+        let expected: Vec<usize> = keys.iter().filter_map(|key| self.model.held(*key)).collect();
+        assert_eq!(found.len(), expected.len(), "get_many {keys:?}");
+        for (handle, at) in found.into_iter().zip(expected) {
+            self.met(at, handle);
+        }
+    }
+
+    async fn load_all(&mut self, s: &mut Session) {
+        let found = item::Entity::find().order_by_asc(item::Column::Id).load(s).await;
+        if !self.queries() {
+            assert!(found.is_err(), "the query should have failed");
+            return;
+        }
+        let table = self.model.now.table.clone();
+        let found = found.unwrap();
+        assert_eq!(found.len(), table.len());
+        for (handle, (key, value)) in found.into_iter().zip(table) {
+            let at = self.model.admit(Row { key, value });
+            self.met(at, handle);
+        }
+    }
+
+    fn add(&mut self, s: &mut Session, key: i64, value: i32) {
+        let added = s.try_add(item::ActiveModel { id: Set(key), value: Set(value) });
+        if self.model.held(key).is_some() {
+            assert!(matches!(added, Err(Error::Duplicate { .. })));
+            return;
+        }
+        let now = Row { key, value };
+        let at = self.model.now.things.len();
+        self.model.now.things.push(Thing { stand: Stand::Pending, now, base: None, loaded: None, place: key });
+        self.model.now.map.insert(key, at);
+        self.met(at, added.unwrap());
+    }
+
+    async fn with_object(&mut self, s: &mut Session, op: &Op, at: usize) {
+        let handle = self.handles[at].clone();
+        let thing = self.model.now.things[at].clone();
+        match op {
+            Op::Set(_, value) => {
+                handle.set_value(*value);
+                self.model.change(at, |row| row.value = *value);
+            }
+            Op::SetKey(_, key) => {
+                handle.set_id(*key);
+                self.model.change(at, |row| row.key = *key);
+            }
+            Op::Delete(_) => {
+                s.delete(&handle);
+                match thing.stand {
+                    Stand::Pending => {
+                        self.model.unplace(at);
+                        self.model.now.things[at].stand = Stand::Transient;
+                    }
+                    Stand::Persistent => self.model.now.things[at].stand = Stand::Deleting,
+                    _ => {}
+                }
+            }
+            Op::Expunge(_) => {
+                s.expunge(&handle);
+                self.model.unplace(at);
+                self.model.now.things[at].stand = Stand::Detached;
+            }
+            Op::AddAgain(_) => {
+                let added = s.add_again(&handle);
+                let free = self.model.held(thing.now.key).is_none();
+                assert_eq!(added.is_ok(), thing.stand == Stand::Transient && free, "add {at} again: {added:?}");
+                if added.is_ok() {
+                    let thing = &mut self.model.now.things[at];
+                    (thing.stand, thing.place, thing.loaded) = (Stand::Pending, thing.now.key, None);
+                    self.model.now.map.insert(thing.place, at);
+                }
+            }
+            _ => {
+                let read = s.refresh(&handle).await;
+                let can = thing.stand == Stand::Persistent && !self.model.flagged();
+                let key = thing.base.unwrap_or(thing.now).key;
+                let row = self.model.now.table.get(&key).filter(|_| can).copied();
+                assert_eq!(read.is_ok(), row.is_some(), "refresh {at}: {read:?}");
+                if let Some(value) = row {
+                    let thing = &mut self.model.now.things[at];
+                    (thing.now, thing.base) = (Row { key, value }, None);
+                }
+            }
+        }
+    }
+
+    /// SQL of the program's own, after a flush, so that what the map holds is what it will hold.
+    async fn raw(&mut self, s: &mut Session, op: &Op) {
+        let flushed = s.flush().await.is_ok();
+        if self.model.flagged() || !self.model.flush() {
+            assert!(s.execute_unprepared("SELECT 1").await.is_err(), "refused until the block ends (A8)");
+            return;
+        }
+        assert!(flushed);
+        let table = &mut self.model.now.table;
+        let (sql, works) = match op {
+            Op::RawInsert(key, value) => {
+                let free = !table.contains_key(key);
+                table.entry(*key).or_insert(*value);
+                (format!("INSERT INTO item (id, value) VALUES ({key}, {value})"), free)
+            }
+            Op::RawUpdate(key, value) => {
+                table.entry(*key).and_modify(|held| *held = *value);
+                (format!("UPDATE item SET value = {value} WHERE id = {key}"), true)
+            }
+            // A row that is held would be `Stale` at its next flush: another rule's business.
+            Op::RawDelete(key) if self.model.now.map.contains_key(key) => return,
+            Op::RawDelete(key) => {
+                table.remove(key);
+                (format!("DELETE FROM item WHERE id = {key}"), true)
+            }
+            _ => ("INSERT INTO nowhere VALUES (1)".to_owned(), false),
+        };
+        let sent = s.execute_unprepared(&sql).await;
+        assert_eq!(sent.is_ok(), works, "{sql}: {sent:?}");
+        if !works {
+            self.model.flag(Flag::Database);
+        }
+    }
+
+    async fn block(&mut self, s: &mut Session, ops: &[Op], end: End) {
+        // What is entered under a flag has nothing to save and is part of the block around it (A3).
+        let inline = self.model.flagged();
+        if !inline && !self.model.flush() {
+            let entered = s.atomic(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await;
+            assert!(entered.is_err(), "the flush on entry should have failed");
+            return;
+        }
+        let index = self.model.frames.len();
+        if !inline {
+            self.model.enter();
+        }
+        let body = async |s: &mut Session| -> Result<(), Error> {
+            self.check(s, false).await;
+            self.run(s, ops).await;
+            match end {
+                End::Ok => Ok(()),
+                End::Err => Err(unwanted()),
+                End::Panic => std::panic::resume_unwind(Box::new(Wanted)),
+            }
+        };
+        let outcome = AssertUnwindSafe(s.atomic(body)).catch_unwind().await;
+        let outcome = match outcome {
+            Err(panic) if !panic.is::<Wanted>() => std::panic::resume_unwind(panic),
+            other => other.ok(),
+        };
+        let well = match end {
+            End::Ok if inline => true,
+            _ if inline => {
+                // An error in a block without a savepoint of its own is its parent's (A3).
+                self.model.flag(Flag::Database);
+                false
+            }
+            End::Ok => self.model.exit_ok(index),
+            _ => {
+                self.model.exit_err(index);
+                false
+            }
+        };
+        assert_eq!(matches!(outcome, Some(Ok(()))), well, "how the block ended: {outcome:?}");
+        assert_eq!(outcome.is_none(), matches!(end, End::Panic));
+    }
+
+    async fn savepoint(&mut self, s: &mut Session, ops: &[Op], fate: Fate) {
+        let savepoint: Result<Savepoint, Error> = s.savepoint().await;
+        if self.model.flagged() || !self.model.flush() {
+            assert!(savepoint.is_err(), "a flagged block has no savepoints");
+            return;
+        }
+        let savepoint = savepoint.unwrap();
+        let index = self.model.frames.len();
+        self.model.enter();
+        self.run(s, ops).await;
+        match fate {
+            Fate::Leave => {}
+            Fate::RollBackTo => {
+                s.rollback_to(savepoint).await.unwrap();
+                self.model.restore(index, false);
+                self.model.frames.truncate(index + 1);
+                self.model.frames[index].flag = None;
+            }
+            Fate::Release => {
+                let released = s.release(savepoint).await;
+                assert_eq!(released.is_ok(), self.model.exit_ok(index), "{released:?}");
+                assert!(s.release(savepoint).await.is_err(), "it no longer exists (B1)");
+            }
+        }
+    }
+}
+
+async fn run_program(db: &Db, program: &Program) {
+    db.connection().execute_unprepared("DELETE FROM item").await.unwrap();
+    let world = tokio::sync::Mutex::new(World {
+        model: Model::default(),
+        handles: Vec::new(),
+        look_always: program.look_always,
+    });
+    world.lock().await.model.enter();
+    let body = async |s: &mut Session| -> Result<(), Error> {
+        world.lock().await.run(s, &program.ops).await;
+        match program.end {
+            End::Ok => Ok(()),
+            End::Err => Err(unwanted()),
+            End::Panic => std::panic::resume_unwind(Box::new(Wanted)),
+        }
+    };
+    let outcome = AssertUnwindSafe(db.run(body)).catch_unwind().await;
+    let mut world = world.into_inner();
+    let well = match outcome {
+        Err(panic) if !panic.is::<Wanted>() => std::panic::resume_unwind(panic),
+        Err(_) => false,
+        Ok(outcome) => outcome.is_ok(),
+    };
+    let expected = match program.end {
+        End::Ok => world.model.exit_ok(0),
+        _ => {
+            world.model.exit_err(0);
+            false
+        }
+    };
+    assert_eq!(well, expected, "how the unit ended");
+    for (thing, handle) in world.model.now.things.iter().zip(&world.handles) {
+        let ended = if thing.stand == Stand::Transient { State::Transient } else { State::Detached };
+        assert_eq!((handle.state(), handle.id(), handle.value()), (ended, thing.now.key, thing.now.value), "{thing:?}");
+    }
+    let rows = item::Entity::find().all(db.connection()).await.unwrap();
+    let table: BTreeMap<i64, i32> = rows.into_iter().map(|row| (row.id, row.value)).collect();
+    assert_eq!(table, world.model.now.table, "what was committed");
+}
+
+/// Runs the programs on one database, each in a unit of its own.
+fn programs_on(backend: Backend) {
+    let programs = std::env::var("MODEL_PROGRAMS").map_or(500, |n| n.parse().expect("MODEL_PROGRAMS is a number"));
+    let kept = FileFailurePersistence::Direct("tests/model.proptest-regressions");
+    let config = Config {
+        cases: programs,
+        failure_persistence: Some(Box::new(kept)),
+        max_shrink_iters: 4_000,
+        ..Config::default()
+    };
+    run_test_on(
+        backend,
+        async |db: &Db| create_table(db, item::Entity).await,
+        async |db: Db| {
+            let runtime = tokio::runtime::Handle::current();
+            tokio::task::block_in_place(|| {
+                let mut runner = TestRunner::new(config);
+                let outcome = runner.run(&program(), |program| {
+                    let run = AssertUnwindSafe(run_program(&db, &program)).catch_unwind();
+                    runtime.block_on(run).map_err(|panic| TestCaseError::fail(reason(&*panic)))
+                });
+                outcome.map_err(|failure| failure.to_string())
+            })
+        },
+    );
+}
+
+fn reason(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "a panic without a text".to_owned())
+}
+
+#[test]
+fn model_s_objects_map_and_tables_agree_with_the_model_on_sqlite() {
+    programs_on(Backend::Sqlite);
+}
+
+#[test]
+fn model_s_objects_map_and_tables_agree_with_the_model_on_postgresql() {
+    programs_on(Backend::Postgres);
+}
