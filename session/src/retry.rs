@@ -228,7 +228,14 @@ fn exhausted<E: 'static>(mut error: E, attempts: u32) -> E {
 
 fn unit_span(attempt: u32) -> tracing::Span {
     use tracing::field::Empty;
-    tracing::debug_span!("sea_session.unit", attempt, statements = Empty, rows = Empty, flushes = Empty, savepoints = Empty)
+    tracing::debug_span!(
+        "sea_session.unit",
+        attempt,
+        statements = Empty,
+        rows = Empty,
+        flushes = Empty,
+        savepoints = Empty
+    )
 }
 
 fn record_numbers(span: &tracing::Span, counters: &Counters) {

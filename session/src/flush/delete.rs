@@ -2,7 +2,7 @@
 
 use sea_orm::{DbBackend, sqlx::postgres::PgArguments};
 
-use super::{Flush, Member, Rows, Text, Write, plan::Step, sqlite_chunks, update::Columns, value::bind_array};
+use super::{Changed, Flush, Member, Rows, Text, Write, plan::Step, sqlite_chunks, update::Columns, value::bind_array};
 use crate::{connection::Fetch, error::Error, meta::TableMeta};
 
 const POSTGRES_ROWS: usize = 10_000;
@@ -30,13 +30,13 @@ impl Flush<'_> {
         for mut chunk in chunks {
             let only_key = table.keys.len() == 1 && table.version.is_none() && step.checks.is_empty();
             let gone = match (chunk.len(), columns.backend) {
-                (1, _) => self.delete_one(&columns, &mut chunk).await?,
-                (_, DbBackend::Sqlite) if only_key => self.delete_in(&columns, &mut chunk).await?,
-                (_, DbBackend::Sqlite) => self.delete_values(&columns, &mut chunk).await?,
+                (1, _) => self.delete_one(&columns, &mut chunk).await?.into(),
+                (_, DbBackend::Sqlite) if only_key => self.delete_in(&columns, &mut chunk).await?.into(),
+                (_, DbBackend::Sqlite) => self.delete_values(&columns, &mut chunk).await?.into(),
                 _ if only_key => self.delete_any(&columns, &mut chunk).await?,
                 _ => self.delete_arrays(&columns, &mut chunk).await?,
             };
-            self.expect_all(&columns, &chunk, gone).await?;
+            self.expect_all(&columns, &chunk, gone, None).await?;
             self.all_done(&chunk, members)?;
         }
         Ok(())
@@ -81,24 +81,27 @@ impl Flush<'_> {
         Ok(self.send(table, rows, text.message(Fetch::Nothing)).await?.affected())
     }
 
-    async fn delete_any(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+    async fn delete_any(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<Changed, Error> {
         let table = columns.table;
         let key = &table.columns[table.keys[0]];
         let mut arguments = PgArguments::default();
         bind_array(&mut arguments, &key.kind, rows.keys.iter().map(|k| k[0].clone()).collect())?;
-        let sql = match key.save(columns.backend, "k") {
-            plain if plain == "k" => format!("DELETE FROM {} WHERE {} = ANY($1)", table.table, key.quoted()),
-            cast => {
-                format!("DELETE FROM {} WHERE {} IN (SELECT {cast} FROM UNNEST($1) AS u(k))", table.table, key.quoted())
-            }
+        let name = key.quoted();
+        let sql = match key.save(columns.backend, "u.c0") {
+            plain if plain == "u.c0" => format!("DELETE FROM {} WHERE {name} = ANY($1) RETURNING {name}", table.table),
+            cast => format!(
+                "DELETE FROM {0} USING UNNEST($1) AS u(c0) WHERE {0}.{name} = {cast} RETURNING u.c0",
+                table.table
+            ),
         };
-        self.send_counted(table, rows, Write::Arrays { sql: &sql, arguments }).await
+        self.send_matched(table, rows, (&sql, 1), arguments).await
     }
 
-    async fn delete_arrays(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+    async fn delete_arrays(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<Changed, Error> {
         let table = columns.table;
         let (arguments, from) = columns.unnest(rows)?;
-        let sql = format!("DELETE FROM {} USING {from} WHERE {}", table.table, columns.matching());
-        self.send_counted(table, rows, Write::Arrays { sql: &sql, arguments }).await
+        let (matching, keys) = (columns.matching(), columns.key_aliases());
+        let sql = format!("DELETE FROM {} USING {from} WHERE {matching} RETURNING {keys}", table.table);
+        self.send_matched(table, rows, (&sql, table.keys.len()), arguments).await
     }
 }

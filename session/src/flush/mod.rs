@@ -115,6 +115,18 @@ pub(crate) struct Flush<'a> {
     pub(crate) json_binary: Vec<bool>,
 }
 
+/// How many rows a write has changed, and the first that it has not, where that is known.
+pub(crate) struct Changed {
+    pub(crate) rows: u64,
+    pub(crate) missing: Option<usize>,
+}
+
+impl From<u64> for Changed {
+    fn from(rows: u64) -> Self {
+        Self { rows, missing: None }
+    }
+}
+
 /// An object of this flush.
 type Member = (Arc<dyn AnyObject>, RowKind);
 
@@ -187,6 +199,35 @@ impl Flush<'_> {
         *self.xid = Some(row.try_get("", "sea_session_xid")?);
         let count: i64 = row.try_get("", "sea_session_rows")?;
         Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// Sends a write of many rows (PostgreSQL), each of which must be there. If one is not, the same statement says which:
+    /// afterwards a row that was written and one that somebody else wrote look alike. `keys` are the places of the keys'
+    /// arrays among the arguments; what looks for the missing row costs nothing where none is missing.
+    async fn send_matched(
+        &mut self,
+        table: &TableMeta,
+        rows: &Rows,
+        (write, keys): (&str, usize),
+        arguments: PgArguments,
+    ) -> Result<Changed, Error> {
+        let list = |prefix: &str| (0..keys).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>().join(", ");
+        let arrays = (1..=keys).map(|i| format!("${i}")).collect::<Vec<_>>().join(", ");
+        let same = (0..keys).map(|i| format!("written.c{i} = m.c{i}")).collect::<Vec<_>>().join(" AND ");
+        let sql = format!(
+            "WITH written({columns}) AS ({write}) SELECT count(*) AS sea_session_rows, \
+             CASE WHEN count(*) < cardinality($1) THEN (SELECT min(m.ord) FROM UNNEST({arrays}) WITH ORDINALITY AS m({columns}, ord) \
+             WHERE NOT EXISTS (SELECT 1 FROM written WHERE {same})) END AS sea_session_missing{xid} FROM written",
+            columns = list("c"),
+            xid = self.returning_xid(),
+        );
+        let answer = self.send(table, rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::One }).await?.rows();
+        let Some(row) = answer.first() else { return Ok(Changed { rows: 0, missing: None }) };
+        self.learn_xid(row);
+        let count: i64 = row.try_get("", "sea_session_rows")?;
+        let missing: Option<i64> = row.try_get("", "sea_session_missing")?;
+        let missing = missing.and_then(|ord| usize::try_from(ord - 1).ok());
+        Ok(Changed { rows: u64::try_from(count).unwrap_or_default(), missing })
     }
 
     /// Takes the transaction's id from a row that RETURNING brought.

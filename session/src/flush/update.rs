@@ -1,9 +1,9 @@
 //! UPDATE in sets (F2), each row matched on its key, its loaded version (O1) and what was read (P1).
 
-use sea_orm::{DbBackend, Value, sqlx::postgres::PgArguments};
+use sea_orm::{DbBackend, QueryResult, Value, sqlx::postgres::PgArguments};
 
 use super::{
-    Flush, Member, Rows, Text, Write,
+    Changed, Flush, Member, Rows, Text, Write,
     insert::places,
     plan::{Part, Step},
     sqlite_chunks,
@@ -99,6 +99,11 @@ impl Columns<'_> {
             .join(" AND ")
     }
 
+    /// `u.c0, …` for the key.
+    pub(super) fn key_aliases(&self) -> String {
+        (0..self.table.keys.len()).map(|i| format!("u.c{i}")).collect::<Vec<_>>().join(", ")
+    }
+
     fn assignments(&self) -> String {
         let first = self.width() - self.written.len();
         let assign =
@@ -150,7 +155,7 @@ impl Flush<'_> {
             (true, _) => rows.chunks(POSTGRES_ROWS),
         };
         for mut chunk in chunks {
-            self.update_chunk(&columns, &mut chunk).await?;
+            self.update_chunk(&columns, &mut chunk, Some(members)).await?;
             match step.part {
                 Part::Whole => self.all_done(&chunk, members)?,
                 Part::Close => {
@@ -162,13 +167,18 @@ impl Flush<'_> {
         Ok(())
     }
 
-    async fn update_chunk(&mut self, columns: &Columns<'_>, chunk: &mut Rows) -> Result<(), Error> {
+    async fn update_chunk(
+        &mut self,
+        columns: &Columns<'_>,
+        chunk: &mut Rows,
+        members: Option<&[Vec<Member>]>,
+    ) -> Result<(), Error> {
         let changed = match (chunk.len(), columns.backend) {
-            (1, _) => self.update_one(columns, chunk).await?,
-            (_, DbBackend::Sqlite) => self.update_values(columns, chunk).await?,
+            (1, _) => self.update_one(columns, chunk).await?.into(),
+            (_, DbBackend::Sqlite) => self.update_values(columns, chunk).await?.into(),
             _ => self.update_arrays(columns, chunk).await?,
         };
-        self.expect_all(columns, chunk, changed).await
+        self.expect_all(columns, chunk, changed, members).await
     }
 
     /// Makes sure that the rows which a switch replaces are those that were loaded (O1, P1), and locks them: the upsert
@@ -189,7 +199,7 @@ impl Flush<'_> {
             (true, _) => loaded.chunks(POSTGRES_ROWS),
         };
         for mut chunk in chunks {
-            self.update_chunk(&columns, &mut chunk).await?;
+            self.update_chunk(&columns, &mut chunk, None).await?;
         }
         Ok(())
     }
@@ -216,32 +226,60 @@ impl Flush<'_> {
         Ok(self.send(table, rows, text.message(Fetch::Nothing)).await?.affected())
     }
 
-    async fn update_arrays(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+    async fn update_arrays(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<Changed, Error> {
         let table = columns.table;
         let (arguments, from) = columns.unnest(rows)?;
-        let sql =
-            format!("UPDATE {} SET {} FROM {from} WHERE {}", table.table, columns.assignments(), columns.matching());
-        self.send_counted(table, rows, Write::Arrays { sql: &sql, arguments }).await
+        let sql = format!(
+            "UPDATE {} SET {} FROM {from} WHERE {} RETURNING {}",
+            table.table,
+            columns.assignments(),
+            columns.matching(),
+            columns.key_aliases()
+        );
+        self.send_matched(table, rows, (&sql, table.keys.len()), arguments).await
     }
 
     /// A row count that differs names the row that is to blame (F8, O1, P6).
-    pub(super) async fn expect_all(&mut self, columns: &Columns<'_>, rows: &Rows, changed: u64) -> Result<(), Error> {
-        if changed == rows.len() as u64 {
+    ///
+    /// Where the statement could not say which (SQLite), rows that hold what `members` have written are not to blame. Of
+    /// deleted rows those that are still there are; if there is none, one of them was gone before.
+    pub(super) async fn expect_all(
+        &mut self,
+        columns: &Columns<'_>,
+        rows: &Rows,
+        changed: Changed,
+        members: Option<&[Vec<Member>]>,
+    ) -> Result<(), Error> {
+        if changed.rows == rows.len() as u64 {
             return Ok(());
         }
-        for row in 0..rows.len() {
-            if let Some(error) = self.blame(columns, rows, row).await? {
-                return Err(error);
+        let (alone, deleted) = (changed.missing.is_some() || rows.len() == 1, columns.written.is_empty());
+        for row in changed.missing.map_or(0..rows.len(), |row| row..row + 1) {
+            match self.blame(columns, rows, row, members.filter(|_| !alone)).await? {
+                Some(Error::Stale { found: None, .. }) if deleted && !alone => {}
+                Some(error) => return Err(error),
+                None => {}
             }
         }
+        if deleted && !alone {
+            let one_of = format!("(one of {})", rows.place(columns.table));
+            return Err(Error::Stale { entity: columns.table.entity, key: one_of.into(), expected: None, found: None });
+        }
         Err(Error::usage(format!(
-            "{}: {} rows were to be changed, {changed} were; a rule or trigger of the table drops changes",
+            "{}: {} rows were to be changed, {} were; a rule or trigger of the table drops changes",
             rows.place(columns.table),
-            rows.len()
+            rows.len(),
+            changed.rows
         )))
     }
 
-    async fn blame(&mut self, columns: &Columns<'_>, rows: &Rows, row: usize) -> Result<Option<Error>, Error> {
+    async fn blame(
+        &mut self,
+        columns: &Columns<'_>,
+        rows: &Rows,
+        row: usize,
+        members: Option<&[Vec<Member>]>,
+    ) -> Result<Option<Error>, Error> {
         let table = columns.table;
         let mut text = Text::new(columns.backend, "");
         let keys = table.keys.iter().zip(&rows.keys[row]).map(|(c, value)| {
@@ -249,7 +287,7 @@ impl Flush<'_> {
             format!("{} = {}", table.columns[*c].quoted(), table.columns[*c].save(columns.backend, &place))
         });
         let keys = keys.collect::<Vec<_>>().join(" AND ");
-        let looked = table.keys.iter().chain(&columns.version).chain(columns.checks);
+        let looked = table.keys.iter().chain(&columns.version).chain(columns.checks).chain(columns.written);
         let looked = looked.map(|c| table.columns[*c].select(columns.backend)).collect::<Vec<_>>().join(", ");
         text.sql = format!("SELECT {looked} FROM {} WHERE {keys}", table.table);
         let answer = self.send(table, rows, text.message(Fetch::One)).await?.rows();
@@ -259,6 +297,11 @@ impl Flush<'_> {
         let Some(found) = answer.first() else {
             return Ok(Some(Error::Stale { entity: table.entity, key: key(), expected, found: None }));
         };
+        if let Some(members) = members
+            && holds_what_was_written(columns, found, &members[rows.ops[row]])?
+        {
+            return Ok(None);
+        }
         if let Some(version) = columns.version {
             let held = decode(found, table.columns[version].name, &table.columns[version].kind)?;
             if as_integer(&held) != expected {
@@ -282,4 +325,16 @@ impl Flush<'_> {
         }
         Ok(None)
     }
+}
+
+/// Whether a row looks as if this flush had written it.
+fn holds_what_was_written(columns: &Columns<'_>, row: &QueryResult, members: &[Member]) -> Result<bool, Error> {
+    for column in columns.written {
+        let meta = &columns.table.columns[*column];
+        let written = members.iter().rev().find_map(|(object, _)| object.column_value(*column));
+        if written != Some(decode(row, meta.name, &meta.kind)?) {
+            return Ok(false);
+        }
+    }
+    Ok(!columns.written.is_empty())
 }

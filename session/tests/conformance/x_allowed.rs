@@ -1,1 +1,146 @@
 //! Allowed errors (X).
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use sea_session::{Error, Session, prelude::*};
+
+use crate::support::*;
+
+#[derive(Debug)]
+enum Refusal {
+    Allowed,
+    Other,
+    Database(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(e: Error) -> Self {
+        Refusal::Database(e)
+    }
+}
+
+fn allowing(db: &Db) -> sea_session::UnitOptions {
+    db.session().allow(|e: &Refusal| matches!(e, Refusal::Allowed))
+}
+
+#[test]
+fn x1_an_allowed_error_flushes_commits_and_is_returned() {
+    on_both(async |db: Db| {
+        let outcome = allowing(&db)
+            .run(async |s: &mut Session| -> Result<(), Refusal> {
+                s.add(draft(1, "kept"));
+                Err(Refusal::Allowed)
+            })
+            .await;
+        assert!(matches!(outcome, Err(Refusal::Allowed)), "{outcome:?}");
+        assert_eq!(notes_in_database(&db).await, vec![(1, "kept".to_owned())]);
+        let outcome = allowing(&db)
+            .run(async |s: &mut Session| -> Result<(), Refusal> {
+                s.add(draft(2, "lost"));
+                Err(Refusal::Other)
+            })
+            .await;
+        assert!(matches!(outcome, Err(Refusal::Other)), "{outcome:?}");
+        assert_eq!(notes_in_database(&db).await.len(), 1);
+    });
+}
+
+#[test]
+fn x1_a_flush_or_commit_that_fails_is_what_the_caller_gets() {
+    on_both(async |db: Db| {
+        behind_the_back(&db, "INSERT INTO author (name) VALUES ('ann')").await;
+        let outcome = allowing(&db)
+            .run(async |s: &mut Session| -> Result<(), Refusal> {
+                s.add(writer("ann"));
+                Err(Refusal::Allowed)
+            })
+            .await;
+        // The allowed error would say that the rest was committed.
+        assert!(matches!(&outcome, Err(Refusal::Database(e)) if e.is_unique_violation()), "{outcome:?}");
+    });
+}
+
+#[test]
+fn x1_an_allowed_error_does_not_commit_over_a_swallowed_one() {
+    on_both(async |db: Db| {
+        let outcome = allowing(&db)
+            .run(async |s: &mut Session| -> Result<(), Refusal> {
+                s.add(draft(1, "lost"));
+                s.flush().await?;
+                drop(
+                    s.block()
+                        .merged()
+                        .run(async |_: &mut Session| -> Result<(), Error> { Err(Error::Usage("inside".into())) })
+                        .await,
+                );
+                Err(Refusal::Allowed)
+            })
+            .await;
+        assert!(matches!(outcome, Err(Refusal::Database(Error::RolledBack { .. }))), "{outcome:?}");
+        assert_eq!(notes_in_database(&db).await, vec![]);
+    });
+}
+
+#[test]
+fn x2_a_panicking_predicate_rolls_back() {
+    on_both(async |db: Db| {
+        let unit = db.session().allow(|_: &Refusal| panic!("in the predicate")).run(
+            async |s: &mut Session| -> Result<(), Refusal> {
+                s.add(draft(1, "lost"));
+                s.flush().await?;
+                Err(Refusal::Allowed)
+            },
+        );
+        assert!(AssertUnwindSafe(unit).catch_unwind().await.is_err());
+        assert_eq!(notes_in_database(&db).await, vec![]);
+        // The connection is whole: the next unit works.
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            s.add(draft(2, "next"));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(notes_in_database(&db).await.len(), 1);
+    });
+}
+
+#[test]
+fn x3_only_the_outermost_unit_decides() {
+    on_both(async |db: Db| {
+        let outcome = allowing(&db)
+            .run(async |s: &mut Session| -> Result<(), Refusal> {
+                s.add(draft(1, "outer"));
+                let inner = s.atomic(async |s: &mut Session| -> Result<(), Refusal> {
+                    s.add(draft(2, "inner"));
+                    Err(Refusal::Allowed)
+                });
+                inner.await
+            })
+            .await;
+        assert!(matches!(outcome, Err(Refusal::Allowed)));
+        assert_eq!(notes_in_database(&db).await, vec![(1, "outer".to_owned())], "the block itself has rolled back");
+    });
+}
+
+#[test]
+fn x3_both_allowed_and_retried_is_refused() {
+    on_both(async |db: Db| {
+        let outcome = allowing(&db)
+            .retry(3)
+            .retry_on(|e: &Refusal| matches!(e, Refusal::Allowed | Refusal::Other))
+            .run(async |s: &mut Session| -> Result<(), Refusal> {
+                s.add(draft(1, "lost"));
+                s.flush().await?;
+                Err(Refusal::Allowed)
+            })
+            .await;
+        assert!(
+            matches!(&outcome, Err(Refusal::Database(Error::Usage(text))) if text.contains("overlap")),
+            "{outcome:?}"
+        );
+        assert_eq!(notes_in_database(&db).await, vec![]);
+        let refused = db.session().allow(|_: &Refusal| true).begin().await;
+        assert!(refused.is_err(), "a unit begun by hand has no error to look at");
+    });
+}
