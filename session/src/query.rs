@@ -17,8 +17,9 @@ use crate::{
     identity::Key,
     meta::{self, TrackedEntity},
     options::Settings,
+    states::{self, Operation},
     stream::Rows,
-    tracked::{Object, Phase},
+    tracked::{Object, Phase, State},
 };
 
 /// At most this many keys are asked for in one statement.
@@ -117,9 +118,14 @@ impl Session {
 
     async fn reload<E: TrackedEntity>(&mut self, object: &Tracked<E>, lock: Option<LockType>) -> Result<(), Error> {
         let entity = meta::table::<E>().entity;
-        let Some(key) = object.object().row_key().filter(|_| object.object().phase() == Phase::Persistent) else {
+        // To this unit another unit's object is as detached as can be.
+        let own = object.object().belongs_to(&self.core().shared);
+        let state = if own { object.object().state() } else { State::Detached };
+        let key = object.object().row_key().filter(|_| states::next(state, Operation::Refresh).is_some());
+        let Some(key) = key else {
             return Err(Error::usage(format!(
-                "this {entity} is not a row of the database: only a persistent object can be read again"
+                "this {entity} is {state:?} and cannot be read again: {}",
+                states::reason(state, Operation::Refresh)
             )));
         };
         let shown = object.object().key_for_messages();
@@ -394,7 +400,10 @@ impl<E: TrackedEntity> Loader<E> {
 }
 
 /// A tenant's entity is not read without a tenant, nor another tenant's row (T2).
-pub(crate) fn refuse_other_tenant<E: TrackedEntity>(settings: &Settings, model: Option<&E::Model>) -> Result<(), Error> {
+pub(crate) fn refuse_other_tenant<E: TrackedEntity>(
+    settings: &Settings,
+    model: Option<&E::Model>,
+) -> Result<(), Error> {
     let table = meta::table::<E>();
     let Some(column) = table.tenant else { return Ok(()) };
     let refuse = |reason: &'static str| Err(Error::Tenant { entity: table.entity, reason: reason.into() });

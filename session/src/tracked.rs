@@ -26,6 +26,7 @@ use crate::{
     identity::{IdentityMap, Key},
     meta::{self, ColumnSet, TableMeta, TrackedEntity},
     shared::Shared,
+    states::{self, Operation},
     undo::Undo,
 };
 
@@ -500,13 +501,15 @@ impl<E: TrackedEntity> Object<E> {
 
     /// Brings a transient object into a unit again (S3).
     pub(crate) fn revive(&self, unit: &Arc<Shared>) -> Result<(), Error> {
-        let mut inner = self.0.inner.lock();
-        if inner.phase != Phase::Transient {
+        let state = self.state();
+        if states::next(state, Operation::AddAgain).is_none() {
             return Err(Error::usage(format!(
-                "{} is not transient: only an object whose adding was rolled back can be added again",
-                self.0.table.entity
+                "{} is {state:?}, and only a transient object can be added again: {}",
+                self.0.table.entity,
+                states::reason(state, Operation::AddAgain)
             )));
         }
+        let mut inner = self.0.inner.lock();
         if let Data::Full(model) = &inner.data {
             inner.data = Data::Draft(Box::new(all_set::<E>((**model).clone())));
         }
@@ -882,7 +885,8 @@ impl<E: TrackedEntity> ObjectCell<E> {
             Data::Full(model) => {
                 let mut active = (**model).clone().into_active_model();
                 if kind == RowKind::Update {
-                    let touched = E::Column::iter().enumerate().filter(|(position, _)| inner.touched.contains(*position));
+                    let touched =
+                        E::Column::iter().enumerate().filter(|(position, _)| inner.touched.contains(*position));
                     touched.for_each(|(_, column)| active.reset(column));
                 }
                 active

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, QueryOrder};
-use sea_session::{Error, Session, prelude::*};
+use sea_session::{Error, Operation, STATE_TABLE, Session, StateCell, prelude::*};
 
 use crate::support::*;
 
@@ -733,5 +733,71 @@ fn s12_a_late_write_panics_in_a_strict_unit() {
         assert!(late.is_err());
         assert_eq!(note.title(), "one", "reading stays possible, and the write did not happen");
         behind_the_back(&db, "DELETE FROM note").await;
+    });
+}
+
+/// Brings an object into a state. Row 1 is there, and its object is in the map.
+async fn object_in(state: State, s: &mut Session) -> Result<Tracked<note::Entity>, Error> {
+    let note = match state {
+        State::Transient | State::Pending => s.add(draft(2, "new")),
+        _ => s.get::<note::Entity>(1_i64).await?.unwrap(),
+    };
+    match state {
+        State::Transient | State::Deleted => s.delete(&note),
+        State::Detached => s.expunge(&note),
+        _ => {}
+    }
+    Ok(note)
+}
+
+/// Tries one cell of the table in a unit of its own.
+async fn try_cell(db: &Db, cell: &StateCell) -> Result<(), Error> {
+    let mut s = db.begin().await?;
+    s.get::<note::Entity>(1_i64).await?;
+    let before = s.savepoint().await?;
+    let note = object_in(cell.state, &mut s).await?;
+    assert_eq!(note.state(), cell.state);
+    let tried = match cell.operation {
+        Operation::Set => note.set(note::Column::Title, "changed"),
+        Operation::Flush => s.flush().await,
+        Operation::Delete => {
+            s.delete(&note);
+            Ok(())
+        }
+        Operation::Expunge => {
+            s.expunge(&note);
+            Ok(())
+        }
+        Operation::Refresh => s.refresh(&note).await,
+        Operation::AddAgain => s.add_again(&note),
+        Operation::RollbackTo => s.rollback_to(before).await,
+        Operation::Commit => s.commit().await,
+        Operation::Rollback => s.rollback().await,
+    };
+    assert_eq!(tried.is_ok(), cell.next.is_some(), "{cell:?}: {tried:?}");
+    assert_eq!(note.state(), cell.next.unwrap_or(cell.state), "{cell:?}");
+    if let Err(refused) = tried {
+        assert!(matches!(refused, Error::Usage(_)), "{cell:?}: {refused}");
+    }
+    Ok(())
+}
+
+#[test]
+fn s3_s4_s7_s12_every_cell_of_the_state_table_is_tried() {
+    on_both(async |db: Db| {
+        for cell in STATE_TABLE {
+            behind_the_back(&db, "DELETE FROM note").await;
+            db.run(async |s: &mut Session| -> Result<(), Error> { row(s, 1, "one").await }).await.unwrap();
+            try_cell(&db, cell).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn s12_an_object_of_another_unit_is_not_read_again() {
+    on_both(async |db: Db| {
+        let foreign = db.run(async |s: &mut Session| -> Result<_, Error> { Ok(s.add(draft(1, "one"))) }).await.unwrap();
+        let outcome = db.run(async |s: &mut Session| -> Result<(), Error> { s.refresh(&foreign).await }).await;
+        assert!(matches!(outcome, Err(Error::Usage(_))), "{outcome:?}");
     });
 }
