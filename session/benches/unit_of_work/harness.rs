@@ -23,13 +23,22 @@ pub struct Options {
     pub ours_only: bool,
     /// End with an error when a bound is missed.
     pub check: bool,
+    /// Do nothing but one operation, so often (`get:1000`): for a counter of instructions.
+    pub repeat: Option<(String, usize)>,
 }
 
 impl Options {
     /// Reads the arguments; what cargo adds (`--bench`) is ignored.
     pub fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options =
-            Self { json: false, filter: None, backend: None, samples: 11, ours_only: false, check: false };
+        let mut options = Self {
+            json: false,
+            filter: None,
+            backend: None,
+            samples: 11,
+            ours_only: false,
+            check: false,
+            repeat: None,
+        };
         let mut arguments = arguments.skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -39,6 +48,12 @@ impl Options {
                 "--ours-only" => options.ours_only = true,
                 "--check" => options.check = true,
                 "--backend" => options.backend = Some(value()?),
+                "--repeat" => {
+                    let value = value()?;
+                    let (operation, times) = value.split_once(':').ok_or("--repeat needs operation:times")?;
+                    let times = times.parse().map_err(|_| "--repeat needs a number of times".to_owned())?;
+                    options.repeat = Some((operation.to_owned(), times));
+                }
                 "--samples" => {
                     options.samples = value()?.parse().map_err(|_| "--samples needs a number".to_owned())?;
                 }

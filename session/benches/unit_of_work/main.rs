@@ -1,5 +1,7 @@
 //! `cargo bench --bench unit_of_work [-- [--json] [--check] [--backend postgres|sqlite] [--samples N] [NAME]]`
 //!
+//! `-- --repeat get:1000` (or `set`, `flush`) does one thing only, under an instruction counter.
+//!
 //! The unit of work beside the same work written by hand with sqlx, and beside plain SeaORM: in one process, in one run,
 //! the samples in turns. `docs/performance.md` holds the results and says how they came about.
 //!
@@ -50,6 +52,9 @@ fn main() {
     let mut report = Report::new(options);
     // One thread for one stream of work: nothing is measured but the work. The transfers need more, see below.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    if let Some((operation, times)) = report.options().repeat.clone() {
+        return runtime.block_on(repeat(&operation, times));
+    }
     if wants("postgres") {
         runtime.block_on(on_postgres(&mut report));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -60,6 +65,28 @@ fn main() {
     }
     if report.finish() {
         std::process::exit(1);
+    }
+}
+
+/// One operation so often, on a database in memory.
+async fn repeat(operation: &str, times: usize) {
+    let db = Db::connect("sqlite::memory:").await.expect("sessions");
+    sqlx::raw_sql(entities::SQLITE).execute(db.connection().get_sqlite_connection_pool()).await.expect("tables");
+    ours::insert(&db, items(100)).await;
+    let mut s = db.begin().await.expect("begin");
+    let row = load_all(&mut s).await.swap_remove(0);
+    for at in 1..=times {
+        match operation {
+            "get" => drop(black_box(s.get::<item::Entity>(7_i64).await.expect("get"))),
+            "set" => {
+                black_box(row.set_revision(at as i32));
+            }
+            "flush" => {
+                row.set_revision(at as i32 + 1);
+                s.flush().await.expect("flush");
+            }
+            _ => panic!("--repeat knows get, set and flush"),
+        }
     }
 }
 
