@@ -15,6 +15,7 @@ use sea_orm::{
     sea_query::IntoValueTuple,
 };
 use tokio::sync::Mutex;
+use tracing::Instrument;
 
 use crate::{
     block::BlockKind,
@@ -637,7 +638,10 @@ impl NestedBlock<'_> {
         }
         let index = self.session.core().enter(self.kind, false).await?;
         let mut guard = BlockGuard { session: self.session, index: Some(index) };
-        let outcome = AssertUnwindSafe(body(&mut *guard.session)).catch_unwind().await;
+        let span = tracing::debug_span!("sea_session.block", depth = index, statements = tracing::field::Empty);
+        let before = guard.session.core().connection.counters().snapshot().statements;
+        let outcome = AssertUnwindSafe(body(&mut *guard.session)).catch_unwind().instrument(span.clone()).await;
+        span.record("statements", guard.session.core().connection.counters().snapshot().statements - before);
         let outcome = match outcome {
             Err(panic) => {
                 guard.session.core().exit_err(index).await;

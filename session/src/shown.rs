@@ -15,7 +15,8 @@ pub(crate) enum Hide {
 
 /// `sql` with `?` for each literal that is to be hidden. Borrowed if there is none.
 pub(crate) fn without_literals(sql: &str, hide: Hide) -> Cow<'_, str> {
-    if !sql.contains('\'') && !(hide == Hide::Strings && sql.contains("$$")) {
+    let quoted = sql.contains('\'') || (hide == Hide::Strings && sql.contains("$$"));
+    if !quoted {
         return sql.into();
     }
     let mut shown = String::with_capacity(sql.len());

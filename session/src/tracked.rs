@@ -943,7 +943,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
             let inner = self.inner.lock();
             (!inner.links.is_empty(), inner.changed_columns())
         };
-        if kind != RowKind::Update || !(linked || !changed.is_empty()) {
+        if kind != RowKind::Update || (!linked && changed.is_empty()) {
             return Ok(());
         }
         if let Some(column) = table.updated_at.filter(|c| !changed.contains(c))

@@ -201,6 +201,9 @@ struct Need {
 /// Rows by what puts them into one statement; sorted, so that the plan is always the same.
 type Groups<K> = BTreeMap<K, Vec<usize>>;
 
+/// The columns that a statement writes, and those that it checks.
+type Columns = (Vec<usize>, Vec<usize>);
+
 /// Who gives up which unique value: table, set, values.
 type Freed<'a> = FxHashMap<(usize, usize, &'a [Value]), usize>;
 
@@ -257,7 +260,7 @@ impl<'a> Planner<'a> {
     fn inserts(&mut self, inserts: &[usize]) -> Result<Vec<Step>, Cycle> {
         let (levels, postponed) = self.row_levels(inserts)?;
         self.postponed = postponed;
-        let mut groups: Groups<(usize, usize, usize, usize, Vec<usize>, Vec<usize>)> = BTreeMap::new();
+        let mut groups: Groups<(usize, usize, usize, usize, Columns)> = BTreeMap::new();
         for &op in inserts {
             let table = self.ops[op].table;
             let rank = self.ranks.rank[table];
@@ -271,13 +274,13 @@ impl<'a> Planner<'a> {
                 Kind::Switch => 2,
                 _ => 1,
             };
-            let place = (rank, statement, table, turn, self.ops[op].columns(), self.checks(op));
+            let place = (rank, statement, table, turn, (self.ops[op].columns(), self.checks(op)));
             groups.entry(place).or_default().push(op);
         }
         let depth = |op: &usize| levels.get(op).map_or(0, |l| l.all);
         Ok(groups
             .into_iter()
-            .map(|((_, _, table, turn, columns, checks), mut ops)| {
+            .map(|((_, _, table, turn, (columns, checks)), mut ops)| {
                 ops.sort_by_key(depth);
                 let kind = if turn == 1 { Kind::Insert } else { Kind::Switch };
                 Step { table, kind, columns, checks, ops, part: Part::Whole }
