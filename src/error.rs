@@ -57,13 +57,6 @@ pub enum StoreError {
         uri: Uri,
     },
 
-    /// Somebody else created the node at the same moment: the unit is to be run again, and will find it.
-    #[error("{uri} was created by somebody else at the same moment: run the unit of work again")]
-    Raced {
-        /// The node.
-        uri: Uri,
-    },
-
     /// Something is at the target already (V7).
     #[error("{uri} exists already")]
     AlreadyExists {
@@ -211,7 +204,6 @@ impl StoreError {
             StoreError::NotFound { .. } => "not_found",
             StoreError::Broken { .. } => "broken",
             StoreError::Archived { .. } => "archived",
-            StoreError::Raced { .. } => "raced",
             StoreError::AlreadyExists { .. } => "already_exists",
             StoreError::VersionConflict { .. } => "version_conflict",
             StoreError::InvalidMove { .. } => "invalid_move",

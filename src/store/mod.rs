@@ -131,7 +131,6 @@ async fn check_ours(db: &Db, url: &str) -> Result<(), StoreError> {
 /// its reading and its writing.
 fn lost_a_race(e: &StoreError) -> bool {
     match e {
-        StoreError::Raced { .. } => true,
         StoreError::Session(e) => e.is_unique_violation() || matches!(e.root(), SessionError::Stale { .. }),
         _ => false,
     }

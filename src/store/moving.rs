@@ -6,10 +6,11 @@ use chrono::Utc;
 use context_entities::node_version::Change;
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Value};
 use sea_session::prelude::*;
+use sha2::{Digest, Sha256};
 
 use super::{
     Store, allow_node,
-    set::{self, Extent},
+    set::{self, Extent, Stamp},
     write::{known_sessions, session_spaces},
 };
 use crate::{
@@ -74,6 +75,7 @@ impl Store {
             known_sessions(s, caller, &HashSet::from([root])).await?;
             keep_logs(s, caller.account(), from, to).await?;
         }
+        claim_target(s, caller.account(), to).await?;
         let situation = look(s, caller.account(), from, to).await?;
         if situation.present == 0 {
             return Err(StoreError::not_found(from));
@@ -88,12 +90,29 @@ impl Store {
             Some(space) => space,
             None => session_spaces(s, caller, &[to]).await?.into_values().next().unwrap_or_default(),
         };
-        set::record(s, caller.account(), from, Extent::Subtree, Change::Move, None).await?;
+        let stamp = Stamp::now();
+        let held = set::record(s, caller.account(), from, Extent::Subtree, Change::Move, None, stamp).await?;
+        if held == 0 {
+            // It was there when it was looked for, and somebody else has moved or deleted it since.
+            return Err(StoreError::not_found(from));
+        }
         let nodes = relocate(s, caller.account(), from, to, &space).await?;
-        set::announce(s, caller.account(), to, Extent::Subtree, Change::Move, EventType::Move).await?;
+        set::announce(s, caller.account(), to, Extent::Subtree, Change::Move, EventType::Move, stamp).await?;
         set::follow(s);
         Ok(Moved { from: from.clone(), to: to.clone(), nodes })
     }
+}
+
+/// Two moves to one place, whose names do not collide, would both find it free and end as one folder, which neither order
+/// of the two would give. On SQLite the unit holds the only write lock.
+async fn claim_target(s: &mut Session, account: &str, to: &Uri) -> Result<(), StoreError> {
+    if super::backend(s) != DbBackend::Postgres {
+        return Ok(());
+    }
+    let digest = Sha256::digest(format!("context-store move\n{account}\n{to}"));
+    let mut key = [0; 8];
+    key.copy_from_slice(&digest[..8]);
+    Ok(s.advisory_lock(i64::from_be_bytes(key)).await?)
 }
 
 async fn look(s: &mut Session, account: &str, from: &Uri, to: &Uri) -> Result<Situation, StoreError> {

@@ -9,7 +9,7 @@ use sea_session::prelude::*;
 
 use super::{
     Store, allow,
-    set::{self, Extent},
+    set::{self, Extent, Stamp},
     write::known_sessions,
 };
 use crate::{
@@ -81,7 +81,11 @@ impl Store {
         if situation.below > 0 && !options.recursive {
             return Err(StoreError::NotEmpty { uri: uri.clone() });
         }
-        set::record(s, caller.account(), uri, Extent::Subtree, Change::Delete, None).await?;
+        let held = set::record(s, caller.account(), uri, Extent::Subtree, Change::Delete, None, Stamp::now()).await?;
+        if held == 0 {
+            // Somebody else has moved or deleted it since it was looked for.
+            return Err(StoreError::not_found(uri));
+        }
         set::announce_removal(s, caller.account(), uri, Extent::Subtree).await?;
         let mut sql = Sql::new(super::backend(s));
         sql.push("DELETE FROM nodes WHERE account_id = ").bind(caller.account()).push(" AND ");
@@ -146,7 +150,8 @@ impl Store {
     ) -> Result<Removed, StoreError> {
         allow_removal(s, caller, uri, turn.what).await?;
         let extent = if options.recursive { Extent::Subtree } else { Extent::Node };
-        let recorded = set::record(s, caller.account(), uri, extent, turn.change, Some(turn.from)).await?;
+        let stamp = Stamp::now();
+        let recorded = set::record(s, caller.account(), uri, extent, turn.change, Some(turn.from), stamp).await?;
         if recorded == 0 {
             let situation = look(s, caller, uri).await?;
             return Err(match (situation.here, situation.below) {
@@ -166,7 +171,7 @@ impl Store {
         set::within(&mut sql, "nodes", uri, extent);
         set::recorded(&mut sql, "nodes", turn.change);
         let nodes = s.execute_raw(sql.finish()).await?.rows_affected();
-        set::announce(s, caller.account(), uri, extent, turn.change, turn.event).await?;
+        set::announce(s, caller.account(), uri, extent, turn.change, turn.event, stamp).await?;
         set::follow(s);
         Ok(Removed { uri: uri.clone(), nodes })
     }

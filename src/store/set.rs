@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use chrono::Utc;
+use chrono::{DateTime, SubsecRound, Utc};
 use context_entities::{edge, node, node_version::Change};
 use sea_orm::{ConnectionTrait, FromQueryResult};
 use sea_session::prelude::*;
@@ -44,6 +44,17 @@ pub(super) fn within(sql: &mut Sql, alias: &str, uri: &Uri, extent: Extent) {
     };
 }
 
+/// When an operation recorded what it replaces: by it the operation finds its own history rows again, whatever others have
+/// recorded since. To the microsecond, which both backends keep.
+#[derive(Clone, Copy)]
+pub(super) struct Stamp(DateTime<Utc>);
+
+impl Stamp {
+    pub(super) fn now() -> Self {
+        Self(Utc::now().trunc_subsecs(6))
+    }
+}
+
 /// Records what is about to be replaced, and locks it. Returns how many rows that are.
 pub(super) async fn record(
     s: &mut Session,
@@ -52,13 +63,14 @@ pub(super) async fn record(
     extent: Extent,
     change: Change,
     only: Option<node::Status>,
+    stamp: Stamp,
 ) -> Result<u64, StoreError> {
     let mut sql = Sql::new(super::backend(s));
     sql.push(&format!(
         "INSERT INTO node_versions (node_id, version, {KEPT}, change, written_at, recorded_at) SELECT n.id, n.version, "
     ));
     sql.push(&KEPT.split(", ").map(|c| format!("n.{c}")).collect::<Vec<_>>().join(", "));
-    sql.push(", ").bind(change_word(change)).push(", n.updated_at, ").bind(Utc::now());
+    sql.push(", ").bind(change_word(change)).push(", n.updated_at, ").bind(stamp.0);
     sql.push(" FROM nodes n WHERE n.account_id = ").bind(account).push(" AND ");
     within(&mut sql, "n", uri, extent);
     if let Some(status) = only {
@@ -84,10 +96,12 @@ pub(super) async fn announce(
     extent: Extent,
     change: Change,
     event: EventType,
+    stamp: Stamp,
 ) -> Result<(), StoreError> {
     let mut sql = events(s, account, event, "n.version", "h.uri");
     sql.push(" JOIN node_versions h ON h.node_id = n.id AND h.change = '").push(change_word(change));
-    sql.push("' AND h.version = (SELECT max(v.version) FROM node_versions v WHERE v.node_id = n.id) AND h.version < n.version");
+    sql.push("' AND h.version = (SELECT max(v.version) FROM node_versions v WHERE v.node_id = n.id) AND h.version < n.version AND h.recorded_at = ");
+    sql.bind(stamp.0);
     sql.push(" WHERE n.account_id = ").bind(account).push(" AND ");
     within(&mut sql, "n", at, extent);
     sql.push(" ORDER BY n.uri");

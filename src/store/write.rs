@@ -154,8 +154,17 @@ impl Store {
         }
         // Held until the unit ends, so that nobody else appends to the same state.
         let held = hold(s, caller.account(), &[uri]).await?;
-        let before = held.get(uri.as_str()).map(|node| node.content()).unwrap_or_default();
-        self.write_in(s, caller, uri, &Write::of(before + text)).await
+        if let Some(node) = held.get(uri.as_str()) {
+            let before = node.content();
+            return self.write_in(s, caller, uri, &Write::of(before + text)).await;
+        }
+        // Created or nothing: where somebody else creates it meanwhile, their text must not be written over. The unit
+        // then meets the unique URI, and runs again.
+        check_texts(uri, &Write::of(text))?;
+        let spaces = session_spaces(s, caller, &[uri]).await?;
+        let floors = set::version_floors(s, caller.account(), &[uri.as_str()]).await?;
+        let version = floors.get(uri.as_str()).copied().unwrap_or_default() + 1;
+        create(s, caller, uri, &owner_space(uri, &spaces)?, &Write::of(text), version)
     }
 
     /// Writes a node, and events of the caller's own, as one (Q1): both or neither.

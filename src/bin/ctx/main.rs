@@ -50,7 +50,7 @@ fn exit_code(e: &StoreError) -> u8 {
         "invalid_uri" | "not_a_node" | "invalid_argument" | "invalid_cursor" => 2,
         "not_found" | "no_such_version" | "no_such_edge" => 3,
         "denied" => 4,
-        "version_conflict" | "already_exists" | "invalid_move" | "not_empty" | "archived" | "raced" => 5,
+        "version_conflict" | "already_exists" | "invalid_move" | "not_empty" | "archived" => 5,
         _ => 1,
     }
 }
