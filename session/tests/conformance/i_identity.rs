@@ -539,3 +539,26 @@ fn i6_a_flush_of_one_change_sends_the_same_with_ten_and_with_a_hundred_thousand_
         assert_eq!(many.len(), 2, "the UPDATE and COMMIT: {many:?}");
     });
 }
+
+#[test]
+fn i2_o1_a_row_switch_goes_on_counting_the_version() {
+    on_both(async |db: Db| {
+        db.run(async |s: &mut Session| -> Result<(), Error> { row(s, 1, "old").await }).await.unwrap();
+        let version = db
+            .run(async |s: &mut Session| -> Result<i32, Error> {
+                let old = s.get::<note::Entity>(1_i64).await?.unwrap();
+                s.delete(&old);
+                let new = s.add(draft(1, "new"));
+                s.flush().await?;
+                Ok(new.version())
+            })
+            .await
+            .unwrap();
+        let held = note::Entity::find_by_id(1).one(db.connection()).await.unwrap().unwrap();
+        assert_eq!(
+            (held.version, version),
+            (2, 2),
+            "whoever loaded version 1 must be told that the row is another one"
+        );
+    });
+}
