@@ -46,11 +46,9 @@ on_each_backend! {
             for _ in 0..random.usize(1..250) {
                 let parent = if places.is_empty() || random.bool() { from.clone() } else { places[random.usize(..places.len())].clone() };
                 let name = word(&mut random, 3).replace(['\n', '\t', '\u{1}'], "x");
-                if let Ok(place) = parent.child(&name) {
-                    if !places.contains(&place) {
-                        places.push(place);
-                    }
-                }
+                if let Some(place) = parent.child(&name).ok().filter(|place| !places.contains(place)) {
+ places.push(place);
+ }
             }
             for place in &places {
                 let metadata = serde_json::json!({ "n": random.u32(..), "text": word(&mut random, 5), "deep": { "_kept": [1, null, 1.5] } });

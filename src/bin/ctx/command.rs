@@ -451,7 +451,7 @@ impl Context {
             return json(&status);
         }
         let rows = [
-            ["account", &self.caller.account().to_owned()],
+            ["account", self.caller.account()],
             ["nodes, active", &status.active.to_string()],
             ["nodes, archived", &status.archived.to_string()],
             ["nodes, broken", &status.broken.to_string()],
