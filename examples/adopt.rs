@@ -122,6 +122,7 @@ mod before {
         Ok(())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the plain service that the example starts from")]
     pub async fn transfer(db: &DatabaseConnection, from: i64, to: i64, amount: i64) -> Result<(), BankError> {
         let tx = db.begin().await?;
         let (source, target) = (find(&tx, from).await?, find(&tx, to).await?);

@@ -4,6 +4,13 @@
 //! After each drop the pool must be clean, no acknowledged write may be missing, and none may be there that was not asked
 //! for, or twice. The sweep counts its drop points, and fails when there are too few of them: it cannot go empty.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 mod fault_proxy;
 mod support_proof;
 

@@ -1,5 +1,12 @@
 //! Binary COPY writes what single statements write, for every type that it takes, and steps aside where it must not be used.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 use chrono::{NaiveDate, NaiveTime, TimeZone, Utc};
 use sea_orm::{ConnectionTrait, IntoActiveModel, QueryOrder, entity::prelude::*};
 use sea_session::{

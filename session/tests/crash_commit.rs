@@ -3,6 +3,13 @@
 //!
 //! 500 cuts by default; `COMMIT_CUTS=10000` asks for more.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 mod fault_proxy;
 mod support_proof;
 

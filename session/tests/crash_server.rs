@@ -1,6 +1,13 @@
 //! A PostgreSQL server that is crashed under load, and sessions that are terminated one by one (C, R): no acknowledged
 //! unit is lost, none is applied twice, and the pool recovers by itself.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 mod fault_proxy;
 mod support_proof;
 

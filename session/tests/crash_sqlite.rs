@@ -1,5 +1,12 @@
 //! SQLite under two processes, and under `kill -9`: no unit is lost, none is torn, and the file stays sound.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 #[path = "support_proof/note.rs"]
 mod note;
 

@@ -1,6 +1,13 @@
 //! The SQLSTATE matrix of R7: every code, raised by the server at a statement, in the flush and at COMMIT, and what the
 //! session does about it. FATAL codes come through the fault proxy, which ends the connection as a server would.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 mod fault_proxy;
 mod support_proof;
 

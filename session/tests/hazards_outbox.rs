@@ -1,6 +1,13 @@
 //! HAZARDS.md, Z21 and Z22: what goes wrong with outboxes on PostgreSQL. Each test first shows the usual way failing, and
 //! then the session's outbox holding where it failed.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 mod fault_proxy;
 mod support_proof;
 
@@ -10,7 +17,6 @@ use std::time::{Duration, Instant};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sqlx;
 use sea_session::outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Unavailable};
-use sea_session::prelude::*;
 use sea_session::testing::{cluster::Cluster, create_table};
 use sea_session::{Error, Recorder};
 use support_proof::{Server, db};

@@ -1,6 +1,13 @@
 //! HAZARDS.md, Z9 to Z18 and Z20: statements, values and what a backend can do. Each test first shows plain SeaORM
 //! failing, on the versions that the workspace names, and then a session holding where it failed.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 mod fault_proxy;
 mod support_proof;
 

@@ -1,6 +1,13 @@
 //! Isolation through the session API: the Hermitage histories on PostgreSQL, random list-append histories on both backends
 //! under a cycle checker, and money moved between accounts.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 mod fault_proxy;
 mod isolation_checker;
 mod support_proof;

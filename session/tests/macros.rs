@@ -1,6 +1,13 @@
 //! The macros at work: every option, every kind of function, nested blocks and units in place, on SQLite and, where only
 //! PostgreSQL can show it, there.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 mod macros_entities;
 
 use std::{

@@ -1,6 +1,12 @@
 //! Entities that nobody here wrote work with sessions after adding the one derive: SeaORM's own test entities, what
 //! `sea-orm-cli` generates from a schema of Pagila's shape, and the same in the dense format.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
 // The features that SeaORM's files ask about are SeaORM's, and its test entities call its crate `crate`.
 #![allow(unexpected_cfgs, hidden_glob_reexports)]
 

@@ -3,6 +3,13 @@
 //! `TRYBUILD=overwrite cargo test -p sea-session --test macros_ui` writes the messages anew; read them before you
 //! commit them.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 /// Words of the implementation that no message may show.
 const INTERNAL: [&str; 11] = [
     "sea_session_macros",

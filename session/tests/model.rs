@@ -1,14 +1,21 @@
 //! The model test: random programs of a session's operations, in step with a model in memory.
 //!
 //! A program gets, adds, changes, re-keys, deletes, expunges, refreshes and flushes objects, sends SQL of its own (right and
-//! wrong), asks for a rollback, and nests blocks and savepoints to a depth of five, which end well, with an error or with a
-//! panic. The model knows nothing of undo logs: entering a block it copies itself, and a rollback takes the copy back. After
+//! wrong), asks for a rollback, and nests blocks and savepoints to a depth of five, which end well, with an error, with
+//! a panic or by a drop, and blocks without a savepoint. The model knows nothing of undo logs: entering a block it copies itself, and a rollback takes the copy back. After
 //! every step the objects' states and values and the identity map must be as the model says, and so must the table: after
 //! every step in half of the programs, and only where the program itself looks in the others, because looking sends SQL and
 //! so begins what is still owed.
 //!
 //! 500 programs on each backend; `MODEL_PROGRAMS=10000 cargo test -p sea-session --test model --release` runs more. A program
 //! that fails is made small, shown, and its seed kept in `tests/model.proptest-regressions`, which every run begins with.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe};
 
@@ -19,7 +26,7 @@ use proptest::{
 };
 use sea_orm::{ActiveValue::Set, ConnectionTrait, QueryOrder, entity::prelude::*};
 use sea_session::{
-    Error, Savepoint, Session,
+    Error, NestedBlock, Savepoint, Session,
     prelude::*,
     testing::{Backend, create_table, run_test_on},
 };
@@ -47,12 +54,14 @@ const DEPTH: u32 = 5;
 
 // ---- programs ------------------------------------------------------------------------------------------------------------
 
-/// How a nested block's body ends.
+/// How a block's body ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Ok,
     Err,
     Panic,
+    /// Its future is dropped.
+    Drop,
 }
 
 /// What becomes of a savepoint made by hand.
@@ -84,6 +93,7 @@ enum Op {
     WrongSql,
     SetRollback,
     Block(Vec<Op>, End),
+    Merged(Vec<Op>, End),
     Savepoint(Vec<Op>, Fate),
 }
 
@@ -119,11 +129,12 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     leaf.prop_recursive(DEPTH, 60, 8, move |inner| {
         let ops = || prop::collection::vec(inner.clone(), 0..8);
-        let end = prop_oneof![3 => Just(End::Ok), 3 => Just(End::Err), 1 => Just(End::Panic)];
+        let end = || prop_oneof![4 => Just(End::Ok), 3 => Just(End::Err), 1 => Just(End::Panic), 1 => Just(End::Drop)];
         let fate = prop_oneof![2 => Just(Fate::RollBackTo), 1 => Just(Fate::Release), 1 => Just(Fate::Leave)];
         prop_oneof![
-            2 => (ops(), end).prop_map(|(ops, end)| Op::Block(ops, end)),
-            1 => (ops(), fate).prop_map(|(ops, fate)| Op::Savepoint(ops, fate)),
+            4 => (ops(), end()).prop_map(|(ops, end)| Op::Block(ops, end)),
+            1 => (ops(), end()).prop_map(|(ops, end)| Op::Merged(ops, end)),
+            2 => (ops(), fate).prop_map(|(ops, fate)| Op::Savepoint(ops, fate)),
         ]
     })
 }
@@ -360,6 +371,15 @@ impl Model {
         flag == Some(Flag::Caller)
     }
 
+    /// A merged block ended: its work, and that of savepoints made inside it, is its parent's; so is a flag, and its error.
+    fn exit_merged(&mut self, index: usize, well: bool) {
+        let flag = self.frames[index..].iter().find_map(|frame| frame.flag);
+        self.frames.truncate(index);
+        if let Some(flag) = flag.or((!well).then_some(Flag::Database)) {
+            self.flag(flag);
+        }
+    }
+
     fn exit_err(&mut self, index: usize) {
         self.restore(index, index == 0);
         self.frames.truncate(index);
@@ -488,6 +508,7 @@ impl World {
                 self.model.flag(Flag::Caller);
             }
             Op::Block(ops, end) => self.block(s, ops, *end).await,
+            Op::Merged(ops, end) => self.merged(s, ops, *end).await,
             Op::Savepoint(ops, fate) => self.savepoint(s, ops, *fate).await,
             Op::AddAgain(at)
             | Op::Set(at, _)
@@ -657,16 +678,39 @@ impl World {
 
     async fn block(&mut self, s: &mut Session, ops: &[Op], end: End) {
         // What is entered under a flag has nothing to save and is part of the block around it (A3).
-        let inline = self.model.flagged();
-        if !inline && !self.model.flush() {
+        if self.model.flagged() {
+            return self.merged(s, ops, end).await;
+        }
+        if !self.model.flush() {
             let entered = s.atomic(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await;
             assert!(entered.is_err(), "the flush on entry should have failed");
             return;
         }
         let index = self.model.frames.len();
-        if !inline {
-            self.model.enter();
-        }
+        self.model.enter();
+        let ended = self.nested(s.block(), ops, end).await;
+        let well = match end {
+            End::Ok => self.model.exit_ok(index),
+            _ => {
+                self.model.exit_err(index);
+                false
+            }
+        };
+        assert_eq!(ended.is_some_and(|ended| ended.is_ok()), well, "how the block ended");
+    }
+
+    async fn merged(&mut self, s: &mut Session, ops: &[Op], end: End) {
+        let index = self.model.frames.len();
+        // Asked for by `atomic` too: under a flag that is what it comes to.
+        let block = if self.model.flagged() { s.block() } else { s.block().merged() };
+        let ended = self.nested(block, ops, end).await;
+        assert_eq!(ended.is_some_and(|ended| ended.is_ok()), matches!(end, End::Ok), "how the merged block ended");
+        self.model.exit_merged(index, matches!(end, End::Ok));
+    }
+
+    /// Runs a nested block with this body. `None`: it panicked, or was dropped, as the program wished.
+    async fn nested(&mut self, block: NestedBlock<'_>, ops: &[Op], end: End) -> Option<Result<(), Error>> {
+        let done = tokio::sync::Notify::new();
         let body = async |s: &mut Session| -> Result<(), Error> {
             self.check(s, false).await;
             self.run(s, ops).await;
@@ -674,28 +718,21 @@ impl World {
                 End::Ok => Ok(()),
                 End::Err => Err(unwanted()),
                 End::Panic => std::panic::resume_unwind(Box::new(Wanted)),
+                End::Drop => {
+                    done.notify_one();
+                    std::future::pending().await
+                }
             }
         };
-        let outcome = AssertUnwindSafe(s.atomic(body)).catch_unwind().await;
-        let outcome = match outcome {
-            Err(panic) if !panic.is::<Wanted>() => std::panic::resume_unwind(panic),
-            other => other.ok(),
-        };
-        let well = match end {
-            End::Ok if inline => true,
-            _ if inline => {
-                // An error in a block without a savepoint of its own is its parent's (A3).
-                self.model.flag(Flag::Database);
-                false
-            }
-            End::Ok => self.model.exit_ok(index),
-            _ => {
-                self.model.exit_err(index);
-                false
-            }
-        };
-        assert_eq!(matches!(outcome, Some(Ok(()))), well, "how the block ended: {outcome:?}");
-        assert_eq!(outcome.is_none(), matches!(end, End::Panic));
+        let block = AssertUnwindSafe(block.run(body)).catch_unwind();
+        tokio::select! {
+            biased;
+            ended = block => match ended {
+                Err(panic) if !panic.is::<Wanted>() => std::panic::resume_unwind(panic),
+                ended => ended.ok(),
+            },
+            () = done.notified() => None,
+        }
     }
 
     async fn savepoint(&mut self, s: &mut Session, ops: &[Op], fate: Fate) {
@@ -738,7 +775,7 @@ async fn run_program(db: &Db, program: &Program) {
         match program.end {
             End::Ok => Ok(()),
             End::Err => Err(unwanted()),
-            End::Panic => std::panic::resume_unwind(Box::new(Wanted)),
+            _ => std::panic::resume_unwind(Box::new(Wanted)),
         }
     };
     let outcome = AssertUnwindSafe(db.run(body)).catch_unwind().await;

@@ -1,5 +1,12 @@
 //! The outbox (Q), with an event type that an application would declare, on both backends.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;

@@ -1,5 +1,12 @@
 //! I6: a stream of many rows holds few of them. Alone in its program, because it counts every byte that the program holds.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 use std::alloc::System;
 
 use sea_orm::{ConnectionTrait, entity::prelude::*};

@@ -7,6 +7,13 @@
 //!
 //! A reference here is as fast as we could write it. It must never be slowed down to make a ratio look better.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 mod entities;
 mod floor;
 mod harness;

@@ -1,6 +1,6 @@
 //! The flush (F).
 
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
+use sea_orm::{ColumnTrait, DbBackend, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, Set};
 use sea_session::{Error, Session, prelude::*};
 
 use crate::support::*;
@@ -73,5 +73,335 @@ fn f5_generated_keys_reach_objects_and_children() {
         s.flush().await?;
         assert_eq!(author::Entity::find().count(s).await?, 0);
         Ok(())
+    });
+}
+
+/// The flush statements among what was sent: neither reads nor transaction control.
+fn writes(sent: &[String]) -> usize {
+    sent.iter()
+        .filter(|sql| {
+            sql.contains("INSERT INTO")
+                || sql.contains("UPDATE ")
+                || sql.contains("DELETE FROM")
+                || sql.starts_with("COPY")
+        })
+        .count()
+}
+
+#[test]
+fn f2_ten_thousand_rows_take_a_few_statements() {
+    on_both(async |db: Db| {
+        let (recorder, options) = watched(&db);
+        options
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                // SQLite's limit on parameters asks for chunks of at most 1,024 rows, in powers of two.
+                let most = if s.backend() == DbBackend::Sqlite { 20 } else { 5 };
+                (0..10_000).for_each(|id| drop(s.add(draft(id, "x"))));
+                (0..10_000).for_each(|id| drop(s.add(writer(&format!("w{id}")))));
+                s.flush().await?;
+                let sent = writes(&recorder.take());
+                assert!(sent <= 3 * most, "{sent} statements for 20,000 inserts");
+                let notes = note::Entity::find().load(s).await?;
+                for note in &notes {
+                    note.set_title("y");
+                }
+                s.flush().await?;
+                let sent = writes(&recorder.take());
+                assert!((1..=2 * most).contains(&sent), "{sent} statements for 10,000 updates");
+                notes.iter().for_each(|note| s.delete(note));
+                s.flush().await?;
+                let sent = writes(&recorder.take());
+                assert!((1..=2 * most).contains(&sent), "{sent} statements for 10,000 deletes");
+                assert_eq!(note::Entity::find().count(s).await?, 0);
+                Ok(())
+            })
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn f3_only_changed_columns_are_sent_and_no_change_sends_nothing() {
+    on_both(async |db: Db| {
+        let (recorder, options) = watched(&db);
+        options
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                let note = s.add(draft(1, "a"));
+                s.flush().await?;
+                recorder.take();
+                note.set_title("a");
+                note.set_status("draft");
+                s.flush().await?;
+                note.set_title("b");
+                note.set_title("a");
+                s.flush().await?;
+                assert_eq!((recorder.take(), note.version()), (vec![], 1));
+                note.set_title("b");
+                s.flush().await?;
+                let sent = recorder.take();
+                assert_eq!(writes(&sent), 1);
+                assert!(sent[0].contains("title") && sent[0].contains("version"), "{sent:?}");
+                assert!(!sent[0].contains("status") && !sent[0].contains("author_id"), "{sent:?}");
+                Ok(())
+            })
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn f4_a_column_never_set_takes_the_default_in_a_mixed_batch() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        let mixed: Vec<_> = (0..100)
+            .map(|id| match id % 3 {
+                0 => s.add(draft(id, "default")),
+                1 => s.add(note::ActiveModel { status: Set("open".into()), ..draft(id, "set") }),
+                _ => s.add(note::ActiveModel { parent_id: Set(None), ..draft(id, "default") }),
+            })
+            .collect();
+        s.flush().await?;
+        for note in &mixed {
+            let expected = if note.title() == "set" { "open" } else { "draft" };
+            assert_eq!(note.status(), expected, "in memory");
+        }
+        let held = note::Entity::find().all(&*s).await?;
+        assert_eq!(held.len(), 100);
+        for row in held {
+            assert_eq!(row.status, if row.title == "set" { "open" } else { "draft" }, "in the database");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn f5_each_object_gets_its_own_key_whatever_order_the_answer_has() {
+    on_both(async |db: Db| {
+        if db.backend() == DbBackend::Postgres {
+            // Rows of a partitioned table go to sixteen places, by a hash of the key.
+            let parts: String = (0..16)
+                .map(|n| {
+                    format!("CREATE TABLE author_{n} PARTITION OF author FOR VALUES WITH (MODULUS 16, REMAINDER {n});")
+                })
+                .collect();
+            let sql = format!(
+                "DROP TABLE note_tag, note, author; CREATE TABLE author (id bigserial PRIMARY KEY, name text NOT NULL, born int) \
+                 PARTITION BY HASH (id); {parts}"
+            );
+            behind_the_back(&db, &sql).await;
+        }
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let authors: Vec<_> = (0..5_000).rev().map(|n| s.add(writer(&format!("w{n}")))).collect();
+            s.flush().await?;
+            let held = author::Entity::find().all(&*s).await?;
+            let ids: std::collections::HashMap<String, i64> = held.into_iter().map(|a| (a.name, a.id)).collect();
+            assert_eq!(ids.len(), 5_000);
+            for author in authors {
+                assert_eq!(ids.get(&author.name()), Some(&author.id()), "{}", author.name());
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+#[test]
+fn f6_created_and_deleted_before_a_flush_sends_nothing() {
+    on_both(async |db: Db| {
+        let (recorder, options) = watched(&db);
+        options
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                let note = s.add(draft(1, "x"));
+                let author = s.add(writer("ann"));
+                note.set_parent(note::Relation::Author, &author)?;
+                s.delete(&note);
+                s.delete(&author);
+                s.flush().await?;
+                assert!(s.peek::<note::Entity>(1).is_none());
+                Ok(())
+            })
+            .await
+            .unwrap();
+        assert_eq!(recorder.take(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn f7_no_autoflush_guards_a_stretch() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        s.add(draft(1, "x"));
+        {
+            let quiet = s.no_autoflush();
+            assert_eq!(note::Entity::find().count(&*quiet).await?, 0);
+        }
+        assert_eq!(note::Entity::find().count(&*s).await?, 1, "restored by its drop");
+        s.add(draft(2, "y"));
+        {
+            let mut outer = s.no_autoflush();
+            drop(outer.no_autoflush());
+            assert_eq!(note::Entity::find().count(&*outer).await?, 1, "the inner guard does not end the outer stretch");
+        }
+        assert_eq!(note::Entity::find().count(&*s).await?, 2);
+        Ok(())
+    });
+}
+
+#[test]
+fn f9_a_batch_that_fails_leaves_nothing_queued() {
+    on_both(async |db: Db| {
+        behind_the_back(&db, "INSERT INTO author (name) VALUES ('w50')").await;
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let failed = s
+                .atomic(async |s: &mut Session| -> Result<(), Error> {
+                    (0..100).for_each(|n| drop(s.add(writer(&format!("w{n}")))));
+                    (0..100).for_each(|id| drop(s.add(draft(id, "x"))));
+                    s.flush().await
+                })
+                .await
+                .unwrap_err();
+            assert!(failed.is_unique_violation(), "{failed}");
+            assert!(!s.is_dirty());
+            s.flush().await?;
+            assert_eq!((author::Entity::find().count(&*s).await?, note::Entity::find().count(&*s).await?), (1, 0));
+            s.add(draft(7, "after"));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(notes_in_database(&db).await, vec![(7, "after".to_owned())]);
+    });
+}
+
+#[test]
+fn f10_many_to_many_removes_first_ignores_duplicates_and_chunks() {
+    on_both(async |db: Db| {
+        let (recorder, options) = watched(&db);
+        options
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                let note = s.add(draft(1, "x"));
+                let tags: Vec<_> =
+                    (0..40_000).map(|n| s.add(tag::ActiveModel { name: Set(format!("t{n:05}")) })).collect();
+                s.flush().await?;
+                recorder.take();
+                let junction = note.junction::<tag::Entity>();
+                junction.attach(s, tags[..100].iter().chain(&tags[..50])).await?;
+                junction.attach(s, &tags[..100]).await?;
+                assert_eq!(writes(&recorder.take()), 2);
+                let (old, new): (Vec<_>, Vec<_>) = (tags[..60].iter().collect(), tags[50..120].iter().collect());
+                junction.change(s, &old, &new).await?;
+                assert_eq!(writes(&recorder.take()), 2, "one statement each way");
+                let held: Vec<String> = note_tag::Entity::find()
+                    .order_by_asc(note_tag::Column::TagName)
+                    .all(&*s)
+                    .await?
+                    .into_iter()
+                    .map(|row| row.tag_name)
+                    .collect();
+                let expected: Vec<String> = (50..120).map(|n| format!("t{n:05}")).collect();
+                assert_eq!(held, expected, "removes first: what is in both lists stays");
+                // More pairs than the parameters of one statement (Z10).
+                junction.attach(s, &tags).await?;
+                assert_eq!(note_tag::Entity::find().count(&*s).await?, 40_000);
+                junction.detach(s, &tags).await?;
+                assert_eq!(note_tag::Entity::find().count(&*s).await?, 0);
+                Ok(())
+            })
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn f1_unique_values_are_freed_before_they_are_taken() {
+    on_both(async |db: Db| {
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let [a, b, c] = ["a", "b", "c"].map(|name| s.add(writer(name)));
+            s.flush().await?;
+            // A chain of updates whose head takes from a delete and whose tail gives to an insert.
+            s.delete(&c);
+            b.set_name("c");
+            a.set_name("b");
+            let new = s.add(writer("a"));
+            s.flush().await?;
+            assert_eq!((a.name(), b.name(), new.name()), ("b".into(), "c".into(), "a".into()));
+            // `name` may not be NULL, so a swap is named and not tried.
+            a.set_name("c");
+            b.set_name("b");
+            let swap = s.atomic(async |s: &mut Session| s.flush().await).await.unwrap_err();
+            assert!(matches!(swap.root(), Error::Cycle { .. }) && swap.to_string().contains("author"), "{swap}");
+            Err(Error::Usage("undo".into()))
+        })
+        .await
+        .unwrap_err();
+    });
+}
+
+#[test]
+fn f1_a_moved_primary_key_is_freed_before_it_is_taken() {
+    on_both(async |db: Db| {
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let notes: Vec<_> = (1..=3).map(|id| s.add(draft(id, &format!("n{id}")))).collect();
+            s.flush().await?;
+            s.delete(&notes[2]);
+            notes[1].set_id(3_i64);
+            notes[0].set_id(2_i64);
+            s.flush().await?;
+            s.add(draft(1, "new"));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let held = [(1, "new"), (2, "n1"), (3, "n2")].map(|(id, title)| (id, title.to_owned()));
+        assert_eq!(notes_in_database(&db).await, held);
+    });
+}
+
+#[test]
+fn f1_rows_of_a_self_reference_parents_first_and_children_deleted_first() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        // Added child first, in a chain longer than any chunk.
+        let notes: Vec<_> = (0..3_000).map(|id| s.add(draft(id, "x"))).collect();
+        for pair in notes.windows(2) {
+            pair[0].set_parent(note::Relation::Parent, &pair[1])?;
+        }
+        s.flush().await?;
+        assert_eq!(note::Entity::find().filter(note::Column::ParentId.is_not_null()).count(&*s).await?, 2_999);
+        notes.iter().rev().for_each(|note| s.delete(note));
+        s.flush().await?;
+        // A ring: opened through the nullable key, and opened again to be deleted.
+        let ring: Vec<_> = (0..3).map(|id| s.add(draft(id, "ring"))).collect();
+        for n in 0..3 {
+            ring[n].set_parent(note::Relation::Parent, &ring[(n + 1) % 3])?;
+        }
+        s.flush().await?;
+        for n in 0..3_i64 {
+            let held = note::Entity::find_by_id(n).one(&*s).await?.map(|row| row.parent_id);
+            assert_eq!(held, Some(Some((n + 1) % 3)));
+        }
+        ring.iter().for_each(|note| s.delete(note));
+        s.flush().await?;
+        assert_eq!(note::Entity::find().count(&*s).await?, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn i2_a_row_switch_is_an_upsert_that_cascades_nothing() {
+    on_both(async |db: Db| {
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let note = s.add(note::ActiveModel { status: Set("open".into()), ..draft(1, "old") });
+            let child = s.add(draft(2, "child"));
+            child.set_parent(note::Relation::Parent, &note)?;
+            s.flush().await?;
+            s.delete(&note);
+            let new = s.add(draft(1, "new"));
+            s.flush().await?;
+            assert_eq!((new.title(), new.status()), ("new".into(), "draft".into()), "defaults come back");
+            assert_eq!(note::Entity::find_by_id(2).one(&*s).await?.unwrap().parent_id, Some(1), "the child stays");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(title_in_database(&db, 1).await.as_deref(), Some("new"));
     });
 }

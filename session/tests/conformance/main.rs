@@ -1,6 +1,13 @@
 //! The conformance suite: one set of rules, on SQLite and on PostgreSQL, plain, inside an outer block, and begun by hand.
 //! Each test is named after the rule that it proves.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 mod support;
 
 mod a_blocks;

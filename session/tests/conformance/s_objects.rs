@@ -801,3 +801,42 @@ fn s12_an_object_of_another_unit_is_not_read_again() {
         assert!(matches!(outcome, Err(Error::Usage(_))), "{outcome:?}");
     });
 }
+
+#[test]
+fn s2_h3_a_savepoint_inside_a_merged_block_that_fails_is_its_parents_to_undo() {
+    on_both(async |db: Db| {
+        let ran = Arc::new(AtomicUsize::new(0));
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let note = s.add(draft(1, "one"));
+            s.flush().await?;
+            let outcome = s
+                .atomic(async |s: &mut Session| -> Result<(), Error> {
+                    let merged = s
+                        .block()
+                        .merged()
+                        .run(async |s: &mut Session| -> Result<(), Error> {
+                            s.savepoint().await?;
+                            note.set_title("ONE");
+                            s.add(draft(2, "two"));
+                            let ran = ran.clone();
+                            s.on_commit(async move || {
+                                ran.fetch_add(1, Ordering::Relaxed);
+                            });
+                            s.flush().await?;
+                            Err(changed_my_mind())
+                        })
+                        .await;
+                    assert!(merged.is_err());
+                    Ok(())
+                })
+                .await;
+            assert!(matches!(outcome, Err(Error::RolledBack { .. })), "{outcome:?}");
+            assert_eq!((note.title(), s.tracked()), ("one".to_owned(), 1));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(notes_in_database(&db).await, vec![(1, "one".to_owned())]);
+        assert_eq!(ran.load(Ordering::Relaxed), 0, "a hook goes with the savepoint that it was registered in");
+    });
+}

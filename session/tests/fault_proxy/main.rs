@@ -1,5 +1,12 @@
 //! The fault proxy on trial: what it forwards is what was sent, and each fault does what its name says.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
 #[path = "mod.rs"]
 mod fault_proxy;
 #[path = "../support_proof/mod.rs"]
