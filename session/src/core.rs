@@ -505,11 +505,18 @@ impl Core {
         self.follow_top();
     }
 
+    /// A merged block ended under a flag. What it did, and what savepoints made inside it did, is its parent's to undo.
+    fn hand_to_parent(&mut self, index: usize, flag: Flag) {
+        for at in (index..self.frames.len()).rev() {
+            self.release_frame(at);
+        }
+        self.top().set_flag(flag);
+        self.follow_top();
+    }
+
     async fn exit_flagged(&mut self, index: usize, flag: Flag) {
         if self.frames[index].kind == BlockKind::Merged {
-            self.frames.truncate(index);
-            self.top().set_flag(flag);
-            self.follow_top();
+            self.hand_to_parent(index, flag);
             return;
         }
         self.exit_err(index).await;
@@ -539,10 +546,7 @@ impl Core {
                 by_caller: false,
                 aborted: false,
             });
-            // Savepoints made inside it are its parent's to undo.
-            self.frames.truncate(index);
-            self.top().set_flag(cause);
-            self.follow_top();
+            self.hand_to_parent(index, cause);
             return;
         }
         self.restore_memory(index);
