@@ -1,1 +1,288 @@
 //! Atomic blocks (A).
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use futures_util::FutureExt;
+use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait};
+use sea_session::{Error, Session, prelude::*};
+
+use crate::support::*;
+
+async fn count(s: &mut Session) -> Result<u64, Error> {
+    Ok(note::Entity::find().count(s).await?)
+}
+
+async fn broken(s: &mut Session) -> Error {
+    s.execute_unprepared("SELECT no_such_column FROM note").await.unwrap_err().into()
+}
+
+fn changed_my_mind() -> Error {
+    Error::Usage("changed my mind".into())
+}
+
+#[test]
+fn a1_begin_waits_for_the_first_statement_and_is_no_savepoint() {
+    on_both(async |db: Db| {
+        let (recorder, unit) = watched(&db);
+        unit.clone().run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await.unwrap();
+        assert_eq!(recorder.take(), Vec::<String>::new(), "a unit that sends nothing costs nothing");
+        unit.run(async |s: &mut Session| -> Result<(), Error> {
+            assert!(!s.in_transaction());
+            count(s).await?;
+            assert!(s.in_transaction());
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let sent = recorder.take();
+        assert_eq!(sent.len(), 3, "BEGIN, SELECT, COMMIT: {sent:#?}");
+        assert!(sent[0].starts_with("BEGIN") && sent[2].starts_with("COMMIT"), "{sent:#?}");
+    });
+}
+
+#[test]
+fn a2_a_savepoint_has_a_name_of_its_own_and_an_empty_block_sends_nothing() {
+    on_both(async |db: Db| {
+        let (recorder, unit) = watched(&db);
+        unit.run(async |s: &mut Session| -> Result<(), Error> {
+            count(s).await?;
+            s.atomic(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await?;
+            s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                s.atomic(async |s: &mut Session| -> Result<(), Error> { count(s).await.map(drop) }).await
+            })
+            .await
+        })
+        .await
+        .unwrap();
+        let sent = recorder.take();
+        let names: Vec<&str> =
+            sent.iter().flat_map(|sql| sql.split("; ")).filter_map(|part| part.strip_prefix("SAVEPOINT ")).collect();
+        assert_eq!(names.len(), 2, "the empty block sent none: {sent:#?}");
+        assert_ne!(names[0], names[1]);
+        assert_eq!(sent.len(), 5, "BEGIN, SELECT, both SAVEPOINTs in one message, SELECT, COMMIT: {sent:#?}");
+    });
+}
+
+#[test]
+fn a3_a_merged_block_sends_no_sql_and_its_error_flags_the_parent() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        // Whatever the surroundings still owe is sent now.
+        count(s).await?;
+        let before = s.stats().savepoints;
+        let outcome = s
+            .atomic(async |s: &mut Session| -> Result<(), Error> {
+                let inner = s
+                    .block()
+                    .merged()
+                    .run(async |s: &mut Session| -> Result<(), Error> {
+                        s.add(draft(1, "lost"));
+                        s.flush().await?;
+                        Err(changed_my_mind())
+                    })
+                    .await;
+                assert!(matches!(inner, Err(Error::Usage(_))), "the body's error: {inner:?}");
+                assert!(s.needs_rollback());
+                Ok(())
+            })
+            .await;
+        assert!(matches!(outcome, Err(Error::RolledBack { .. })), "{outcome:?}");
+        assert_eq!(s.stats().savepoints - before, 1, "the outer block's only");
+        assert_eq!(count(s).await?, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn a5_a_commit_that_fails_rolls_back_and_is_the_error() {
+    on_both(async |db: Db| {
+        behind_the_back(&db, "CREATE TABLE p (id INTEGER PRIMARY KEY)").await;
+        behind_the_back(
+            &db,
+            "CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .await;
+        let outcome = db
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                s.add(draft(1, "lost"));
+                s.execute_unprepared("INSERT INTO c VALUES (1, 7)").await?;
+                Ok(())
+            })
+            .await;
+        assert!(outcome.as_ref().is_err_and(Error::is_foreign_key_violation), "{outcome:?}");
+        assert_eq!(notes_in_database(&db).await, vec![]);
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            s.add(draft(1, "kept"));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(notes_in_database(&db).await, vec![(1, "kept".to_owned())], "the connection is clean");
+    });
+}
+
+#[test]
+fn a6_an_error_goes_back_to_the_savepoint_and_is_what_the_caller_gets() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        s.add(draft(1, "kept"));
+        let outcome = s
+            .atomic(async |s: &mut Session| -> Result<(), Error> {
+                s.add(draft(2, "lost"));
+                s.flush().await?;
+                Err(changed_my_mind())
+            })
+            .await;
+        assert!(matches!(&outcome, Err(Error::Usage(text)) if text == "changed my mind"), "{outcome:?}");
+        assert_eq!(count(s).await?, 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a7_set_rollback_returns_the_value_and_a_swallowed_error_is_never_ok() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        let wished = s
+            .atomic(async |s: &mut Session| -> Result<i32, Error> {
+                s.add(draft(1, "lost"));
+                s.flush().await?;
+                s.set_rollback(true)?;
+                Ok(42)
+            })
+            .await;
+        assert_eq!(wished?, 42);
+        let swallowed = s
+            .atomic(async |s: &mut Session| -> Result<i32, Error> {
+                broken(s).await;
+                Ok(42)
+            })
+            .await;
+        let Err(Error::RolledBack { cause }) = &swallowed else { panic!("{swallowed:?}") };
+        assert!(cause.to_string().contains("no_such_column"), "{cause}");
+        assert_eq!(count(s).await?, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn a8_a14_what_follows_a_failure_is_refused_with_the_first_cause() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        let outcome = s
+            .atomic(async |s: &mut Session| -> Result<(), Error> {
+                let first = broken(s).await;
+                let sent = s.stats().round_trips();
+                let refused = count(s).await.unwrap_err();
+                assert!(matches!(refused, Error::Refused { .. }), "{refused}");
+                assert_eq!(refused.root().to_string(), first.to_string(), "not 25P02");
+                assert_eq!(s.stats().round_trips(), sent, "nothing is sent");
+                Err(refused)
+            })
+            .await;
+        assert!(matches!(outcome, Err(Error::Refused { .. })), "{outcome:?}");
+        assert_eq!(count(s).await?, 0, "the block that ends it ends the refusal");
+        Ok(())
+    });
+}
+
+#[test]
+fn a9_a_flag_of_the_callers_can_be_taken_back_inside_a_block_only() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        s.atomic(async |s: &mut Session| -> Result<(), Error> {
+            s.set_rollback(true)?;
+            assert!(matches!(count(s).await, Err(Error::Refused { .. })));
+            s.set_rollback(false)?;
+            s.add(draft(1, "kept"));
+            Ok(())
+        })
+        .await?;
+        assert_eq!(count(s).await?, 1);
+        Ok(())
+    });
+    on_both(async |db: Db| {
+        let mut s = db.begin().await.unwrap();
+        assert!(matches!(s.set_rollback(true), Err(Error::Usage(_))));
+        assert!(matches!(s.set_rollback(false), Err(Error::Usage(_))));
+    });
+}
+
+#[test]
+fn a10_the_unit_cannot_be_ended_inside_a_block() {
+    on_both(async |db: Db| {
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            assert!(matches!(s.commit().await, Err(Error::Usage(_))));
+            assert!(matches!(s.rollback().await, Err(Error::Usage(_))));
+            s.add(draft(1, "kept"));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let mut s = db.begin().await.unwrap();
+        s.atomic(async |s: &mut Session| -> Result<(), Error> {
+            assert!(matches!(s.commit().await, Err(Error::Usage(_))));
+            assert!(matches!(s.rollback().await, Err(Error::Usage(_))));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        s.commit().await.unwrap();
+        assert_eq!(notes_in_database(&db).await.len(), 1);
+    });
+}
+
+#[test]
+fn a12_a_durable_block_is_refused_when_nested_before_any_sql() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        let sent = s.stats().round_trips();
+        let refused = s.block().durable().run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await;
+        assert!(matches!(refused, Err(Error::Usage(_))), "{refused:?}");
+        assert_eq!(s.stats().round_trips(), sent);
+        Ok(())
+    });
+}
+
+#[test]
+fn a13_panics_and_drops_roll_back() {
+    on_both(async |db: Db| {
+        let panicked = AssertUnwindSafe(db.run(async |s: &mut Session| -> Result<(), Error> {
+            s.add(draft(1, "lost"));
+            s.flush().await?;
+            panic!("in the body")
+        }))
+        .catch_unwind()
+        .await;
+        assert!(panicked.is_err());
+        assert_eq!(notes_in_database(&db).await, vec![]);
+
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let never = s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                s.add(draft(2, "lost"));
+                s.flush().await?;
+                std::future::pending().await
+            });
+            assert!(tokio::time::timeout(Duration::from_millis(100), never).await.is_err());
+            assert!(s.peek::<note::Entity>(2).is_none(), "memory went back with the drop");
+            assert_eq!(count(s).await?, 0);
+            s.add(draft(3, "kept"));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(notes_in_database(&db).await, vec![(3, "kept".to_owned())]);
+    });
+}
+
+#[test]
+fn a15_nesting_is_counted_and_has_no_limit() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        let at = s.depth();
+        let outermost = s.savepoint().await?;
+        for id in 0..70 {
+            s.savepoint().await?;
+            s.add(draft(id, "lost"));
+            s.flush().await?;
+        }
+        assert_eq!(s.depth() - at, 71);
+        s.rollback_to(outermost).await?;
+        assert_eq!(s.depth() - at, 1);
+        assert_eq!(count(s).await?, 0);
+        Ok(())
+    });
+}

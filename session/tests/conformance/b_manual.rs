@@ -1,1 +1,118 @@
 //! Savepoints and units by hand (B).
+
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait};
+use sea_session::{Error, Session, UnitState, prelude::*};
+
+use crate::support::*;
+
+#[test]
+fn b1_savepoints_are_gone_back_to_and_released_and_a_gone_one_sends_nothing() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        s.add(draft(1, "kept"));
+        let first = s.savepoint().await?;
+        s.add(draft(2, "lost"));
+        s.flush().await?;
+        let second = s.savepoint().await?;
+        s.rollback_to(first).await?;
+        let sent = s.stats().round_trips();
+        assert!(matches!(s.rollback_to(second).await, Err(Error::Usage(_))), "it went with the first");
+        assert!(matches!(s.release(second).await, Err(Error::Usage(_))));
+        assert_eq!(s.stats().round_trips(), sent);
+        assert_eq!(note::Entity::find().count(s).await?, 1);
+        s.add(draft(3, "lost again"));
+        s.flush().await?;
+        s.rollback_to(first).await?;
+        s.add(draft(4, "kept too"));
+        s.release(first).await?;
+        assert!(matches!(s.rollback_to(first).await, Err(Error::Usage(_))));
+        assert_eq!(note::Entity::find().count(s).await?, 2);
+        Ok(())
+    });
+}
+
+#[test]
+fn b2_a_unit_has_five_states_and_an_ended_one_is_not_used_again() {
+    on_both(async |db: Db| {
+        let mut s = db.begin().await.unwrap();
+        assert_eq!(s.unit_state(), UnitState::New);
+        s.add(draft(1, "kept"));
+        s.flush().await.unwrap();
+        assert_eq!(s.unit_state(), UnitState::Started);
+        s.commit().await.unwrap();
+        assert_eq!(s.unit_state(), UnitState::Committed);
+        assert!(matches!(s.commit().await, Err(Error::Usage(_))));
+        assert!(matches!(s.rollback().await, Err(Error::Usage(_))));
+        assert!(s.get::<note::Entity>(1).await.is_err());
+
+        let mut s = db.begin().await.unwrap();
+        s.add(draft(2, "lost"));
+        s.flush().await.unwrap();
+        s.rollback().await.unwrap();
+        assert_eq!(s.unit_state(), UnitState::RolledBack);
+        assert!(matches!(s.rollback().await, Err(Error::Usage(_))));
+        assert_eq!(notes_in_database(&db).await, vec![(1, "kept".to_owned())]);
+    });
+}
+
+#[test]
+fn b3_a_session_says_where_it_is() {
+    on_both(async |db: Db| {
+        let mut s = db.begin().await.unwrap();
+        assert_eq!((s.in_transaction(), s.depth()), (false, 0));
+        s.atomic(async |s: &mut Session| -> Result<(), Error> {
+            assert_eq!((s.in_transaction(), s.depth()), (false, 1), "nothing was sent yet");
+            note::Entity::find().count(s).await?;
+            assert_eq!((s.in_transaction(), s.depth()), (true, 1));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!((s.in_transaction(), s.depth()), (true, 0));
+        s.commit().await.unwrap();
+        assert!(!s.in_transaction());
+    });
+}
+
+#[test]
+fn b4_read_only_refuses_writes_and_deferrable_asks_for_its_company() {
+    on_both(async |db: Db| {
+        let written = db
+            .session()
+            .read_only()
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                s.add(draft(1, "refused"));
+                Ok(())
+            })
+            .await;
+        assert!(written.is_err());
+        assert_eq!(notes_in_database(&db).await, vec![]);
+        assert!(db.session().deferrable().begin().await.is_err());
+        let whole = db.session().isolation(IsolationLevel::Serializable).read_only().deferrable();
+        let outcome =
+            whole.run(async |s: &mut Session| -> Result<u64, Error> { Ok(note::Entity::find().count(s).await?) }).await;
+        match db.backend() {
+            DbBackend::Sqlite => assert!(matches!(outcome, Err(Error::Unsupported { .. })), "{outcome:?}"),
+            _ => assert_eq!(outcome.unwrap(), 0),
+        }
+        // What a read-only unit left behind does not bind the next one on its connection.
+        behind_the_back(&db, "INSERT INTO tag (name) VALUES ('after')").await;
+    });
+}
+
+#[test]
+fn b5_advisory_locks_end_with_the_transaction_and_sqlite_says_why_not() {
+    on_both(async |db: Db| {
+        let mut s = db.begin().await.unwrap();
+        if db.backend() == DbBackend::Sqlite {
+            assert!(matches!(s.advisory_lock(7).await, Err(Error::Unsupported { .. })));
+            assert!(matches!(s.try_advisory_lock(7).await, Err(Error::Unsupported { .. })));
+            return;
+        }
+        s.advisory_lock(7).await.unwrap();
+        let mut other = db.begin().await.unwrap();
+        assert!(!other.try_advisory_lock(7).await.unwrap());
+        s.commit().await.unwrap();
+        assert!(other.try_advisory_lock(7).await.unwrap());
+        other.execute_unprepared("SELECT 1").await.unwrap();
+    });
+}

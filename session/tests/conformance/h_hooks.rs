@@ -1,1 +1,244 @@
 //! Hooks (H).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use parking_lot::Mutex;
+use sea_orm::ConnectionTrait;
+use sea_session::{Error, Session, prelude::*};
+
+use crate::support::*;
+
+/// What ran, in order.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<&'static str>>>);
+
+impl Log {
+    fn put(&self, word: &'static str) {
+        self.0.lock().push(word);
+    }
+
+    fn take(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.0.lock())
+    }
+
+    fn on_commit(&self, s: &mut Session, word: &'static str) {
+        let log = self.clone();
+        s.on_commit(async move || log.put(word));
+    }
+
+    fn on_rollback(&self, s: &mut Session, word: &'static str) {
+        let log = self.clone();
+        s.on_rollback(async move || log.put(word));
+    }
+}
+
+fn changed_my_mind() -> Error {
+    Error::Usage("changed my mind".into())
+}
+
+#[test]
+fn h1_a_hook_registered_after_the_unit_runs_at_once() {
+    on_both(async |db: Db| {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let mut s = db.begin().await.unwrap();
+        let hooks = s.hooks();
+        s.commit().await.unwrap();
+        hooks.on_commit(async move || {
+            let _ = tell.send("ran");
+        });
+        assert_eq!(told.await, Ok("ran"));
+    });
+}
+
+#[test]
+fn h2_hooks_run_in_order_across_levels_after_the_outermost_commit() {
+    on_both(async |db: Db| {
+        let log = Log::default();
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            log.on_commit(s, "first");
+            s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                s.add(draft(1, "row"));
+                log.on_commit(s, "second");
+                Ok(())
+            })
+            .await?;
+            log.on_commit(s, "third");
+            assert_eq!(log.take(), Vec::<&str>::new(), "a release is no commit");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(log.take(), ["first", "second", "third"]);
+    });
+}
+
+#[test]
+fn h3_h8_a_rolled_back_savepoint_takes_its_commit_hooks_and_runs_its_rollback_hooks() {
+    on_both(async |db: Db| {
+        let log = Log::default();
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            log.on_commit(s, "kept");
+            log.on_rollback(s, "never");
+            let outcome = s
+                .atomic(async |s: &mut Session| -> Result<(), Error> {
+                    // An inner release hands its hooks to the block that is rolled back.
+                    s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                        s.add(draft(1, "lost"));
+                        log.on_commit(s, "lost");
+                        log.on_rollback(s, "rolled back");
+                        Ok(())
+                    })
+                    .await?;
+                    Err(changed_my_mind())
+                })
+                .await;
+            assert!(outcome.is_err());
+            assert_eq!(log.take(), ["rolled back"]);
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(log.take(), ["kept"]);
+    });
+}
+
+#[test]
+fn h4_a_rolled_back_unit_forgets_its_commit_hooks() {
+    on_both(async |db: Db| {
+        let log = Log::default();
+        let outcome = db
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                s.add(draft(1, "lost"));
+                s.flush().await?;
+                log.on_commit(s, "lost");
+                log.on_rollback(s, "rolled back");
+                Err(changed_my_mind())
+            })
+            .await;
+        assert!(outcome.is_err());
+        assert_eq!(log.take(), ["rolled back"]);
+    });
+}
+
+#[test]
+fn h5_a_hook_may_open_a_unit_and_register_another() {
+    on_both(async |db: Db| {
+        let log = Log::default();
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            s.add(draft(1, "first"));
+            let (hooks, inner, own) = (s.hooks(), log.clone(), db.clone());
+            s.on_commit(async move || -> Result<(), Error> {
+                inner.put("outer");
+                let again = inner.clone();
+                hooks.on_commit(async move || again.put("inner"));
+                own.run(async |s: &mut Session| -> Result<(), Error> {
+                    s.add(draft(2, "by the hook"));
+                    Ok(())
+                })
+                .await
+            });
+            log.on_commit(s, "last");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(log.take(), ["outer", "inner", "last"]);
+        assert_eq!(notes_in_database(&db).await.len(), 2);
+    });
+}
+
+#[test]
+fn h6_a_failing_hook_leaves_the_commit_and_stops_the_later_unless_it_is_robust() {
+    on_both(async |db: Db| {
+        let log = Log::default();
+        for (robust, expected) in [(false, vec!["before"]), (true, vec!["before", "after"])] {
+            let outcome = db
+                .run(async |s: &mut Session| -> Result<(), Error> {
+                    s.add(draft(i64::from(robust), "kept"));
+                    log.on_commit(s, "before");
+                    let hook = s.on_commit(async || Err::<(), _>("the mail server is down"));
+                    if robust {
+                        hook.robust();
+                    }
+                    log.on_commit(s, "after");
+                    Ok(())
+                })
+                .await;
+            match robust {
+                true => assert!(outcome.is_ok(), "{outcome:?}"),
+                false => assert!(
+                    matches!(&outcome, Err(Error::AfterCommit { message }) if message.contains("mail server")),
+                    "{outcome:?}"
+                ),
+            }
+            assert_eq!(log.take(), expected);
+        }
+        assert_eq!(notes_in_database(&db).await.len(), 2, "both stand");
+    });
+}
+
+#[test]
+fn h7_a_hook_registered_while_flagged_never_runs() {
+    on_both(async |db: Db| {
+        let log = Log::default();
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let outcome = s
+                .atomic(async |s: &mut Session| -> Result<(), Error> {
+                    let failed = s.execute_unprepared("SELECT no_such_column FROM note").await;
+                    assert!(failed.is_err());
+                    log.on_commit(s, "never");
+                    Ok(())
+                })
+                .await;
+            assert!(matches!(outcome, Err(Error::RolledBack { .. })), "{outcome:?}");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(log.take(), Vec::<&str>::new());
+    });
+}
+
+#[test]
+fn h9_a_retried_attempt_takes_its_hooks_along() {
+    on_both(async |db: Db| {
+        let (log, attempts) = (Log::default(), AtomicUsize::new(0));
+        db.session()
+            .retry(1)
+            .retry_on(|e: &Error| matches!(e, Error::Usage(_)))
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                s.add(draft(1, "once"));
+                let first = attempts.fetch_add(1, Ordering::SeqCst) == 0;
+                log.on_commit(s, if first { "first" } else { "second" });
+                if first { Err(changed_my_mind()) } else { Ok(()) }
+            })
+            .await
+            .unwrap();
+        assert_eq!(log.take(), ["second"]);
+    });
+}
+
+#[test]
+fn h10_flush_hooks_run_around_a_flush_that_has_something_to_do() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        let log = Log::default();
+        let (before, after) = (log.clone(), log.clone());
+        s.before_flush(move || {
+            before.put("before");
+            Ok(())
+        });
+        s.after_flush(move || {
+            after.put("after");
+            Ok(())
+        });
+        s.flush().await?;
+        assert_eq!(log.take(), Vec::<&str>::new(), "nothing to send");
+        s.add(draft(1, "row"));
+        s.flush().await?;
+        assert_eq!(log.take(), ["before", "after"]);
+        Ok(())
+    });
+}
