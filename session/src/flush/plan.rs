@@ -194,8 +194,9 @@ struct Need {
     parent: usize,
     /// The column that could be NULL for a while, if there is one.
     column: Option<usize>,
-    /// Whether the parent's key is generated, so that it must be in an earlier statement, not only earlier in the same.
-    generated: bool,
+    /// Whether the parent must be in an earlier statement, not only earlier in the same: its key is generated, or it
+    /// goes into another one anyway.
+    apart: bool,
 }
 
 /// Rows by what puts them into one statement; sorted, so that the plan is always the same.
@@ -223,7 +224,7 @@ struct Planner<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Level {
     all: usize,
-    generated: usize,
+    apart: usize,
 }
 
 impl<'a> Planner<'a> {
@@ -267,7 +268,7 @@ impl<'a> Planner<'a> {
             let level = levels.get(&op).copied().unwrap_or_default();
             // Rows of one statement may refer to each other: keys are checked at its end. Only across tables of a cycle,
             // or where the parent's key is not known yet, the order must be one of statements.
-            let statement = if rank == self.ranks.cyclic { level.all } else { level.generated };
+            let statement = if rank == self.ranks.cyclic { level.all } else { level.apart };
             // A switched row may give up what a new one takes; but one that needs a new row must wait for it.
             let turn = match self.ops[op].kind {
                 Kind::Switch if level.all == 0 => 0,
@@ -303,7 +304,7 @@ impl<'a> Planner<'a> {
             let table = self.tables[self.ops[op].table];
             let cyclic = self.ranks.rank[self.ops[op].table] == self.ranks.cyclic;
             let keys = table.parents.iter().filter(|fk| cyclic || fk.to_table == table.entity);
-            let own = keys.filter_map(|fk| self.need(op, fk, &targets)).filter(|n| n.generated || n.parent != op);
+            let own = keys.filter_map(|fk| self.need(op, fk, &targets)).filter(|n| n.apart || n.parent != op);
             needs.entry(op).or_default().extend(own);
         }
         needs
@@ -318,14 +319,22 @@ impl<'a> Planner<'a> {
             Cell::Value(_) => None,
         });
         if let Some(parent) = generated {
-            return Some(Need { parent, column, generated: true });
+            return Some(Need { parent, column, apart: true });
         }
         let values = cells.into_iter().filter_map(|cell| match cell {
             Cell::Value(value) => Some(value),
             Cell::KeyOf { .. } => None,
         });
         let parent = targets.find(fk, values.collect())?;
-        Some(Need { parent, column, generated: false })
+        Some(Need { parent, column, apart: !self.go_together(op, parent) })
+    }
+
+    /// Whether two rows of one table go into the same statement, as far as their own shape says.
+    fn go_together(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.ops[a], &self.ops[b]);
+        let columns = |op: &'a Op| op.cells.iter().map(|(c, _)| *c).filter(|_| op.kind != Kind::Delete);
+        let checks = |op: &'a Op| op.checks.iter().map(|(c, _)| *c);
+        (a.table, a.kind) == (b.table, b.kind) && columns(a).eq(columns(b)) && checks(a).eq(checks(b))
     }
 
     /// The level of every row that takes part in a self-reference or a cycle, and the nullable keys that open cycles.
@@ -462,8 +471,7 @@ impl<'a> Planner<'a> {
         let mut needs: FxHashMap<usize, Vec<Need>> = FxHashMap::default();
         for &op in updates {
             let waits = self.waits_for(op, freed).filter(|(other, _)| self.ops[*other].kind == Kind::Update);
-            let waits =
-                waits.map(|(parent, set)| Need { parent, column: self.openable(parent, set), generated: false });
+            let waits = waits.map(|(parent, set)| Need { parent, column: self.openable(parent, set), apart: false });
             let waits: Vec<Need> = waits.collect();
             if !waits.is_empty() {
                 needs.insert(op, waits);
@@ -608,14 +616,16 @@ impl<'a> Planner<'a> {
             return Ok(vec![]);
         }
         let (levels, opened) = self.row_levels(deletes)?;
-        let mut steps = self.open_steps(&opened);
-        self.opened.extend(opened);
+        let (mut steps, cut) = (self.open_steps(&opened), opened);
+        self.opened.extend(cut.iter().copied());
         let mut groups: Groups<(usize, usize, usize, Vec<usize>)> = BTreeMap::new();
         for &op in deletes {
             let change = &self.ops[op];
             let rank = self.ranks.rank[change.table];
-            let level = levels.get(&op).map_or(0, |l| l.all);
-            let statement = if rank == self.ranks.cyclic { level } else { 0 };
+            let level = levels.get(&op).copied().unwrap_or_default();
+            // An opened row has lost a check, and with it the company that it was ordered in.
+            let strictly = rank == self.ranks.cyclic || !cut.is_empty();
+            let statement = if strictly { level.all } else { level.apart };
             let place = (usize::MAX - rank, usize::MAX - statement, change.table, self.checks(op));
             groups.entry(place).or_default().push(op);
         }
@@ -732,10 +742,7 @@ fn levels(
 fn level_of(needs: &[Need], done: &FxHashMap<usize, Level>) -> Level {
     needs.iter().fold(Level::default(), |level, need| {
         let parent = done.get(&need.parent).copied().unwrap_or_default();
-        Level {
-            all: level.all.max(parent.all + 1),
-            generated: level.generated.max(parent.generated + usize::from(need.generated)),
-        }
+        Level { all: level.all.max(parent.all + 1), apart: level.apart.max(parent.apart + usize::from(need.apart)) }
     })
 }
 
