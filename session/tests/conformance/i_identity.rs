@@ -38,7 +38,7 @@ fn i1_get_load_and_relations_give_one_object_a_row() {
         assert!(Tracked::ptr_eq(&note, &author.related::<note::Entity>(s).await?[0]));
         assert!(Tracked::ptr_eq(&label, &note.related::<tag::Entity>(s).await?[0]));
         assert!(Tracked::ptr_eq(&note, &s.get_many::<note::Entity>([1_i64]).await?[0]));
-        assert!(Tracked::ptr_eq(&note, &s.load_related(&[author.clone()], note::Entity).await?[0][0]));
+        assert!(Tracked::ptr_eq(&note, &s.load_related(std::slice::from_ref(&author), note::Entity).await?[0][0]));
         assert_eq!(s.tracked(), 3);
         Ok(())
     });
