@@ -285,7 +285,7 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
     }
 
     /// The rows one at a time, untracked, with memory flat (I6). Pending changes are flushed first; the session can be used
-    /// again when the rows are dropped.
+    /// again when the rows are dropped. (Not `stream`: SeaORM's feature of that name gives `Select` a method of its own.)
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
@@ -293,7 +293,7 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
     /// # async fn main() -> Result<(), Error> {
     /// # let db = example().await?;
     /// db.run(async |s: &mut Session| -> Result<(), Error> {
-    ///     let mut rows = note::Entity::find().stream(s).await?;
+    ///     let mut rows = note::Entity::find().rows(s).await?;
     ///     while let Some(note) = rows.next().await? {
     ///         assert_eq!(note.title, "first");             // a plain model
     ///     }
@@ -308,7 +308,7 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
     ///
     /// # Cancel safety
     /// As any statement: dropped half-way it flags its block (C1). See [`Rows::next`] for the rows.
-    fn stream(self, s: &mut Session) -> impl Future<Output = Result<Rows<'_, E>, Error>> + Send;
+    fn rows(self, s: &mut Session) -> impl Future<Output = Result<Rows<'_, E>, Error>> + Send;
 
     /// Overwrites objects that are in the map already, changes included (I3).
     fn refresh(self) -> Loader<E> {
@@ -332,7 +332,7 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
 }
 
 impl<E: TrackedEntity> LoadExt<E> for Select<E> {
-    fn stream(self, s: &mut Session) -> impl Future<Output = Result<Rows<'_, E>, Error>> + Send {
+    fn rows(self, s: &mut Session) -> impl Future<Output = Result<Rows<'_, E>, Error>> + Send {
         Rows::open(self, s)
     }
 

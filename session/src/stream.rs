@@ -21,7 +21,7 @@ use crate::{
 /// How many rows a cursor is asked for at once: so many are in memory.
 const ROWS_A_BATCH: usize = 1_000;
 
-/// Rows of a query, read as they are asked for; made by [`crate::LoadExt::stream`].
+/// Rows of a query, read as they are asked for; made by [`crate::LoadExt::rows`].
 #[must_use = "rows are read by `next`"]
 pub struct Rows<'s, E: TrackedEntity> {
     source: Source<'s>,

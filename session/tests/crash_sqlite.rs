@@ -7,6 +7,7 @@
     reason = "tests look past the session, and a failure is a panic"
 )]
 
+#[allow(dead_code, reason = "the part for PostgreSQL is other tests'")]
 #[path = "support_proof/note.rs"]
 mod note;
 

@@ -73,7 +73,7 @@ fn i6_a_stream_of_a_hundred_thousand_rows_keeps_memory_flat() {
 async fn read_all(s: &mut Session) -> Result<(i64, usize), Error> {
     let before = held();
     let (mut count, mut most) = (0, 0);
-    let mut rows = item::Entity::find().stream(s).await?;
+    let mut rows = item::Entity::find().rows(s).await?;
     while let Some(row) = rows.next().await? {
         assert_eq!(row.text.len(), WIDTH);
         count += 1;

@@ -302,7 +302,7 @@ fn i6_the_map_holds_strongly_and_a_stream_leaves_it_alone() {
 
         let (mut ids, mut titles) = (Vec::new(), Vec::new());
         {
-            let mut rows = note::Entity::find().order_by_asc(note::Column::Id).stream(s).await?;
+            let mut rows = note::Entity::find().order_by_asc(note::Column::Id).rows(s).await?;
             while let Some(row) = rows.next().await? {
                 ids.push(row.id);
                 titles.push(row.title);
@@ -324,7 +324,7 @@ fn i6_a_streamed_row_is_not_in_the_map_and_a_stream_may_be_left_early() {
         }
         for _ in 0..3 {
             let mut rows =
-                note::Entity::find().filter(note::Column::Id.gt(5)).order_by_asc(note::Column::Id).stream(s).await?;
+                note::Entity::find().filter(note::Column::Id.gt(5)).order_by_asc(note::Column::Id).rows(s).await?;
             assert_eq!(rows.next().await?.unwrap().id, 6);
             assert_eq!(rows.next().await?.unwrap().id, 7);
             drop(rows);
@@ -350,7 +350,7 @@ fn i6_a_stream_that_fails_flags_its_block_with_the_first_cause() {
         let outcome = s
             .atomic(async |s: &mut Session| -> Result<(), Error> {
                 let select = note::Entity::find().filter(sea_orm::sea_query::Expr::cust(wrong));
-                let failed = match select.stream(s).await {
+                let failed = match select.rows(s).await {
                     Ok(mut rows) => rows.next().await.map(|_| ()),
                     Err(e) => Err(e),
                 };
