@@ -157,6 +157,11 @@ impl Connection {
         self.lost.as_ref()
     }
 
+    /// Whether a connection was taken from the pool and is still ours.
+    pub(crate) fn is_held(&self) -> bool {
+        self.raw.is_some()
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.transaction == Transaction::Open
     }

@@ -265,6 +265,11 @@ impl Core {
             for frame in &mut self.frames[first.max(1)..] {
                 frame.live = false;
             }
+            if !self.connection.is_held() {
+                // No connection was to be had: there is nothing to roll back, and nobody to ask for it again.
+                self.frames[0].live = false;
+                self.connection.closed();
+            }
             self.failed(&e);
             let flag = Flag { cause: e.clone(), by_caller: false, aborted: true };
             self.frames[around].set_flag(flag);
@@ -300,8 +305,9 @@ impl Core {
                 }
             }
         }
-        for hook in std::mem::take(&mut self.due) {
-            hook.run().await;
+        // One at a time: if this future is dropped in one hook, the others are still due.
+        while !self.due.is_empty() {
+            self.due.remove(0).run().await;
         }
         Ok(())
     }
@@ -541,11 +547,14 @@ impl Core {
         }
         self.refused_add = None;
         if self.frames[index].kind == BlockKind::Merged {
-            let cause = self.frames[index..].iter().find_map(|f| f.flag.clone()).unwrap_or_else(|| Flag {
-                cause: Error::usage("a merged block inside this one ended with an error"),
-                by_caller: false,
-                aborted: false,
-            });
+            let cause =
+                self.frames[index..].iter().chain(&self.frames[..index]).find_map(|f| f.flag.clone()).unwrap_or_else(
+                    || Flag {
+                        cause: Error::usage("a merged block inside this one ended with an error"),
+                        by_caller: false,
+                        aborted: false,
+                    },
+                );
             self.hand_to_parent(index, cause);
             return;
         }
@@ -805,8 +814,9 @@ impl Core {
             let sent = self.connection.send(Message::Control(&text)).await;
             sent.map(|_| ()).inspect_err(|e| self.failed(e))?;
         }
-        for hook in std::mem::take(&mut self.due) {
-            hook.run().await;
+        // One at a time: if this future is dropped in one hook, the others are still due.
+        while !self.due.is_empty() {
+            self.due.remove(0).run().await;
         }
         Ok(())
     }

@@ -73,6 +73,8 @@ struct State {
     frame: u64,
     stage: Stage,
     hooks: Vec<Hook>,
+    /// How many hooks at the front were registered by the hook that runs.
+    urgent: usize,
 }
 
 /// Registers hooks of one unit of work; cheap to clone, so that a hook can take it along (H5).
@@ -136,7 +138,12 @@ impl Hooks {
         let hook = Hook { id, frame, when, robust: false, run };
         match state.stage {
             Stage::Open => state.hooks.push(hook),
-            Stage::Running => state.hooks.insert(0, hook),
+            Stage::Running if when == When::Commit => {
+                let at = state.urgent;
+                state.urgent += 1;
+                state.hooks.insert(at, hook);
+            }
+            Stage::Running => {}
             Stage::Over if when == When::Commit => spawn(hook),
             Stage::Over => {}
         }
@@ -169,11 +176,9 @@ impl Hooks {
             state.stage = Stage::Running;
             state.hooks.retain(|hook| hook.when == When::Commit);
         }
-        let outcome = self.run_due().await;
-        let mut state = self.0.lock();
-        state.stage = Stage::Over;
-        state.hooks.clear();
-        outcome
+        // Also if a hook panics or the caller goes away: what is registered afterwards runs at once.
+        let _over = OverOnDrop(self);
+        self.run_due().await
     }
 
     async fn run_due(&self) -> Result<(), Error> {
@@ -183,6 +188,7 @@ impl Hooks {
                 if state.hooks.is_empty() {
                     return Ok(());
                 }
+                state.urgent = 0;
                 state.hooks.remove(0)
             };
             let robust = hook.robust;
@@ -199,6 +205,14 @@ impl Hooks {
         let mut state = self.0.lock();
         state.stage = Stage::Over;
         state.hooks.clear();
+    }
+}
+
+struct OverOnDrop<'h>(&'h Hooks);
+
+impl Drop for OverOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.over();
     }
 }
 

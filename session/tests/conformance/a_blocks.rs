@@ -1,10 +1,18 @@
 //! Atomic blocks (A).
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use futures_util::FutureExt;
-use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait};
-use sea_session::{Error, Session, prelude::*};
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, Statement};
+use sea_session::{
+    Error, Session,
+    prelude::*,
+    testing::{Backend, run_test_on},
+};
 
 use crate::support::*;
 
@@ -284,5 +292,112 @@ fn a15_nesting_is_counted_and_has_no_limit() {
         assert_eq!(s.depth() - at, 1);
         assert_eq!(count(s).await?, 0);
         Ok(())
+    });
+}
+
+#[test]
+fn a4_a_release_that_fails_rolls_back_and_the_first_error_is_returned() {
+    on_both(async |db: Db| {
+        let (recorder, unit) = watched(&db);
+        let outcome = unit
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                    s.add(draft(1, "one"));
+                    s.flush().await?;
+                    let sent = recorder.statements().join("; ");
+                    let name =
+                        sent.split("SAVEPOINT ").nth(1).and_then(|rest| rest.split(';').next()).unwrap().to_owned();
+                    // Behind the session's back, so that its own RELEASE, which rides with the next message, must fail.
+                    s.execute_unprepared(&format!("RELEASE SAVEPOINT {name}")).await?;
+                    Ok(())
+                })
+                .await?;
+                let first =
+                    s.atomic(async |s: &mut Session| -> Result<u64, Error> { count(s).await }).await.unwrap_err();
+                let later = count(s).await.unwrap_err();
+                assert!(matches!(later, Error::Refused { .. }), "{later}");
+                assert_eq!(later.root().to_string(), first.root().to_string(), "the first error stays the cause");
+                Ok(())
+            })
+            .await;
+        assert!(matches!(outcome, Err(Error::RolledBack { .. })), "{outcome:?}");
+        assert_eq!(notes_in_database(&db).await, vec![]);
+    });
+}
+
+#[test]
+fn a11_after_the_connection_is_lost_exits_send_nothing_and_the_unit_ends_with_the_loss() {
+    // SQLite has no connection that could be lost: the database is in the process.
+    run_test_on(Backend::Postgres, tables, async |db: Db| {
+        let (recorder, unit) = watched(&db);
+        let outcome = unit
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                let inner = s
+                    .atomic(async |s: &mut Session| -> Result<(), Error> {
+                        s.add(draft(1, "one"));
+                        s.flush().await?;
+                        let lost = s.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await;
+                        assert!(Error::from(lost.unwrap_err()).is_connection_lost());
+                        recorder.take();
+                        Ok(())
+                    })
+                    .await;
+                assert!(inner.unwrap_err().is_connection_lost());
+                Ok(())
+            })
+            .await;
+        assert!(outcome.unwrap_err().is_connection_lost());
+        assert_eq!(recorder.take(), Vec::<String>::new(), "exits send nothing");
+        assert_eq!(notes_in_database(&db).await, vec![]);
+    });
+}
+
+#[test]
+fn c2_a_dropped_block_is_rolled_back_memory_too_before_the_parents_next_statement() {
+    on_both(async |db: Db| {
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let kept = s.add(draft(1, "kept"));
+            s.flush().await?;
+            let child = s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                kept.set_title("dropped");
+                s.add(draft(2, "dropped"));
+                s.flush().await?;
+                std::future::pending().await
+            });
+            assert!(tokio::time::timeout(Duration::from_millis(300), child).await.is_err(), "the block was dropped");
+            assert_eq!(kept.title(), "kept", "at once, without a query");
+            assert_eq!(count(s).await?, 1, "and in the database before the next statement");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(notes_in_database(&db).await, vec![(1, "kept".to_owned())]);
+    });
+}
+
+#[test]
+fn c4_a_connection_whose_state_is_unknown_is_closed() {
+    // SQLite's is never unknown for long: it finishes the message it was given and takes a rollback.
+    run_test_on(Backend::Postgres, tables, async |db: Db| {
+        let number = async |s: &mut Session, sql: &str| -> Result<i64, Error> {
+            let row = s.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+            Ok(row.unwrap().try_get("", "n")?)
+        };
+        let held = AtomicI64::new(0);
+        let unit = db.run(async |s: &mut Session| -> Result<(), Error> {
+            held.store(number(s, "SELECT pg_backend_pid()::int8 AS n").await?, Ordering::SeqCst);
+            s.execute_unprepared("SELECT pg_sleep(30)").await?;
+            Ok(())
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(500), unit).await.is_err());
+        let alive = format!("SELECT count(*) AS n FROM pg_stat_activity WHERE pid = {}", held.load(Ordering::SeqCst));
+        for _ in 0..100 {
+            let left: Result<i64, Error> = db.run(async |s: &mut Session| number(s, &alive).await).await;
+            if left.unwrap() == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the connection that was at work was not closed");
     });
 }

@@ -242,3 +242,30 @@ fn h10_flush_hooks_run_around_a_flush_that_has_something_to_do() {
         Ok(())
     });
 }
+
+#[test]
+fn h2_h5_hooks_registered_by_a_hook_run_next_in_their_order_and_never_those_for_a_rollback() {
+    on_both(async |db: Db| {
+        let ran = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let note = |name: &'static str| {
+            let ran = ran.clone();
+            async move || ran.lock().push(name)
+        };
+        let (first, x, y, never, last) = (ran.clone(), note("x"), note("y"), note("never"), note("last"));
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let hooks = s.hooks();
+            let (first, x, y, never) = (first.clone(), x.clone(), y.clone(), never.clone());
+            s.on_commit(async move || {
+                first.lock().push("first");
+                hooks.on_commit(x);
+                hooks.on_commit(y);
+                hooks.on_rollback(never);
+            });
+            s.on_commit(last.clone());
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(*ran.lock(), ["first", "x", "y", "last"]);
+    });
+}
