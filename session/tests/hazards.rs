@@ -44,7 +44,7 @@ impl Rig {
     }
 
     async fn empty(&self) {
-        sqlx::raw_sql("TRUNCATE note").execute(&self.server.pool).await.unwrap();
+        sqlx::raw_sql("TRUNCATE note CASCADE").execute(&self.server.pool).await.unwrap();
     }
 }
 

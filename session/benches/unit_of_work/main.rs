@@ -47,6 +47,11 @@ const UNITS_A_WORKER: usize = 250;
 const ACCOUNTS: i64 = 10;
 
 fn main() {
+    // `cargo test --all-targets` runs this too, without optimisation: nothing is measured then.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        println!("the benchmark is built, and runs with `cargo bench --bench unit_of_work`");
+        return;
+    }
     let options = match Options::read(std::env::args()) {
         Ok(options) => options,
         Err(message) => {
