@@ -580,7 +580,7 @@ async fn c5_a_thousand_drops_leave_the_pool_as_it_was() {
             s.add(titled("dropped", "two"));
             Ok(())
         });
-        let outcome = dropped(unit, at % 9 + 1, Timing::AtOnce).await;
+        let outcome = dropped(unit, at % 18 + 1, Timing::AtOnce).await;
         acknowledged += outcome.map_or(0, |outcome| outcome.map(|()| 1).expect("the unit"));
     }
     let mut held = Vec::new();
