@@ -547,14 +547,11 @@ impl Core {
         }
         self.refused_add = None;
         if self.frames[index].kind == BlockKind::Merged {
-            let cause =
-                self.frames[index..].iter().chain(&self.frames[..index]).find_map(|f| f.flag.clone()).unwrap_or_else(
-                    || Flag {
-                        cause: Error::usage("a merged block inside this one ended with an error"),
-                        by_caller: false,
-                        aborted: false,
-                    },
-                );
+            let cause = self.frames[index..].iter().find_map(|f| f.flag.clone()).unwrap_or_else(|| Flag {
+                cause: Error::usage("a merged block inside this one ended with an error"),
+                by_caller: false,
+                aborted: false,
+            });
             self.hand_to_parent(index, cause);
             return;
         }
