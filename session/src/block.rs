@@ -159,7 +159,7 @@ pub const TABLE: &[Cell] = {
             S::Live,
             ExitOk,
             Release,
-            "RELEASE rides with whatever is sent next; COMMIT makes it unnecessary (A4)",
+            "RELEASE rides with the next SAVEPOINT, and COMMIT makes it unnecessary; one that fails flags the block around, with the first error (A4)",
         ),
         cell(K::Savepoint, S::Live, ExitErr, RollbackTo, ""),
         cell(K::Savepoint, S::FlaggedIdle, Statement, Refuse, "what would be sent now would be lost (A8)"),
