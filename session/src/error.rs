@@ -342,13 +342,33 @@ impl Error {
     }
 
     pub(crate) fn connection_lost(message: &str) -> Self {
-        Error::Database(Arc::new(DatabaseError {
-            source: DbErr::Conn(RuntimeErr::Internal(message.to_owned())),
-            class: Class::ConnectionLost,
-            code: None,
-            constraint: None,
-            place: None,
-        }))
+        Self::internal(message, Class::ConnectionLost, None)
+    }
+
+    fn internal(message: &str, class: Class, code: Option<&str>) -> Self {
+        let source = DbErr::Conn(RuntimeErr::Internal(message.to_owned()));
+        let code = code.map(Into::into);
+        Error::Database(Arc::new(DatabaseError { source, class, code, constraint: None, place: None }))
+    }
+
+    /// One error of each kind that a unit can meet, to ask predicates about before any has happened (X3).
+    pub(crate) fn one_of_each_kind() -> Vec<Self> {
+        let said = [
+            ("a serialization failure", Class::Serialization, "40001"),
+            ("a deadlock", Class::Deadlock, "40P01"),
+            ("a lock that is not available", Class::LockNotAvailable, "55P03"),
+            ("a locked database file", Class::Busy, "517"),
+            ("a cancelled query", Class::QueryCanceled, "57014"),
+            ("a lost connection", Class::ConnectionLost, "08006"),
+            ("a unique violation", Class::Unique, "23505"),
+            ("a foreign key violation", Class::ForeignKey, "23503"),
+            ("a null value", Class::NotNull, "23502"),
+            ("a check violation", Class::Check, "23514"),
+            ("another database error", Class::Other, "XX000"),
+        ];
+        let stale = Error::Stale { entity: "table", key: "key".into(), expected: None, found: None };
+        let said = said.into_iter().map(|(message, class, code)| Self::internal(message, class, Some(code)));
+        said.chain([stale, Error::Cancelled]).collect()
     }
 }
 

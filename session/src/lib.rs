@@ -14,6 +14,7 @@ mod identity;
 mod meta;
 mod options;
 pub mod outbox;
+mod predicate;
 mod query;
 mod relation;
 mod retry;

@@ -1,6 +1,6 @@
 //! What a unit of work may be asked to be. Nothing is emulated silently: what a backend cannot do is an error that says so.
 
-use std::{any::Any, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use sea_orm::{DbBackend, IsolationLevel};
 
@@ -9,12 +9,10 @@ use crate::{
     body::Block,
     db::Db,
     error::Error,
+    predicate::Predicate,
     retry::{self, Retry},
     stats::{Counters, Recorder},
 };
-
-/// A predicate over the caller's error type, which is known only when the unit runs.
-type Predicate = Arc<dyn Fn(&dyn Any) -> bool + Send + Sync>;
 
 /// The settings of a unit of work, shared by its attempts.
 #[derive(Clone, Default)]
@@ -173,7 +171,7 @@ impl UnitOptions {
 
     /// Also retries errors of the caller's own (R5). The closure names the error type of the body.
     pub fn retry_on<E: 'static>(mut self, predicate: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
-        self.settings.retry_on = Some(Arc::new(move |e| e.downcast_ref::<E>().is_some_and(&predicate)));
+        self.settings.retry_on = Some(Predicate::new(predicate));
         self
     }
 
@@ -208,7 +206,7 @@ impl UnitOptions {
     /// # }
     /// ```
     pub fn allow<E: 'static>(mut self, predicate: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
-        self.settings.allow = Some(Arc::new(move |e| e.downcast_ref::<E>().is_some_and(&predicate)));
+        self.settings.allow = Some(Predicate::new(predicate));
         self
     }
 
@@ -233,6 +231,7 @@ impl UnitOptions {
         T: Send,
     {
         self.settings.check(self.db.backend())?;
+        self.settings.check_predicates::<E>()?;
         retry::run_unit(&self.db, Arc::new(self.settings), self.counters, body).await
     }
 
@@ -255,6 +254,36 @@ impl UnitOptions {
 }
 
 impl Settings {
+    /// Refuses questions about the body's error that cannot mean what they say, before anything is sent: about another
+    /// type, without a number of attempts, or with an error of the database's that is both allowed and retried (X3).
+    fn check_predicates<E: From<Error> + 'static>(&self) -> Result<(), Error> {
+        let retried = self.retry.attempts() > 1;
+        if let Some(retry_on) = &self.retry_on {
+            retry_on.check::<E>("retry_on")?;
+            if !retried {
+                return Err(Error::usage(
+                    "`retry_on` adds errors to those that are retried: say how often with `.retry(5)`",
+                ));
+            }
+        }
+        let Some(allow) = &self.allow else { return Ok(()) };
+        allow.check::<E>("allow")?;
+        if !retried {
+            return Ok(());
+        }
+        let both = Error::one_of_each_kind().into_iter().find(|error| {
+            let theirs = E::from(error.clone());
+            let repeated = self.retry.wants(error) || self.retry_on.as_ref().is_some_and(|own| own.says(&theirs));
+            repeated && allow.says(&theirs)
+        });
+        match both {
+            Some(error) => Err(Error::usage(format!(
+                "an error is both allowed (commit) and retried, `{error}` for one: `allow` and the retry must not overlap"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses combinations that make no sense, and what the backend cannot do, before anything is sent.
     fn check(&self, backend: DbBackend) -> Result<(), Error> {
         if self.deferrable && !(self.read_only && self.isolation == Some(IsolationLevel::Serializable)) {

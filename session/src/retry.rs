@@ -153,7 +153,7 @@ impl Retry {
     }
 
     /// Whether a unit that ended with `error` may run again. COMMIT was not sent, or is known to have failed.
-    fn wants(&self, error: &Error) -> bool {
+    pub(crate) fn wants(&self, error: &Error) -> bool {
         if let Some(decided) = self.classify.as_ref().and_then(|classify| classify(error)) {
             return decided;
         }
@@ -203,7 +203,7 @@ where
             Verdict::Final(error) => return Err(error),
         };
         let asked = said.as_ref().is_some_and(|said| retry.wants(said))
-            || settings.retry_on.as_ref().is_some_and(|own| own(&error));
+            || settings.retry_on.as_ref().is_some_and(|own| own.says(&error));
         let pause = retry.next_pause(attempt, started.elapsed()).filter(|_| attempt < retry.attempts());
         let Some(pause) = pause.filter(|_| asked) else {
             return Err(if asked && retry.attempts() > 1 { exhausted(error, attempt) } else { error });

@@ -130,8 +130,9 @@ impl Session {
 
     async fn give_up<T, E: From<Error> + 'static>(&mut self, error: E) -> Verdict<T, E> {
         let settings = self.core().settings.clone();
-        let allowed =
-            std::panic::catch_unwind(AssertUnwindSafe(|| settings.allow.as_ref().is_some_and(|allow| allow(&error))));
+        let allowed = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            settings.allow.as_ref().is_some_and(|allow| allow.says(&error))
+        }));
         let allowed = match allowed {
             Ok(allowed) => allowed,
             Err(panic) => {
@@ -139,7 +140,7 @@ impl Session {
                 resume_unwind(panic)
             }
         };
-        if allowed && settings.retry_on.as_ref().is_some_and(|retry_on| retry_on(&error)) {
+        if allowed && settings.retry_on.as_ref().is_some_and(|retry_on| retry_on.says(&error)) {
             self.core().rollback().await;
             return Verdict::Final(
                 Error::usage("an error is both allowed (commit) and retried: `allow` and `retry_on` must not overlap")

@@ -124,7 +124,54 @@ fn x3_only_the_outermost_unit_decides() {
 }
 
 #[test]
-fn x3_both_allowed_and_retried_is_refused() {
+fn x3_both_allowed_and_retried_is_refused_at_set_up() {
+    on_both(async |db: Db| {
+        let asked = std::sync::atomic::AtomicBool::new(false);
+        let unit = db.session().retry(3).allow(|e: &Error| e.class().is_some());
+        let numbers = unit.clone();
+        let outcome = unit
+            .run(async |_: &mut Session| -> Result<(), Error> {
+                asked.store(true, std::sync::atomic::Ordering::Relaxed);
+                Ok(())
+            })
+            .await;
+        let refusal = outcome.unwrap_err().to_string();
+        assert!(refusal.contains("overlap") && refusal.contains("40001"), "{refusal}");
+        assert!(!asked.into_inner(), "the body never ran");
+        assert_eq!(numbers.stats().statements, 0);
+
+        // The caller's own type is asked too: what it makes of a retried error counts.
+        let outcome = db
+            .session()
+            .retry(3)
+            .allow(|e: &Refusal| !matches!(e, Refusal::Other))
+            .run(async |_: &mut Session| -> Result<(), Refusal> { Ok(()) });
+        assert!(matches!(outcome.await, Err(Refusal::Database(Error::Usage(text))) if text.contains("overlap")));
+        // Allowed and retried errors that are apart are fine.
+        let outcome = db
+            .session()
+            .retry(3)
+            .allow(|e: &Error| e.is_unique_violation())
+            .run(async |_: &mut Session| -> Result<(), Error> { Ok(()) });
+        outcome.await.unwrap();
+    });
+}
+
+#[test]
+fn x3_a_predicate_that_could_never_match_is_refused() {
+    on_both(async |db: Db| {
+        let about_another = db.session().allow(|_: &std::io::Error| true);
+        let outcome = about_another.run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await;
+        let refusal = outcome.unwrap_err().to_string();
+        assert!(refusal.contains("`allow` looks at `std::io::error::Error`"), "{refusal}");
+        let never = db.session().retry_on(|_: &Error| true);
+        let outcome = never.run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await;
+        assert!(outcome.unwrap_err().to_string().contains(".retry(5)"));
+    });
+}
+
+#[test]
+fn x3_an_error_that_turns_out_to_be_both_is_refused() {
     on_both(async |db: Db| {
         let outcome = allowing(&db)
             .retry(3)
