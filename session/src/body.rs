@@ -5,6 +5,8 @@
 
 use std::future::Future;
 
+use crate::Session;
+
 /// Names the future of a body that is called once, so that it can be asked to be `Send` (section 3 of the design).
 pub trait BlockOnce<A, R>: AsyncFnOnce(A) -> R + FnOnce(A) -> <Self as BlockOnce<A, R>>::Fut {
     /// The body's future.
@@ -31,4 +33,35 @@ where
     Fut: Future<Output = R>,
 {
     type Fut = Fut;
+}
+
+/// As [`Block`], for a body that also gets the items of its batch ([`crate::Batches`]).
+pub trait BatchBody<A, B, R>: AsyncFn(A, B) -> R + Fn(A, B) -> <Self as BatchBody<A, B, R>>::Fut {
+    /// The body's future.
+    type Fut: Future<Output = R>;
+}
+
+impl<F, A, B, Fut, R> BatchBody<A, B, R> for F
+where
+    F: AsyncFn(A, B) -> R + Fn(A, B) -> Fut,
+    Fut: Future<Output = R>,
+{
+    type Fut = Fut;
+}
+
+/// What the retry loop runs: a body with what it is called with, the session excepted.
+pub(crate) trait Attempt<T, E>: Sync {
+    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<T, E>> + Send;
+}
+
+/// A body that is called with the session alone.
+pub(crate) struct Whole<F>(pub(crate) F);
+
+impl<T, E, F> Attempt<T, E> for Whole<F>
+where
+    F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
+{
+    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<T, E>> + Send {
+        (self.0)(session)
+    }
 }

@@ -12,6 +12,7 @@ use crate::{
     block::{Action, BlockKind, Event, Flag, Frame, decide, savepoint_name},
     connection::{Connection, Message, Reply},
     error::{Class, Error},
+    fate::Fate,
     flush::{Flush, RowKind},
     hooks::{Due, Hooks},
     identity::IdentityMap,
@@ -621,6 +622,7 @@ impl Core {
         if decide(BlockKind::Unit, self.frames[0].state(false), Event::ExitOk) == Action::Commit {
             self.send_commit().await?;
         }
+        self.leave_word(Fate::Committed);
         self.ended(UnitState::Committed);
         Ok(())
     }
@@ -666,12 +668,14 @@ impl Core {
     /// What became of a COMMIT whose answer was lost is known now, or known not to be knowable (R9).
     pub(crate) async fn settled(&mut self, committed: bool, outcome: Result<(), Error>) -> Result<(), Error> {
         if committed {
+            self.leave_word(Fate::Committed);
             self.ended(UnitState::Committed);
             return self.hooks.committed().await;
         }
         let due = self.forget_work();
         self.ended(UnitState::Failed);
         if !matches!(outcome, Err(Error::CommitUnknown { .. })) {
+            self.leave_word(Fate::RolledBack);
             for hook in due {
                 hook.run().await;
             }
@@ -695,6 +699,7 @@ impl Core {
             self.token = Some(token);
         }
         self.riding.clear();
+        self.leave_word(Fate::Unknown);
         let Err(e) = self.connection.send(Message::Control(&text)).await else {
             self.connection.closed();
             return Ok(());
@@ -704,11 +709,18 @@ impl Core {
             self.state = UnitState::Failed;
             return Err(Error::CommitUnknown { cause: Arc::new(e) });
         }
+        self.leave_word(Fate::RolledBack);
         if self.said.is_none() && e.class().is_some_and(retry::dooms_unit) {
             self.said = Some(e.clone());
         }
         self.rollback().await;
         Err(e)
+    }
+
+    fn leave_word(&self, fate: Fate) {
+        if let Some(word) = &self.settings.word {
+            word.leave(fate);
+        }
     }
 
     /// Rolls the unit back. Never fails: what cannot be rolled back is closed (A5, C4).

@@ -2,12 +2,14 @@
 
 extern crate self as sea_session;
 
+mod batches;
 mod block;
 mod body;
 mod connection;
 mod core;
 mod db;
 mod error;
+mod fate;
 mod flush;
 mod hooks;
 mod identity;
@@ -31,11 +33,13 @@ mod tokens;
 mod tracked;
 mod undo;
 
+pub use batches::{BatchError, Batches, Progress};
 pub use block::{Action, BlockKind, BlockState, Cell as BlockCell, Event, TABLE as BLOCK_TABLE, decide};
-pub use body::{Block, BlockOnce};
+pub use body::{BatchBody, Block, BlockOnce};
 pub use core::UnitState;
 pub use db::Db;
 pub use error::{Class, DatabaseError, Error, class_of_sqlstate};
+pub use fate::Fate;
 pub use hooks::{HookBody, HookOutcome, Hooks, Registered};
 pub use meta::{EntitySpec, TrackedEntity};
 pub use options::UnitOptions;

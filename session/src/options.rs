@@ -6,9 +6,10 @@ use sea_orm::{DbBackend, IsolationLevel};
 
 use crate::{
     Session,
-    body::Block,
+    body::{Attempt, Block, Whole},
     db::Db,
     error::Error,
+    fate::Word,
     predicate::Predicate,
     retry::{self, Retry},
     stats::{Counters, Recorder},
@@ -34,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) retry: Retry,
     pub(crate) retry_on: Option<Predicate>,
     pub(crate) allow: Option<Predicate>,
+    /// Where the unit leaves word of its COMMIT, if somebody asks (B6).
+    pub(crate) word: Option<Word>,
 }
 
 /// A unit of work before it runs: its options, then [`UnitOptions::run`] or [`UnitOptions::begin`].
@@ -232,7 +235,27 @@ impl UnitOptions {
     {
         self.settings.check(self.db.backend())?;
         self.settings.check_predicates::<E>()?;
-        retry::run_unit(&self.db, Arc::new(self.settings), self.counters, body).await
+        retry::run_unit(&self.db, Arc::new(self.settings), self.counters, Whole(body)).await
+    }
+
+    /// As [`UnitOptions::run`], leaving word of what became of the COMMIT; the options may be used again.
+    pub(crate) async fn run_told<T, E, B>(&self, word: Word, body: B) -> Result<T, E>
+    where
+        B: Attempt<T, E>,
+        E: From<Error> + Send + 'static,
+        T: Send,
+    {
+        self.settings.check(self.db.backend())?;
+        self.settings.check_predicates::<E>()?;
+        let settings = Settings { word: Some(word), ..self.settings.clone() };
+        retry::run_unit(&self.db, Arc::new(settings), self.counters.clone(), body).await
+    }
+
+    /// Waits by the clock of the retry policy.
+    pub(crate) async fn pause(&self, pause: Duration) {
+        if !pause.is_zero() {
+            self.settings.retry.pause(pause).await;
+        }
     }
 
     /// Begins a unit of work that is ended by hand (B2). It is never retried (R4).

@@ -10,8 +10,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::{
-    Session,
-    body::Block,
+    body::Attempt,
     db::Db,
     error::{Class, Error},
     options::Settings,
@@ -145,7 +144,8 @@ impl Retry {
         self.limit.is_none_or(|limit| starts < limit).then_some(pause)
     }
 
-    async fn pause(&self, pause: Duration) {
+    /// Sleeps by the clock that the application may have replaced.
+    pub(crate) async fn pause(&self, pause: Duration) {
         match &self.sleep {
             Some(sleep) => sleep(pause).await,
             None => tokio::time::sleep(pause).await,
@@ -178,14 +178,14 @@ pub(crate) fn dooms_unit(class: Class) -> bool {
     )
 }
 
-pub(crate) async fn run_unit<T, E, F>(
+pub(crate) async fn run_unit<T, E, B>(
     db: &Db,
     settings: Arc<Settings>,
     counters: Arc<Counters>,
-    body: F,
+    body: B,
 ) -> Result<T, E>
 where
-    F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
+    B: Attempt<T, E>,
     E: From<Error> + Send + 'static,
     T: Send,
 {

@@ -19,7 +19,7 @@ use tracing::Instrument;
 
 use crate::{
     block::BlockKind,
-    body::{Block, BlockOnce},
+    body::{Attempt, BlockOnce},
     connection::{Connection, Fetch, Message},
     core::{Core, UnitState},
     db::Db,
@@ -100,13 +100,13 @@ impl Session {
     // ---- the unit --------------------------------------------------------------------------------------------------
 
     /// One attempt of a unit: body, flush, COMMIT; or rollback.
-    pub(crate) async fn run_unit<T, E, F>(&mut self, body: &F) -> Verdict<T, E>
+    pub(crate) async fn run_unit<T, E, B>(&mut self, body: &B) -> Verdict<T, E>
     where
-        F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
+        B: Attempt<T, E>,
         E: From<Error> + Send + 'static,
     {
         self.in_run = true;
-        let outcome = AssertUnwindSafe(body(&mut *self)).catch_unwind().await;
+        let outcome = AssertUnwindSafe(body.attempt(&mut *self)).catch_unwind().await;
         match outcome {
             Err(panic) => {
                 self.core().rollback().await;
