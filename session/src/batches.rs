@@ -61,6 +61,8 @@ impl<E: std::error::Error + 'static> std::error::Error for BatchError<E> {
     }
 }
 
+type Report = Box<dyn FnMut(&Progress) + Send>;
+
 /// Items that are worked through in batches, one unit of work each; made by [`Db::batches`] and [`UnitOptions::batches`].
 ///
 /// ```
@@ -95,7 +97,7 @@ pub struct Batches<I: Iterator> {
     items: I,
     size: usize,
     pause: Duration,
-    on_progress: Option<Box<dyn FnMut(&Progress) + Send>>,
+    on_progress: Option<Report>,
     /// The batch that is next, or under way; kept until it is known to be done.
     batch: Vec<I::Item>,
     /// Batches that are behind us, done or skipped.

@@ -9,7 +9,7 @@ use chrono::Utc;
 use sea_orm::{DbBackend, IsolationLevel};
 
 use crate::{
-    block::{Action, BlockKind, Event, Flag, Frame, decide, savepoint_name},
+    block::{Action, BlockKind, BlockState, Event, Flag, Frame, decide, savepoint_name},
     connection::{Connection, Message, Reply},
     error::{Class, Error},
     fate::Fate,
@@ -133,6 +133,23 @@ impl Core {
         &mut self.frames[last]
     }
 
+    /// The flag that a statement sent now would meet: the innermost block's, or that of one around it.
+    pub(crate) fn flag_around(&self) -> Option<&Flag> {
+        self.frames.iter().rev().find_map(|frame| frame.flag.as_ref())
+    }
+
+    /// The flag that keeps the block at `index` from ending well: its own, or that of one left open inside it.
+    fn flag_inside(&self, index: usize) -> Option<&Flag> {
+        self.frames[index..].iter().find_map(|frame| frame.flag.as_ref())
+    }
+
+    /// Where the block at `index` stands, as the table of blocks has it.
+    pub(crate) fn standing(&self, index: usize, flagged: bool) -> BlockState {
+        // A merged block has no SQL of its own: it is as live as the block that its statements run in.
+        let holder = self.frames[..=index].iter().rev().find(|frame| frame.kind != BlockKind::Merged);
+        BlockState::of(self.lost(), flagged, holder.is_some_and(|frame| frame.live))
+    }
+
     /// The innermost block that can be rolled back by itself: what happens to objects belongs to it.
     pub(crate) fn holder(&self) -> usize {
         self.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).unwrap_or(0)
@@ -206,14 +223,10 @@ impl Core {
         }
         self.settle().await?;
         self.note_unfinished();
-        let lost = self.lost();
         let top = self.frames.len() - 1;
-        let flagged = self.frames.iter().rev().find_map(|frame| frame.flag.as_ref());
-        if let Some(flag) = flagged {
-            debug_assert_ne!(
-                decide(self.frames[top].kind, self.frames[top].state(lost), Event::Statement),
-                Action::Commit
-            );
+        let flag = self.flag_around();
+        let action = decide(self.frames[top].kind, self.standing(top, flag.is_some()), Event::Statement);
+        if let (Action::Refuse, Some(flag)) = (action, flag) {
             return Err(Error::Refused { cause: Arc::new(flag.cause.clone()) });
         }
         self.open_blocks().await
@@ -237,7 +250,7 @@ impl Core {
         let mut parts: Vec<String> = std::mem::take(&mut self.riding).into_iter().rev().map(release_text).collect();
         for index in first..self.frames.len() {
             let frame = &self.frames[index];
-            match decide(frame.kind, frame.state(false), Event::Statement) {
+            match decide(frame.kind, self.standing(index, false), Event::Statement) {
                 Action::Begin => {
                     parts.push(self.settings.begin_text(self.backend()));
                     if self.settings.settle {
@@ -481,23 +494,23 @@ impl Core {
             self.exit_err(index).await;
             return Err(e);
         }
-        let flag = self.frames[index..].iter().find_map(|frame| frame.flag.clone());
-        if let Some(flag) = flag {
-            let merged = self.frames[index].kind == BlockKind::Merged;
-            self.exit_flagged(index, flag.clone()).await;
-            if merged || flag.by_caller {
-                return Ok(());
+        let Some(flag) = self.flag_inside(index).cloned() else {
+            for at in (index..self.frames.len()).rev() {
+                self.release_frame(at);
             }
-            return Err(Error::RolledBack { cause: Arc::new(flag.cause) });
+            return Ok(());
+        };
+        if decide(self.frames[index].kind, self.standing(index, true), Event::ExitOk) == Action::FlagParent {
+            self.hand_to_parent(index, flag);
+            return Ok(());
         }
-        for at in (index..self.frames.len()).rev() {
-            self.release_frame(at);
-        }
-        Ok(())
+        self.exit_err(index).await;
+        if flag.by_caller { Ok(()) } else { Err(Error::RolledBack { cause: Arc::new(flag.cause) }) }
     }
 
     /// Ends one clean frame, the innermost.
     fn release_frame(&mut self, at: usize) {
+        let action = decide(self.frames[at].kind, self.standing(at, false), Event::ExitOk);
         let Some(frame) = self.frames.pop() else { return };
         debug_assert_eq!(at, self.frames.len());
         if frame.kind != BlockKind::Merged {
@@ -505,7 +518,7 @@ impl Core {
             let parent = self.frames[holder].id;
             frame.undo.release_into(&mut self.frames[holder].undo, frame.id, parent, holder > 0);
             self.hooks.release(frame.id, parent);
-            if frame.live {
+            if action == Action::Release {
                 self.ride(frame.id);
             }
         }
@@ -519,14 +532,6 @@ impl Core {
         }
         self.top().set_flag(flag);
         self.follow_top();
-    }
-
-    async fn exit_flagged(&mut self, index: usize, flag: Flag) {
-        if self.frames[index].kind == BlockKind::Merged {
-            self.hand_to_parent(index, flag);
-            return;
-        }
-        self.exit_err(index).await;
     }
 
     /// The block at `index` ended badly: memory goes back at once, then the server.
@@ -548,7 +553,7 @@ impl Core {
         }
         self.refused_add = None;
         if self.frames[index].kind == BlockKind::Merged {
-            let cause = self.frames[index..].iter().find_map(|f| f.flag.clone()).unwrap_or_else(|| Flag {
+            let cause = self.flag_inside(index).cloned().unwrap_or_else(|| Flag {
                 cause: Error::usage("a merged block inside this one ended with an error"),
                 by_caller: false,
                 aborted: false,
@@ -557,14 +562,13 @@ impl Core {
             return;
         }
         self.restore_memory(index);
-        let lost = self.lost();
         let mut outermost_live = None;
         for at in (index..self.frames.len()).rev() {
+            let action = decide(self.frames[at].kind, self.standing(at, true), Event::ExitErr);
             let Some(frame) = self.frames.pop() else { break };
             let due = self.hooks.rolled_back(frame.id);
             self.due.extend(due);
-            let event = decide(frame.kind, frame.state(lost), Event::ExitErr);
-            if event == Action::RollbackTo {
+            if action == Action::RollbackTo {
                 outermost_live = Some(frame.id);
             }
             debug_assert_eq!(at, self.frames.len());
@@ -619,7 +623,7 @@ impl Core {
 
     /// COMMIT, without the hooks.
     pub(crate) async fn commit_ready(&mut self) -> Result<(), Error> {
-        if decide(BlockKind::Unit, self.frames[0].state(false), Event::ExitOk) == Action::Commit {
+        if decide(BlockKind::Unit, self.standing(0, false), Event::ExitOk) == Action::Commit {
             self.send_commit().await?;
         }
         self.leave_word(Fate::Committed);
@@ -725,7 +729,7 @@ impl Core {
 
     /// Rolls the unit back. Never fails: what cannot be rolled back is closed (A5, C4).
     pub(crate) async fn rollback(&mut self) {
-        let action = decide(BlockKind::Unit, self.frames[0].state(self.lost()), Event::ExitErr);
+        let action = decide(BlockKind::Unit, self.standing(0, true), Event::ExitErr);
         let due = self.forget_work();
         if action == Action::Rollback {
             self.connection.forgive_cancelled();

@@ -9,11 +9,13 @@ use std::{
 
 use crate::error::Error;
 
+type Says = dyn Fn(&dyn Any) -> bool + Send + Sync;
+
 #[derive(Clone)]
 pub(crate) struct Predicate {
     about: TypeId,
     about_name: &'static str,
-    says: Arc<dyn Fn(&dyn Any) -> bool + Send + Sync>,
+    says: Arc<Says>,
 }
 
 impl Predicate {

@@ -11,14 +11,14 @@ use std::{
 
 use futures_util::FutureExt;
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, ExecResult, QueryResult, Statement,
-    sea_query::IntoValueTuple,
+    ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, ExecResult, IsolationLevel, QueryResult,
+    Statement, sea_query::IntoValueTuple,
 };
 use tokio::sync::Mutex;
 use tracing::Instrument;
 
 use crate::{
-    block::BlockKind,
+    block::{BlockKind, BlockState},
     body::{Attempt, BlockOnce},
     connection::{Connection, Fetch, Message},
     core::{Core, UnitState},
@@ -220,6 +220,13 @@ impl Session {
         self.core().frames.len() - 1
     }
 
+    /// What the innermost block is, and where it stands: a row of the table in `docs/blocks.md` (B3).
+    pub fn block_state(&mut self) -> (BlockKind, BlockState) {
+        let core = self.core();
+        let top = core.frames.len() - 1;
+        (core.frames[top].kind, core.standing(top, core.flag_around().is_some()))
+    }
+
     /// Which database this is.
     pub fn backend(&self) -> DbBackend {
         self.backend
@@ -271,7 +278,7 @@ impl Session {
 
     /// A nested block with options.
     pub fn block(&mut self) -> NestedBlock<'_> {
-        NestedBlock { session: self, kind: BlockKind::Savepoint, durable: false }
+        NestedBlock { session: self, kind: BlockKind::Savepoint, refused: None }
     }
 
     /// Marks the nearest block for rollback, or takes the mark back after a repair (A7, A9).
@@ -304,7 +311,7 @@ impl Session {
 
     /// Whether the current block must roll back.
     pub fn needs_rollback(&mut self) -> bool {
-        self.core().frames.iter().any(|frame| frame.flag.is_some())
+        self.core().flag_around().is_some()
     }
 
     /// A savepoint by hand (B1). Pending changes are flushed first and stay when it is rolled back to.
@@ -328,8 +335,7 @@ impl Session {
     /// # Errors
     /// The flush fails, or the block must roll back.
     pub async fn savepoint(&mut self) -> Result<Savepoint, Error> {
-        let flag = self.core().frames.iter().find_map(|frame| frame.flag.clone());
-        if let Some(flag) = flag {
+        if let Some(flag) = self.core().flag_around().cloned() {
             return Err(Error::Refused { cause: Arc::new(flag.cause) });
         }
         let at = self.core().enter(BlockKind::Savepoint, true).await?;
@@ -603,7 +609,8 @@ impl Session {
 pub struct NestedBlock<'s> {
     session: &'s mut Session,
     kind: BlockKind,
-    durable: bool,
+    /// Why it will not run: an option that a nested block cannot have.
+    refused: Option<Error>,
 }
 
 impl NestedBlock<'_> {
@@ -614,8 +621,41 @@ impl NestedBlock<'_> {
     }
 
     /// Must be the outermost block: nested, it is refused before anything is sent (A12).
-    pub fn durable(mut self) -> Self {
-        self.durable = true;
+    pub fn durable(self) -> Self {
+        self.refuse(
+            "a durable block must be outermost, and this one is inside a unit of work: open it with `db.run(…)`",
+        )
+    }
+
+    /// Asks for the isolation that the unit was opened with. Another cannot be had inside its transaction: that is refused
+    /// before anything is sent (B3).
+    pub fn isolation(self, level: IsolationLevel) -> Self {
+        match self.session.core().settings.isolation {
+            Some(has) if has == level => self,
+            Some(has) => self.refuse(format!(
+                "a nested block cannot be {level}: its unit of work is {has}, and a transaction has one isolation level"
+            )),
+            None => self.refuse(format!(
+                "a nested block cannot be {level}: its unit of work asked for no isolation level; open it with `.isolation(…)`"
+            )),
+        }
+    }
+
+    /// Refused before anything is sent: only a unit as a whole is read-only (B4).
+    pub fn read_only(self) -> Self {
+        self.refuse("a nested block cannot be read-only: open its unit of work with `.read_only()`")
+    }
+
+    /// Refused before anything is sent: only a unit as a whole is deferrable (B4).
+    pub fn deferrable(self) -> Self {
+        self.refuse(
+            "a nested block cannot be deferrable: open its unit of work with `.isolation(Serializable).read_only().deferrable()`",
+        )
+    }
+
+    /// The first option that cannot be had is the one that is named.
+    fn refuse(mut self, why: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        self.refused.get_or_insert_with(|| Error::usage(why));
         self
     }
 
@@ -631,11 +671,8 @@ impl NestedBlock<'_> {
         F: for<'a> BlockOnce<&'a mut Session, Result<T, E>, Fut: Send>,
         E: From<Error>,
     {
-        if self.durable {
-            return Err(Error::usage(
-                "a durable block must be outermost, and this one is inside a unit of work: open it with `db.run(…)`",
-            )
-            .into());
+        if let Some(refused) = self.refused {
+            return Err(refused.into());
         }
         let index = self.session.core().enter(self.kind, false).await?;
         let mut guard = BlockGuard { session: self.session, index: Some(index) };

@@ -33,12 +33,14 @@ const EVENTS: [(Event, &str); 3] =
 fn every_block_state_has_its_action_in_the_page() {
     let mut page = "# What a block does\n\n\
         Written by `UPDATE=1 cargo test -p docs-check --test tables` from `sea_session::BLOCK_TABLE`, which the session itself \
-        follows. Do not edit.\n\n\
+        follows, and each cell of which is tried on both backends by the test `a1_a8_every_cell_of_the_block_table_is_tried`. \
+        Do not edit.\n\n\
         A block is *idle* until its BEGIN or SAVEPOINT is sent, then *live*; *flagged* once it must roll back; *lost* when the \
-        connection is gone. A bad end is an error, a panic, or a drop. Letters and numbers are [rules](rules.md).\n"
+        connection is gone (on SQLite nothing short of a crash of the driver's thread does that). A merged block is as live as what it \
+        is inside of; a block inside a flagged one is flagged. A bad end is an error, a panic, or a drop. Letters and numbers are [rules](rules.md).\n"
         .to_owned();
     for (kind, title) in KINDS {
-        write!(page, "\n## {title}\n\n| State | On | Does | Why |\n|---|---|---|---|\n").expect("a string takes text");
+        write!(page, "\n## {title}\n\n| State | On | Does | Then | Why |\n|---|---|---|---|---|\n").expect("a string takes text");
         for state in BLOCK_STATES {
             for (event, on) in EVENTS {
                 let cell = BLOCK_TABLE
@@ -46,7 +48,8 @@ fn every_block_state_has_its_action_in_the_page() {
                     .find(|cell| cell.kind == kind && cell.state == state && cell.event == event)
                     .expect("the table is total");
                 assert_eq!(decide(kind, state, event), cell.action);
-                writeln!(page, "| {state:?} | {on} | {:?} | {} |", cell.action, cell.reason)
+                let then = cell.next.map_or_else(|| "over".to_owned(), |next| format!("{next:?}"));
+                writeln!(page, "| {state:?} | {on} | {:?} | {then} | {} |", cell.action, cell.reason)
                     .expect("a string takes text");
             }
         }

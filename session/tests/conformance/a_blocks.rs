@@ -14,7 +14,7 @@ use sea_session::{
     testing::{Backend, run_test_on},
 };
 
-use crate::support::*;
+use crate::{s_objects::Logged, support::*};
 
 async fn count(s: &mut Session) -> Result<u64, Error> {
     Ok(note::Entity::find().count(s).await?)
@@ -101,6 +101,31 @@ fn a3_a_merged_block_sends_no_sql_and_its_error_flags_the_parent() {
 }
 
 #[test]
+fn a4_a_block_with_one_statement_costs_two_round_trips() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        count(s).await?;
+        let before = s.stats();
+        for _ in 0..10 {
+            s.atomic(async |s: &mut Session| count(s).await).await?;
+        }
+        let after = s.stats();
+        assert_eq!(
+            after.round_trips() - before.round_trips(),
+            20,
+            "SAVEPOINT with the last RELEASE, and the statement"
+        );
+        assert_eq!((after.statements - before.statements, after.savepoints - before.savepoints), (10, 10));
+        Ok(())
+    });
+    on_both(async |db: Db| {
+        let (recorder, unit) = watched(&db);
+        unit.run(async |s: &mut Session| s.atomic(async |s: &mut Session| count(s).await).await).await.unwrap();
+        let sent = recorder.take();
+        assert_eq!(sent.len(), 3, "BEGIN and SAVEPOINT are one message, COMMIT needs no RELEASE: {sent:#?}");
+    });
+}
+
+#[test]
 fn a5_a_commit_that_fails_rolls_back_and_is_the_error() {
     on_both(async |db: Db| {
         behind_the_back(&db, "CREATE TABLE p (id INTEGER PRIMARY KEY)").await;
@@ -142,6 +167,36 @@ fn a6_an_error_goes_back_to_the_savepoint_and_is_what_the_caller_gets() {
         assert!(matches!(&outcome, Err(Error::Usage(text)) if text == "changed my mind"), "{outcome:?}");
         assert_eq!(count(s).await?, 1);
         Ok(())
+    });
+}
+
+#[test]
+fn a6_a_rollback_to_that_fails_flags_the_parent_and_the_bodys_error_wins() {
+    on_both(async |db: Db| {
+        let (recorder, unit) = watched(&db);
+        let outcome = unit
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                count(s).await?;
+                let inner = s
+                    .atomic(async |s: &mut Session| -> Result<(), Error> {
+                        count(s).await?;
+                        let sent = recorder.take().join("; ");
+                        let name = sent.split("SAVEPOINT ").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+                        // Behind the session's back, so that its ROLLBACK TO must fail.
+                        s.execute_unprepared(&format!("RELEASE SAVEPOINT {name}")).await?;
+                        Err(changed_my_mind())
+                    })
+                    .await;
+                assert!(matches!(&inner, Err(Error::Usage(text)) if text == "changed my mind"), "{inner:?}");
+                assert!(s.needs_rollback());
+                let refused = count(s).await.unwrap_err();
+                assert!(matches!(refused, Error::Refused { .. }), "{refused}");
+                Ok(())
+            })
+            .await;
+        assert!(matches!(outcome, Err(Error::RolledBack { .. })), "{outcome:?}");
+        let sent = recorder.take();
+        assert_eq!(sent.last().map(String::as_str), Some("ROLLBACK"), "{sent:#?}");
     });
 }
 
@@ -274,6 +329,110 @@ fn a13_panics_and_drops_roll_back() {
         .await
         .unwrap();
         assert_eq!(notes_in_database(&db).await, vec![(3, "kept".to_owned())]);
+    });
+}
+
+/// A way out of a block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    /// `return` from the middle, with a value: a good end.
+    Return,
+    /// `?` in the middle.
+    Question,
+    Panic,
+    Drop,
+}
+
+async fn leave(way: Way) -> Result<(), Error> {
+    match way {
+        Way::Return => return Ok(()),
+        Way::Question => Err(changed_my_mind())?,
+        Way::Panic => panic!("in the body"),
+        Way::Drop => std::future::pending().await,
+    }
+    panic!("{way:?} did not leave");
+}
+
+/// Leaves the block from two blocks further in.
+async fn leave_from_within(s: &mut Session, way: Way) -> Result<(), Error> {
+    s.atomic(async |s: &mut Session| -> Result<(), Error> {
+        s.add(draft(3, "further in"));
+        s.flush().await?;
+        s.atomic(async |s: &mut Session| -> Result<(), Error> {
+            s.add(draft(4, "still further in"));
+            s.flush().await?;
+            leave(way).await
+        })
+        .await
+    })
+    .await
+}
+
+#[test]
+fn a13_every_way_out_of_a_block_three_ways() {
+    for (way, from_within) in
+        [Way::Return, Way::Question, Way::Panic, Way::Drop].map(|way| [(way, false), (way, true)]).concat()
+    {
+        three_ways(async |s: &mut Session| -> Result<(), Error> {
+            let kept = s.add(draft(1, "kept"));
+            let block = s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                kept.set_title("changed");
+                s.add(draft(2, "in the block"));
+                s.flush().await?;
+                if from_within { leave_from_within(s, way).await } else { leave(way).await }
+            });
+            let ended = tokio::time::timeout(Duration::from_millis(50), AssertUnwindSafe(block).catch_unwind()).await;
+            let as_expected = match way {
+                Way::Return => matches!(ended, Ok(Ok(Ok(())))),
+                Way::Question => matches!(ended, Ok(Ok(Err(Error::Usage(_))))),
+                Way::Panic => matches!(ended, Ok(Err(_))),
+                Way::Drop => ended.is_err(),
+            };
+            assert!(as_expected, "{way:?}");
+            let well = way == Way::Return;
+            assert_eq!(kept.title(), if well { "changed" } else { "kept" }, "{way:?}: memory, at once");
+            assert_eq!(s.peek::<note::Entity>(2).is_some(), well, "{way:?}");
+            assert_eq!(s.peek::<note::Entity>(4).is_some(), well && from_within, "{way:?}");
+            assert!(!s.needs_rollback(), "{way:?}");
+            let rows = if !well {
+                1
+            } else if from_within {
+                4
+            } else {
+                2
+            };
+            assert_eq!(count(s).await?, rows, "{way:?}: and the database");
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn a15_the_64th_open_savepoint_is_warned_of_once_and_the_63rd_is_not() {
+    let logged = Logged::new();
+    let warning = "64 savepoints are open at once";
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        // Savepoints of the surroundings count too.
+        count(s).await?;
+        let open = usize::try_from(s.stats().savepoints).unwrap();
+        for id in open..63 {
+            s.savepoint().await?;
+            s.add(draft(i64::try_from(id).unwrap(), "lost"));
+            s.flush().await?;
+        }
+        assert_eq!(logged.take(warning), 0);
+        for id in 100..110 {
+            s.savepoint().await?;
+            s.add(draft(id, "lost"));
+            s.flush().await?;
+        }
+        assert_eq!(logged.take(warning), 1);
+        // One after the other they are never open together.
+        for _ in 0..100 {
+            s.atomic(async |s: &mut Session| count(s).await).await?;
+        }
+        assert_eq!(logged.take(warning), 0);
+        Ok(())
     });
 }
 

@@ -74,6 +74,76 @@ fn b3_a_session_says_where_it_is() {
 }
 
 #[test]
+fn b3_a_block_cannot_have_another_isolation_than_its_unit() {
+    on_both(async |db: Db| {
+        for (unit, asked, granted) in [
+            (Some(IsolationLevel::Serializable), IsolationLevel::Serializable, true),
+            (Some(IsolationLevel::RepeatableRead), IsolationLevel::Serializable, false),
+            (None, IsolationLevel::Serializable, false),
+            (None, IsolationLevel::ReadCommitted, false),
+        ] {
+            let recorder = sea_session::Recorder::new();
+            let mut options = db.session().record(&recorder);
+            if let Some(level) = unit {
+                options = options.isolation(level);
+            }
+            let ran = std::sync::atomic::AtomicBool::new(false);
+            let outcome = options
+                .run(async |s: &mut Session| -> Result<(), Error> {
+                    let block = s.block().isolation(asked);
+                    block
+                        .run(async |_: &mut Session| -> Result<(), Error> {
+                            ran.store(true, std::sync::atomic::Ordering::Relaxed);
+                            Ok(())
+                        })
+                        .await
+                })
+                .await;
+            assert_eq!((outcome.is_ok(), ran.into_inner()), (granted, granted), "{unit:?} {asked:?}: {outcome:?}");
+            if let Err(e) = outcome {
+                assert!(matches!(&e, Error::Usage(text) if text.contains(&asked.to_string())), "{e}");
+            }
+            assert_eq!(recorder.take(), Vec::<String>::new(), "refused before anything is sent");
+        }
+    });
+}
+
+#[test]
+fn b4_read_only_and_deferrable_blocks_are_refused_by_name_before_anything_is_sent() {
+    three_ways(async |s: &mut Session| -> Result<(), Error> {
+        let sent = s.stats().round_trips();
+        let body = async |_: &mut Session| -> Result<(), Error> { panic!("a refused block does not run") };
+        let read_only = s.block().read_only().run(body).await.unwrap_err().to_string();
+        assert!(read_only.contains("cannot be read-only") && read_only.contains(".read_only()"), "{read_only}");
+        let deferrable = s.block().deferrable().run(body).await.unwrap_err().to_string();
+        assert!(deferrable.contains("cannot be deferrable"), "{deferrable}");
+        let first = s.block().merged().deferrable().read_only().run(body).await.unwrap_err().to_string();
+        assert_eq!(first, deferrable, "the first that cannot be had");
+        assert_eq!(s.stats().round_trips(), sent);
+        assert_eq!(note::Entity::find().count(s).await?, 0, "the unit goes on");
+        Ok(())
+    });
+}
+
+#[test]
+fn b4_deferrable_needs_serializable_and_read_only() {
+    on_both(async |db: Db| {
+        let alone = [
+            db.session().deferrable(),
+            db.session().deferrable().read_only(),
+            db.session().deferrable().isolation(IsolationLevel::Serializable),
+            db.session().deferrable().read_only().isolation(IsolationLevel::RepeatableRead),
+        ];
+        for options in alone {
+            let numbers = options.clone();
+            let refused = options.run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await.unwrap_err();
+            assert!(matches!(&refused, Error::Usage(text) if text.contains("read_only")), "{refused}");
+            assert_eq!(numbers.stats().round_trips(), 0);
+        }
+    });
+}
+
+#[test]
 fn b4_read_only_refuses_writes_and_deferrable_asks_for_its_company() {
     on_both(async |db: Db| {
         let written = db

@@ -11,6 +11,7 @@
 mod support;
 
 mod a_blocks;
+mod a_table;
 mod b_batches;
 mod b_manual;
 mod f_flush;
