@@ -1,43 +1,89 @@
-//! Claiming and acknowledging, in batches (Q3). An acknowledgement must show the fencing token of its claim: a worker whose
-//! lease ran out changes nothing.
+//! Claiming, in batches (Q3): which events are due, in the order of their keys, and whose they are for the length of a lease.
+//!
+//! A claim is one look at a window of due events in the order of their numbers. From it every key gives the longest run of
+//! events that nothing earlier of that key stands before, so that a busy key costs one claim and not one for each of its
+//! events. Whether something stands before is asked of the table, never of a number (Z21): events that commit late are
+//! found because they are there.
+//!
+//! What a claim changes is in no index, so on PostgreSQL it is a heap-only update: where the table's `fillfactor` leaves
+//! room, no index grows.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicI64, AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use chrono::Utc;
 use sea_orm::{DbBackend, FromQueryResult, QueryResult, Value, sea_query::ArrayType};
 
-use super::{Delivery, Event, Outbox};
+use super::{Event, Outbox};
 use crate::{Session, connection::Fetch, error::Error, flush::Text};
 
-/// The first pause after a failure, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// The largest window is so many times the batch, except where a run begins behind it.
+const WIDEST: usize = 16;
 
-/// How long to wait before attempt `attempt + 1`: twice as long each time, capped, of which a random half is taken away so
-/// that events which failed together do not come back together. No attempt count overflows it (Q4).
-pub(crate) fn backoff(attempt: i32) -> Duration {
-    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or_default().min(20);
-    let ceiling = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
-    ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
+/// Where a dispatcher looks. The floor is a number below which it saw nothing due: rows that were delivered and cannot be
+/// removed yet (a snapshot is held open) are not looked at again with every claim. It is put back now and then, because
+/// what commits late, or comes back after a failure, may be below it.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    floor: AtomicI64,
+    window: AtomicUsize,
+    batch: usize,
 }
 
-/// What an acknowledgement did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Acknowledged {
-    pub(crate) done: u64,
-    pub(crate) retried: u64,
-    pub(crate) dead: u64,
-    /// Refused: another worker holds the event by now.
-    pub(crate) stale: u64,
+impl Scan {
+    pub(crate) fn new(batch: usize) -> Self {
+        Self { floor: AtomicI64::new(i64::MIN), window: AtomicUsize::new(batch), batch }
+    }
+
+    /// Looks at everything with the next claim. Whether that is more than it would have looked at.
+    pub(crate) fn rewind(&self) -> bool {
+        self.floor.swap(i64::MIN, Ordering::Relaxed) != i64::MIN
+    }
+
+    fn window(&self) -> usize {
+        self.window.load(Ordering::Relaxed)
+    }
+
+    fn widen(&self, window: usize) {
+        self.window.store(window, Ordering::Relaxed);
+    }
+
+    /// Learns from a claim.
+    fn note(&self, window: usize, look: &Look) {
+        if let Some(first) = look.first {
+            self.floor.store(first - 1, Ordering::Relaxed);
+        }
+        let full = look.due >= window;
+        let next = match look.events.len() {
+            claimed if full && claimed < self.batch / 2 => (window * 2).min(self.batch * WIDEST),
+            claimed if claimed * 2 >= window => self.batch,
+            _ => (window / 2).max(self.batch),
+        };
+        self.widen(next);
+    }
 }
 
-/// Events that end the same way in one statement.
-struct Ending<'e> {
-    events: Vec<&'e Event>,
-    sets: &'static str,
-    reasons: Vec<String>,
-    pauses: Vec<Duration>,
+/// What a claim found.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    /// What was claimed: the events of a key in their order.
+    pub(crate) events: Vec<Event>,
+    /// How many events of the window were due.
+    pub(crate) due: usize,
+    /// The first of them.
+    first: Option<i64>,
 }
+
+impl Look {
+    /// Due events that something earlier of their key stands before, which another claim holds.
+    pub(crate) fn held_up(&self) -> usize {
+        self.due.saturating_sub(self.events.len())
+    }
+}
+
+const CLAIMED: &str = "id, account_id, event_key, sequence, event_type, payload, attempts, created_at, fence";
 
 impl Outbox {
     pub(super) fn text(&self) -> Text {
@@ -46,219 +92,211 @@ impl Outbox {
 
     pub(super) async fn query(&self, text: Text) -> Result<Vec<QueryResult>, Error> {
         let (sql, values) = (text.sql, text.values);
-        self.unit()
-            .run(async |s: &mut Session| -> Result<_, Error> {
-                let text = self.again(&sql, &values);
-                Ok(s.core().statement(text.message(Fetch::All)).await?.rows())
-            })
-            .await
+        self.unit().run(async |s: &mut Session| -> Result<_, Error> { self.rows(s, &sql, &values).await }).await
     }
 
     pub(super) async fn execute(&self, text: Text) -> Result<u64, Error> {
         let (sql, values) = (text.sql, text.values);
-        self.unit()
-            .run(async |s: &mut Session| -> Result<_, Error> {
-                let text = self.again(&sql, &values);
-                Ok(s.core().statement(text.message(Fetch::Nothing)).await?.affected())
-            })
-            .await
+        self.unit().run(async |s: &mut Session| -> Result<_, Error> { self.changed(s, &sql, &values).await }).await
     }
 
-    /// The statement for another attempt of its unit.
-    fn again(&self, sql: &str, values: &[Value]) -> Text {
+    pub(super) async fn rows(&self, s: &mut Session, sql: &str, values: &[Value]) -> Result<Vec<QueryResult>, Error> {
         let mut text = Text::new(self.backend(), sql);
         text.values = values.to_vec();
-        text
+        Ok(s.core().statement(text.message(Fetch::All)).await?.rows())
     }
 
-    /// Claims up to `most` events that are the first of their key, for `lease`.
+    pub(super) async fn changed(&self, s: &mut Session, sql: &str, values: &[Value]) -> Result<u64, Error> {
+        let mut text = Text::new(self.backend(), sql);
+        text.values = values.to_vec();
+        Ok(s.core().statement(text.message(Fetch::Nothing)).await?.affected())
+    }
+
+    /// Claims up to `most` due events for `lease`, in the unit of `s`.
     ///
     /// # Errors
     /// What the database says; nothing is claimed then.
-    pub(crate) async fn claim(&self, worker: &str, most: usize, lease: Duration) -> Result<Vec<Event>, Error> {
-        let mut text = self.text();
-        let topic = text.bind(self.topic.clone().into());
-        let now = text.bind(Utc::now().into());
-        let by = text.bind(worker.into());
-        let until = text.bind((Utc::now() + lease).into());
-        let table = self.table();
-        let skip = if self.backend() == DbBackend::Postgres { " FOR UPDATE SKIP LOCKED" } else { "" };
-        // SQLite has no SKIP LOCKED and needs none: the unit holds the write lock, so the claim is one compare-and-set.
-        text.sql = format!(
-            "UPDATE {table} SET state = 'processing', fence = fence + 1, attempts = attempts + 1, claimed_by = {by}, lease_until = {until} \
-             WHERE id IN (SELECT e.id FROM {table} AS e WHERE e.topic = {topic} AND e.state = 'pending' AND e.available_at <= {now} \
-             AND NOT EXISTS (SELECT 1 FROM {table} AS p WHERE p.topic = e.topic AND p.event_key = e.event_key \
-             AND p.state IN ('pending', 'processing') AND (p.sequence, p.id) < (e.sequence, e.id)) \
-             ORDER BY e.available_at, e.id LIMIT {most}{skip}) \
-             RETURNING id, account_id, event_key, sequence, event_type, payload, attempts, created_at, fence"
-        );
-        let rows = self.query(text).await?;
-        let mut events = rows.iter().map(|row| Event::from_query_result(row, "")).collect::<Result<Vec<_>, _>>()?;
-        events.sort_by_key(|event| event.id);
-        Ok(events)
+    pub(crate) async fn claim(
+        &self,
+        s: &mut Session,
+        scan: &Scan,
+        worker: &str,
+        most: usize,
+        lease: Duration,
+    ) -> Result<Look, Error> {
+        loop {
+            let (window, floor) = (scan.window().max(most), scan.floor.load(Ordering::Relaxed));
+            let look = match self.backend() {
+                DbBackend::Postgres => self.claim_postgres(s, (floor, window), worker, most, lease).await?,
+                _ => self.claim_sqlite(s, (floor, window), worker, most, lease).await?,
+            };
+            // A window full of events that are all held up: what is free lies behind it.
+            if look.events.is_empty() && look.due >= window {
+                scan.widen(window.saturating_mul(4));
+                continue;
+            }
+            if look.due == 0 && scan.rewind() {
+                continue;
+            }
+            scan.note(window, &look);
+            return Ok(look);
+        }
     }
 
-    /// Gives events back whose worker was not heard of until its lease ran out.
-    pub(crate) async fn reclaim(&self) -> Result<u64, Error> {
-        let mut text = self.text();
-        let topic = text.bind(self.topic.clone().into());
-        let now = text.bind(Utc::now().into());
-        text.sql = format!(
-            "UPDATE {} SET state = 'pending', claimed_by = NULL, lease_until = NULL, last_error = 'the lease ran out' \
-             WHERE topic = {topic} AND state = 'processing' AND lease_until < {now}",
-            self.table()
+    /// One statement. The rows of the window are locked, and those that another claim holds at this moment are skipped; the
+    /// lock looks at each row's newest version, so nothing is claimed twice. `run` sees the keys as they were when the
+    /// statement began: what another has taken since is not in the window and ends its key's run.
+    async fn claim_postgres(
+        &self,
+        s: &mut Session,
+        (floor, window): (i64, usize),
+        worker: &str,
+        most: usize,
+        lease: Duration,
+    ) -> Result<Look, Error> {
+        let table = self.table();
+        let sql = format!(
+            "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence FROM {table} WHERE topic = $1 AND finished_at IS NULL AND id > $2 \
+             AND available_at <= statement_timestamp() AND (state = 'pending' OR lease_until < statement_timestamp()) \
+             ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED), \
+             keys AS (SELECT event_key, max(sequence) AS upto FROM seen GROUP BY event_key), \
+             run AS (SELECT r.id, r.sequence, bool_and(r.id IN (SELECT id FROM seen)) OVER w AS free, max(r.id) OVER w AS place \
+             FROM keys AS k CROSS JOIN LATERAL (SELECT p.id, p.event_key, p.sequence FROM {table} AS p WHERE p.topic = $1 \
+             AND p.event_key = k.event_key AND p.finished_at IS NULL AND p.sequence <= k.upto ORDER BY p.sequence, p.id) AS r \
+             WINDOW w AS (PARTITION BY r.event_key ORDER BY r.sequence, r.id)), \
+             taken AS (UPDATE {table} SET state = 'processing', fence = fence + 1, attempts = attempts + 1, claimed_by = $4, \
+             lease_until = statement_timestamp() + $5 * interval '1 microsecond' \
+             WHERE id = ANY(ARRAY(SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT $6)) RETURNING {CLAIMED}) \
+             SELECT look.first, look.due, taken.* FROM (SELECT min(id) AS first, count(*) AS due FROM seen) AS look LEFT JOIN taken ON true"
         );
-        self.execute(text).await
+        let values = [
+            self.topic.clone().into(),
+            floor.into(),
+            number(window),
+            worker.into(),
+            i64::try_from(lease.as_micros()).unwrap_or(i64::MAX).into(),
+            number(most),
+        ];
+        let rows = self.rows(s, &sql, &values).await?;
+        let mut look = Look::default();
+        if let Some(row) = rows.first() {
+            look.first = row.try_get("", "first")?;
+            look.due = usize::try_from(row.try_get::<i64>("", "due")?).unwrap_or_default();
+        }
+        for row in &rows {
+            if row.try_get::<Option<i64>>("", "id")?.is_some() {
+                look.events.push(Event::from_query_result(row, "")?);
+            }
+        }
+        in_order(&mut look.events);
+        Ok(look)
+    }
+
+    /// Two statements. There is no SKIP LOCKED and no need of it: the unit holds the write lock, so nobody comes between
+    /// the look and the compare-and-set.
+    async fn claim_sqlite(
+        &self,
+        s: &mut Session,
+        (floor, window): (i64, usize),
+        worker: &str,
+        most: usize,
+        lease: Duration,
+    ) -> Result<Look, Error> {
+        let (table, now) = (self.table(), Utc::now());
+        let sql = format!(
+            "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence FROM {table} WHERE topic = ?1 AND finished_at IS NULL AND id > ?2 \
+             AND available_at <= ?3 AND (state = 'pending' OR lease_until < ?3) ORDER BY id LIMIT ?4), \
+             keys AS MATERIALIZED (SELECT event_key, max(sequence) AS upto FROM seen GROUP BY event_key), \
+             run AS (SELECT p.id, p.sequence, p.event_key, min(p.id IN (SELECT id FROM seen)) OVER w AS free, max(p.id) OVER w AS place \
+             FROM keys AS k CROSS JOIN {table} AS p WHERE p.topic = ?1 AND p.event_key = k.event_key AND p.finished_at IS NULL \
+             AND p.sequence <= k.upto WINDOW w AS (PARTITION BY p.event_key ORDER BY p.sequence, p.id)), \
+             free AS (SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT ?5) \
+             SELECT look.first, look.due, free.id FROM (SELECT min(id) AS first, count(*) AS due FROM seen) AS look LEFT JOIN free ON true"
+        );
+        let values = [self.topic.clone().into(), floor.into(), now.into(), number(window), number(most)];
+        let rows = self.rows(s, &sql, &values).await?;
+        let mut look = Look::default();
+        if let Some(row) = rows.first() {
+            look.first = row.try_get("", "first")?;
+            look.due = usize::try_from(row.try_get::<i64>("", "due")?).unwrap_or_default();
+        }
+        let ids: Vec<Option<i64>> = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
+        let ids: Vec<i64> = ids.into_iter().flatten().collect();
+        if ids.is_empty() {
+            return Ok(look);
+        }
+        let sql = format!(
+            "UPDATE {table} SET state = 'processing', fence = fence + 1, attempts = attempts + 1, claimed_by = ?1, lease_until = ?2 \
+             WHERE id IN (SELECT value FROM json_each(?3)) RETURNING {CLAIMED}"
+        );
+        let values = [worker.into(), (now + lease).into(), serde_json::json!(ids).to_string().into()];
+        for row in self.rows(s, &sql, &values).await? {
+            look.events.push(Event::from_query_result(&row, "")?);
+        }
+        in_order(&mut look.events);
+        Ok(look)
     }
 
     /// Extends the leases of events that are still being handled.
     pub(crate) async fn extend(&self, events: &[Event], lease: Duration) -> Result<u64, Error> {
         let mut text = self.text();
-        let until = text.bind((Utc::now() + lease).into());
-        let held = self.held(&mut text, &events.iter().collect::<Vec<_>>());
+        let events: Vec<&Event> = events.iter().collect();
+        let until = match self.backend() {
+            DbBackend::Postgres => {
+                let micros = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
+                format!("statement_timestamp() + {} * interval '1 microsecond'", text.bind(micros.into()))
+            }
+            _ => text.bind((Utc::now() + lease).into()),
+        };
+        let held = self.held(&mut text, &events);
         text.sql = format!("UPDATE {} SET lease_until = {until} WHERE {held}", self.table());
         self.execute(text).await
     }
 
-    /// Puts claimed events back untouched (a shutdown, a receiver that is down); the claim does not count as an attempt.
-    pub(crate) async fn release(&self, events: &[Event], pause: Duration, reason: &str) -> Result<u64, Error> {
-        let mut text = self.text();
-        let at = text.bind((Utc::now() + pause).into());
-        let reason = text.bind(reason.into());
-        let held = self.held(&mut text, &events.iter().collect::<Vec<_>>());
-        text.sql = format!(
-            "UPDATE {} SET state = 'pending', attempts = attempts - 1, available_at = {at}, last_error = {reason}, claimed_by = NULL, \
-             lease_until = NULL WHERE {held}",
-            self.table()
-        );
-        self.execute(text).await
-    }
-
-    /// Writes what became of a batch, one statement for each kind of ending.
-    pub(crate) async fn acknowledge(
-        &self,
-        events: &[Event],
-        deliveries: &[Delivery],
-        most_attempts: i32,
-        keep_done: bool,
-    ) -> Result<Acknowledged, Error> {
-        let mut acknowledged = Acknowledged::default();
-        let pairs = || events.iter().zip(deliveries);
-        let done: Vec<&Event> = pairs().filter(|(_, d)| **d == Delivery::Done).map(|(e, _)| e).collect();
-        if !done.is_empty() {
-            let changed = self.finish_done(&done, keep_done).await?;
-            acknowledged.done = changed;
-            acknowledged.stale += done.len() as u64 - changed;
-        }
-        let mut dead =
-            Ending { events: vec![], sets: "state = 'dead', finished_at = {at}", reasons: vec![], pauses: vec![] };
-        let mut later =
-            Ending { events: vec![], sets: "state = 'pending', available_at = {at}", reasons: vec![], pauses: vec![] };
-        for (event, delivery) in pairs() {
-            let (ending, reason, pause) = match delivery {
-                Delivery::Done => continue,
-                Delivery::Dead(reason) => (&mut dead, reason.clone(), Duration::ZERO),
-                Delivery::Retry(reason) if event.attempt >= most_attempts => {
-                    (&mut dead, reason.clone(), Duration::ZERO)
-                }
-                Delivery::Retry(reason) => (&mut later, reason.clone(), backoff(event.attempt)),
-                Delivery::Snooze(pause) => {
-                    let changed = self.release(std::slice::from_ref(event), *pause, "snoozed").await?;
-                    acknowledged.stale += 1 - changed.min(1);
-                    continue;
-                }
-            };
-            ending.events.push(event);
-            ending.reasons.push(reason);
-            ending.pauses.push(pause);
-        }
-        for (ending, count) in [(dead, &mut acknowledged.dead), (later, &mut acknowledged.retried)] {
-            let sent = ending.events.len() as u64;
-            if sent > 0 {
-                *count = self.finish(ending).await?;
-                acknowledged.stale += sent - *count;
-            }
-        }
-        Ok(acknowledged)
-    }
-
-    async fn finish_done(&self, done: &[&Event], keep: bool) -> Result<u64, Error> {
-        let mut text = self.text();
-        let at = keep.then(|| text.bind(Utc::now().into()));
-        let held = self.held(&mut text, done);
-        text.sql = match at {
-            Some(at) => format!(
-                "UPDATE {} SET state = 'done', finished_at = {at}, claimed_by = NULL, lease_until = NULL, last_error = NULL WHERE {held}",
-                self.table()
-            ),
-            None => format!("DELETE FROM {} WHERE {held}", self.table()),
-        };
-        self.execute(text).await
-    }
-
-    /// Each event with its own reason and time, in one statement.
-    async fn finish(&self, ending: Ending<'_>) -> Result<u64, Error> {
-        let mut text = self.text();
-        let tuples: Vec<String> = ending
-            .events
-            .iter()
-            .zip(ending.reasons)
-            .zip(ending.pauses)
-            .map(|((event, reason), pause)| {
-                let values = [event.id.into(), event.fence.into(), reason.into(), (Utc::now() + pause).into()];
-                let places: Vec<String> = values.into_iter().map(|value: Value| text.bind(value)).collect();
-                if self.backend() == DbBackend::Postgres {
-                    format!(
-                        "({}::bigint, {}::bigint, {}::text, {}::timestamptz)",
-                        places[0], places[1], places[2], places[3]
-                    )
-                } else {
-                    format!("({})", places.join(", "))
-                }
-            })
-            .collect();
-        let sets = ending.sets.replace("{at}", "u.at");
-        text.sql = format!(
-            "WITH u(id, fence, reason, at) AS (VALUES {}) UPDATE {1} SET {sets}, last_error = u.reason, claimed_by = NULL, lease_until = NULL \
-             FROM u WHERE {1}.id = u.id AND {1}.fence = u.fence AND {1}.state = 'processing'",
-            tuples.join(", "),
-            self.table()
-        );
-        self.execute(text).await
-    }
-
     /// The condition that these events are still held under their tokens.
-    fn held(&self, text: &mut Text, events: &[&Event]) -> String {
-        let table = self.table();
+    pub(super) fn held(&self, text: &mut Text, events: &[&Event]) -> String {
         if self.backend() == DbBackend::Postgres {
-            let array = |values: Vec<i64>| {
-                Value::Array(ArrayType::BigInt, Some(Box::new(values.into_iter().map(Value::from).collect())))
-            };
-            let ids = text.bind(array(events.iter().map(|e| e.id).collect()));
-            let fences = text.bind(array(events.iter().map(|e| e.fence).collect()));
+            let ids = text.bind(numbers(events.iter().map(|e| e.id)));
+            let fences = text.bind(numbers(events.iter().map(|e| e.fence)));
+            let table = self.table();
             return format!(
-                "state = 'processing' AND ({table}.id, {table}.fence) IN (SELECT * FROM UNNEST({ids}, {fences}))"
+                "{table}.state = 'processing' AND ({table}.id, {table}.fence) IN (SELECT * FROM UNNEST({ids}, {fences}))"
             );
         }
-        let tuples: Vec<String> =
-            events.iter().map(|e| format!("({}, {})", text.bind(e.id.into()), text.bind(e.fence.into()))).collect();
-        format!("state = 'processing' AND (id, fence) IN (VALUES {})", tuples.join(", "))
+        let pairs: Vec<[i64; 2]> = events.iter().map(|e| [e.id, e.fence]).collect();
+        let pairs = text.bind(serde_json::json!(pairs).to_string().into());
+        format!("state = 'processing' AND (id, fence) IN (SELECT value ->> 0, value ->> 1 FROM json_each({pairs}))")
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn q4_backoff_is_capped_jittered_and_never_overflows() {
-        for attempt in [i32::MIN, 0, 1, 2, 10, 31, 32, 64, 1_000, i32::MAX] {
-            let pause = backoff(attempt);
-            assert!(pause >= FIRST_PAUSE / 2 && pause <= LONGEST_PAUSE, "{attempt}: {pause:?}");
-        }
-        let (early, late) = (backoff(1), backoff(8));
-        assert!(early <= FIRST_PAUSE && late > FIRST_PAUSE * 32, "{early:?} {late:?}");
-        let several: std::collections::BTreeSet<Duration> = (0..32).map(|_| backoff(5)).collect();
-        assert!(several.len() > 16, "jittered");
+/// The events of a key in their order, keys in the order of their first event.
+fn in_order(events: &mut Vec<Event>) {
+    use rustc_hash::FxHashMap;
+    let mut first: FxHashMap<&str, i64> = FxHashMap::default();
+    for event in events.iter() {
+        let at = first.entry(event.key.as_str()).or_insert(event.id);
+        *at = (*at).min(event.id);
     }
+    let mut placed: Vec<(i64, i64, i64, usize)> = events
+        .iter()
+        .enumerate()
+        .map(|(at, event)| (first[event.key.as_str()], event.sequence, event.id, at))
+        .collect();
+    placed.sort_unstable();
+    let mut taken: Vec<Option<Event>> = std::mem::take(events).into_iter().map(Some).collect();
+    events.extend(placed.into_iter().filter_map(|(.., at)| taken[at].take()));
+}
+
+fn number(n: usize) -> Value {
+    i64::try_from(n).unwrap_or(i64::MAX).into()
+}
+
+/// An array of numbers for UNNEST.
+pub(super) fn numbers(values: impl Iterator<Item = i64>) -> Value {
+    Value::Array(ArrayType::BigInt, Some(Box::new(values.map(Value::from).collect())))
+}
+
+/// An array of texts for UNNEST.
+pub(super) fn texts<'t>(values: impl Iterator<Item = &'t str>) -> Value {
+    Value::Array(ArrayType::String, Some(Box::new(values.map(Value::from).collect())))
 }

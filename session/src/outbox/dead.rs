@@ -45,7 +45,8 @@ impl Outbox {
         let topic = text.bind(self.topic.clone().into());
         let after = text.bind(after.into());
         text.sql = format!(
-            "SELECT {COLUMNS} FROM {} WHERE topic = {topic} AND state = 'dead' AND id > {after} ORDER BY id LIMIT {most}",
+            "SELECT {COLUMNS} FROM {} WHERE topic = {topic} AND state = 'dead' AND finished_at IS NOT NULL AND last_error IS NOT NULL \
+             AND id > {after} ORDER BY id LIMIT {most}",
             self.table()
         );
         self.query(text).await?.iter().map(|row| Ok(DeadLetter::from_query_result(row, "")?)).collect()
@@ -69,7 +70,8 @@ impl Outbox {
         let now = text.bind(Utc::now().into());
         let which = self.which(&mut text, ids);
         text.sql = format!(
-            "UPDATE {} SET state = 'pending', attempts = 0, available_at = {now}, finished_at = NULL WHERE {which}",
+            "UPDATE {} SET state = 'pending', attempts = 0, available_at = {now}, finished_at = NULL, last_error = NULL \
+             WHERE {which}",
             self.table()
         );
         let replayed = self.execute(text).await?;
@@ -90,7 +92,7 @@ impl Outbox {
 
     fn which(&self, text: &mut crate::flush::Text, ids: Option<&[i64]>) -> String {
         let topic = text.bind(self.topic.clone().into());
-        let dead = format!("topic = {topic} AND state = 'dead'");
+        let dead = format!("topic = {topic} AND state = 'dead' AND finished_at IS NOT NULL AND last_error IS NOT NULL");
         match ids {
             None => dead,
             Some([]) => format!("{dead} AND 1 = 0"),

@@ -4,8 +4,8 @@
 //! runs out.
 
 use std::{
+    convert::Infallible,
     future::Future,
-    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,11 +13,24 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
-use tokio::time::Instant;
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::Instant};
 
-use super::{Delivery, Event, Handler, Outbox, Unavailable, claim::backoff};
-use crate::error::Error;
+use super::{
+    Event, Handler, Health, Outbox, Unavailable,
+    acknowledge::{Acknowledged, Ending},
+    claim::{Look, Scan},
+    delivery::Batch,
+    health::Pulse,
+    pace::{backoff, linger},
+};
+use crate::{Session, error::Error};
+
+/// The first look after events that another claim held up, and the bound of its doubling.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// Delivers the events of an outbox to a [`Handler`].
 #[must_use = "a dispatcher does nothing until `.run(…)` or `.drain()`"]
@@ -26,6 +39,7 @@ pub struct Dispatcher<H> {
     handler: Arc<H>,
     worker: String,
     batch: usize,
+    claims: usize,
     lease: Duration,
     poll: Duration,
     most_attempts: i32,
@@ -42,6 +56,7 @@ impl<H> Clone for Dispatcher<H> {
             handler: self.handler.clone(),
             worker: self.worker.clone(),
             batch: self.batch,
+            claims: self.claims,
             lease: self.lease,
             poll: self.poll,
             most_attempts: self.most_attempts,
@@ -64,7 +79,9 @@ struct Counts {
     retried: AtomicU64,
     dead: AtomicU64,
     stale: AtomicU64,
+    batches: AtomicU64,
     latency_us: AtomicU64,
+    pulse: Pulse,
 }
 
 /// What a dispatcher has done so far.
@@ -79,26 +96,29 @@ pub struct Report {
     pub dead: u64,
     /// Acknowledgements refused because the lease had run out and somebody else had the event (Q3).
     pub stale: u64,
+    /// Batches claimed that had an event in them.
+    pub batches: u64,
     /// Mean time from the event's writing to its acknowledgement.
     pub mean_latency: Duration,
 }
 
-/// What one round found.
-enum Round {
-    Nothing,
-    Delivered,
-    /// The receiver is down.
-    Held(Unavailable),
+/// What is owed to the outbox for the batch before.
+#[derive(Debug, Default)]
+struct Owed {
+    endings: Vec<Ending>,
+    /// When the events that were delivered were written.
+    written: Vec<DateTime<Utc>>,
 }
 
 impl<H: Handler + 'static> Dispatcher<H> {
-    /// Batches of 100, leases of 30 seconds, a poll every second, 10 attempts, done events kept for a day.
+    /// Batches of 100, one at a time, leases of 30 seconds, a poll every second, 10 attempts, done events kept for a day.
     pub fn new(outbox: &Outbox, handler: H) -> Self {
         Self {
             outbox: outbox.clone(),
             handler: Arc::new(handler),
             worker: format!("{}-{:08x}", std::process::id(), fastrand::u32(..)),
             batch: 100,
+            claims: 1,
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(1),
             most_attempts: 10,
@@ -111,6 +131,13 @@ impl<H: Handler + 'static> Dispatcher<H> {
     /// How many events one claim takes.
     pub fn batch(mut self, events: usize) -> Self {
         self.batch = events.max(1);
+        self
+    }
+
+    /// How many batches [`Dispatcher::run`] has in hand side by side: one is claimed and acknowledged while the receiver
+    /// works on another. Each needs a connection of the pool for its statements.
+    pub fn claims(mut self, batches: usize) -> Self {
+        self.claims = batches.max(1);
         self
     }
 
@@ -144,6 +171,11 @@ impl<H: Handler + 'static> Dispatcher<H> {
         self
     }
 
+    /// Whether database and receiver answer (Q10).
+    pub fn health(&self) -> Health {
+        self.counts.pulse.health()
+    }
+
     /// What this dispatcher has done so far (Q10); [`Outbox::metrics`] has the stream's own numbers.
     pub fn report(&self) -> Report {
         let read = |c: &AtomicU64| c.load(Ordering::Relaxed);
@@ -153,6 +185,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
             retried: read(&self.counts.retried),
             dead: read(&self.counts.dead),
             stale: read(&self.counts.stale),
+            batches: read(&self.counts.batches),
             mean_latency: Duration::from_micros(read(&self.counts.latency_us) / delivered.max(1)),
         }
     }
@@ -165,12 +198,18 @@ impl<H: Handler + 'static> Dispatcher<H> {
     /// # Cancel safety
     /// Dropped, the batch at hand is delivered again when its lease runs out.
     pub async fn drain(&self) -> Result<Report, Error> {
-        self.outbox.reclaim().await?;
+        let (scan, never) = (Scan::new(self.batch), Stop::never());
+        let mut owed = Owed::default();
         loop {
-            match self.round().await? {
-                Round::Delivered => {}
-                Round::Nothing => return Ok(self.report()),
-                Round::Held(down) => return Err(Error::usage(down.to_string())),
+            let look = self.turn(&scan, &mut owed, self.batch).await?;
+            if look.events.is_empty() {
+                return Ok(self.report());
+            }
+            let down;
+            (owed, down) = self.hand_over(&look.events, &never).await;
+            if let Some(down) = down {
+                self.turn(&scan, &mut owed, 0).await?;
+                return Err(Error::usage(down.to_string()));
             }
         }
     }
@@ -181,152 +220,226 @@ impl<H: Handler + 'static> Dispatcher<H> {
     /// # Cancel safety
     /// Dropped, the batch at hand is delivered again when its lease runs out.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Report {
-        let mut shutdown = std::pin::pin!(shutdown.shared());
-        let mut listening = std::pin::pin!(self.outbox.waker().listen());
-        let mut tended = Instant::now();
+        let (told, stop) = watch::channel(false);
+        let scan = Scan::new(self.batch);
+        let working = join_all((0..self.claims).map(|_| self.work(&scan, Stop(Some(stop.clone())))));
+        let telling = async {
+            shutdown.await;
+            told.send_replace(true);
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            _ = working => {}
+            never = telling => match never {},
+            never = self.tend(&scan) => match never {},
+            never = self.outbox.waker().listen() => match never {},
+        }
+        self.report()
+    }
+
+    /// One claim after the other.
+    async fn work(&self, scan: &Scan, stop: Stop) {
+        let mut owed = Owed::default();
         let mut failures = 0;
-        loop {
-            if tended.elapsed() >= self.poll {
-                self.tend().await;
-                tended = Instant::now();
-            }
-            let round = {
-                let mut round = std::pin::pin!(self.round_until(shutdown.clone()));
-                tokio::select! {
-                    round = &mut round => round,
-                    () = &mut listening => round.await,
-                }
-            };
-            let pause = match round {
-                Ok(Round::Delivered) => {
-                    failures = 0;
-                    Duration::ZERO
-                }
-                Ok(Round::Nothing) => {
-                    failures = 0;
-                    self.poll
-                }
-                Ok(Round::Held(down)) => {
-                    failures += 1;
-                    tracing::warn!(worker = self.worker, error = %down, "events are held back");
-                    backoff(failures)
-                }
+        let mut look_again = FIRST_LOOK;
+        while !stop.is_told() {
+            let look = match self.turn(scan, &mut owed, self.batch).await {
+                Ok(look) => look,
                 Err(e) => {
                     failures += 1;
                     tracing::error!(worker = self.worker, error = %e, "the outbox could not be read; trying again");
-                    backoff(failures)
+                    stop.sleep(backoff(failures)).await;
+                    continue;
                 }
             };
-            if shutdown.clone().now_or_never().is_some() {
-                return self.report();
+            let (claimed, held_up) = (look.events.len(), look.held_up() > 0);
+            if claimed == self.batch {
+                // There is more than one can take.
+                self.outbox.waker().ring();
             }
-            if pause.is_zero() {
-                continue;
+            if claimed > 0 {
+                let down;
+                (owed, down) = self.hand_over(&look.events, &stop).await;
+                failures = if down.is_some() { failures + 1 } else { 0 };
+                if let Some(down) = &down {
+                    tracing::warn!(worker = self.worker, error = %down, "events are held back");
+                }
+                if claimed == self.batch && down.is_none() {
+                    continue;
+                }
+                self.settle(scan, &mut owed).await;
+                look_again = FIRST_LOOK;
+                let pause = if down.is_some() { backoff(failures) } else { linger(claimed) };
+                stop.sleep(pause).await;
             }
-            let woken = failures == 0;
+            // What was held up is free when another claim ends, of which no bell tells.
+            let pause = if held_up { look_again } else { self.poll };
+            look_again = if claimed == 0 { (look_again * 2).min(LAST_LOOK) } else { FIRST_LOOK };
             tokio::select! {
-                () = shutdown.as_mut().get_mut().clone() => return self.report(),
-                () = self.outbox.waker().rung(), if woken => {}
-                () = &mut listening => {}
+                () = stop.told() => {}
+                () = self.outbox.waker().rung() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
+        self.settle(scan, &mut owed).await;
     }
 
-    /// Lost leases, and done events that are old enough.
-    async fn tend(&self) {
+    /// Acknowledges now what is owed. What cannot be acknowledged is delivered again when its lease runs out.
+    async fn settle(&self, scan: &Scan, owed: &mut Owed) {
+        const ATTEMPTS: i32 = 3;
+        for attempt in 1..=ATTEMPTS {
+            match self.turn(scan, owed, 0).await {
+                Ok(_) => return,
+                Err(e) if attempt == ATTEMPTS => {
+                    tracing::error!(worker = self.worker, error = %e, "a batch could not be acknowledged; it will be delivered again");
+                    owed.endings.clear();
+                }
+                Err(_) => tokio::time::sleep(backoff(attempt)).await,
+            }
+        }
+    }
+
+    /// Clears up, and has the next claim look at everything, every now and then.
+    async fn tend(&self, scan: &Scan) -> Infallible {
         const MOST_PURGED: u64 = 10_000;
-        let reclaimed = self.outbox.reclaim().await;
-        let purged = match self.retention {
-            Some(keep) => self.outbox.purge_done(keep, MOST_PURGED).await,
-            None => Ok(0),
-        };
-        if let Err(e) = reclaimed.and(purged) {
-            tracing::error!(worker = self.worker, error = %e, "the outbox could not be tended; trying again");
-        }
-    }
-
-    async fn round(&self) -> Result<Round, Error> {
-        self.round_until(std::future::pending::<()>()).await
-    }
-
-    /// Claims one batch, hands it over and acknowledges it.
-    async fn round_until(&self, shutdown: impl Future<Output = ()> + Send) -> Result<Round, Error> {
-        let events = self.outbox.claim(&self.worker, self.batch, self.lease).await?;
-        if events.is_empty() {
-            return Ok(Round::Nothing);
-        }
-        if events.len() == self.batch {
-            self.outbox.waker().ring();
-        }
-        let span = tracing::debug_span!("sea_session.outbox", worker = self.worker, events = events.len());
-        tracing::Instrument::instrument(self.hand_over(&events, shutdown), span).await
-    }
-
-    async fn hand_over(&self, events: &[Event], shutdown: impl Future<Output = ()> + Send) -> Result<Round, Error> {
-        let deadline = async {
-            shutdown.await;
-            tokio::time::sleep(self.deadline).await;
-        };
-        let handled = tokio::select! {
-            handled = self.deliver(events) => handled,
-            never = self.keep_leases(events) => match never {},
-            () = deadline => {
-                self.outbox.release(events, Duration::ZERO, "the dispatcher was shut down").await?;
-                return Ok(Round::Nothing);
+        loop {
+            tokio::time::sleep(self.poll).await;
+            scan.rewind();
+            let Some(keep) = self.retention else { continue };
+            if let Err(e) = self.outbox.purge_done(keep, MOST_PURGED).await {
+                tracing::error!(worker = self.worker, error = %e, "done events could not be removed; trying again");
             }
-        };
-        let deliveries = match handled {
-            Ok(deliveries) => deliveries,
-            Err(down) => {
-                let held_back = events.iter().map(|event| event.attempt).max().unwrap_or(1);
-                self.outbox.release(events, backoff(held_back), &down.to_string()).await?;
-                return Ok(Round::Held(down));
+        }
+    }
+
+    /// Acknowledges the batch before and claims the next one, as one transaction (Q3). On an error what is owed stays owed.
+    async fn turn(&self, scan: &Scan, owed: &mut Owed, most: usize) -> Result<Look, Error> {
+        if owed.endings.is_empty() && most == 0 {
+            return Ok(Look::default());
+        }
+        let endings = &owed.endings;
+        let outcome = self
+            .outbox
+            .unit()
+            .run(async |s: &mut Session| -> Result<_, Error> {
+                let acknowledged = self.outbox.acknowledge_in(s, endings).await?;
+                let look = match most {
+                    0 => Look::default(),
+                    _ => self.outbox.claim(s, scan, &self.worker, most, self.lease).await?,
+                };
+                Ok((acknowledged, look))
+            })
+            .await;
+        match outcome {
+            Ok((acknowledged, look)) => {
+                self.counts.pulse.claimed();
+                self.count(acknowledged, owed, &look);
+                *owed = Owed::default();
+                Ok(look)
             }
-        };
-        let acknowledged =
-            self.outbox.acknowledge(events, &deliveries, self.most_attempts, self.retention.is_some()).await?;
+            Err(e) => {
+                self.counts.pulse.database_failed(e.to_string());
+                Err(e)
+            }
+        }
+    }
+
+    fn count(&self, acknowledged: Acknowledged, owed: &Owed, look: &Look) {
         let add = |counter: &AtomicU64, n: u64| counter.fetch_add(n, Ordering::Relaxed);
         add(&self.counts.delivered, acknowledged.done);
         add(&self.counts.retried, acknowledged.retried);
         add(&self.counts.dead, acknowledged.dead);
         add(&self.counts.stale, acknowledged.stale);
-        let now = chrono::Utc::now();
+        add(&self.counts.batches, u64::from(!look.events.is_empty()));
+        let now = Utc::now();
         let waited =
-            events.iter().map(|e| (now - e.created_at).num_microseconds().unwrap_or_default().max(0)).sum::<i64>();
+            owed.written.iter().map(|at| (now - at).num_microseconds().unwrap_or_default().max(0)).sum::<i64>();
         add(&self.counts.latency_us, u64::try_from(waited).unwrap_or_default());
-        Ok(Round::Delivered)
+        if acknowledged != Acknowledged::default() {
+            let Acknowledged { done, retried, dead, stale } = acknowledged;
+            tracing::debug!(worker = self.worker, done, retried, dead, stale, "a batch was acknowledged");
+        }
     }
 
-    /// The handler's answer for every event. One that panics, or answers for too few, is asked again event by event, so
-    /// that a bad one fails alone (Q5).
-    async fn deliver(&self, events: &[Event]) -> Result<Vec<Delivery>, Unavailable> {
-        let answer = AssertUnwindSafe(self.handler.deliver(events)).catch_unwind().await;
-        match answer {
-            Ok(Ok(deliveries)) if deliveries.len() == events.len() => return Ok(deliveries),
-            Ok(Err(down)) => return Err(down),
-            _ => {}
+    /// Hands a batch to the receiver; what is owed for it then, and whether the receiver is down.
+    async fn hand_over(&self, events: &[Event], stop: &Stop) -> (Owed, Option<Unavailable>) {
+        let span = tracing::debug_span!("sea_session.outbox", worker = self.worker, events = events.len());
+        let ours_until = Mutex::new(Instant::now() + self.lease);
+        let batch = Batch::new(events, &ours_until);
+        let deadline = async {
+            stop.told().await;
+            tokio::time::sleep(self.deadline).await;
+        };
+        let outcome = tokio::select! {
+            outcome = tracing::Instrument::instrument(batch.deliver(&*self.handler), span) => outcome,
+            never = self.keep_leases(events, &ours_until) => match never {},
+            () = deadline => {
+                let release = |event| Ending::released(event, Duration::ZERO, "the dispatcher was shut down");
+                return (Owed { endings: events.iter().map(release).collect(), written: Vec::new() }, None);
+            }
+        };
+        match &outcome.down {
+            Some(down) => self.counts.pulse.receiver_failed(down.to_string()),
+            None => self.counts.pulse.delivered(),
         }
-        let mut deliveries = Vec::with_capacity(events.len());
-        for event in events {
-            let one = std::slice::from_ref(event);
-            let answer = AssertUnwindSafe(self.handler.deliver(one)).catch_unwind().await;
-            deliveries.push(match answer {
-                Ok(Ok(mut answer)) if answer.len() == 1 => answer.remove(0),
-                Ok(Ok(answer)) => Delivery::Retry(format!("the handler answered {} times for one event", answer.len())),
-                Ok(Err(down)) => return Err(down),
-                Err(_) => Delivery::Retry("the handler panicked".to_owned()),
+        let attempt = events.iter().map(|event| event.attempt).max().unwrap_or(1);
+        let mut owed = Owed::default();
+        for (event, delivery) in events.iter().zip(outcome.deliveries) {
+            owed.endings.push(match (&delivery, &outcome.down) {
+                (Some(delivery), _) => Ending::of(event, delivery, self.most_attempts, self.retention.is_some()),
+                (None, Some(down)) => Ending::released(event, backoff(attempt), &down.to_string()),
+                (None, None) => Ending::released(event, Duration::ZERO, ""),
             });
+            if delivery == Some(super::Delivery::Done) {
+                owed.written.push(event.created_at);
+            }
         }
-        Ok(deliveries)
+        (owed, outcome.down)
     }
 
     /// Extends the leases for as long as the handler works.
-    async fn keep_leases(&self, events: &[Event]) -> std::convert::Infallible {
+    async fn keep_leases(&self, events: &[Event], ours_until: &Mutex<Instant>) -> Infallible {
         loop {
             tokio::time::sleep(self.lease / 3).await;
-            if let Err(e) = self.outbox.extend(events, self.lease).await {
-                tracing::warn!(worker = self.worker, error = %e, "leases could not be extended");
+            let from = Instant::now();
+            match self.outbox.extend(events, self.lease).await {
+                Ok(held) if held == events.len() as u64 => *ours_until.lock() = from + self.lease,
+                Ok(held) => {
+                    let lost = events.len() as u64 - held;
+                    tracing::warn!(worker = self.worker, lost, "others hold events of this batch by now");
+                }
+                Err(e) => tracing::warn!(worker = self.worker, error = %e, "leases could not be extended"),
+            }
+        }
+    }
+}
+
+/// Whether to stop.
+struct Stop(Option<watch::Receiver<bool>>);
+
+impl Stop {
+    fn never() -> Self {
+        Self(None)
+    }
+
+    fn is_told(&self) -> bool {
+        self.0.as_ref().is_some_and(|stop| *stop.borrow())
+    }
+
+    async fn told(&self) {
+        let Some(mut stop) = self.0.clone() else { return std::future::pending().await };
+        // The sender lives as long as `run`, of which this is a part.
+        if stop.wait_for(|told| *told).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Sleeps, unless told to stop.
+    async fn sleep(&self, pause: Duration) {
+        if !pause.is_zero() {
+            tokio::select! {
+                () = self.told() => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }

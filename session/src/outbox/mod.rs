@@ -14,11 +14,19 @@
 //! | `state` | text | `pending`, `processing`, `done`, `dead` |
 //! | `attempts`, `fence` | integer | how often it was tried; the fencing token |
 //! | `available_at`, `created_at` | time | not before; since when |
-//! | `claimed_by`, `lease_until`, `last_error`, `finished_at` | text, time, text, time; nullable | |
+//! | `claimed_by`, `lease_until` | text, time; nullable | who holds it, and until when |
+//! | `last_error`, `finished_at` | text, time; nullable | why it failed; when it was done or dead, and only then |
+//!
+//! [`Outbox::create_indexes`] adds what claims need to be quick.
 
+mod acknowledge;
 mod claim;
 mod dead;
+mod delivery;
 mod dispatcher;
+mod health;
+mod pace;
+mod table;
 mod wake;
 
 use std::{fmt, time::Duration};
@@ -28,6 +36,7 @@ use sea_orm::{DbBackend, FromQueryResult, QueryResult};
 
 pub use dead::DeadLetter;
 pub use dispatcher::{Dispatcher, Report};
+pub use health::Health;
 pub use wake::Waker;
 
 use crate::{Db, Error, Session, UnitOptions, meta::quote};
@@ -75,8 +84,18 @@ pub enum Delivery {
     Retry(String),
     /// It can never succeed (an unknown type, a payload that cannot be read): a dead letter at once (Q5).
     Dead(String),
-    /// It is too early: again after this long, not counted as an attempt.
+    /// It is too early: again after this long, not counted as an attempt. What follows of its key waits with it.
     Snooze(Duration),
+    /// It was not tried, because something earlier of its key was not delivered. Not counted as an attempt. Only a handler
+    /// that [takes runs](Handler::takes_runs) has reason to say so; what it says of such events is taken as this anyway.
+    HeldUp,
+}
+
+impl Delivery {
+    /// Whether what follows of the same key may be delivered now.
+    fn settles(&self) -> bool {
+        matches!(self, Delivery::Done | Delivery::Dead(_))
+    }
 }
 
 /// The receiver cannot be reached at all: every event is held back, none is counted as failed (Q5).
@@ -91,7 +110,8 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// Receives events. A batch holds at most one event of each key, so nothing in it depends on its order.
+/// Receives events. A call holds at most one event of each key, so nothing in it depends on its order; one that
+/// [takes runs](Handler::takes_runs) is given whole batches.
 #[async_trait::async_trait]
 pub trait Handler: Send + Sync {
     /// Takes a batch and says for each event, in the batch's order, what became of it. May be called again with an event
@@ -100,6 +120,13 @@ pub trait Handler: Send + Sync {
     /// # Errors
     /// [`Unavailable`] if the receiver is down.
     async fn deliver(&self, events: &[Event]) -> Result<Vec<Delivery>, Unavailable>;
+
+    /// Whether a call may hold several events of one key, in their order: for a receiver that keeps the order itself, and
+    /// that takes nothing of a key after an event of it which it did not settle. Otherwise a claim with several events of a
+    /// key becomes as many calls.
+    fn takes_runs(&self) -> bool {
+        false
+    }
 }
 
 impl Outbox {
@@ -145,11 +172,20 @@ impl Outbox {
     fn unit(&self) -> UnitOptions {
         let mut unit = self.db.session().retry(5);
         if self.db.backend() == DbBackend::Postgres {
+            // A queue is empty when its statements are planned and long when they run, or the other way round: what the
+            // planner knows of its size is always wrong. Its indexes are right for every size.
+            for (key, value) in [("enable_seqscan", "off"), ("enable_sort", "off"), ("jit", "off")] {
+                unit = unit.set_local(key, value);
+            }
             for (key, value) in &self.settings {
                 unit = unit.set_local(key, value);
             }
         }
         unit
+    }
+
+    fn name(&self) -> &str {
+        &self.table
     }
 
     fn table(&self) -> String {
@@ -203,7 +239,7 @@ impl Outbox {
         let topic = text.bind(self.topic.clone().into());
         let before = text.bind((Utc::now() - age).into());
         text.sql = format!(
-            "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE topic = {topic} AND state = 'done' AND finished_at < {before} LIMIT {most})",
+            "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE topic = {topic} AND state = 'done' AND finished_at < {before} ORDER BY finished_at LIMIT {most})",
             self.table()
         );
         self.execute(text).await

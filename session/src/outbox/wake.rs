@@ -5,6 +5,7 @@
 //! one at a time, outside of every business transaction.
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -14,13 +15,19 @@ use std::{
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use sea_orm::{DbBackend, sqlx::postgres::PgListener};
+use sea_orm::{
+    DbBackend,
+    sqlx::postgres::{PgListener, PgPoolOptions},
+};
 use tokio::sync::Notify;
 
 use crate::{Db, connection::Fetch, options::literal, tokens::alone};
 
-/// Between two NOTIFYs at least this long: a burst of commits is one.
-const APART: Duration = Duration::from_millis(2);
+/// A commit so soon after a NOTIFY is one of many: they share the next.
+const BURST: Duration = Duration::from_micros(500);
+
+/// Between two NOTIFYs of a burst.
+const APART: Duration = Duration::from_millis(5);
 
 struct Bell {
     /// Dispatchers of this process wait here.
@@ -103,7 +110,10 @@ impl Waker {
                     tracing::debug!(error = %e, "dispatchers elsewhere were not woken; they poll");
                 }
                 drop(bell);
-                tokio::time::sleep(APART).await;
+                if tokio::time::timeout(BURST, tell.notified()).await.is_ok() {
+                    tokio::time::sleep(APART).await;
+                    tell.notify_one();
+                }
             }
         });
     }
@@ -118,27 +128,30 @@ impl Waker {
         self.0.ring.notified().await;
     }
 
-    /// Passes wake-ups of other processes on to this one's dispatchers, for as long as it is polled. Returns only if the
-    /// server cannot be listened to.
+    /// Passes wake-ups of other processes on to this one's dispatchers, for as long as it is polled. It listens on a
+    /// connection that is not the pool's, which may be as small as it likes.
     #[expect(
         clippy::disallowed_methods,
         reason = "LISTEN needs a connection of its own, outside of every unit of work"
     )]
-    pub(crate) async fn listen(&self) {
+    pub(crate) async fn listen(&self) -> Infallible {
         if self.0.db.backend() != DbBackend::Postgres {
             return std::future::pending().await;
         }
         loop {
             let pool = self.0.db.connection().get_postgres_connection_pool();
+            let own = PgPoolOptions::new().max_connections(1).connect_lazy_with((*pool.connect_options()).clone());
             // The first message after a lost connection may be lost with it, so a new listener rings once.
-            if let Ok(mut listener) = PgListener::connect_with(pool).await
+            if let Ok(mut listener) = PgListener::connect_with(&own).await
                 && listener.listen(&self.0.channel).await.is_ok()
             {
                 self.0.ring.notify_one();
-                while listener.recv().await.is_ok() {
+                // A lost connection is an error here rather than silence: the loop rings once it listens again.
+                while let Ok(Some(_)) = listener.try_recv().await {
                     self.0.ring.notify_one();
                 }
             }
+            own.close().await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
