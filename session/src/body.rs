@@ -8,6 +8,11 @@ use std::future::Future;
 use crate::Session;
 
 /// Names the future of a body that is called once, so that it can be asked to be `Send` (section 3 of the design).
+#[diagnostic::on_unimplemented(
+    message = "this cannot be the body of a block",
+    label = "not an async closure that takes the session",
+    note = "write `async |s: &mut Session| -> Result<_, YourError> {{ … }}`; `|s| async move {{ … }}` cannot lend the session"
+)]
 pub trait BlockOnce<A, R>: AsyncFnOnce(A) -> R + FnOnce(A) -> <Self as BlockOnce<A, R>>::Fut {
     /// The body's future.
     type Fut: Future<Output = R>;
@@ -22,6 +27,11 @@ where
 }
 
 /// Names the future of a body that may be called again (a retried unit), so that it can be asked to be `Send`.
+#[diagnostic::on_unimplemented(
+    message = "this cannot be the body of a unit of work",
+    label = "not an async closure that takes the session and can be called again",
+    note = "write `async |s: &mut Session| -> Result<_, YourError> {{ … }}`; `|s| async move {{ … }}` cannot lend the session"
+)]
 pub trait Block<A, R>: AsyncFn(A) -> R + Fn(A) -> <Self as Block<A, R>>::Fut {
     /// The body's future.
     type Fut: Future<Output = R>;
@@ -36,6 +46,11 @@ where
 }
 
 /// As [`Block`], for a body that also gets the items of its batch ([`crate::Batches`]).
+#[diagnostic::on_unimplemented(
+    message = "this cannot be the body of a batch",
+    label = "not an async closure that takes the session and the items of its batch",
+    note = "write `async |s: &mut Session, items: &[Item]| -> Result<(), YourError> {{ … }}`"
+)]
 pub trait BatchBody<A, B, R>: AsyncFn(A, B) -> R + Fn(A, B) -> <Self as BatchBody<A, B, R>>::Fut {
     /// The body's future.
     type Fut: Future<Output = R>;

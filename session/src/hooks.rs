@@ -9,6 +9,10 @@ use parking_lot::Mutex;
 use crate::error::Error;
 
 /// What a hook may return: nothing, or a `Result` whose error is reported as [`Error::AfterCommit`] (H6).
+#[diagnostic::on_unimplemented(
+    message = "a hook returns nothing, or a `Result<(), _>` whose error can be displayed, and not `{Self}`",
+    note = "end the hook with `;`, or map its value to `()`"
+)]
 pub trait HookOutcome: Send {
     /// The error's text, if the hook failed.
     fn failure(self) -> Option<String>;

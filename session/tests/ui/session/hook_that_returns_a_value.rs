@@ -1,0 +1,7 @@
+use sea_session::prelude::*;
+
+fn register(s: &mut Session) {
+    s.on_commit(async || 42);
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use sea_session::{Error, prelude::*};
+
+async fn keep(db: &Db) -> Result<(), Error> {
+    db.run(async |s: &mut Session| -> Result<(), Error> {
+        tokio::spawn(async move { s.flush().await });
+        Ok(())
+    })
+    .await
+}
+
+fn main() {}
