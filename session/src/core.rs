@@ -654,6 +654,8 @@ impl Core {
             return Err(e);
         }
         self.connection.closed();
+        // The second phase needs a connection of its own, and a pool of one has no other.
+        self.connection.release();
         Ok(true)
     }
 

@@ -16,8 +16,9 @@ use crate::{
     tokens::{self, Token},
 };
 
-/// How often, and how long apart, the server is asked while it is still at work on the COMMIT or starting up.
-const ASKED: u32 = 50;
+/// For how long, and how long apart, the server is asked while it is still at work on the COMMIT or starting up. An attempt
+/// to reach it is as patient as the pool's `acquire_timeout`; none begins after this.
+const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// `Ok` if the lost COMMIT worked; a retryable error if it is known not to have; [`Error::CommitUnknown`] otherwise.
@@ -46,7 +47,8 @@ enum Fate {
 
 async fn ask_token(db: &Db, token: Option<Token>) -> Fate {
     let Some(token) = token else { return Fate::Unknown };
-    for _ in 0..ASKED {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
         match tokens::committed(db, token).await {
             Ok(true) => return Fate::Committed,
             Ok(false) => return Fate::Aborted,
@@ -64,7 +66,8 @@ const QUESTION: &str = "SELECT pg_xact_status($1::text::xid8) AS status, \
 const IN_THE_FUTURE: &str = "22023";
 
 async fn ask(db: &Db, xid: &str, began: Option<Instant>) -> Fate {
-    for _ in 0..ASKED {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
         let mut connection = Connection::new(db.clone(), Arc::<Counters>::default(), None, false, false);
         let question = Statement::from_sql_and_values(DbBackend::Postgres, QUESTION, [xid.into()]);
         let answer = match connection.send(Message::Statement(question, Fetch::One)).await {

@@ -1,8 +1,8 @@
 //! Commit tokens: a row that a transaction writes with its COMMIT, so that anybody can find out later whether it
 //! committed (R9, M2).
 //!
-//! Asking is fenced: whoever asks first writes the token itself if it is not there, and a transaction that comes late with
-//! the same token can then only fail. So the answer never changes afterwards.
+//! Asking is fenced: whoever asks first writes the token itself, marked as a fence, if it is not there, and a transaction
+//! that comes late with the same token can then only fail. So the answer never changes afterwards, however often it is asked.
 
 use std::time::Duration;
 
@@ -65,7 +65,8 @@ impl Db {
             ));
         }
         let sql = format!(
-            "CREATE TABLE IF NOT EXISTS {TABLE} (token uuid PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())"
+            "CREATE TABLE IF NOT EXISTS {TABLE} (token uuid PRIMARY KEY, fence boolean NOT NULL DEFAULT false, \
+             at timestamptz NOT NULL DEFAULT now())"
         );
         alone(self, &sql, Fetch::Nothing).await.map(|_| ())
     }
@@ -82,6 +83,14 @@ impl Db {
 
 /// Whether the transaction with this token committed. Waits for one that is still under way; fences one that is not.
 pub(crate) async fn committed(db: &Db, token: Token) -> Result<bool, Error> {
-    let fence = format!("{} ON CONFLICT DO NOTHING", token.insert_text());
-    Ok(alone(db, &fence, Fetch::Nothing).await?.affected() == 0)
+    let fence = format!("INSERT INTO {TABLE} (token, fence) VALUES ('{token}', true) ON CONFLICT DO NOTHING");
+    if alone(db, &fence, Fetch::Nothing).await?.affected() > 0 {
+        return Ok(false);
+    }
+    // Somebody was there first: the transaction, or another who asked. A statement of its own sees what the first waited for.
+    let left = format!("SELECT fence FROM {TABLE} WHERE token = '{token}'");
+    match alone(db, &left, Fetch::One).await?.rows().first() {
+        Some(row) => Ok(!row.try_get::<bool>("", "fence")?),
+        None => Err(Error::usage("a commit token was purged while its transaction was being settled")),
+    }
 }

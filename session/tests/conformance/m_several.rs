@@ -197,3 +197,28 @@ fn m2_recovery_commits_what_the_primary_committed_and_rolls_back_the_rest() {
         assert_eq!(db.purge_commit_tokens(Duration::ZERO).await.unwrap(), 3);
     });
 }
+
+/// Asking leaves a mark, and the mark must not be taken for the primary's own.
+#[test]
+fn m2_recovery_says_the_same_to_every_database_and_every_time() {
+    on_postgres(async |db: Db| {
+        let (second, third) = (Second::like(&db).await, Second::like(&db).await);
+        let several = Several::new("first", &db).and("second", &second.db).and("third", &third.db).two_phase();
+        db.create_commit_tokens().await.unwrap();
+        let undecided = "6f1f0ad0-0000-4000-8000-000000000004";
+        let left = |at: usize| {
+            format!(
+                "BEGIN; INSERT INTO note (id, title, version, updated_at) VALUES (1, 'left', 1, now()); \
+                 PREPARE TRANSACTION 'sea_session:{undecided}:{at}'"
+            )
+        };
+        for _ in 0..2 {
+            behind_the_back(&second.db, &left(1)).await;
+            behind_the_back(&third.db, &left(2)).await;
+            let recovered = several.recover(Duration::ZERO).await.unwrap();
+            assert_eq!((recovered.committed.len(), recovered.rolled_back.len()), (0, 2), "{recovered:?}");
+            assert_eq!(notes_in_database(&second.db).await, vec![]);
+            assert_eq!(notes_in_database(&third.db).await, vec![]);
+        }
+    });
+}

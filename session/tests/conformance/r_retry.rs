@@ -31,10 +31,6 @@ fn noted(times: u32) -> (Retry, Arc<Mutex<Vec<Duration>>>) {
     (retry, pauses)
 }
 
-fn on_postgres(test: impl AsyncFn(Db)) {
-    run_test_on(Backend::Postgres, tables, async |db: Db| test(db).await);
-}
-
 /// PostgreSQL says what it is told to say.
 async fn raise(s: &mut Session, code: &str) -> Result<(), Error> {
     s.execute_unprepared(&format!("DO $$ BEGIN RAISE EXCEPTION 'told so' USING ERRCODE = '{code}'; END $$")).await?;

@@ -163,6 +163,11 @@ pub fn on_both(test: impl AsyncFn(Db)) {
     }
 }
 
+/// Runs a test of what only PostgreSQL has.
+pub fn on_postgres(test: impl AsyncFn(Db)) {
+    run_test_on(Backend::Postgres, tables, async |db: Db| test(db).await);
+}
+
 /// A recorder and the options of a unit that it watches.
 pub fn watched(db: &Db) -> (Recorder, UnitOptions) {
     let recorder = Recorder::new();

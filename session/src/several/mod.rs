@@ -1,8 +1,9 @@
 //! One unit of work over several databases (M).
 //!
 //! In one phase all are flushed, the primary commits, then the others: a failure before the primary's COMMIT undoes all, a
-//! failure after it is said with the names of those who have what. In two phases all are prepared before any commits, and
-//! what a crash leaves prepared is settled by [`Several::recover`], which reads the primary's commit token.
+//! failure after it is said with the names of those who have what. Two phases are in [`two_phase`].
+
+mod two_phase;
 
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
@@ -12,18 +13,7 @@ use std::{
 use futures_util::FutureExt;
 use sea_orm::DbBackend;
 
-use crate::{
-    Db, Session,
-    body::BlockOnce,
-    connection::Fetch,
-    error::Error,
-    options::{Settings, literal},
-    stats::Counters,
-    tokens::{self, Token},
-};
-
-/// What every prepared transaction's name of ours begins with.
-const PREFIX: &str = "sea_session";
+use crate::{Db, Session, body::BlockOnce, error::Error, options::Settings, stats::Counters};
 
 /// Several databases, the first of them the primary.
 ///
@@ -123,7 +113,8 @@ impl Several {
     /// # Errors
     /// What the body returns, or what failed before the primary committed: then nothing is committed anywhere.
     /// [`Error::PartialCommit`] after that. In two phases a failure after the primary's commit leaves a prepared
-    /// transaction that [`Several::recover`] commits.
+    /// transaction that [`Several::recover`] commits; [`Error::CommitUnknown`] says that the primary could not be reached
+    /// for its decision, and that all are left prepared for [`Several::recover`].
     ///
     /// # Cancel safety
     /// Dropped before the primary's COMMIT, all are rolled back. Dropped later, in one phase some may be committed and
@@ -183,74 +174,6 @@ impl Several {
         let outcome = if self.two_phase { self.in_two_phases(sessions).await } else { one_phase(sessions).await };
         run_hooks(sessions, outcome).await
     }
-
-    async fn in_two_phases(&self, sessions: &mut Sessions) -> Result<(), Error> {
-        let token = Token::new();
-        let prepared = match prepare_all(sessions, token).await {
-            Ok(prepared) => prepared,
-            Err((prepared, cause)) => {
-                for (at, gid) in prepared {
-                    self.finish(at, &gid, "ROLLBACK").await;
-                    sessions.0[at].1.core().ended_elsewhere(false);
-                }
-                sessions.rollback_all().await;
-                return Err(cause);
-            }
-        };
-        // The primary's COMMIT is the decision: its token says so to whoever recovers.
-        let mut failed: Vec<(String, Error)> = Vec::new();
-        for (at, gid) in &prepared {
-            let db = &self.databases[*at].1;
-            match tokens::alone(db, &format!("COMMIT PREPARED {}", literal(gid)), Fetch::Nothing).await {
-                Ok(_) => sessions.0[*at].1.core().ended_elsewhere(true),
-                Err(cause) => failed.push((self.databases[*at].0.clone(), cause)),
-            }
-        }
-        for (_, session) in &mut sessions.0 {
-            if session.core().usable().is_ok() && failed.is_empty() {
-                session.core().ended_elsewhere(true);
-            }
-        }
-        partial(self.databases.iter().map(|(name, _)| name.clone()), failed)
-    }
-
-    async fn finish(&self, at: usize, gid: &str, how: &str) {
-        let (name, db) = &self.databases[at];
-        if let Err(e) = tokens::alone(db, &format!("{how} PREPARED {}", literal(gid)), Fetch::Nothing).await {
-            tracing::error!(database = name, gid, error = %e, "a prepared transaction is left; `recover` settles it");
-        }
-    }
-
-    /// Settles what a crash left prepared: for every unit of ours, on every database, commits if the primary did and rolls
-    /// back otherwise. Units that run right now are not disturbed, unless they were prepared longer than `grace` ago.
-    ///
-    /// # Errors
-    /// What a database says; what was settled before stays settled, and the call may be repeated.
-    ///
-    /// # Cancel safety
-    /// Safe: call it again.
-    pub async fn recover(&self, grace: std::time::Duration) -> Result<Recovered, Error> {
-        let mut recovered = Recovered::default();
-        let primary = &self.databases[0].1;
-        for (at, (name, db)) in self.databases.iter().enumerate() {
-            let list = format!(
-                "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE '{PREFIX}:%:{at}' \
-                 AND prepared < clock_timestamp() - interval '{} milliseconds' ORDER BY prepared",
-                grace.as_millis()
-            );
-            for row in tokens::alone(db, &list, Fetch::All).await?.rows() {
-                let gid: String = row.try_get("", "gid")?;
-                let Some(token) = gid.split(':').nth(1).and_then(Token::parse) else { continue };
-                // The primary's own transaction holds the token uncommitted: still prepared, it never decided.
-                let commit = at != 0 && tokens::committed(primary, token).await?;
-                let how = if commit { "COMMIT" } else { "ROLLBACK" };
-                tokens::alone(db, &format!("{how} PREPARED {}", literal(&gid)), Fetch::Nothing).await?;
-                if commit { &mut recovered.committed } else { &mut recovered.rolled_back }
-                    .push(format!("{name}: {gid}"));
-            }
-        }
-        Ok(recovered)
-    }
 }
 
 /// What [`Several::recover`] did: `name: transaction` of each.
@@ -260,25 +183,6 @@ pub struct Recovered {
     pub committed: Vec<String>,
     /// Rolled back, because their primary had not.
     pub rolled_back: Vec<String>,
-}
-
-type Prepared = Vec<(usize, String)>;
-
-/// Prepares every database that did something. On an error: those prepared so far.
-async fn prepare_all(sessions: &mut Sessions, token: Token) -> Result<Prepared, (Prepared, Error)> {
-    let mut prepared = Prepared::new();
-    if let Err(e) = sessions.primary().core().leave_token(token).await {
-        return Err((prepared, e));
-    }
-    for (at, (_, session)) in sessions.0.iter_mut().enumerate() {
-        let gid = format!("{PREFIX}:{token}:{at}");
-        match session.core().prepare(&gid).await {
-            Ok(true) => prepared.push((at, gid)),
-            Ok(false) => {}
-            Err(e) => return Err((prepared, e)),
-        }
-    }
-    Ok(prepared)
 }
 
 async fn one_phase(sessions: &mut Sessions) -> Result<(), Error> {
