@@ -27,6 +27,7 @@ use crate::{
 mod doctor;
 mod edges;
 mod export;
+mod git;
 mod history;
 mod import;
 mod list;
@@ -42,6 +43,7 @@ mod write;
 pub use doctor::{Ailment, Diagnosis, Finding};
 pub use edges::{Direction, Edge, EdgePage, Link, LinkTo, Neighbour, Traverse};
 pub use export::ExportReport;
+pub use git::{GitOptions, GitProgress, GitReport};
 pub use history::{HistoryEntry, VersionedNode};
 pub use import::{ImportOptions, ImportProgress, ImportReport, Refusal};
 pub use list::TreeOptions;

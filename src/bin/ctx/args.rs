@@ -90,9 +90,9 @@ pub struct PageArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Import the text files of a folder, or an archive; what cannot be taken is listed with the reason.
+    /// Import the text files of a folder, an archive, or a git history; what cannot be taken is listed with the reason.
     #[command(
-        after_help = "Examples:\n  ctx import ./src ctx://acme/resources/src\n  ctx import backup.jsonl ctx://acme/resources"
+        after_help = "Examples:\n  ctx import ./src ctx://acme/resources/src\n  ctx import backup.jsonl ctx://acme/resources\n  ctx import --git . ctx://acme/resources/project     every commit; again later for the new ones"
     )]
     Import {
         /// The folder, or an archive that `ctx export` wrote.
@@ -105,6 +105,15 @@ pub enum Command {
         /// Files in one transaction.
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
         batch: u32,
+        /// The folder is a git repository: replay its history, each commit as writes, moves and deletes.
+        #[arg(long, conflicts_with_all = ["ignored", "batch"])]
+        git: bool,
+        /// The branch, tag or commit to replay.
+        #[arg(long, requires = "git", default_value = "HEAD")]
+        revision: String,
+        /// At most so many commits, the oldest first.
+        #[arg(long, requires = "git")]
+        commits: Option<usize>,
     },
     /// Show what lies below a folder.
     Tree {

@@ -8,8 +8,8 @@ use std::{
 };
 
 use context_store::{
-    Caller, DeleteOptions, Direction, Entry, ImportOptions, ImportProgress, Level, Link, Message, Page, Paging, Role,
-    SearchOptions, Store, StoreError, Summary, Traverse, TreeOptions, Uri, Write,
+    Caller, DeleteOptions, Direction, Entry, GitOptions, GitProgress, ImportOptions, ImportProgress, Level, Link,
+    Message, Page, Paging, Role, SearchOptions, Store, StoreError, Summary, Traverse, TreeOptions, Uri, Write,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -120,6 +120,10 @@ impl Context {
 
     async fn carry_out(&self, command: Command) -> Outcome {
         match command {
+            Command::Import { folder, git: true, revision, commits, .. } => {
+                let options = GitOptions { revision, commits, ..GitOptions::default() };
+                self.import_git(&folder, &options).await
+            }
             Command::Import { folder, .. } if folder.is_file() => {
                 let report = self.store.import_archive(&self.caller, &folder, self.uri(0)?).await?;
                 self.exported("imported", &report)
@@ -222,7 +226,7 @@ impl Context {
 
     async fn import(&self, folder: &Path, ignored: bool, batch: u32) -> Outcome {
         let options = ImportOptions { gitignore: !ignored, batch: batch as usize, ..ImportOptions::default() };
-        let bar = progress_bar(!self.json);
+        let bar = progress_bar(!self.json, "files");
         let mut progress = |state: ImportProgress| {
             bar.set_length(state.files);
             bar.set_position(state.done);
@@ -247,6 +251,27 @@ impl Context {
             report.batches,
             report.statements,
             report.time.as_secs_f64()
+        );
+        Ok(text)
+    }
+
+    async fn import_git(&self, repository: &Path, options: &GitOptions) -> Outcome {
+        let bar = progress_bar(!self.json, "commits");
+        let mut progress = |state: GitProgress| {
+            bar.set_length(state.commits);
+            bar.set_position(state.done);
+        };
+        let report = self.store.import_git(&self.caller, repository, self.uri(0)?, options, &mut progress).await;
+        bar.finish_and_clear();
+        let report = report?;
+        if self.json {
+            return json(&report);
+        }
+        let mut text: String =
+            report.refused.iter().map(|refusal| format!("refused {:?}: {}\n", refusal.path, refusal.reason)).collect();
+        text += &format!(
+            "{} commit(s): {} write(s), {} move(s), {} deletion(s); {} commit(s) were there before\n",
+            report.commits, report.writes, report.moves, report.deletes, report.before
         );
         Ok(text)
     }
@@ -630,12 +655,14 @@ fn next_line<T>(page: &Page<T>) -> String {
     page.next.as_ref().map(|next| format!("more: --after {next:?}\n")).unwrap_or_default()
 }
 
-fn progress_bar(wanted: bool) -> ProgressBar {
+fn progress_bar(wanted: bool, of: &str) -> ProgressBar {
     if !wanted || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} files, {per_sec}, {eta} left") {
+    if let Ok(style) =
+        ProgressStyle::with_template(&format!("{{bar:32}} {{pos}}/{{len}} {of}, {{per_sec}}, {{eta}} left"))
+    {
         bar.set_style(style);
     }
     bar.enable_steady_tick(Duration::from_millis(100));
