@@ -26,7 +26,7 @@ use support_proof::note::{self, label, remark};
 use support_proof::{Server, sea_orm};
 
 /// Fewer drop points than this on one backend mean that the sweep no longer reaches into the operations.
-const FLOOR: usize = 150;
+const FLOOR: usize = 200;
 
 /// A future that is dropped after so many polls that did not complete it.
 struct DropAt<F> {
@@ -71,11 +71,19 @@ async fn dropped<F: Future>(future: F, polls: usize, timing: Timing) -> Option<F
 /// What an operation finds: an engine on a pool of one, and a session with a note that was loaded and one that is new.
 struct Scene {
     db: Db,
+    /// Another engine, on a pool of one and the same database (PostgreSQL).
+    other: Option<Db>,
     s: Session,
     token: String,
     loaded: Option<Tracked<note::Entity>>,
     savepoint: Option<sea_session::Savepoint>,
     label: Option<Tracked<label::Entity>>,
+}
+
+impl Scene {
+    fn in_two_phases(&self) -> Several {
+        Several::new("main", &self.db).and("other", self.other.as_ref().expect("PostgreSQL")).two_phase()
+    }
 }
 
 fn titled(token: &str, what: &str) -> note::ActiveModel {
@@ -211,6 +219,47 @@ fn operations() -> Vec<Operation> {
             assert!(outcome.is_err());
             Ok(())
         }
+        Unit "Db::batches, all items in one batch" |scene| {
+            let token = scene.token.clone();
+            let mut batches = scene.db.batches(["one", "two"], 5, Duration::ZERO);
+            let done = batches.run(async |s, items| -> Result<(), Error> {
+                for item in items {
+                    s.add(titled(&token, item));
+                }
+                Ok(())
+            }).await;
+            done.map(drop).map_err(|error| error.cause)
+        }
+        Unit (Postgres) "Several::run in two phases" |scene| {
+            let several = scene.in_two_phases();
+            let token = scene.token.clone();
+            several.run(async |sessions| -> Result<(), Error> {
+                sessions.primary().add(titled(&token, "one"));
+                sessions.on("other")?.add(titled(&token, "two"));
+                Ok(())
+            }).await
+        }
+        Engine (Postgres) "Several::run in two phases that fails" |scene| {
+            let several = scene.in_two_phases();
+            let token = scene.token.clone();
+            let outcome = several.run(async |sessions| -> Result<(), Error> {
+                sessions.primary().add(titled(&token, "undone"));
+                sessions.on("other")?.add(titled(&token, "undone"));
+                sessions.on("other")?.flush().await?;
+                Err(Error::Cancelled)
+            }).await;
+            assert!(outcome.is_err());
+            Ok(())
+        }
+        Engine (Postgres) "Several::recover" |scene| {
+            let left = format!(
+                "BEGIN; INSERT INTO note (title) VALUES ('{} undone'); \
+                 PREPARE TRANSACTION 'sea_session:6f1f0ad0-0000-4000-8000-000000000001:1'",
+                scene.token
+            );
+            scene.db.connection().execute_unprepared(&left).await?;
+            scene.in_two_phases().recover(Duration::ZERO).await.map(drop)
+        }
         Engine "Several::run" |scene| {
             let other = Db::connect("sqlite::memory:").await?;
             Several::new("main", &scene.db).and("other", &other).run(async |sessions| -> Result<(), Error> {
@@ -233,6 +282,19 @@ fn operations() -> Vec<Operation> {
         Inside "get_many" |scene| { scene.s.get_many::<note::Entity>([1_i64, 2, 3]).await.map(drop) }
         Inside "load" |scene| { note::Entity::find().load(&mut scene.s).await.map(drop) }
         Inside "load_one" |scene| { note::Entity::find().load_one(&mut scene.s).await.map(drop) }
+        Inside "rows, read to their end" |scene| {
+            let mut rows = note::Entity::find().rows(&mut scene.s).await?;
+            let mut read = 0;
+            while rows.next().await?.is_some() {
+                read += 1;
+            }
+            assert!(read > 2, "{read} rows");
+            Ok(())
+        }
+        Inside "rows, left after the first" |scene| {
+            let mut rows = note::Entity::find().rows(&mut scene.s).await?;
+            rows.next().await.map(drop)
+        }
         Inside "refresh" |scene| {
             let loaded = scene.loaded.clone().expect("loaded");
             scene.s.refresh(&loaded).await
@@ -377,6 +439,7 @@ enum Afterwards {
 
 struct Sweep {
     db: Db,
+    other: Option<Db>,
     /// Looks at the same database from outside.
     observer: DatabaseConnection,
     findings: Findings,
@@ -392,7 +455,14 @@ impl Sweep {
         let mut options = ConnectOptions::new(url);
         options.max_connections(1).acquire_timeout(Duration::from_secs(5));
         let db = Db::connect(options).await.expect("sessions");
-        Self { db, observer, findings: Findings::default() }
+        let mut other = None;
+        if db.backend() == DbBackend::Postgres {
+            db.create_commit_tokens().await.expect("the table of tokens");
+            let mut options = ConnectOptions::new(url);
+            options.max_connections(1).acquire_timeout(Duration::from_secs(5));
+            other = Some(Db::connect(options).await.expect("sessions"));
+        }
+        Self { db, other, observer, findings: Findings::default() }
     }
 
     async fn run(mut self) -> Findings {
@@ -422,9 +492,6 @@ impl Sweep {
                 return;
             }
             self.findings.drop_points += 1;
-            if std::env::var("X").is_ok() {
-                println!("{token}");
-            }
         }
     }
 
@@ -452,7 +519,11 @@ impl Sweep {
             (Place::Inside | Place::Rollback | Place::Engine, _) => Some(false),
             (Place::Commit | Place::Unit, _) => completed.then_some(true),
         };
+        let several = scene.other.is_some().then(|| scene.in_two_phases());
         drop(scene);
+        if let Some(several) = several {
+            self.recover(&several, token).await;
+        }
         self.check_rows(operation, token, committed).await;
         completed
     }
@@ -460,6 +531,7 @@ impl Sweep {
     async fn scene(&self, operation: &Operation, token: &str) -> Scene {
         let mut scene = Scene {
             db: self.db.clone(),
+            other: self.other.clone(),
             s: self.db.begin().await.expect("begin"),
             token: token.to_owned(),
             loaded: None,
@@ -479,6 +551,26 @@ impl Sweep {
             scene.s.execute_unprepared("SELECT 1").await.expect("a statement in it");
         }
         scene
+    }
+
+    /// Settles what a dropped unit in two phases has left prepared, once the server is done with what it was sent.
+    async fn recover(&self, several: &Several, token: &str) {
+        let at_work = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+            AND backend_type = 'client backend' AND state <> 'idle'";
+        let left = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()";
+        for _ in 0..1_000 {
+            let busy = self.observer.query_all_raw(Statement::from_string(DbBackend::Postgres, at_work)).await;
+            if !busy.expect("activity").is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                continue;
+            }
+            let prepared = self.observer.query_all_raw(Statement::from_string(DbBackend::Postgres, left)).await;
+            if prepared.expect("what is prepared").is_empty() {
+                return;
+            }
+            several.recover(Duration::ZERO).await.unwrap_or_else(|error| panic!("{token}: recovery: {error}"));
+        }
+        panic!("{token}: what is left prepared is never settled");
     }
 
     /// What is stored under a token, seen from outside: all of a unit or nothing, and nothing twice.
