@@ -203,7 +203,8 @@ impl Connection {
         }
         let first = self.raw.is_none();
         if first {
-            self.raw = Some(acquire(&self.db).await?);
+            // Boxed, as all that happens once a unit: no statement's future has room for it.
+            self.raw = Some(Box::pin(acquire(&self.db)).await?);
         }
         let Some(raw) = self.raw.as_mut() else { return Err(Error::connection_lost("no connection")) };
 
@@ -219,9 +220,9 @@ impl Connection {
         let started = Instant::now();
         let outcome = match &message {
             Message::Control(text) if first && quiet => {
-                self.begin_afresh(text).with_subscriber(NoSubscriber::default()).await
+                Box::pin(self.begin_afresh(text)).with_subscriber(NoSubscriber::default()).await
             }
-            Message::Control(text) if first => self.begin_afresh(text).instrument(span.clone()).await,
+            Message::Control(text) if first => Box::pin(self.begin_afresh(text)).instrument(span.clone()).await,
             _ => raw.dispatch(message).instrument(span.clone()).await.map_err(Error::from),
         };
         self.in_flight = false;

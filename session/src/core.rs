@@ -244,9 +244,14 @@ impl Core {
 
     /// Sends what the open blocks still owe: RELEASE of closed ones, BEGIN, SAVEPOINT, all in one message.
     async fn open_blocks(&mut self) -> Result<(), Error> {
-        let Some(first) = self.frames.iter().position(|frame| !frame.live && frame.kind != BlockKind::Merged) else {
-            return Ok(());
-        };
+        match self.frames.iter().position(|frame| !frame.live && frame.kind != BlockKind::Merged) {
+            // Boxed: once a block, so that no statement's future has room for it.
+            Some(first) => Box::pin(self.open_blocks_from(first)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn open_blocks_from(&mut self, first: usize) -> Result<(), Error> {
         let mut parts: Vec<String> = std::mem::take(&mut self.riding).into_iter().rev().map(release_text).collect();
         for index in first..self.frames.len() {
             let frame = &self.frames[index];
@@ -305,6 +310,14 @@ impl Core {
 
     /// Rolls the server back to where memory went already: blocks that were dropped (C2).
     pub(crate) async fn settle(&mut self) -> Result<(), Error> {
+        if self.owed.is_empty() && self.due.is_empty() {
+            return Ok(());
+        }
+        // Boxed: after a rollback only, so that no statement's future has room for it.
+        Box::pin(self.settle_owed()).await
+    }
+
+    async fn settle_owed(&mut self) -> Result<(), Error> {
         while let Some(savepoint) = self.owed.last().copied() {
             // Sent again after a cancelled attempt it does the same, so nothing depends on the answer having come.
             self.connection.forgive_cancelled();
@@ -337,6 +350,14 @@ impl Core {
     /// Sends what is dirty, until nothing is (S11).
     pub(crate) async fn flush(&mut self) -> Result<(), Error> {
         self.usable()?;
+        if self.refused_add.is_none() && !self.shared.has_dirty() {
+            return Ok(());
+        }
+        // Boxed: every block and every query has a flush in its future, and most of them have nothing to flush.
+        Box::pin(self.flush_dirty()).await
+    }
+
+    async fn flush_dirty(&mut self) -> Result<(), Error> {
         if let Some(refused) = self.refused_add.take() {
             return Err(self.flush_failed(refused).await);
         }
