@@ -13,7 +13,7 @@ use crate::uri::Uri;
 pub const LEVELS: [Level; 3] = [Level::Abstract, Level::Overview, Level::Content];
 
 /// One text of one node, as an index holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Record {
     /// Sixteen hexadecimal digits ([`record_id`]).
     pub id: String,
@@ -24,6 +24,7 @@ pub struct Record {
     /// The record's own address ([`record_uri`]).
     pub uri: String,
     /// Which text it is.
+    #[serde(with = "level")]
     pub level: Level,
     /// The owner space to filter by.
     pub owner_space: String,
@@ -48,6 +49,26 @@ pub const fn level_number(level: Level) -> u8 {
     }
 }
 
+/// The level with a number.
+fn level_of(number: u8) -> Option<Level> {
+    LEVELS.into_iter().find(|level| level_number(*level) == number)
+}
+
+/// A level as its number, for sinks that write JSON.
+mod level {
+    use context_entities::index_record::Level;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(level: &Level, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u8(super::level_number(*level))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Level, D::Error> {
+        let number = u8::deserialize(from)?;
+        super::level_of(number).ok_or_else(|| D::Error::custom(format!("there is no level {number}")))
+    }
+}
+
 /// The address of a node's record: the node's own for abstract and overview, `{uri}/content.md` for the content.
 pub fn record_uri(node_uri: &str, level: Level) -> String {
     match level {
@@ -67,7 +88,7 @@ pub fn content_hash(text: &str) -> String {
     hex(&Sha256::digest(text))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
         // Writing to a String cannot fail.

@@ -1,42 +1,243 @@
-//! The index in the store's own database: FTS5 on SQLite, `tsvector` on PostgreSQL, over the table `index_records`.
+//! The index in the store's own database: FTS5 on SQLite, `tsvector` with GIN on PostgreSQL, over the table `index_records`.
+//! Ranking and marked places are those of [`crate::Store::search`].
+//!
+//! It holds no version of its own beside the nodes': a change applies if the node is still as the change says, which is
+//! looked at under a lock in the same transaction. Otherwise the node has changed since, and another event follows.
+
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use chrono::Utc;
-use sea_orm::ConnectionTrait;
-use sea_session::Session;
+use context_entities::node;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
+    prelude::Uuid,
+};
+use sea_session::{Class, Db, Session};
 
-use super::{IndexSink, NodeRecords};
+use super::{Gone, IndexSink, NodeRecords, Refused, Unavailable};
 use crate::{
     error::StoreError,
+    outbox::unit,
     record::{Record, content_hash, level_number},
     sql::Sql,
 };
 
-/// Records in one INSERT: each has twelve values, and SQLite takes 32,766.
-const RECORDS_A_STATEMENT: usize = 1_000;
+/// Nodes or records in one statement: each record has thirteen values, and SQLite takes 32,766.
+const A_STATEMENT: usize = 1_000;
 
 /// The embedded full-text index.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct EmbeddedIndex;
+#[derive(Clone, Debug)]
+pub struct EmbeddedIndex {
+    db: Db,
+}
 
-#[async_trait]
-impl IndexSink for EmbeddedIndex {
-    async fn apply(&self, s: &mut Session, changes: &[NodeRecords]) -> Result<(), StoreError> {
-        let records: Vec<&Record> = changes.iter().flat_map(|change| &change.records).collect();
-        for some in changes.chunks(RECORDS_A_STATEMENT) {
-            delete_others(s, some).await?;
+/// What becomes of the other records of a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    Go,
+    Stay,
+}
+
+/// What the database of an embedded index can do beyond full text.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct IndexCapabilities {
+    /// `fts5` or `tsvector`.
+    pub full_text: &'static str,
+    /// The version of pgvector, if it is installed in this database: a column of vectors may then be added to
+    /// `index_records`. Nothing here asks for it.
+    pub pgvector: Option<String>,
+    /// The version of pgvector that the server could install (`CREATE EXTENSION vector`).
+    pub pgvector_available: Option<String>,
+}
+
+impl EmbeddedIndex {
+    /// The index of the store in this database.
+    pub fn new(db: &Db) -> Self {
+        Self { db: db.clone() }
+    }
+
+    /// Looks what the database can do.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn capabilities(&self) -> Result<IndexCapabilities, StoreError> {
+        if self.db.backend() != DbBackend::Postgres {
+            return Ok(IndexCapabilities { full_text: "fts5", pgvector: None, pgvector_available: None });
         }
-        for some in records.chunks(RECORDS_A_STATEMENT) {
-            upsert(s, some).await?;
+        #[derive(FromQueryResult)]
+        struct Extension {
+            installed: Option<String>,
+            available: Option<String>,
         }
-        Ok(())
+        let found = unit(&self.db)
+            .run(async |s: &mut Session| -> Result<_, StoreError> {
+                let mut sql = Sql::new(DbBackend::Postgres);
+                sql.push("SELECT installed_version AS installed, default_version AS available FROM pg_available_extensions WHERE name = 'vector'");
+                Ok(Extension::find_by_statement(sql.finish()).one(s).await?)
+            })
+            .await?;
+        let (pgvector, pgvector_available) = found.map(|found| (found.installed, found.available)).unwrap_or_default();
+        Ok(IndexCapabilities { full_text: "tsvector", pgvector, pgvector_available })
+    }
+
+    /// All changes as one transaction; if that fails for what is in them, one by one, so that a bad one fails alone (Q5).
+    async fn bring(&self, changes: &[NodeRecords], others: Others) -> Result<Vec<Refused>, Unavailable> {
+        match self.bring_all(changes, others).await {
+            Ok(()) => return Ok(Vec::new()),
+            Err(e) if is_outage(&e) => return Err(Unavailable(e.to_string())),
+            Err(_) => {}
+        }
+        let mut refused = Vec::new();
+        for change in changes {
+            match self.bring_all(std::slice::from_ref(change), others).await {
+                Ok(()) => {}
+                Err(e) if is_outage(&e) => return Err(Unavailable(e.to_string())),
+                Err(e) => {
+                    let record_id = change.records.first().map(|record| record.id.clone());
+                    let record_id = record_id.or_else(|| change.gone.first().cloned()).unwrap_or_default();
+                    refused.push(Refused { node_id: change.node_id, record_id, reason: e.to_string(), again: true });
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    async fn bring_all(&self, changes: &[NodeRecords], others: Others) -> Result<(), StoreError> {
+        unit(&self.db)
+            .run(async |s: &mut Session| -> Result<(), StoreError> {
+                for some in changes.chunks(A_STATEMENT) {
+                    let current = current(s, some.iter().map(|change| change.node_id)).await?;
+                    let some: Vec<&NodeRecords> = some.iter().filter(|change| change.is_current(&current)).collect();
+                    if others == Others::Go {
+                        delete_others(s, &some).await?;
+                    }
+                    let records: Vec<&Record> = some.iter().flat_map(|change| &change.records).collect();
+                    for records in records.chunks(A_STATEMENT) {
+                        upsert(s, records).await?;
+                    }
+                }
+                Ok(())
+            })
+            .await
     }
 }
 
+#[async_trait]
+impl IndexSink for EmbeddedIndex {
+    async fn delete(&self, gone: &[Gone]) -> Result<Vec<Refused>, Unavailable> {
+        let outcome = unit(&self.db)
+            .run(async |s: &mut Session| -> Result<(), StoreError> {
+                for some in gone.chunks(A_STATEMENT) {
+                    let current = current(s, some.iter().map(|gone| gone.node_id)).await?;
+                    let due = |gone: &&Gone| current.get(&gone.node_id).is_none_or(|now| now.version <= gone.version);
+                    let due: Vec<&Gone> = some.iter().filter(due).collect();
+                    delete(s, &due).await?;
+                }
+                Ok(())
+            })
+            .await;
+        match outcome {
+            Ok(()) => Ok(Vec::new()),
+            Err(e) => Err(Unavailable(e.to_string())),
+        }
+    }
+
+    async fn upsert(&self, records: &[Record]) -> Result<Vec<Refused>, Unavailable> {
+        let mut changes: HashMap<Uuid, NodeRecords> = HashMap::new();
+        for record in records {
+            let change = changes
+                .entry(record.node_id)
+                .or_insert_with(|| NodeRecords::of_gone(&record.account_id, record.node_id));
+            change.version = change.version.max(record.version);
+            change.records.push(record.clone());
+        }
+        let changes: Vec<NodeRecords> = changes.into_values().collect();
+        self.bring(&changes, Others::Stay).await
+    }
+
+    async fn apply(&self, changes: &[NodeRecords]) -> Result<Vec<Refused>, Unavailable> {
+        self.bring(changes, Others::Go).await
+    }
+}
+
+/// What is known of a node while its row is locked.
+#[derive(FromQueryResult)]
+struct Current {
+    id: Uuid,
+    version: i64,
+    status: node::Status,
+}
+
+impl NodeRecords {
+    /// Whether the node is as this says: neither changed since, nor gone or archived where records are to be written.
+    fn is_current(&self, current: &HashMap<Uuid, Current>) -> bool {
+        match current.get(&self.node_id) {
+            Some(now) => now.version == self.version && (now.status == node::Status::Active || self.records.is_empty()),
+            None => self.records.is_empty(),
+        }
+    }
+}
+
+/// The nodes as they are, and stay until the unit ends.
+async fn current(s: &mut Session, ids: impl Iterator<Item = Uuid>) -> Result<HashMap<Uuid, Current>, StoreError> {
+    let rows = node::Entity::find()
+        .select_only()
+        .columns([node::Column::Id, node::Column::Version, node::Column::Status])
+        .filter(node::Column::Id.is_in(ids))
+        .order_by_asc(node::Column::Id)
+        .lock_shared()
+        .into_model::<Current>()
+        .all(s)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// Whether the database rather than a change is what failed.
+fn is_outage(e: &StoreError) -> bool {
+    match e {
+        StoreError::Session(e) => {
+            let passing = [
+                Class::ConnectionLost,
+                Class::Busy,
+                Class::Serialization,
+                Class::Deadlock,
+                Class::LockNotAvailable,
+                Class::QueryCanceled,
+                Class::CompletionUnknown,
+            ];
+            e.is_connection_lost() || e.class().is_some_and(|class| passing.contains(&class))
+        }
+        _ => false,
+    }
+}
+
+async fn delete(s: &mut Session, gone: &[&Gone]) -> Result<(), StoreError> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let mut sql = Sql::new(s.get_database_backend());
+    sql.push("DELETE FROM index_records WHERE (account_id, record_id, node_id) IN (VALUES ");
+    for (i, gone) in gone.iter().enumerate() {
+        let values = [gone.account_id.as_str().into(), gone.id.as_str().into(), gone.node_id.into()];
+        sql.push(if i == 0 { "" } else { ", " }).with("(?, ?, ?)", values);
+    }
+    sql.push(")");
+    s.execute_raw(sql.finish()).await?;
+    Ok(())
+}
+
 /// Deletes the nodes' records that are not to stay. By node: a record id that has become another node's is not touched.
-async fn delete_others(s: &mut Session, changes: &[NodeRecords]) -> Result<(), StoreError> {
-    let mut sql = Sql::new(s.backend());
-    sql.push("DELETE FROM index_records WHERE ").is_in("node_id", changes.iter().map(|change| change.node_id));
+async fn delete_others(s: &mut Session, changes: &[&NodeRecords]) -> Result<(), StoreError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut sql = Sql::new(s.get_database_backend());
+    let mut accounts: Vec<&str> = changes.iter().map(|change| change.account_id.as_str()).collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    sql.push("DELETE FROM index_records WHERE ").is_in("account_id", accounts);
+    sql.push(" AND ").is_in("node_id", changes.iter().map(|change| change.node_id));
     let staying: Vec<&Record> = changes.iter().flat_map(|change| &change.records).collect();
     if !staying.is_empty() {
         sql.push(" AND (node_id, record_id) NOT IN (VALUES ");
@@ -51,7 +252,7 @@ async fn delete_others(s: &mut Session, changes: &[NodeRecords]) -> Result<(), S
 
 async fn upsert(s: &mut Session, records: &[&Record]) -> Result<(), StoreError> {
     let now = Utc::now();
-    let mut sql = Sql::new(s.backend());
+    let mut sql = Sql::new(s.get_database_backend());
     sql.push("INSERT INTO index_records (account_id, record_id, node_id, uri, level, owner_space, category, node_type, title, body, version, content_hash, indexed_at) VALUES ");
     for (i, record) in records.iter().enumerate() {
         sql.push(if i == 0 { "" } else { ", " }).with(

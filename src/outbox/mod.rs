@@ -1,12 +1,44 @@
-//! The outbox: what a commit owes to the index, and the dispatcher that pays it.
+//! What a commit owes to the index: the store's events in the outbox of [`sea_session::outbox`], and the [`Indexer`] that
+//! takes them to an [`IndexSink`].
 //!
-//! Events are written in the transaction of their change (Q1) and delivered afterwards, at least once, for each node in
-//! the order of its versions (Q2). An event says *that* a node changed; what the index should hold is read from the node
-//! when the event is delivered, under a lock that keeps the node as it is until the index has followed. A redelivery, and
-//! an event whose change was overtaken, therefore write what is right.
+//! Events are written in the transaction of their change (Q1, V4). An event says *that* a node changed; what the index
+//! should hold is read from the node when the event is delivered. A redelivery, and an event whose change was overtaken,
+//! therefore write what is right. What is never done here: claiming, ordering and acknowledging, which are the framework's.
 
-mod dispatcher;
 mod event;
+mod indexer;
 
-pub use dispatcher::{DispatchReport, Dispatcher};
+use std::sync::Arc;
+
+use sea_orm::DbBackend;
+use sea_session::{
+    Db, UnitOptions,
+    outbox::{Dispatcher, Outbox},
+};
+
 pub use event::{EventType, TOPIC};
+pub use indexer::Indexer;
+
+use crate::index::IndexSink;
+
+/// The table of events.
+const TABLE: &str = "outbox_events";
+
+/// What the policies of row-level security ask of one that serves every tenant.
+const DISPATCHER: (&str, &str) = ("app.dispatcher", "on");
+
+/// The store's own stream of events. Under row-level security it sees those of every tenant.
+pub fn outbox(db: &Db) -> Outbox {
+    Outbox::new(db, TABLE, TOPIC).set_local(DISPATCHER.0, DISPATCHER.1)
+}
+
+/// A dispatcher that keeps `sink` in step with the store.
+pub fn dispatcher(db: &Db, sink: Arc<dyn IndexSink>) -> Dispatcher<Indexer> {
+    Dispatcher::new(&outbox(db), Indexer::new(db, sink)).batch(200)
+}
+
+/// A unit that sees every tenant.
+pub(crate) fn unit(db: &Db) -> UnitOptions {
+    let unit = db.session().retry(8);
+    if db.backend() == DbBackend::Postgres { unit.set_local(DISPATCHER.0, DISPATCHER.1) } else { unit }
+}

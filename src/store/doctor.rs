@@ -297,6 +297,8 @@ async fn examine_rest(s: &mut Session, caller: &Caller, repair: bool) -> Result<
         .filter(outbox_event::Column::AccountId.eq(caller.account()))
         .filter(outbox_event::Column::Topic.eq(TOPIC))
         .filter(outbox_event::Column::State.eq(outbox_event::State::Dead))
+        .filter(outbox_event::Column::FinishedAt.is_not_null())
+        .filter(outbox_event::Column::LastError.is_not_null())
         .order_by_asc(outbox_event::Column::Id)
         .limit(PAGE)
         .load(s)
@@ -364,7 +366,7 @@ async fn pending(s: &mut Session, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreEr
         .column(outbox_event::Column::EventKey)
         .filter(outbox_event::Column::Topic.eq(TOPIC))
         .filter(outbox_event::Column::EventKey.is_in(ids.iter().map(Uuid::to_string)))
-        .filter(outbox_event::Column::State.is_in([outbox_event::State::Pending, outbox_event::State::Processing]))
+        .filter(outbox_event::Column::FinishedAt.is_null())
         .into_tuple()
         .all(s)
         .await?;

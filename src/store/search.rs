@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use sea_orm::{FromQueryResult, prelude::Uuid};
-use sea_session::prelude::*;
+use sea_session::{
+    outbox::{Dispatcher, Report},
+    prelude::*,
+};
 
 use super::{Store, allow};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
-    index::EmbeddedIndex,
-    outbox::{DispatchReport, Dispatcher},
+    index::{EmbeddedIndex, IndexSink},
+    outbox::{self, Indexer},
     page::{Page, Paging},
     sql::{Sql, text},
     uri::Uri,
@@ -55,8 +58,16 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn drain(&self) -> Result<DispatchReport, StoreError> {
-        Dispatcher::new(self.db.clone(), Arc::new(EmbeddedIndex)).drain().await
+    ///
+    /// # Cancel safety
+    /// Safe: what was claimed and not acknowledged is claimed again when its lease runs out.
+    pub async fn drain(&self) -> Result<Report, StoreError> {
+        Ok(self.dispatcher(Arc::new(EmbeddedIndex::new(&self.db))).drain().await?)
+    }
+
+    /// A dispatcher that keeps an index in step with this store, for as long as it runs.
+    pub fn dispatcher(&self, sink: Arc<dyn IndexSink>) -> Dispatcher<Indexer> {
+        outbox::dispatcher(&self.db, sink)
     }
 
     /// The active nodes that have all these words in one of their texts, best first. Each node once, by its best text.

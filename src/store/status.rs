@@ -56,7 +56,7 @@ impl Store {
         count(&mut sql, caller, "edges", "edges", None, "");
         count(&mut sql, caller, "node_versions", "versions", spaces.as_deref(), "");
         count(&mut sql, caller, "index_records", "index_records", spaces.as_deref(), "");
-        let waiting = format!(" AND c.topic = '{TOPIC}' AND c.state IN ('pending', 'processing')");
+        let waiting = format!(" AND c.topic = '{TOPIC}' AND c.finished_at IS NULL");
         count(&mut sql, caller, "outbox_events", "pending", None, &waiting);
         count(
             &mut sql,
@@ -64,7 +64,9 @@ impl Store {
             "outbox_events",
             "dead",
             None,
-            &format!(" AND c.topic = '{TOPIC}' AND c.state = 'dead'"),
+            &format!(
+                " AND c.topic = '{TOPIC}' AND c.state = 'dead' AND c.finished_at IS NOT NULL AND c.last_error IS NOT NULL"
+            ),
         );
         sql.push(" FROM nodes n WHERE n.account_id = ").bind(caller.account());
         sql.and_owned("n.owner_space", spaces.as_deref());

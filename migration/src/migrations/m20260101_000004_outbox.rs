@@ -22,10 +22,12 @@
 //! later ones of the same key may ride in the same claim. No lock per key is needed. Indexes, all partial, so that the
 //! done ones cost nothing where claims look:
 //! `(topic, event_key, sequence, id)` of live ones, to see whether an event is its key's head;
-//! `(topic, available_at, id)` of pending ones, the claim's scan; `(lease_until)` of processing ones, lost leases;
-//! `(topic, finished_at)` of done ones, retention; `(topic, id)` of dead ones, the dead-letter list.
+//! `(topic, id)` of live ones, the claim's scan; `(topic, finished_at)` of finished ones, retention;
+//! `(topic, id)` of finished ones with an error, the dead-letter list: a done event has none.
 //!
-//! On PostgreSQL the table is vacuumed early: claim and acknowledgement each leave a dead row version behind.
+//! None of them, nor a condition of one, names a column that a claim changes (`state`, `attempts`, `fence`, `claimed_by`,
+//! `lease_until`): on PostgreSQL a claim is then a heap-only update, which writes no index, and half of each page is left
+//! free for it. The table is vacuumed early: claim and acknowledgement each leave a dead row version behind.
 //!
 //! # `inbox`
 //!
@@ -62,14 +64,14 @@ const UP: Statements = Statements {
     finished_at timestamptz,
     CONSTRAINT outbox_events_lease_check CHECK (
         (state = 'processing') = (lease_until IS NOT NULL) AND (state = 'processing') = (claimed_by IS NOT NULL)),
-    CONSTRAINT outbox_events_finished_check CHECK ((state IN ('done', 'dead')) = (finished_at IS NOT NULL))
-) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)"#,
-        r#"CREATE INDEX outbox_events_live_idx ON outbox_events (topic, event_key, sequence, id)
-    WHERE state IN ('pending', 'processing')"#,
-        "CREATE INDEX outbox_events_pending_idx ON outbox_events (topic, available_at, id) WHERE state = 'pending'",
-        "CREATE INDEX outbox_events_lease_idx ON outbox_events (lease_until) WHERE state = 'processing'",
-        "CREATE INDEX outbox_events_done_idx ON outbox_events (topic, finished_at) WHERE state = 'done'",
-        "CREATE INDEX outbox_events_dead_idx ON outbox_events (topic, id) WHERE state = 'dead'",
+    CONSTRAINT outbox_events_finished_check CHECK ((state IN ('done', 'dead')) = (finished_at IS NOT NULL)),
+    CONSTRAINT outbox_events_dead_check CHECK (state <> 'dead' OR last_error IS NOT NULL)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)"#,
+        "CREATE INDEX outbox_events_live_idx ON outbox_events (topic, event_key, sequence, id) WHERE finished_at IS NULL",
+        "CREATE INDEX outbox_events_due_idx ON outbox_events (topic, id) WHERE finished_at IS NULL",
+        "CREATE INDEX outbox_events_finished_idx ON outbox_events (topic, finished_at) WHERE finished_at IS NOT NULL",
+        r#"CREATE INDEX outbox_events_dead_idx ON outbox_events (topic, id)
+    WHERE finished_at IS NOT NULL AND last_error IS NOT NULL"#,
         r#"CREATE TABLE inbox (
     consumer text COLLATE "C" NOT NULL CONSTRAINT inbox_consumer_check CHECK (consumer <> ''),
     message_id text COLLATE "C" NOT NULL,
@@ -100,14 +102,14 @@ const UP: Statements = Statements {
     finished_at TEXT,
     CONSTRAINT outbox_events_lease_check CHECK (
         (state = 'processing') = (lease_until IS NOT NULL) AND (state = 'processing') = (claimed_by IS NOT NULL)),
-    CONSTRAINT outbox_events_finished_check CHECK ((state IN ('done', 'dead')) = (finished_at IS NOT NULL))
+    CONSTRAINT outbox_events_finished_check CHECK ((state IN ('done', 'dead')) = (finished_at IS NOT NULL)),
+    CONSTRAINT outbox_events_dead_check CHECK (state <> 'dead' OR last_error IS NOT NULL)
 ) STRICT"#,
-        r#"CREATE INDEX outbox_events_live_idx ON outbox_events (topic, event_key, sequence, id)
-    WHERE state IN ('pending', 'processing')"#,
-        "CREATE INDEX outbox_events_pending_idx ON outbox_events (topic, available_at, id) WHERE state = 'pending'",
-        "CREATE INDEX outbox_events_lease_idx ON outbox_events (lease_until) WHERE state = 'processing'",
-        "CREATE INDEX outbox_events_done_idx ON outbox_events (topic, finished_at) WHERE state = 'done'",
-        "CREATE INDEX outbox_events_dead_idx ON outbox_events (topic, id) WHERE state = 'dead'",
+        "CREATE INDEX outbox_events_live_idx ON outbox_events (topic, event_key, sequence, id) WHERE finished_at IS NULL",
+        "CREATE INDEX outbox_events_due_idx ON outbox_events (topic, id) WHERE finished_at IS NULL",
+        "CREATE INDEX outbox_events_finished_idx ON outbox_events (topic, finished_at) WHERE finished_at IS NOT NULL",
+        r#"CREATE INDEX outbox_events_dead_idx ON outbox_events (topic, id)
+    WHERE finished_at IS NOT NULL AND last_error IS NOT NULL"#,
         r#"CREATE TABLE inbox (
     consumer TEXT NOT NULL CONSTRAINT inbox_consumer_check CHECK (consumer <> ''),
     message_id TEXT NOT NULL,

@@ -1,0 +1,286 @@
+//! A sink that posts JSON to an index elsewhere.
+//!
+//! `POST {url}` with `{"operation": "upsert", "records": […]}` or `{"operation": "delete", "records": […]}`. Headers:
+//! `X-Ctx-Timestamp`, the seconds since 1970, and `X-Ctx-Signature: sha256=…`, HMAC-SHA256 in hexadecimal over
+//! `{timestamp}.{body}` with the shared secret, so that a receiver can tell who sends and refuse what is old.
+//!
+//! | Answer | What is made of it |
+//! |---|---|
+//! | 2xx | taken, but for those in `{"refused": [{"id": …, "reason": …, "again": false}]}`, if there is a body |
+//! | 408, 429, 5xx, no answer | again after `Retry-After`, else after a pause that doubles; then [`Unavailable`] |
+//! | 400, 413, 422 | something in it is bad: each half by itself, down to the record that is refused |
+//! | anything else | [`Unavailable`]: an operator has to look (401, 403, 404), and no record is to blame |
+
+use std::{fmt, future::Future, pin::Pin, time::Duration};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use hmac::{Hmac, Mac};
+use reqwest::{
+    Client, StatusCode, Url,
+    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use super::{Gone, IndexSink, Refused, Unavailable};
+use crate::{
+    error::StoreError,
+    record::{Record, hex},
+};
+
+/// Posts to an index elsewhere.
+#[derive(Clone)]
+pub struct HttpSink {
+    client: Client,
+    url: Url,
+    secret: Option<String>,
+    attempts: u32,
+    first_pause: Duration,
+    longest_pause: Duration,
+}
+
+impl fmt::Debug for HttpSink {
+    /// Without the secret, and without what a URL may hold of one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSink").field("host", &self.url.host_str()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize)]
+struct Request<'r, T> {
+    operation: &'static str,
+    records: &'r [T],
+}
+
+#[derive(Default, Deserialize)]
+struct Answer {
+    #[serde(default)]
+    refused: Vec<RefusedRecord>,
+}
+
+#[derive(Deserialize)]
+struct RefusedRecord {
+    id: String,
+    #[serde(default)]
+    account_id: Option<String>,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    again: bool,
+}
+
+/// What a post came to.
+enum Posted {
+    Taken(Answer),
+    /// Something in it is bad.
+    Bad(String),
+}
+
+/// A record or a [`Gone`].
+trait Item: Serialize + Sync {
+    fn names(&self) -> (&str, &str, sea_orm::prelude::Uuid);
+
+    fn refused(&self, reason: &str, again: bool) -> Refused {
+        let (_, id, node_id) = self.names();
+        Refused { node_id, record_id: id.to_owned(), reason: reason.to_owned(), again }
+    }
+}
+
+impl Item for Record {
+    fn names(&self) -> (&str, &str, sea_orm::prelude::Uuid) {
+        (&self.account_id, &self.id, self.node_id)
+    }
+}
+
+impl Item for Gone {
+    fn names(&self) -> (&str, &str, sea_orm::prelude::Uuid) {
+        (&self.account_id, &self.id, self.node_id)
+    }
+}
+
+impl HttpSink {
+    /// A sink to this address: 4 attempts, pauses from 200 ms to 30 s, 30 s for an answer.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidArgument`] for what is no `http` or `https` address; `https` needs one of the `tls` features.
+    pub fn new(url: &str) -> Result<Self, StoreError> {
+        let refuse = |why: String| StoreError::InvalidArgument(format!("this is no address of an index: {why}"));
+        let url = Url::parse(url).map_err(|e| refuse(e.to_string()))?;
+        let tls = cfg!(any(feature = "tls-rustls", feature = "tls-native-tls"));
+        match url.scheme() {
+            "http" => {}
+            "https" if tls => {}
+            "https" => return Err(refuse("https needs the feature `tls-rustls` or `tls-native-tls`".to_owned())),
+            other => return Err(refuse(format!("`{other}` is neither http nor https"))),
+        }
+        let client = Client::builder().connect_timeout(Duration::from_secs(5)).timeout(Duration::from_secs(30)).build();
+        Ok(Self {
+            client: client.map_err(|e| refuse(e.to_string()))?,
+            url,
+            secret: None,
+            attempts: 4,
+            first_pause: Duration::from_millis(200),
+            longest_pause: Duration::from_secs(30),
+        })
+    }
+
+    /// Signs every request with this secret.
+    pub fn secret(mut self, secret: impl Into<String>) -> Self {
+        self.secret = Some(secret.into());
+        self
+    }
+
+    /// How often to try before the receiver counts as down, and the first and the longest pause in between.
+    pub fn retries(mut self, attempts: u32, first_pause: Duration, longest_pause: Duration) -> Self {
+        (self.attempts, self.first_pause, self.longest_pause) = (attempts.max(1), first_pause, longest_pause);
+        self
+    }
+
+    /// Sends a batch; where it is refused as a whole, each half by itself.
+    fn send<'a, T: Item>(
+        &'a self,
+        operation: &'static str,
+        records: &'a [T],
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<Refused>, Unavailable>> + Send + 'a>> {
+        Box::pin(async move {
+            let body = serde_json::to_vec(&Request { operation, records }).map_err(|e| Unavailable(e.to_string()))?;
+            match self.post(body).await? {
+                Posted::Taken(answer) => Ok(refused(records, &answer)),
+                Posted::Bad(reason) if records.len() <= 1 => {
+                    Ok(records.iter().map(|record| record.refused(&reason, false)).collect())
+                }
+                Posted::Bad(_) => {
+                    let (left, right) = records.split_at(records.len() / 2);
+                    let mut refused = self.send(operation, left).await?;
+                    refused.extend(self.send(operation, right).await?);
+                    Ok(refused)
+                }
+            }
+        })
+    }
+
+    async fn post(&self, body: Vec<u8>) -> Result<Posted, Unavailable> {
+        let mut pause = self.first_pause;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let (why, asked) = match self.post_once(&body).await {
+                Ok(posted) => return posted,
+                Err(again) => again,
+            };
+            if attempt >= self.attempts {
+                return Err(Unavailable(why));
+            }
+            tokio::time::sleep(asked.unwrap_or(pause).min(self.longest_pause)).await;
+            pause = pause.saturating_mul(2).min(self.longest_pause);
+        }
+    }
+
+    /// One request: what came of it, or why it should be tried again and after how long, if the receiver says so.
+    async fn post_once(&self, body: &[u8]) -> Result<Result<Posted, Unavailable>, (String, Option<Duration>)> {
+        let mut request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json");
+        if let Some(secret) = &self.secret {
+            let at = Utc::now().timestamp().to_string();
+            let signature = signature(secret.as_bytes(), &at, body);
+            request = request.header("X-Ctx-Timestamp", at).header("X-Ctx-Signature", signature);
+        }
+        let response = request.body(body.to_vec()).send().await.map_err(|e| (e.without_url().to_string(), None))?;
+        let status = response.status();
+        if status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+        {
+            return Err((format!("the index answered {status}"), retry_after(response.headers(), Utc::now())));
+        }
+        let text = response.text().await.map_err(|e| (e.without_url().to_string(), None))?;
+        Ok(match status {
+            _ if status.is_success() && text.trim().is_empty() => Ok(Posted::Taken(Answer::default())),
+            _ if status.is_success() => match serde_json::from_str(&text) {
+                Ok(answer) => Ok(Posted::Taken(answer)),
+                Err(e) => Err(Unavailable(format!("the index answered {status} with what is no answer: {e}"))),
+            },
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+                Ok(Posted::Bad(format!("the index answered {status}: {}", first_words(&text))))
+            }
+            _ => Err(Unavailable(format!("the index answered {status}"))),
+        })
+    }
+}
+
+/// The records that the answer names.
+fn refused<T: Item>(records: &[T], answer: &Answer) -> Vec<Refused> {
+    let named = |record: &T, refused: &RefusedRecord| {
+        let (account, id, _) = record.names();
+        refused.id == id && refused.account_id.as_deref().is_none_or(|named| named == account)
+    };
+    records
+        .iter()
+        .filter_map(|record| {
+            let refused = answer.refused.iter().find(|refused| named(record, refused))?;
+            Some(record.refused(&refused.reason, refused.again))
+        })
+        .collect()
+}
+
+/// `sha256=` and the HMAC over `{timestamp}.{body}`.
+fn signature(secret: &[u8], timestamp: &str, body: &[u8]) -> String {
+    // HMAC takes keys of every length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return String::new() };
+    mac.update(timestamp.as_bytes());
+    mac.update(b".");
+    mac.update(body);
+    format!("sha256={}", hex(&mac.finalize().into_bytes()))
+}
+
+/// Seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = DateTime::parse_from_rfc2822(value).ok()?;
+    Some((at.with_timezone(&Utc) - now).to_std().unwrap_or_default())
+}
+
+fn first_words(text: &str) -> &str {
+    const MOST: usize = 200;
+    let end = text.char_indices().nth(MOST).map_or(text.len(), |(at, _)| at);
+    text[..end].trim()
+}
+
+#[async_trait]
+impl IndexSink for HttpSink {
+    async fn delete(&self, gone: &[Gone]) -> Result<Vec<Refused>, Unavailable> {
+        self.send("delete", gone).await
+    }
+
+    async fn upsert(&self, records: &[Record]) -> Result<Vec<Refused>, Unavailable> {
+        self.send("upsert", records).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn q5_the_signature_is_the_one_that_openssl_makes() {
+        // printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac secret
+        assert_eq!(signature(b"secret", "1700000000", br#"{"a":1}"#), SIGNATURE);
+    }
+
+    const SIGNATURE: &str = "sha256=49f24e537407743fa4a0242bb63b94b9a47ee99cbbe071ccd8a22550ae411686";
+
+    #[test]
+    fn q5_retry_after_is_seconds_or_a_date() {
+        let now = DateTime::parse_from_rfc2822("Wed, 21 Oct 2026 07:28:00 GMT").unwrap_or_default().with_timezone(&Utc);
+        let after = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, reqwest::header::HeaderValue::from_static(value));
+            retry_after(&headers, now)
+        };
+        assert_eq!(after("3"), Some(Duration::from_secs(3)));
+        assert_eq!(after("Wed, 21 Oct 2026 07:28:05 GMT"), Some(Duration::from_secs(5)));
+        assert_eq!(after("Wed, 21 Oct 2026 07:27:05 GMT"), Some(Duration::ZERO), "long ago is now");
+        assert_eq!(after("soon"), None);
+    }
+}
