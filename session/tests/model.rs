@@ -1,7 +1,7 @@
 //! The model test: random programs of a session's operations, in step with a model in memory.
 //!
 //! A program gets, adds, changes, re-keys, deletes, expunges, refreshes and flushes objects, sends SQL of its own (right and
-//! wrong), asks for a rollback, and nests blocks and savepoints to a depth of five, which end well, with an error, with
+//! wrong), asks for a rollback and takes that back, and nests blocks and savepoints to a depth of five, which end well, with an error, with
 //! a panic or by a drop, and blocks without a savepoint. The model knows nothing of undo logs: entering a block it copies itself, and a rollback takes the copy back. After
 //! every step the objects' states and values and the identity map must be as the model says, and so must the table: after
 //! every step in half of the programs, and only where the program itself looks in the others, because looking sends SQL and
@@ -92,6 +92,7 @@ enum Op {
     RawDelete(i64),
     WrongSql,
     SetRollback,
+    TakeBack,
     Block(Vec<Op>, End),
     Merged(Vec<Op>, End),
     Savepoint(Vec<Op>, Fate),
@@ -126,6 +127,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => key().prop_map(Op::RawDelete),
         1 => Just(Op::WrongSql),
         1 => Just(Op::SetRollback),
+        1 => Just(Op::TakeBack),
     ];
     leaf.prop_recursive(DEPTH, 60, 8, move |inner| {
         let ops = || prop::collection::vec(inner.clone(), 0..8);
@@ -506,6 +508,14 @@ impl World {
             Op::SetRollback => {
                 s.set_rollback(true).unwrap();
                 self.model.flag(Flag::Caller);
+            }
+            Op::TakeBack => {
+                // What the database refused is another rule's business: whether it can be taken back depends on the backend.
+                let by_database = self.model.frames.iter().any(|frame| frame.flag == Some(Flag::Database));
+                if let Some(frame) = self.model.frames.last_mut().filter(|_| !by_database) {
+                    s.set_rollback(false).unwrap();
+                    frame.flag = None;
+                }
             }
             Op::Block(ops, end) => self.block(s, ops, *end).await,
             Op::Merged(ops, end) => self.merged(s, ops, *end).await,
