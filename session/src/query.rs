@@ -3,9 +3,9 @@
 use std::future::Future;
 
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, FromQueryResult, Iterable, ModelTrait, PrimaryKeyToColumn, QueryFilter,
-    QuerySelect, QueryTrait, Select, Value,
-    sea_query::{IntoValueTuple, LockBehavior, LockType, ValueTuple},
+    ColumnTrait, Condition, DbBackend, EntityTrait, FromQueryResult, Iterable, ModelTrait, PrimaryKeyToColumn,
+    QueryFilter, QuerySelect, QueryTrait, Select, Statement, Value,
+    sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, LockBehavior, LockType, Query, ValueTuple},
 };
 
 use crate::{
@@ -22,8 +22,13 @@ use crate::{
     tracked::{Object, Phase, State},
 };
 
-/// At most this many keys are asked for in one statement.
-const KEYS_A_STATEMENT: usize = 10_000;
+/// At most this many values of keys are asked for in one statement: SQLite takes 32,766 parameters.
+const VALUES_A_STATEMENT: usize = 10_000;
+
+/// How many keys of this many columns go into one statement.
+pub(crate) fn keys_a_statement(columns: usize) -> usize {
+    (VALUES_A_STATEMENT / columns.max(1)).max(1)
+}
 
 impl Session {
     /// The object with this key: from the map without SQL, or from the database.
@@ -73,7 +78,7 @@ impl Session {
     }
 
     /// The objects with these keys, in the order of the keys; keys without a row are left out. Asks only for what the map
-    /// does not hold, in one statement (I5).
+    /// does not hold, in one statement (I5); in as few as their parameters allow, if there are thousands.
     ///
     /// # Errors
     /// As [`Session::get`].
@@ -90,8 +95,8 @@ impl Session {
             .collect();
         core.hits += (tuples.len() - missing.len()) as u64;
         missing.iter().for_each(|_| core.connection.counters().miss());
-        for some in missing.chunks(KEYS_A_STATEMENT) {
-            let filter = keys_filter::<E>(some)?;
+        for some in missing.chunks(keys_a_statement(meta::table::<E>().keys.len())) {
+            let filter = keys_filter::<E>(some, self.backend())?;
             E::find().filter(filter).load(self).await?;
         }
         let core = self.core();
@@ -223,7 +228,8 @@ fn key_filter<E: TrackedEntity>(tuple: ValueTuple) -> Result<Condition, Error> {
     Ok(columns.zip(values).fold(Condition::all(), |all, (column, value)| all.add(column.eq(value))))
 }
 
-fn keys_filter<E: TrackedEntity>(tuples: &[ValueTuple]) -> Result<Condition, Error> {
+/// One flat list, never a chain of ORs, which is as deep as it is long.
+fn keys_filter<E: TrackedEntity>(tuples: &[ValueTuple], backend: DbBackend) -> Result<Condition, Error> {
     let columns: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
     if let [column] = columns[..] {
         let mut values = Vec::with_capacity(tuples.len());
@@ -232,7 +238,24 @@ fn keys_filter<E: TrackedEntity>(tuples: &[ValueTuple]) -> Result<Condition, Err
         }
         return Ok(Condition::all().add(column.is_in(values)));
     }
-    tuples.iter().try_fold(Condition::any(), |any, tuple| Ok(any.add(key_filter::<E>(tuple.clone())?)))
+    let names = Expr::tuple(columns.iter().map(|column| Expr::col(column.as_column_ref())));
+    let mut rows = Vec::with_capacity(tuples.len());
+    for tuple in tuples {
+        rows.push(key_values::<E>(tuple.clone())?);
+    }
+    Ok(Condition::all().add(match backend {
+        // SQLite compares a row with the rows of a query only.
+        DbBackend::Sqlite => {
+            let rows = rows.into_iter().map(ValueTuple::Many);
+            names.in_subquery(Query::select().column(Asterisk).from_values(rows, "keys").take())
+        }
+        // Cast as the columns ask for it (enums), which a list of bare values would not be.
+        _ => {
+            let cast =
+                |row: Vec<Value>| columns.iter().zip(row).map(|(column, value)| column.save_as(Expr::val(value)));
+            names.is_in(rows.into_iter().map(|row| Expr::tuple(cast(row))))
+        }
+    }))
 }
 
 /// A query whose rows come in through the identity map.
@@ -337,11 +360,7 @@ impl<E: TrackedEntity> LoadExt<E> for Select<E> {
     }
 
     fn tracked(self) -> Loader<E> {
-        // A lock that SeaORM's own builder asked for counts as well.
-        let sql = self.build(sea_orm::DbBackend::Postgres).sql;
-        let tail = sql.rfind(" FOR ").map_or("", |at| &sql[at..]);
-        let lock = tail.starts_with(" FOR UPDATE") || tail.starts_with(" FOR NO KEY UPDATE");
-        Loader { select: self, refresh: false, lock }
+        Loader { select: self, refresh: false, lock: false }
     }
 }
 
@@ -379,14 +398,26 @@ impl<E: TrackedEntity> Loader<E> {
     /// As [`LoadExt::load`].
     pub async fn load(self, s: &mut Session) -> Result<Vec<Tracked<E>>, Error> {
         let statement = self.select.build(s.backend());
+        let lock = self.lock || self.asks_for_lock(&statement);
         refuse_other_tenant::<E>(&s.core().settings, None)?;
         let secret = !meta::table::<E>().secret.is_empty();
         let rows = s.core().statement_about(Message::Statement(statement, Fetch::All), secret).await?.rows();
         let core = s.core();
         core.map.reserve::<E>(rows.len());
-        rows.iter()
-            .map(|row| admit::<E>(core, E::Model::from_query_result(row, "")?, self.refresh, self.lock))
-            .collect()
+        rows.iter().map(|row| admit::<E>(core, E::Model::from_query_result(row, "")?, self.refresh, lock)).collect()
+    }
+
+    /// A lock that SeaORM's own builder asked for counts as well; the query does not say so but by its text.
+    fn asks_for_lock(&self, statement: &Statement) -> bool {
+        let locks = |sql: &str| {
+            let tail = sql.rfind(" FOR ").map_or("", |at| &sql[at..]);
+            tail.starts_with(" FOR UPDATE") || tail.starts_with(" FOR NO KEY UPDATE")
+        };
+        match statement.db_backend {
+            // SQLite's text leaves the lock out.
+            DbBackend::Sqlite => locks(&self.select.build(DbBackend::Postgres).sql),
+            _ => locks(&statement.sql),
+        }
     }
 
     /// See [`LoadExt::load_one`].

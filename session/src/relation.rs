@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     flush::Text,
     meta::{self, TrackedEntity, quote},
-    query::{LoadExt, admit},
+    query::{LoadExt, admit, keys_a_statement},
     tracked::Object,
 };
 
@@ -251,7 +251,8 @@ impl JunctionTable {
 }
 
 impl Session {
-    /// Loads the relation of many parents in one statement (I8): for each parent its related objects, in the parents' order.
+    /// Loads the relation of many parents in one statement (I8), or as few as their parameters allow: for each parent its related
+    /// objects, in the parents' order.
     ///
     /// # Errors
     /// What the database says.
@@ -270,15 +271,19 @@ impl Session {
         }
         // A parent that waits for its key has no relation to load yet.
         self.autoflush().await?;
-        let models: Vec<E::Model> = parents.iter().map(|parent| parent.object().model()).collect();
         let _ = related;
         let def = <E as Related<R>>::to();
-        let loaded: Vec<Vec<R::Model>> = if <E as Related<R>>::via().is_none() && !def.is_owner {
-            let ones = models.load_one(R::find(), &*self).await?;
-            ones.into_iter().map(|one| one.into_iter().collect()).collect()
-        } else {
-            models.load_many(R::find(), &*self).await?
-        };
+        let columns = meta::table::<E>().keys.len().max(def.from_col.arity());
+        let mut loaded: Vec<Vec<R::Model>> = Vec::with_capacity(parents.len());
+        for some in parents.chunks(keys_a_statement(columns)) {
+            let models: Vec<E::Model> = some.iter().map(|parent| parent.object().model()).collect();
+            if <E as Related<R>>::via().is_none() && !def.is_owner {
+                let ones = models.load_one(R::find(), &*self).await?;
+                loaded.extend(ones.into_iter().map(|one| one.into_iter().collect()));
+            } else {
+                loaded.extend(models.load_many(R::find(), &*self).await?);
+            }
+        }
         let core = self.core();
         loaded
             .into_iter()

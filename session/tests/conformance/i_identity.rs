@@ -290,6 +290,33 @@ fn i5_get_many_takes_composite_keys_of_any_integer_width() {
 }
 
 #[test]
+fn i5_get_many_takes_more_keys_than_a_statement_has_parameters() {
+    on_both(async |db: Db| {
+        const MANY: i64 = 33_000;
+        let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY})");
+        let now = "'2026-01-01 00:00:00+00:00'";
+        behind_the_back(
+            &db,
+            &format!("{numbers} INSERT INTO note (id, title, version, updated_at) SELECT i, 't', 1, {now} FROM n"),
+        )
+        .await;
+        behind_the_back(&db, "INSERT INTO tag (name) VALUES ('red')").await;
+        behind_the_back(&db, "INSERT INTO note_tag (note_id, tag_name) SELECT id, 'red' FROM note").await;
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let pairs = s.get_many::<note_tag::Entity>((1..=MANY).map(|id| (id, "red".to_owned()))).await?;
+            assert_eq!(pairs.len(), usize::try_from(MANY).unwrap());
+            assert!(pairs.iter().zip(1..).all(|(pair, id)| pair.note_id() == id), "in the order of the keys");
+            let notes = s.get_many::<note::Entity>(1..=MANY).await?;
+            assert_eq!(notes.len(), pairs.len());
+            assert!(s.stats().statements <= 15, "{} statements for {MANY} keys of each kind", s.stats().statements);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+#[test]
 fn i6_the_map_holds_strongly_and_a_stream_leaves_it_alone() {
     three_ways(async |s: &mut Session| -> Result<(), Error> {
         for id in 1..=1_200_i64 {
@@ -440,6 +467,34 @@ fn i8_a_relation_of_many_parents_is_one_statement() {
         assert!(s.stats().statements - before <= 2, "the junction and the tags");
         assert_eq!(tags.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 0]);
         Ok(())
+    });
+}
+
+#[test]
+fn i8_a_relation_of_more_parents_than_a_statement_has_parameters() {
+    on_both(async |db: Db| {
+        const MANY: i64 = 33_000;
+        let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY})");
+        behind_the_back(&db, &format!("{numbers} INSERT INTO author (id, name) SELECT i, 'author ' || i FROM n")).await;
+        let columns = "(id, author_id, title, version, updated_at)";
+        let notes =
+            format!("INSERT INTO note {columns} SELECT id, id, 't', 1, '2026-01-01 00:00:00+00:00' FROM author");
+        behind_the_back(&db, &notes).await;
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let authors = author::Entity::find().order_by_asc(author::Column::Id).load(s).await?;
+            let before = s.stats().statements;
+            let notes = s.load_related(&authors, note::Entity).await?;
+            assert_eq!(notes.len(), authors.len());
+            assert!(authors.iter().zip(&notes).all(|(author, notes)| notes.len() == 1 && notes[0].id() == author.id()));
+            let all: Vec<_> = notes.into_iter().flatten().collect();
+            let parents = s.load_related(&all, author::Entity).await?;
+            assert!(authors.iter().zip(&parents).all(|(author, found)| Tracked::ptr_eq(author, &found[0])));
+            let sent = s.stats().statements - before;
+            assert!(sent <= 8, "{sent} statements for {MANY} parents, and back");
+            Ok(())
+        })
+        .await
+        .unwrap();
     });
 }
 
