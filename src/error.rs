@@ -130,6 +130,10 @@ pub enum StoreError {
         message: String,
     },
 
+    /// The search index cannot be reached, or took nothing.
+    #[error("the index: {0}")]
+    Index(String),
+
     /// The database does not answer.
     #[error("cannot open {database}: {message}")]
     Unreachable {
@@ -213,6 +217,7 @@ impl StoreError {
             StoreError::InvalidArgument(_) => "invalid_argument",
             StoreError::InvalidCursor => "invalid_cursor",
             StoreError::Io { .. } => "io",
+            StoreError::Index(_) => "index",
             StoreError::Unreachable { .. } => "unreachable",
             StoreError::NotOurs { .. } => "not_ours",
             StoreError::Migration(_) => "migration",

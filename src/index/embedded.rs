@@ -57,6 +57,10 @@ impl EmbeddedIndex {
         Self { db: db.clone() }
     }
 
+    pub(super) fn db(&self) -> &Db {
+        &self.db
+    }
+
     /// Looks what the database can do.
     ///
     /// # Errors

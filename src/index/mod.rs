@@ -14,6 +14,7 @@
 mod embedded;
 mod file;
 mod http;
+mod reindex;
 
 use async_trait::async_trait;
 use sea_orm::prelude::Uuid;
@@ -22,6 +23,7 @@ pub use sea_session::outbox::Unavailable;
 pub use embedded::{EmbeddedIndex, IndexCapabilities};
 pub use file::FileSink;
 pub use http::HttpSink;
+pub use reindex::{ReindexOptions, ReindexProgress, ReindexReport, reindex};
 
 use crate::record::Record;
 

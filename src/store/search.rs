@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sea_orm::{FromQueryResult, prelude::Uuid};
 use sea_session::{
-    outbox::{Dispatcher, Report},
+    outbox::{Dispatcher, Outbox, Report},
     prelude::*,
 };
 
@@ -12,7 +12,7 @@ use super::{Store, allow};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
-    index::{EmbeddedIndex, IndexSink},
+    index::{EmbeddedIndex, IndexSink, ReindexOptions, ReindexProgress, ReindexReport, reindex},
     outbox::{self, Indexer},
     page::{Page, Paging},
     sql::{Sql, text},
@@ -63,6 +63,29 @@ impl Store {
     /// Safe: what was claimed and not acknowledged is claimed again when its lease runs out.
     pub async fn drain(&self) -> Result<Report, StoreError> {
         Ok(self.dispatcher(Arc::new(EmbeddedIndex::new(&self.db))).drain().await?)
+    }
+
+    /// The store's own stream of events: its numbers, its dead letters.
+    pub fn outbox(&self) -> Outbox {
+        outbox::outbox(&self.db)
+    }
+
+    /// Builds the embedded index anew, in batches, while it is in use; records of nodes that are gone go.
+    ///
+    /// # Errors
+    /// What the database says. What was done stays done.
+    ///
+    /// # Cancel safety
+    /// Safe: it may be begun again.
+    pub async fn reindex(
+        &self,
+        options: &ReindexOptions,
+        progress: &mut (dyn FnMut(ReindexProgress) + Send),
+    ) -> Result<ReindexReport, StoreError> {
+        let index = EmbeddedIndex::new(&self.db);
+        let mut report = reindex(&self.db, &index, options, progress).await?;
+        report.orphans = index.remove_orphans(options.account.as_deref()).await?;
+        Ok(report)
     }
 
     /// A dispatcher that keeps an index in step with this store, for as long as it runs.

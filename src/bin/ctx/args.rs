@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::outbox;
+
 /// Keeps and searches agents' memory: nodes at ctx:// URIs, in SQLite or PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(name = "ctx", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
@@ -355,6 +357,12 @@ pub enum Command {
     },
     /// Show what the store holds and how far the index is behind.
     Status,
+    /// Deliver the outbox, look at it, and deal with its dead letters. It serves all accounts.
+    #[command(subcommand, after_help = outbox::EXAMPLES)]
+    Outbox(outbox::OutboxCommand),
+    /// Build the search index anew from what the store says, in batches, while it is in use.
+    #[command(after_help = outbox::REINDEX_EXAMPLES)]
+    Reindex(outbox::ReindexArgs),
     /// Print completions for a shell.
     #[command(after_help = "Example:\n  ctx completions bash > /etc/bash_completion.d/ctx")]
     Completions {

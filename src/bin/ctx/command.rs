@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     args::{Cli, Command, Common, DirectionName, LevelName, PageArgs, RoleName},
+    outbox,
     output::{self, json, table},
 };
 
@@ -69,6 +70,7 @@ fn uris(command: &Command) -> Result<Vec<Uri>, StoreError> {
         | Command::Conversations { uri, .. } => vec![uri],
         Command::Mv { from, to } | Command::Link { from, to, .. } | Command::Unlink { from, to, .. } => vec![from, to],
         Command::Search { within, .. } => within.iter().collect(),
+        Command::Outbox(_) | Command::Reindex(_) => Vec::new(),
         Command::Glob { .. } | Command::Status | Command::Doctor { .. } | Command::Completions { .. } => Vec::new(),
     };
     texts.into_iter().map(|text| Ok(Uri::parse(text)?)).collect()
@@ -81,6 +83,8 @@ struct Context {
     uris: Vec<Uri>,
     json: bool,
     changes: bool,
+    /// The account, if one was named.
+    account: Option<String>,
 }
 
 impl Context {
@@ -111,7 +115,7 @@ impl Context {
         let url = database_url(&common.database, creates)?;
         let store = Store::open(&url).await?;
         let caller = caller(&common, command, &uris);
-        Ok(Self { store, caller, uris, json: common.json, changes })
+        Ok(Self { store, caller, uris, json: common.json, changes, account: common.account })
     }
 
     fn uri(&self, at: usize) -> Result<&Uri, StoreError> {
@@ -154,6 +158,10 @@ impl Context {
             Command::Messages { .. } => self.messages().await,
             Command::Conversations { file, .. } => self.conversations(&file).await,
             Command::Doctor { repair } => self.doctor(repair).await,
+            Command::Outbox(command) => outbox::run(&self.store, self.json, command).await,
+            Command::Reindex(arguments) => {
+                outbox::reindex(&self.store, self.account.clone(), self.json, arguments).await
+            }
             Command::Tree { level, .. } => self.tree(level).await,
             Command::Ls { long, page, .. } => self.ls(long, &page).await,
             Command::Glob { pattern, page } => self.glob(&pattern, &page).await,
@@ -655,7 +663,7 @@ fn next_line<T>(page: &Page<T>) -> String {
     page.next.as_ref().map(|next| format!("more: --after {next:?}\n")).unwrap_or_default()
 }
 
-fn progress_bar(wanted: bool, of: &str) -> ProgressBar {
+pub fn progress_bar(wanted: bool, of: &str) -> ProgressBar {
     if !wanted || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

@@ -5,6 +5,7 @@
 
 mod args;
 mod command;
+mod outbox;
 mod output;
 
 use std::{io::Write as _, process::ExitCode};
