@@ -39,7 +39,7 @@ pub(crate) struct Settings {
     pub(crate) word: Option<Word>,
 }
 
-/// A unit of work before it runs: its options, then [`UnitOptions::run`] or [`UnitOptions::begin`].
+/// A unit of work before it runs: its options, then [`UnitOptions::run`], [`UnitOptions::begin`] or [`UnitOptions::batches`].
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
@@ -61,7 +61,7 @@ pub(crate) struct Settings {
 /// # }
 /// ```
 #[derive(Clone)]
-#[must_use = "options do nothing until `.run(…)` or `.begin()`"]
+#[must_use = "options do nothing until `.run(…)`, `.begin()` or `.batches(…)`"]
 pub struct UnitOptions {
     db: Db,
     settings: Settings,

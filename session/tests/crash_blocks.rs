@@ -156,6 +156,91 @@ async fn a4_a_release_that_loses_the_connection_is_said_by_what_it_rode_with_and
     }
 }
 
+/// A unit with blocks that are kept and undone and a savepoint by hand; `stubborn`: it swallows every error that it can.
+async fn many_ends(s: &mut Session, stubborn: bool) -> Result<(), Error> {
+    let swallow = |outcome: Result<(), Error>| if stubborn { Ok(()) } else { outcome };
+    let one = s.add(titled(1));
+    swallow(s.flush().await)?;
+    let kept = s
+        .atomic(async |s: &mut Session| -> Result<(), Error> {
+            s.add(titled(2));
+            swallow(s.flush().await)?;
+            one.set_title("kept");
+            Ok(())
+        })
+        .await;
+    swallow(kept)?;
+    let undone = s
+        .atomic(async |s: &mut Session| -> Result<(), Error> {
+            one.set_title("undone");
+            s.add(titled(3));
+            swallow(s.flush().await)?;
+            let inner = s.atomic(async |s: &mut Session| count(s).await.map(drop)).await;
+            swallow(inner)?;
+            Err(changed_my_mind())
+        })
+        .await;
+    match undone {
+        Err(Error::Usage(_)) => {}
+        other => swallow(other)?,
+    }
+    if let Ok(savepoint) = s.savepoint().await {
+        s.add(titled(4));
+        swallow(s.flush().await)?;
+        swallow(s.rollback_to(savepoint).await)?;
+        s.add(titled(5));
+        swallow(s.release(savepoint).await)?;
+    } else if !stubborn {
+        return Err(changed_my_mind());
+    }
+    swallow(count(s).await.map(drop))
+}
+
+/// What a unit came to when its connection broke at one message.
+async fn cut_at(rig: &Rig, nth: usize, fault: Fault, stubborn: bool) -> bool {
+    sqlx::raw_sql("DELETE FROM note").execute(&rig.server.pool).await.unwrap();
+    // A connection that is known to live, so that every run sends the same.
+    drop(rig.db.run(async |s: &mut Session| count(s).await).await);
+    let what = format!("message {nth}, {fault:?}, stubborn: {stubborn}");
+    let struck = rig.proxy.inject(Rule::any(fault).nth(nth));
+    let outcome = rig.db.run(async |s: &mut Session| many_ends(s, stubborn).await).await;
+    rig.proxy.clear();
+    let struck = struck.times() > 0;
+    let whole = vec![1, 2, 5];
+    match &outcome {
+        Ok(()) => assert_eq!(rig.ids().await, whole, "{what}: Ok means all of it"),
+        Err(Error::CommitUnknown { .. }) => {
+            let ids = rig.ids().await;
+            assert!(ids.is_empty() || ids == whole, "{what}: {ids:?}");
+        }
+        Err(e) => {
+            assert!(struck, "{what}: {e}");
+            assert_eq!(rig.ids().await, Vec::<i64>::new(), "{what}: an error means nothing of it: {e}");
+        }
+    }
+    let seen = rig.db.run(async |s: &mut Session| count(s).await).await;
+    assert_eq!(seen.unwrap(), rig.ids().await.len() as u64, "{what}: the pool recovers");
+    struck
+}
+
+#[tokio::test]
+async fn a11_a6_a_cut_at_any_message_of_nested_blocks_leaves_all_or_nothing() {
+    let rig = Rig::new().await;
+    let mut cuts = 0;
+    for stubborn in [false, true] {
+        for fault in [Fault::CutBefore(Cut::Reset), Fault::CutAfter(Cut::Finish), Fault::Fatal("57P01")] {
+            for nth in 1.. {
+                if !cut_at(&rig, nth, fault.clone(), stubborn).await {
+                    break;
+                }
+                cuts += 1;
+            }
+        }
+    }
+    println!("{cuts} cuts");
+    assert!(cuts > 200, "only {cuts} cuts");
+}
+
 /// Writes past the objects, so that the session does not learn the transaction's id and cannot ask what became of it.
 async fn write_unseen(s: &mut Session, ids: &[i64]) -> Result<(), Error> {
     for id in ids {
