@@ -1,0 +1,319 @@
+//! `ctx outbox` and `ctx reindex`, as an operator uses them.
+
+#![allow(clippy::unwrap_used, reason = "a failure is a panic")]
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use context_store::index::FileSink;
+use sea_orm::{ConnectionTrait, Database};
+use sea_session::testing::cluster::{TestDatabase, fresh_database};
+use serde_json::Value;
+
+/// A folder in which `ctx` runs, and its database.
+struct Shell {
+    folder: tempfile::TempDir,
+    database: String,
+    _server: Option<TestDatabase>,
+}
+
+impl Shell {
+    fn sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let database = folder.path().join("ctx.db").display().to_string();
+        Self { folder, database, _server: None }
+    }
+
+    async fn postgres() -> Self {
+        let server = fresh_database().await.unwrap_or_else(|e| panic!("{e}"));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { folder, database: server.url(), _server: Some(server) }
+    }
+
+    async fn each() -> [Self; 2] {
+        [Self::sqlite(), Self::postgres().await]
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ctx"));
+        command.current_dir(self.folder.path()).env_remove("CTX_ACCOUNT").env_remove("CTX_INDEX_SECRET");
+        command.env("CTX_DATABASE", &self.database).args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("ctx runs")
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.ok(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    }
+
+    fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?} must fail");
+        (output.status.code().unwrap_or_default(), String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+
+    /// Behind the store's back.
+    async fn sql(&self, sql: &str) {
+        let url = match self._server {
+            Some(_) => self.database.clone(),
+            None => format!("sqlite://{}", self.database),
+        };
+        let db = Database::connect(url).await.expect("the database");
+        db.execute_unprepared(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        db.close().await.expect("close");
+    }
+
+    fn found(&self, word: &str) -> usize {
+        self.json(&["search", word, "--account", "acme"])["items"].as_array().expect("items").len()
+    }
+}
+
+/// Events as an earlier version of the program might have left them: one that nobody knows.
+const STRANGE: &str = "INSERT INTO outbox_events (account_id, topic, event_key, sequence, event_type) \
+     VALUES ('acme', 'context', '018f0000-0000-7000-8000-000000000001', 1, 'node.sung')";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q4_dead_letters_are_listed_shown_replayed_and_purged() {
+    for shell in Shell::each().await {
+        shell.ok(&["write", "ctx://acme/resources/a", "apples and pears"]);
+        let status = shell.json(&["outbox", "status"]);
+        assert_eq!(
+            (&status["pending"], &status["done"], &status["dead"]),
+            (&0.into(), &1.into(), &0.into()),
+            "{status}"
+        );
+        shell.sql(STRANGE).await;
+        let report = shell.json(&["outbox", "run", "--once"]);
+        assert_eq!((&report["delivered"], &report["dead"]), (&0.into(), &1.into()), "{report}");
+
+        let letters = shell.json(&["outbox", "dead", "list"]);
+        let id = letters[0]["id"].as_i64().expect("a number").to_string();
+        assert_eq!((&letters[0]["type"], letters.as_array().map(Vec::len)), (&"node.sung".into(), Some(1)));
+        let shown = shell.ok(&["outbox", "dead", "show", &id]);
+        assert!(shown.contains("unknown event type `node.sung`"), "{shown}");
+        assert!(shell.ok(&["outbox", "dead", "list"]).contains("node.sung"));
+
+        assert_eq!(shell.json(&["outbox", "replay", &id])["replayed"], 1);
+        assert_eq!(shell.json(&["outbox", "status"])["pending"], 1);
+        assert_eq!(shell.json(&["outbox", "run", "--once"])["dead"], 1, "its cause is not gone");
+        let (code, message) = shell.fails(&["outbox", "replay", "4711"]);
+        assert_eq!((code, message.as_str()), (2, "ctx: there is no dead letter 4711: `ctx outbox dead list` has them"));
+        assert_eq!(shell.json(&["outbox", "purge", "--dead", &id])["purged"], 1);
+        assert_eq!(shell.ok(&["outbox", "dead", "list"]), "no dead letters\n");
+        assert_eq!(shell.json(&["outbox", "purge", "--done", "--older-than", "1h"])["purged"], 0, "too young");
+        assert_eq!(shell.json(&["outbox", "purge", "--done"])["purged"], 1);
+        assert_eq!(shell.fails(&["outbox", "purge"]).0, 2, "it asks what");
+    }
+}
+
+/// A child that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn within(seconds: u64, mut holds: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        if holds() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q7_run_delivers_until_it_is_told_to_stop_and_says_what_it_did() {
+    for shell in Shell::each().await {
+        shell.ok(&["write", "ctx://acme/resources/a", "apples"]);
+        let running = shell.command(&["outbox", "run", "--poll", "100ms", "--json"]).stdout(Stdio::piped()).spawn();
+        let mut running = Running(running.expect("ctx runs"));
+        // An event that only the running one can deliver: the command that writes it does not wait for its delivery.
+        shell.sql("DELETE FROM index_records").await;
+        shell.sql("UPDATE outbox_events SET state = 'pending', finished_at = NULL").await;
+        assert!(within(20, || shell.json(&["outbox", "status"])["done"] == 1), "it delivers");
+        assert_eq!(shell.found("apples"), 1);
+        let told = Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().expect("kill");
+        assert!(told.success());
+        let mut text = String::new();
+        running.0.stdout.take().expect("a pipe").read_to_string(&mut text).expect("its report");
+        let report: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        assert_eq!(report["delivered"], 1, "{report}");
+        assert!(running.0.wait().expect("its end").success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn v11_reindex_builds_the_index_anew_and_removes_what_is_gone() {
+    for shell in Shell::each().await {
+        for n in 0..5 {
+            shell.ok(&["write", &format!("ctx://acme/resources/n{n}"), "apples and pears"]);
+        }
+        shell.ok(&["write", "ctx://other/resources/n", "apples and pears"]);
+        shell.sql("DELETE FROM index_records WHERE uri LIKE 'ctx://acme/resources/n1%'").await;
+        shell.sql("UPDATE index_records SET body = 'plums' WHERE uri LIKE 'ctx://acme/resources/n2%'").await;
+        shell.sql("DELETE FROM node_versions").await;
+        shell.sql("DELETE FROM nodes WHERE uri = 'ctx://acme/resources/n3'").await;
+        assert_eq!((shell.found("apples"), shell.found("plums")), (2, 1));
+        let report = shell.json(&["reindex", "--batch", "2"]);
+        assert_eq!(
+            (&report["nodes"], &report["records"], &report["orphans"]),
+            (&5.into(), &5.into(), &1.into()),
+            "{report}"
+        );
+        assert_eq!((shell.found("apples"), shell.found("plums")), (4, 0));
+        let report = shell.json(&["reindex", "--account", "other"]);
+        assert_eq!((&report["nodes"], &report["orphans"]), (&1.into(), &0.into()), "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q5_a_file_sink_can_be_replayed() {
+    for shell in Shell::each().await {
+        let file = shell.folder.path().join("records.jsonl");
+        let sink = format!("file:{}", file.display());
+        shell.ok(&["write", "ctx://acme/resources/a", "one"]);
+        shell.ok(&["write", "ctx://acme/resources/b", "two"]);
+        shell.ok(&["reindex", "--sink", &sink]);
+        shell.ok(&["mv", "ctx://acme/resources/a", "ctx://acme/resources/c"]);
+        shell.ok(&["write", "ctx://acme/resources/b", "three"]);
+        // Those two events went to the embedded index; here they go to the file as well.
+        shell.sql("UPDATE outbox_events SET state = 'pending', finished_at = NULL").await;
+        let report = shell.json(&["outbox", "run", "--once", "--sink", &sink]);
+        assert_eq!(report["delivered"], 4, "{report}");
+        let held = FileSink::replay(&file).unwrap_or_else(|e| panic!("{e}"));
+        let mut held: Vec<(&str, &str)> =
+            held.values().map(|record| (record.uri.as_str(), record.body.as_str())).collect();
+        held.sort_unstable();
+        assert_eq!(
+            held,
+            [("ctx://acme/resources/b/content.md", "three"), ("ctx://acme/resources/c/content.md", "one")]
+        );
+        // A line that a crash cut off was never acknowledged.
+        let mut torn = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+        torn.write_all(b"{\"op\":\"ups").unwrap();
+        assert_eq!(FileSink::replay(&file).unwrap_or_else(|e| panic!("{e}")).len(), 2);
+    }
+}
+
+/// A request as the receiver got it: its headers, lower-case, and its body.
+type Request = (Vec<String>, Value);
+
+/// A receiver of one answer a connection, in turn; the last one for all that follow.
+fn receiver(answers: Vec<String>) -> (String, Arc<Mutex<Vec<Request>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = format!("http://{}/records", listener.local_addr().expect("an address"));
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = requests.clone();
+    std::thread::spawn(move || {
+        for (at, stream) in listener.incoming().enumerate() {
+            let mut stream = BufReader::new(stream.expect("a connection"));
+            let (mut headers, mut length) = (Vec::new(), 0);
+            loop {
+                let mut line = String::new();
+                if stream.read_line(&mut line).expect("a request") <= 2 {
+                    break;
+                }
+                let line = line.trim().to_lowercase();
+                if let Some(value) = line.strip_prefix("content-length: ") {
+                    length = value.parse().expect("a length");
+                }
+                headers.push(line);
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).expect("a body");
+            if !headers.is_empty() {
+                seen.lock().unwrap().push((headers, serde_json::from_slice(&body).expect("JSON")));
+            }
+            let answer = answers.get(at).or(answers.last()).expect("an answer");
+            stream.get_mut().write_all(answer.as_bytes()).expect("an answer");
+        }
+    });
+    (address, requests)
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q5_an_http_sink_signs_waits_as_it_is_told_and_lets_a_bad_record_fail_alone() {
+    let shell = Shell::sqlite();
+    for n in 0..4 {
+        shell.ok(&["write", &format!("ctx://acme/resources/n{n}"), &format!("text {n}")]);
+    }
+    shell.sql("UPDATE outbox_events SET state = 'pending', finished_at = NULL").await;
+    // All four nodes have records to delete (abstract, overview) and one to write.
+    let (address, requests) = receiver(vec![
+        answer("503 Service Unavailable", "retry-after: 1\r\n", ""),
+        answer("200 OK", "", ""),
+        answer("422 Unprocessable Entity", "", "one of them is bad"),
+        answer("200 OK", "", ""),
+        answer("422 Unprocessable Entity", "", "one of them is bad"),
+        answer("204 No Content", "", ""),
+        answer("422 Unprocessable Entity", "", "too long"),
+    ]);
+    let start = Instant::now();
+    let output = shell
+        .command(&["outbox", "run", "--once", "--sink", &address, "--json"])
+        .env("CTX_INDEX_SECRET", "secret")
+        .output()
+        .expect("ctx runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(start.elapsed() >= Duration::from_secs(1), "it waited as it was told");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&report["delivered"], &report["dead"]), (&3.into(), &1.into()), "{report}");
+    let letters = shell.json(&["outbox", "dead", "list"]);
+    assert!(letters[0]["error"].as_str().expect("a reason").contains("too long"), "{letters}");
+
+    let requests = requests.lock().unwrap();
+    let sizes: Vec<(&str, usize)> = requests
+        .iter()
+        .map(|(_, body)| (body["operation"].as_str().unwrap(), body["records"].as_array().unwrap().len()))
+        .collect();
+    assert_eq!(
+        sizes,
+        [("delete", 8), ("delete", 8), ("upsert", 4), ("upsert", 2), ("upsert", 2), ("upsert", 1), ("upsert", 1)],
+        "deletes first; a batch that is refused is halved"
+    );
+    for (headers, _) in requests.iter() {
+        let signed =
+            headers.iter().any(|header| header.starts_with("x-ctx-signature: sha256=") && header.len() == 24 + 64);
+        assert!(signed && headers.iter().any(|header| header.starts_with("x-ctx-timestamp: ")), "{headers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn q5_an_index_that_is_down_holds_events_back_and_kills_none() {
+    let shell = Shell::sqlite();
+    shell.ok(&["write", "ctx://acme/resources/a", "text"]);
+    shell.sql("UPDATE outbox_events SET state = 'pending', finished_at = NULL, attempts = 0").await;
+    let (address, _) = receiver(vec![answer("401 Unauthorized", "", "")]);
+    let (_, message) = shell.fails(&["outbox", "run", "--once", "--sink", &address]);
+    assert!(message.contains("the receiver cannot be reached: the index answered 401"), "{message}");
+    let status = shell.json(&["outbox", "status"]);
+    assert_eq!((&status["pending"], &status["dead"], &status["most_attempts"]), (&1.into(), &0.into(), &0.into()));
+    let (code, message) = shell.fails(&["outbox", "run", "--once", "--sink", "gopher://index"]);
+    assert_eq!(code, 2);
+    assert!(message.contains("`gopher` is neither http nor https"), "{message}");
+}
