@@ -138,8 +138,7 @@ impl Core {
             debug_assert_eq!(at, self.frames.len());
         }
         if let Some(savepoint) = outermost_live {
-            self.riding.retain(|inner| *inner < savepoint);
-            self.owed.retain(|inner| *inner < savepoint);
+            self.gone_with(savepoint);
             self.owed.push(savepoint);
         }
         self.follow_top();
@@ -179,8 +178,7 @@ impl Core {
         self.frames.push(frame);
         self.follow_top();
         if was_live {
-            self.riding.retain(|inner| *inner < id);
-            self.owed.retain(|inner| *inner < id);
+            self.gone_with(id);
             self.connection.forgive_cancelled();
             let text = format!("ROLLBACK TO SAVEPOINT {}", savepoint_name(id));
             let sent = self.connection.send(Message::Control(&text)).await;

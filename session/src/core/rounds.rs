@@ -111,7 +111,7 @@ impl Core {
         frame.set_flag(flag);
         if frame.kind == BlockKind::Savepoint && frame.live && !self.lost() {
             let id = self.frames[boundary].id;
-            self.riding.retain(|inner| *inner < id);
+            self.gone_with(id);
             let text = format!("ROLLBACK TO SAVEPOINT {}", savepoint_name(id));
             if let Err(e) = self.connection.send(Message::Control(&text)).await {
                 tracing::error!(error = %e, "the savepoint could not be rolled back to after a failed flush");

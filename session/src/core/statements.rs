@@ -184,6 +184,9 @@ impl Core {
                 Ok(_) => self.ride(savepoint),
                 Err(e) => {
                     self.failed(&e);
+                    // What was to be undone is still there, in the block around it, whichever block is innermost by now.
+                    let around = self.frames.iter().rposition(|frame| frame.id < savepoint).unwrap_or(0);
+                    self.frames[around].set_flag(Flag { cause: e.clone(), by_caller: false, aborted: true });
                     return Err(e);
                 }
             }
@@ -197,8 +200,14 @@ impl Core {
 
     /// RELEASE of this savepoint rides with the next message. Those inside it go with it.
     pub(super) fn ride(&mut self, savepoint: u64) {
-        self.riding.retain(|inner| *inner < savepoint);
+        self.gone_with(savepoint);
         self.riding.push(savepoint);
+    }
+
+    /// Nothing is owed for the savepoints inside this one, nor for itself: they go with it.
+    pub(super) fn gone_with(&mut self, savepoint: u64) {
+        self.riding.retain(|inner| *inner < savepoint);
+        self.owed.retain(|inner| *inner < savepoint);
     }
 }
 

@@ -201,6 +201,36 @@ fn a6_a_rollback_to_that_fails_flags_the_parent_and_the_bodys_error_wins() {
 }
 
 #[test]
+fn a6_c2_a_rollback_to_that_is_owed_and_fails_in_another_block_flags_the_block_that_owed_it() {
+    on_both(async |db: Db| {
+        let (recorder, unit) = watched(&db);
+        let outcome = unit
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                count(s).await?;
+                let dropped = s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                    s.add(draft(1, "dropped"));
+                    s.flush().await?;
+                    let sent = recorder.take().join("; ");
+                    let name = sent.split("SAVEPOINT ").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+                    // Behind the session's back, so that the ROLLBACK TO that the drop leaves owed must fail.
+                    s.execute_unprepared(&format!("RELEASE SAVEPOINT {name}")).await?;
+                    std::future::pending().await
+                });
+                assert!(tokio::time::timeout(Duration::from_millis(200), dropped).await.is_err());
+                // What is owed is sent with the first statement, which is in another block by now.
+                let other = s.atomic(async |s: &mut Session| count(s).await).await;
+                assert!(other.is_err());
+                assert!(s.needs_rollback(), "the dropped block's row is still there");
+                assert!(matches!(count(s).await, Err(Error::Refused { .. })));
+                Ok(())
+            })
+            .await;
+        assert!(matches!(outcome, Err(Error::RolledBack { .. })), "{outcome:?}");
+        assert_eq!(notes_in_database(&db).await, vec![]);
+    });
+}
+
+#[test]
 fn a7_set_rollback_returns_the_value_and_a_swallowed_error_is_never_ok() {
     three_ways(async |s: &mut Session| -> Result<(), Error> {
         let wished = s

@@ -58,6 +58,7 @@ impl std::io::Write for Pen {
 
 impl Logged {
     pub fn new() -> Self {
+        second_subscriber();
         let text: Arc<parking_lot::Mutex<Vec<u8>>> = Arc::default();
         let pen = text.clone();
         let subscriber = tracing_subscriber::fmt()

@@ -152,6 +152,15 @@ pub async fn notes_in_database(db: &Db) -> Vec<(i64, String)> {
 }
 
 /// Runs a statement outside every session.
+/// While one subscriber is all there is, tracing asks the thread that first comes by a call site about it, and remembers its "never"
+/// for the thread that listens. A second one, which stays, has it ask them all.
+pub fn second_subscriber() {
+    static SECOND: std::sync::LazyLock<tracing::Dispatch> =
+        std::sync::LazyLock::new(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
+    std::sync::LazyLock::force(&SECOND);
+}
+
+/// Changes the database past every session.
 pub async fn behind_the_back(db: &Db, sql: &str) {
     db.connection().execute_unprepared(sql).await.unwrap();
 }
