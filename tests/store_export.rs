@@ -1,11 +1,25 @@
 //! Export and its way back (V12).
 
+#[path = "support/life.rs"]
+mod life;
 mod support;
 
 use std::fs;
 
-use context_store::{ImportOptions, Link, StoreError, TreeOptions, Uri, Write};
+use context_store::{
+    DeleteOptions, ImportOptions, Link, Message, Paging, SearchOptions, StoreError, TreeOptions, Uri, Write,
+};
+use life::{assert_same, live, root, rows};
+use sea_orm::DbBackend;
 use support::{TestStore, admin, uri};
+
+/// An empty store on the same backend.
+async fn another(t: &TestStore) -> TestStore {
+    match t.owner.backend() {
+        DbBackend::Postgres => TestStore::postgres().await,
+        _ => TestStore::sqlite().await,
+    }
+}
 
 /// Everything that an archive has to bring back: texts, metadata, edges, by relative address.
 async fn contents(t: &TestStore, folder: &Uri) -> (Vec<(String, context_store::Node)>, Vec<String>) {
@@ -36,6 +50,87 @@ async fn contents(t: &TestStore, folder: &Uri) -> (Vec<(String, context_store::N
 
 on_each_backend! {
     async fn v12_an_archive_makes_the_same_store_again(t: TestStore) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let account = uri("ctx://acme");
+        let mut random = fastrand::Rng::with_seed(12);
+        for round in 0..3 {
+            live(&t.store, 150, &mut random).await;
+            let file = folder.path().join(format!("{round}.jsonl"));
+            let out = t.store.export_archive(&root(), &account, &file).await.expect("an export");
+            assert!(out.nodes > 20 && out.versions > 20 && out.edges > 0 && out.logs > 0, "{out:?}");
+            assert_eq!(t.count("SELECT count(*) FROM node_versions").await as u64, out.versions, "also of nodes that are gone");
+            let other = another(&t).await;
+            let mut seen = Vec::new();
+            let back = other.store.import_archive(&root(), &file, &account, &mut |state| seen.push(state.done)).await.expect("an import");
+            assert_eq!(back, out);
+            assert!(seen.is_sorted() && seen.last() == Some(&(out.nodes + out.versions + out.edges + out.logs)), "{seen:?}");
+            let same = rows(&t.owner).await;
+            assert_same(&same, &rows(&other.owner).await);
+            // Once more changes nothing, and an export of the copy is the archive.
+            let again = other.store.import_archive(&root(), &file, &account, &mut |_| {}).await.expect("an import");
+            assert_eq!(again.unchanged, out.nodes + out.versions + out.edges + out.logs);
+            assert_same(&same, &rows(&other.owner).await);
+            let second = folder.path().join("again.jsonl");
+            other.store.export_archive(&root(), &account, &second).await.expect("an export");
+            assert_eq!(fs::read_to_string(&file).ok(), fs::read_to_string(&second).ok());
+            other.store.drain().await.expect("a drain");
+            let diagnosis = other.store.doctor(&root(), false).await.expect("a diagnosis");
+            assert!(diagnosis.is_clean(), "{diagnosis:#?}");
+        }
+    }
+
+    async fn v12_what_was_deleted_comes_back_above_every_version_it_had(t: TestStore) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, at) = (folder.path().join("kept.jsonl"), uri("ctx://acme/resources/a"));
+        let child = at.child("b").expect("a name");
+        for text in ["one", "two"] {
+            t.store.write(&admin(), &child, &Write::of(text)).await.expect("a write");
+        }
+        t.store.export_archive(&admin(), &at, &file).await.expect("an export");
+        let before = t.store.read(&admin(), &child).await.expect("a read");
+        t.store.delete(&admin(), &at, DeleteOptions::recursive()).await.expect("a delete");
+        for unchanged in [1, 2] {
+            let back = t.store.import_archive(&admin(), &file, &at, &mut |_| {}).await.expect("an import");
+            assert_eq!((back.unchanged, back.refused.len()), (unchanged, 0), "{back:?}");
+        }
+        let after = t.store.read(&admin(), &child).await.expect("a read");
+        assert_eq!((after.id, after.content.as_str(), after.version), (before.id, "two", 3), "no version number is given twice");
+        assert_eq!(t.store.read_version(&admin(), &child, 1).await.map(|v| v.content).ok().as_deref(), Some("one"));
+        t.store.write(&admin(), &child, &Write::of("three")).await.expect("a write");
+        let refused = t.store.import_archive(&admin(), &file, &at, &mut |_| {}).await.expect("an import");
+        assert!(refused.refused.iter().any(|r| r.path == "/b" && r.reason.contains("another state")), "{refused:?}");
+        assert_eq!(t.store.read(&admin(), &child).await.map(|n| n.content).ok().as_deref(), Some("three"), "nothing is written over");
+        let member = context_store::Caller::user("acme", "bob");
+        let denied = t.store.import_archive(&member, &file, &at, &mut |_| {}).await;
+        assert!(matches!(denied, Err(StoreError::Denied { .. })), "{denied:?}");
+        t.store.drain().await.expect("a drain");
+        let diagnosis = t.store.doctor(&root(), false).await.expect("a diagnosis");
+        assert!(diagnosis.is_clean(), "{diagnosis:#?}");
+    }
+
+    async fn v12_a_session_goes_with_its_owner_and_its_messages(t: TestStore) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, session) = (folder.path().join("session.jsonl"), uri("ctx://acme/sessions/s1"));
+        let (alice, log) = (context_store::Caller::user("acme", "alice"), uri("ctx://acme/sessions/s1/history/0001"));
+        t.store.append_messages(&alice, &log, &[Message::new("alice", "tomatoes")]).await.expect("a log");
+        t.store.write(&alice, &uri("ctx://acme/sessions/s1/state.json"), &Write::of("{}")).await.expect("a state");
+        t.store.archive_session(&alice, &log, None).await.expect("closing");
+        t.store.export_archive(&alice, &session, &file).await.expect("an export");
+        let other = another(&t).await;
+        let (bob, operator) = (context_store::Caller::user("acme", "bob"), context_store::Caller::account_only("acme").with_role(context_store::Role::Root));
+        let refused = other.store.import_archive(&bob, &file, &session, &mut |_| {}).await.expect("an import");
+        assert_eq!(other.count("SELECT count(*) FROM nodes").await, 0, "{refused:?}");
+        assert!(refused.refused.iter().any(|r| r.reason.contains("user:alice")), "{refused:?}");
+        other.store.import_archive(&operator, &file, &session, &mut |_| {}).await.expect("an import");
+        assert_eq!(other.store.messages(&alice, &log).await.map(|m| m.len()).ok(), Some(1));
+        assert!(matches!(other.store.messages(&bob, &log).await, Err(StoreError::NotFound { .. })));
+        let history = other.store.session_history(&alice, &session, &Paging::default()).await.expect("a history");
+        assert!(!history.items[0].open);
+        other.store.drain().await.expect("a drain");
+        assert_eq!(other.store.search(&alice, "tomatoes", &SearchOptions::default()).await.map(|p| p.items.len()).ok(), Some(1));
+    }
+
+    async fn v12_a_copy_of_a_folder_has_its_texts_edges_and_history(t: TestStore) {
         let mut random = fastrand::Rng::with_seed(7);
         let from = uri("ctx://acme/resources/from");
         let folder = tempfile::tempdir().expect("a folder");
@@ -50,7 +145,7 @@ on_each_backend! {
  places.push(place);
  }
             }
-            for place in &places {
+            for place in places.iter().chain(&places[..places.len() / 3]) {
                 let metadata = serde_json::json!({ "n": random.u32(..), "text": word(&mut random, 5), "deep": { "_kept": [1, null, 1.5] } });
                 let write = Write::of(word(&mut random, 40)).with_abstract(word(&mut random, 5)).with_metadata(metadata.as_object().cloned().unwrap_or_default());
                 t.store.write(&admin(), place, &write).await.expect("a write");
@@ -63,14 +158,22 @@ on_each_backend! {
             let out = t.store.export_archive(&admin(), &from, &file).await.expect("an export");
             assert_eq!(out.nodes, places.len() as u64);
             let to = uri(&format!("ctx://acme/resources/to{round}"));
-            let back = t.store.import_archive(&admin(), &file, &to).await.expect("an import");
+            let back = t.store.import_archive(&admin(), &file, &to, &mut |_| {}).await.expect("an import");
             assert_eq!(back, out);
+            let again = t.store.import_archive(&admin(), &file, &to, &mut |_| {}).await.expect("an import");
+            assert_eq!(again.unchanged, out.nodes + out.versions + out.edges);
             let ((nodes, edges), (again, edges_again)) = (contents(&t, &from).await, contents(&t, &to).await);
             assert_eq!(edges, edges_again);
             assert_eq!(nodes.len(), again.len());
             for ((path, a), (path_again, b)) in nodes.iter().zip(&again) {
                 assert_eq!(path, path_again);
                 assert_eq!((&a.content, &a.r#abstract, &a.metadata, &a.content_hash), (&b.content, &b.r#abstract, &b.metadata, &b.content_hash));
+                assert_eq!((a.version, a.created_at, a.updated_at), (b.version, b.created_at, b.updated_at));
+                assert_ne!(a.id, b.id, "a copy is another node");
+                for version in 1..a.version {
+                    let (old, copied) = (t.store.read_version(&admin(), &a.uri, version).await, t.store.read_version(&admin(), &b.uri, version).await);
+                    assert_eq!(old.map(|v| v.content).ok(), copied.map(|v| v.content).ok(), "{path} {version}");
+                }
             }
             t.store.delete(&admin(), &from, context_store::DeleteOptions::recursive()).await.expect("a delete");
         }
@@ -90,7 +193,7 @@ on_each_backend! {
             whole.replace("text 1", "text X"),
             lines[..lines.len() - 1].join("\n"),
             whole.replacen("\"abstract\":\"\"", "\"abstract\":\"x\"", 1),
-            [lines[0], lines[2], lines[3], lines[4]].join("\n"),
+            [lines[0], lines[2], lines[3], lines[lines.len() - 1]].join("\n"),
             whole.clone() + lines[1],
             "no archive".to_owned(),
             String::new(),
@@ -98,7 +201,7 @@ on_each_backend! {
         for (n, damaged) in damages.iter().enumerate() {
             let file = folder.path().join("damaged.jsonl");
             fs::write(&file, damaged).expect("a file");
-            let refused = t.store.import_archive(&admin(), &file, &uri("ctx://acme/resources/to")).await;
+            let refused = t.store.import_archive(&admin(), &file, &uri("ctx://acme/resources/to"), &mut |_| {}).await;
             assert!(matches!(&refused, Err(StoreError::Io { message, .. }) if message.starts_with("not a whole archive")), "{n}: {refused:?}");
         }
         assert_eq!(t.count("SELECT count(*) FROM nodes").await, 3);

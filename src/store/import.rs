@@ -46,9 +46,9 @@ impl Default for ImportOptions {
 /// How far an import is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImportProgress {
-    /// Files in the folder.
+    /// Files in the folder, or lines of the archive.
     pub files: u64,
-    /// Files that were looked at.
+    /// Those that were looked at.
     pub done: u64,
 }
 

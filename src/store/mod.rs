@@ -24,6 +24,7 @@ use crate::{
     uri::Uri,
 };
 
+mod archive;
 mod doctor;
 mod edges;
 mod export;
@@ -40,9 +41,9 @@ mod set;
 mod status;
 mod write;
 
+pub use archive::ExportReport;
 pub use doctor::{Ailment, Diagnosis, Finding};
 pub use edges::{Direction, Edge, EdgePage, Link, LinkTo, Neighbour, Traverse};
-pub use export::ExportReport;
 pub use git::{GitOptions, GitProgress, GitReport};
 pub use history::{HistoryEntry, VersionedNode};
 pub use import::{ImportOptions, ImportProgress, ImportReport, Refusal};

@@ -304,7 +304,7 @@ pub enum Command {
         #[arg(long)]
         after: Option<String>,
     },
-    /// Write the active nodes of a folder to files, or with the nodes' texts, metadata and edges to one archive.
+    /// Write the active nodes of a folder to files, or all that it holds (history, logs, edges, what is archived) to one archive.
     #[command(
         after_help = "Examples:\n  ctx export ctx://acme/resources/docs ./docs\n  ctx export --archive ctx://acme/resources backup.jsonl"
     )]

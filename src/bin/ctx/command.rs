@@ -129,8 +129,14 @@ impl Context {
                 self.import_git(&folder, &options).await
             }
             Command::Import { folder, .. } if folder.is_file() => {
-                let report = self.store.import_archive(&self.caller, &folder, self.uri(0)?).await?;
-                self.exported("imported", &report)
+                let bar = progress_bar(!self.json, "lines");
+                let mut progress = |state: ImportProgress| {
+                    bar.set_length(state.files);
+                    bar.set_position(state.done);
+                };
+                let report = self.store.import_archive(&self.caller, &folder, self.uri(0)?, &mut progress).await;
+                bar.finish_and_clear();
+                self.exported("imported", &report?)
             }
             Command::Import { folder, ignored, batch, .. } => self.import(&folder, ignored, batch).await,
             Command::Export { target, archive: true, .. } => {
@@ -553,7 +559,14 @@ impl Context {
         }
         let mut text: String =
             report.refused.iter().map(|refusal| format!("refused {}: {}\n", refusal.path, refusal.reason)).collect();
-        text += &format!("{what} {} node(s) and {} edge(s)\n", report.nodes, report.edges);
+        text += &format!(
+            "{what} {} node(s), {} earlier version(s), {} log(s) and {} edge(s)",
+            report.nodes, report.versions, report.logs, report.edges
+        );
+        text += &match report.unchanged {
+            0 => "\n".to_owned(),
+            n => format!("; {n} were there already\n"),
+        };
         Ok(text)
     }
 
