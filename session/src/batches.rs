@@ -61,6 +61,13 @@ impl<E: std::error::Error + 'static> std::error::Error for BatchError<E> {
     }
 }
 
+impl From<BatchError<Error>> for Error {
+    /// The cause, for a caller who asks the driver how far it came.
+    fn from(e: BatchError<Error>) -> Self {
+        e.cause
+    }
+}
+
 type Report = Box<dyn FnMut(&Progress) + Send>;
 
 /// Items that are worked through in batches, one unit of work each; made by [`Db::batches`] and [`UnitOptions::batches`].

@@ -81,6 +81,21 @@ pub enum Action {
     FlagParent,
 }
 
+impl Action {
+    /// What the messages that are sent at once begin with, in order; `""` is the statement itself.
+    pub const fn sends(self) -> &'static [&'static str] {
+        match self {
+            Action::Begin => &["BEGIN", ""],
+            Action::Savepoint => &["SAVEPOINT sea_session_", ""],
+            Action::Pass => &[""],
+            Action::Commit => &["COMMIT"],
+            Action::RollbackTo => &["ROLLBACK TO SAVEPOINT sea_session_"],
+            Action::Rollback => &["ROLLBACK"],
+            Action::Release | Action::Refuse | Action::Nothing | Action::FlagParent => &[],
+        }
+    }
+}
+
 /// One cell of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {

@@ -208,8 +208,8 @@ impl Work for Service {
             }
             s.flush().await
         };
-        batches.step(&body).await.map_err(|e| e.cause)?;
-        batches.run(body).await.map_err(|e| e.cause)?;
+        batches.step(&body).await?;
+        batches.run(body).await?;
 
         let several = Several::new("one", &db);
         several.run(async |all| self.everything_of_a_session(all.primary(), 30).await).await?;

@@ -35,12 +35,14 @@ fn every_block_state_has_its_action_in_the_page() {
         Written by `UPDATE=1 cargo test -p docs-check --test tables` from `sea_session::BLOCK_TABLE`, which the session itself \
         follows, and each cell of which is tried on both backends by the test `a1_a8_every_cell_of_the_block_table_is_tried`. \
         Do not edit.\n\n\
-        A block is *idle* until its BEGIN or SAVEPOINT is sent, then *live*; *flagged* once it must roll back; *lost* when the \
+        A block is *idle* until its BEGIN or SAVEPOINT is sent, then *live*; *flagged* once it must roll back (a statement failed, or \
+        `set_rollback(true)`); *lost* when the \
         connection is gone (on SQLite nothing short of a crash of the driver's thread does that). A merged block is as live as what it \
         is inside of; a block inside a flagged one is flagged. A bad end is an error, a panic, or a drop. Letters and numbers are [rules](rules.md).\n"
         .to_owned();
     for (kind, title) in KINDS {
-        write!(page, "\n## {title}\n\n| State | On | Does | Then | Why |\n|---|---|---|---|---|\n").expect("a string takes text");
+        write!(page, "\n## {title}\n\n| State | On | Does | Sends | Then | Why |\n|---|---|---|---|---|---|\n")
+            .expect("a string takes text");
         for state in BLOCK_STATES {
             for (event, on) in EVENTS {
                 let cell = BLOCK_TABLE
@@ -49,7 +51,15 @@ fn every_block_state_has_its_action_in_the_page() {
                     .expect("the table is total");
                 assert_eq!(decide(kind, state, event), cell.action);
                 let then = cell.next.map_or_else(|| "over".to_owned(), |next| format!("{next:?}"));
-                writeln!(page, "| {state:?} | {on} | {:?} | {then} | {} |", cell.action, cell.reason)
+                let sends = cell.action.sends().iter();
+                let sends: Vec<String> = sends
+                    .map(|start| match *start {
+                        "" => "the statement".to_owned(),
+                        control => format!("`{}`", control.replace("sea_session_", "…")),
+                    })
+                    .collect();
+                let sends = if sends.is_empty() { "nothing".to_owned() } else { sends.join(", ") };
+                writeln!(page, "| {state:?} | {on} | {:?} | {sends} | {then} | {} |", cell.action, cell.reason)
                     .expect("a string takes text");
             }
         }
