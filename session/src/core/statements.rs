@@ -200,11 +200,11 @@ impl Core {
 
     /// RELEASE of this savepoint rides with the next message. Those inside it go with it.
     pub(super) fn ride(&mut self, savepoint: u64) {
-        self.gone_with(savepoint);
+        self.riding.retain(|inner| *inner < savepoint);
         self.riding.push(savepoint);
     }
 
-    /// Nothing is owed for the savepoints inside this one, nor for itself: they go with it.
+    /// This savepoint is rolled back to: nothing is owed for those inside it, which go with it, nor for itself.
     pub(super) fn gone_with(&mut self, savepoint: u64) {
         self.riding.retain(|inner| *inner < savepoint);
         self.owed.retain(|inner| *inner < savepoint);

@@ -565,6 +565,30 @@ fn c2_a_dropped_block_is_rolled_back_memory_too_before_the_parents_next_statemen
 }
 
 #[test]
+fn c2_a_dropped_block_is_undone_although_the_blocks_around_it_end_well_without_a_statement() {
+    on_both(async |db: Db| {
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                    let child = s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                        s.add(draft(1, "dropped"));
+                        s.flush().await?;
+                        std::future::pending().await
+                    });
+                    assert!(tokio::time::timeout(Duration::from_millis(200), child).await.is_err());
+                    Ok(())
+                })
+                .await
+            })
+            .await
+        })
+        .await
+        .unwrap();
+        assert_eq!(notes_in_database(&db).await, vec![], "what is owed is sent before COMMIT");
+    });
+}
+
+#[test]
 fn c4_a_connection_whose_state_is_unknown_is_closed() {
     // SQLite's is never unknown for long: it finishes the message it was given and takes a rollback.
     run_test_on(Backend::Postgres, tables, async |db: Db| {
