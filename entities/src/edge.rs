@@ -6,6 +6,7 @@ use sea_session::Tracked;
 /// An edge. It holds the ids of its ends, so a move of either does not touch it.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "edges")]
+#[tracked(no_hooks)]
 pub struct Model {
     /// Identity, made by the client.
     #[sea_orm(primary_key, auto_increment = false)]
@@ -56,5 +57,3 @@ pub enum Relation {
     )]
     To,
 }
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -6,6 +6,7 @@ use sea_session::Tracked;
 /// A message that a consumer has taken effect of.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "inbox")]
+#[tracked(no_hooks)]
 pub struct Model {
     /// Who.
     #[sea_orm(primary_key, auto_increment = false)]
@@ -24,5 +25,3 @@ pub struct Model {
 /// None.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -24,6 +24,7 @@ pub enum Level {
 /// A record of the index.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "index_records")]
+#[tracked(no_hooks)]
 pub struct Model {
     /// The row that the full-text index refers to.
     #[sea_orm(primary_key)]
@@ -63,5 +64,3 @@ pub struct Model {
 /// None: the index follows by events.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -21,6 +21,7 @@ pub enum Status {
 /// A node.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "nodes")]
+#[tracked(no_hooks)]
 pub struct Model {
     /// Stable identity, made by the client; edges hold it, so a move rewrites none.
     #[sea_orm(primary_key, auto_increment = false)]
@@ -119,5 +120,3 @@ impl Linked for Neighbours {
         vec![super::edge::Relation::From.def().rev(), super::edge::Relation::To.def()]
     }
 }
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -32,6 +32,7 @@ pub enum Change {
 /// The state of a node at one version.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "node_versions")]
+#[tracked(no_hooks)]
 pub struct Model {
     /// The node, which may no longer exist.
     #[sea_orm(primary_key, auto_increment = false)]
@@ -78,5 +79,3 @@ pub struct Model {
 /// None: history outlives its node, so nothing is declared that a flush would order by.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -24,6 +24,7 @@ pub enum State {
 /// An event.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "outbox_events")]
+#[tracked(no_hooks)]
 pub struct Model {
     /// Position of insertion; not the order of commits.
     #[sea_orm(primary_key)]
@@ -67,5 +68,3 @@ pub struct Model {
 /// None: an event outlives what it speaks of.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

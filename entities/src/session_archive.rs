@@ -18,6 +18,7 @@ pub enum State {
 /// A message log.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "session_archives")]
+#[tracked(no_hooks)]
 pub struct Model {
     /// Identity, made by the client.
     #[sea_orm(primary_key, auto_increment = false)]
@@ -77,5 +78,3 @@ impl Related<super::node::Entity> for Entity {
         Relation::Node.def()
     }
 }
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -44,6 +44,7 @@ pub struct EntitySpec<E: EntityTrait> {
     read_only: Vec<E::Column>,
     secret: Vec<E::Column>,
     unique_keys: Vec<(&'static str, E::Column)>,
+    hooks: bool,
 }
 
 impl<E: EntityTrait> Default for EntitySpec<E> {
@@ -57,6 +58,7 @@ impl<E: EntityTrait> Default for EntitySpec<E> {
             read_only: vec![],
             secret: vec![],
             unique_keys: vec![],
+            hooks: true,
         }
     }
 }
@@ -106,6 +108,14 @@ impl<E: EntityTrait> EntitySpec<E> {
     /// A column of a unique key of several columns, which SeaORM names by `unique_key = "name"` (F1).
     pub fn unique_key(mut self, name: &'static str, column: E::Column) -> Self {
         self.unique_keys.push((name, column));
+        self
+    }
+
+    /// The entity's `ActiveModelBehavior` has no hooks, so none is called (H10): SeaORM's hooks take models by value, a copy
+    /// of the object for each of them, which a flush of many objects feels. `#[tracked(no_hooks)]` says this, and writes
+    /// the empty `impl ActiveModelBehavior`, so that there cannot be another.
+    pub fn no_hooks(mut self) -> Self {
+        self.hooks = false;
         self
     }
 
@@ -274,6 +284,8 @@ pub(crate) struct TableMeta {
     pub(crate) tenant: Option<usize>,
     pub(crate) not_optimistic: ColumnSet,
     pub(crate) secret: ColumnSet,
+    /// Whether SeaORM's hooks are called (H10).
+    pub(crate) hooks: bool,
     pub(crate) parents: Vec<ForeignKey>,
     /// Sets of columns whose values are unique together; the primary key is not among them.
     pub(crate) unique: Vec<Vec<usize>>,
@@ -325,6 +337,7 @@ impl TableMeta {
             tenant: spec.tenant.and_then(at),
             not_optimistic: set(&spec.not_optimistic),
             secret: set(&spec.secret),
+            hooks: spec.hooks,
             parents: foreign_keys::<E>(&columns),
             unique: unique_sets::<E>(&spec, &at),
             columns,

@@ -798,12 +798,13 @@ pub(crate) trait AnyObject: Send + Sync {
     fn due(&self) -> Option<RowKind>;
     /// Notes that the object goes back on the dirty list. `false`: it is on it already.
     fn requeue(&self) -> bool;
-    /// Runs SeaORM's `before_save` or `before_delete` (H10) and sets what the flush itself sets: versions, times, tenants.
+    /// Sets what the flush itself sets: versions, times, tenants.
+    fn stamp(&self, kind: RowKind, stamp: &Stamp) -> Result<(), Error>;
+    /// Runs SeaORM's `before_save` or `before_delete` (H10).
     fn before<'a, 'c: 'a>(
         self: Arc<Self>,
         db: &'a FlushConnection<'c>,
         kind: RowKind,
-        stamp: &'a Stamp,
     ) -> BoxFuture<'a, Result<Carried, Error>>;
     /// What is to be written.
     fn change(&self, kind: RowKind) -> Result<Option<RowChange>, Error>;
@@ -920,42 +921,6 @@ impl<E: TrackedEntity> ObjectCell<E> {
         let mut inner = self.inner.lock();
         inner.touched.insert(column);
         Ok(inner.data.try_set_at(column, value)?)
-    }
-
-    fn stamp(&self, kind: RowKind, stamp: &Stamp) -> Result<(), Error> {
-        let table = self.table;
-        self.check_tenant(kind, stamp)?;
-        let time = |column: usize| time_value(&table.columns[column].kind, stamp.now);
-        if kind == RowKind::Insert {
-            for column in [table.created_at, table.updated_at].into_iter().flatten() {
-                if self.column_value(column).is_none()
-                    && let Some(time) = time(column)
-                {
-                    self.set_stamped(column, time)?;
-                }
-            }
-            if let Some(version) = table.version.filter(|v| self.column_value(*v).is_none()) {
-                self.set_stamped(version, integer(&table.columns[version].kind, 1))?;
-            }
-            return Ok(());
-        }
-        let (linked, changed) = {
-            let inner = self.inner.lock();
-            (!inner.links.is_empty(), inner.changed_columns())
-        };
-        if kind != RowKind::Update || (!linked && changed.is_empty()) {
-            return Ok(());
-        }
-        if let Some(column) = table.updated_at.filter(|c| !changed.contains(c))
-            && let Some(time) = time(column)
-        {
-            self.set_stamped(column, time)?;
-        }
-        if let Some(version) = table.version {
-            let loaded = self.loaded_version().unwrap_or(0);
-            self.set_stamped(version, integer(&table.columns[version].kind, loaded + 1))?;
-        }
-        Ok(())
     }
 
     fn check_tenant(&self, kind: RowKind, stamp: &Stamp) -> Result<(), Error> {
@@ -1146,22 +1111,55 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         !std::mem::replace(&mut self.inner.lock().enlisted, true)
     }
 
+    fn stamp(&self, kind: RowKind, stamp: &Stamp) -> Result<(), Error> {
+        let table = self.table;
+        self.check_tenant(kind, stamp)?;
+        let time = |column: usize| time_value(&table.columns[column].kind, stamp.now);
+        if kind == RowKind::Insert {
+            for column in [table.created_at, table.updated_at].into_iter().flatten() {
+                if self.column_value(column).is_none()
+                    && let Some(time) = time(column)
+                {
+                    self.set_stamped(column, time)?;
+                }
+            }
+            if let Some(version) = table.version.filter(|v| self.column_value(*v).is_none()) {
+                self.set_stamped(version, integer(&table.columns[version].kind, 1))?;
+            }
+            return Ok(());
+        }
+        let (linked, changed) = {
+            let inner = self.inner.lock();
+            (!inner.links.is_empty(), inner.changed_columns())
+        };
+        if kind != RowKind::Update || (!linked && changed.is_empty()) {
+            return Ok(());
+        }
+        if let Some(column) = table.updated_at.filter(|c| !changed.contains(c))
+            && let Some(time) = time(column)
+        {
+            self.set_stamped(column, time)?;
+        }
+        if let Some(version) = table.version {
+            let loaded = self.loaded_version().unwrap_or(0);
+            self.set_stamped(version, integer(&table.columns[version].kind, loaded + 1))?;
+        }
+        Ok(())
+    }
+
     fn before<'a, 'c: 'a>(
         self: Arc<Self>,
         db: &'a FlushConnection<'c>,
         kind: RowKind,
-        stamp: &'a Stamp,
     ) -> BoxFuture<'a, Result<Carried, Error>> {
         Box::pin(async move {
             let active = self.active(kind);
             if kind == RowKind::Delete {
                 let active = active.before_delete(db).await.map_err(|e| self.hook_error("before_delete", e))?;
-                self.stamp(kind, stamp)?;
                 return Ok(Some(Box::new(active) as Box<dyn Any + Send>));
             }
             let hooked = active.before_save(db, kind == RowKind::Insert).await;
             self.absorb(hooked.map_err(|e| self.hook_error("before_save", e))?)?;
-            self.stamp(kind, stamp)?;
             Ok(None)
         })
     }

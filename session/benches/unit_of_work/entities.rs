@@ -11,6 +11,7 @@ pub mod item {
     /// A row.
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
     #[sea_orm(table_name = "item")]
+    #[tracked(no_hooks)]
     pub struct Model {
         /// Made by the client.
         #[sea_orm(primary_key, auto_increment = false)]
@@ -36,8 +37,6 @@ pub mod item {
     /// None.
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
 }
 
 /// Rows whose keys the database makes, and which others refer to.
@@ -48,6 +47,7 @@ pub mod parent {
     /// A row.
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
     #[sea_orm(table_name = "parent")]
+    #[tracked(no_hooks)]
     pub struct Model {
         /// Made by the database.
         #[sea_orm(primary_key)]
@@ -83,8 +83,6 @@ pub mod parent {
             Relation::Child.def()
         }
     }
-
-    impl ActiveModelBehavior for ActiveModel {}
 }
 
 /// Rows whose keys the database makes, and which belong to a parent.
@@ -95,6 +93,7 @@ pub mod child {
     /// A row.
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
     #[sea_orm(table_name = "child")]
+    #[tracked(no_hooks)]
     pub struct Model {
         /// Made by the database.
         #[sea_orm(primary_key)]
@@ -130,8 +129,6 @@ pub mod child {
             Relation::Parent.def()
         }
     }
-
-    impl ActiveModelBehavior for ActiveModel {}
 }
 
 /// Accounts that money moves between.
@@ -142,6 +139,7 @@ pub mod account {
     /// An account.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
     #[sea_orm(table_name = "account")]
+    #[tracked(no_hooks)]
     pub struct Model {
         /// Its number.
         #[sea_orm(primary_key, auto_increment = false)]
@@ -153,8 +151,6 @@ pub mod account {
     /// None.
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
 }
 
 /// The tables on PostgreSQL.

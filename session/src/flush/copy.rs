@@ -6,7 +6,7 @@
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike, Utc};
 use sea_orm::{DbBackend, Value, sea_query::ArrayType};
 
-use super::{Flush, Member, Rows, Text, plan::Kind};
+use super::{Behind, Flush, Rows, Text, plan::Kind};
 use crate::{
     connection::{Fetch, Message},
     error::Error,
@@ -30,7 +30,7 @@ impl Flush<'_> {
         kind: Kind,
         columns: &[usize],
         rows: Rows,
-        members: &[Vec<Member>],
+        members: &[Behind],
     ) -> Result<Option<Rows>, Error> {
         if kind != Kind::Insert || rows.len() < FEWEST_ROWS || !self.may_copy(table, columns, &rows).await? {
             return Ok(Some(rows));

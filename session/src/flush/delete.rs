@@ -2,7 +2,7 @@
 
 use sea_orm::{DbBackend, sqlx::postgres::PgArguments};
 
-use super::{Changed, Flush, Member, Rows, Text, Write, plan::Step, sqlite_chunks, update::Columns, value::bind_array};
+use super::{Behind, Changed, Flush, Rows, Text, Write, plan::Step, sqlite_chunks, update::Columns, value::bind_array};
 use crate::{connection::Fetch, error::Error, meta::TableMeta};
 
 const POSTGRES_ROWS: usize = 10_000;
@@ -13,7 +13,7 @@ impl Flush<'_> {
         table: &TableMeta,
         step: &Step,
         rows: Rows,
-        members: &[Vec<Member>],
+        members: &[Behind],
     ) -> Result<(), Error> {
         let columns = Columns {
             table,
@@ -53,14 +53,9 @@ impl Flush<'_> {
         let table = columns.table;
         let key = &table.columns[table.keys[0]];
         let mut text = Text::new(columns.backend, "");
-        let places: Vec<String> = rows
-            .keys
-            .iter()
-            .map(|k| {
-                let place = text.bind(k[0].clone());
-                key.save(columns.backend, &place)
-            })
-            .collect();
+        text.values = rows.keys.iter().map(|k| k[0].clone()).collect();
+        // Without numbers: SQLite looks a numbered place up by its name, one after the other.
+        let places = vec![key.save(columns.backend, "?"); rows.len()];
         text.sql = format!("DELETE FROM {} WHERE {} IN ({})", table.table, key.quoted(), places.join(", "));
         Ok(self.send(table, rows, text.message(Fetch::Nothing)).await?.affected())
     }

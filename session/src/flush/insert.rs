@@ -7,10 +7,10 @@ use rustc_hash::FxHashMap;
 use sea_orm::{DbBackend, QueryResult, Value, sqlx::postgres::PgArguments};
 
 use super::{
-    Flush, Member, Rows, Text, Write,
+    Behind, Flush, Rows, Text, Write,
     plan::{Kind, Step},
     sqlite_chunks,
-    value::{bind_array, decode},
+    value::{bind_array, decode, integer},
 };
 use crate::{
     connection::{Fetch, Message},
@@ -21,6 +21,9 @@ use crate::{
 
 /// Rows of one PostgreSQL statement: the arrays stay small enough to be built and parsed in cache.
 const POSTGRES_ROWS: usize = 2_000;
+
+/// From this many rows on a round trip that draws their keys pays for itself.
+const DRAWN_ROWS: usize = 500;
 
 /// How a step's rows go to the database and come back.
 struct Shape<'a> {
@@ -87,7 +90,7 @@ impl Flush<'_> {
         table: &TableMeta,
         step: &Step,
         rows: Rows,
-        members: &[Vec<Member>],
+        members: &[Behind],
     ) -> Result<(), Error> {
         if step.kind == Kind::Switch {
             self.confirm(table, step, &rows).await?;
@@ -107,8 +110,13 @@ impl Flush<'_> {
             }
             return Ok(());
         }
+        let (mut shape, mut rows, mut columns) = (shape, rows, step.columns.clone());
+        if let Some(key) = self.draw_keys(&shape, &mut rows).await? {
+            columns.push(key);
+            shape = Shape { table, columns: &columns, wanted: Vec::new(), kind: step.kind, backend };
+        }
         let rows = if shape.wanted.is_empty() {
-            self.copy(table, step.kind, &step.columns, rows, members).await?
+            self.copy(table, step.kind, shape.columns, rows, members).await?
         } else {
             Some(rows)
         };
@@ -123,8 +131,41 @@ impl Flush<'_> {
         Ok(())
     }
 
+    /// For many rows that want a number of a sequence and nothing else: draws the numbers first, in a round trip of their
+    /// own, so that the wide rows go in like rows whose keys were known. The key column, unless it has no such sequence.
+    async fn draw_keys(&mut self, shape: &Shape<'_>, rows: &mut Rows) -> Result<Option<usize>, Error> {
+        let table = shape.table;
+        let Some(key) = table.auto_key.filter(|key| shape.wanted == [*key] && table.keys == [*key]) else {
+            return Ok(None);
+        };
+        if shape.kind != Kind::Insert || rows.len() < DRAWN_ROWS {
+            return Ok(None);
+        }
+        let mut text = Text::new(
+            shape.backend,
+            &format!(
+                "SELECT nextval(s.name::regclass) AS k FROM (SELECT pg_get_serial_sequence({}, {}) AS name) AS s, \
+                 generate_series(1, $1::int8) WHERE s.name IS NOT NULL",
+                crate::options::literal(&table.table),
+                crate::options::literal(table.columns[key].name)
+            ),
+        );
+        text.bind(Value::BigInt(i64::try_from(rows.len()).ok()));
+        let answer = self.send(table, rows, text.message(Fetch::All)).await?.rows();
+        if answer.len() != rows.len() {
+            return Ok(None);
+        }
+        for ((row, values), held) in answer.iter().zip(&mut rows.values).zip(&mut rows.keys) {
+            let number = integer(&table.columns[key].kind, row.try_get("", "k")?);
+            values.push(number.clone());
+            *held = vec![number];
+        }
+        rows.drawn = Some(key);
+        Ok(Some(key))
+    }
+
     /// One row. Whatever the database fills in comes back with it.
-    async fn insert_one(&mut self, shape: &Shape<'_>, mut row: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+    async fn insert_one(&mut self, shape: &Shape<'_>, mut row: Rows, members: &[Behind]) -> Result<(), Error> {
         let table = shape.table;
         let mut text = Text::new(shape.backend, "");
         let values = std::mem::take(&mut row.values[0]);
@@ -167,7 +208,7 @@ impl Flush<'_> {
     }
 
     /// Many rows in one text of VALUES (SQLite).
-    async fn insert_values(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+    async fn insert_values(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Behind]) -> Result<(), Error> {
         let table = shape.table;
         let mut text = Text::new(shape.backend, "");
         text.values.reserve(rows.len() * shape.columns.len());
@@ -207,14 +248,15 @@ impl Flush<'_> {
     }
 
     /// Many rows as arrays, their keys known (PostgreSQL). The text does not depend on the number of rows.
-    async fn insert_arrays(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Vec<Member>]) -> Result<(), Error> {
+    async fn insert_arrays(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Behind]) -> Result<(), Error> {
         let table = shape.table;
         let (arguments, from) = unnest(shape, &mut rows)?;
         let saved = saved(shape);
         let insert = format!(
-            "INSERT INTO {} ({}) SELECT {saved} FROM {from}{}",
+            "INSERT INTO {} ({}){} SELECT {saved} FROM {from}{}",
             table.table,
             shape.names(shape.columns),
+            if rows.drawn.is_some() { " OVERRIDING SYSTEM VALUE" } else { "" },
             shape.on_conflict()
         );
         if shape.wanted.is_empty() {
@@ -231,12 +273,7 @@ impl Flush<'_> {
 
     /// Many rows whose key comes from a sequence (PostgreSQL): each row draws its number before it is inserted, so that the
     /// answer says which row got which.
-    async fn insert_counted(
-        &mut self,
-        shape: &Shape<'_>,
-        mut rows: Rows,
-        members: &[Vec<Member>],
-    ) -> Result<(), Error> {
+    async fn insert_counted(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Behind]) -> Result<(), Error> {
         let table = shape.table;
         let Some(key) = table.auto_key else { return Err(no_answer(table, &rows)) };
         let (arguments, from) = unnest_numbered(shape, &mut rows)?;
@@ -281,7 +318,7 @@ impl Flush<'_> {
         shape: &Shape<'_>,
         rows: &Rows,
         answer: &[QueryResult],
-        members: &[Vec<Member>],
+        members: &[Behind],
     ) -> Result<(), Error> {
         let table = shape.table;
         let by_key: FxHashMap<&[Value], usize> =
@@ -296,8 +333,12 @@ impl Flush<'_> {
         Ok(())
     }
 
-    pub(super) fn all_done(&mut self, rows: &Rows, members: &[Vec<Member>]) -> Result<(), Error> {
-        rows.ops.iter().try_for_each(|op| self.done(*op, members, None))
+    pub(super) fn all_done(&mut self, rows: &Rows, members: &[Behind]) -> Result<(), Error> {
+        let Some(column) = rows.drawn else { return rows.ops.iter().try_for_each(|op| self.done(*op, members, None)) };
+        rows.ops.iter().zip(&rows.keys).try_for_each(|(op, key)| {
+            let drawn = [(column, key[0].clone())];
+            self.done(*op, members, Some(&Returned::Values(&drawn)))
+        })
     }
 }
 
@@ -310,6 +351,7 @@ impl Rows {
             versions: self.versions.clone(),
             values: self.values.clone(),
             checks: self.checks.clone(),
+            drawn: self.drawn,
         }
     }
 }

@@ -17,6 +17,7 @@ use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value, sea_query::Values,
     sqlx::postgres::PgArguments,
 };
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -130,6 +131,9 @@ impl From<u64> for Changed {
 /// An object of this flush.
 type Member = (Arc<dyn AnyObject>, RowKind);
 
+/// The objects behind one row: one, or the deleted and the added one of a row switch.
+type Behind = SmallVec<[Member; 1]>;
+
 impl Flush<'_> {
     /// Writes `due` to the database, in order, and brings the objects up to date.
     pub(crate) async fn run(mut self, due: Vec<Member>) -> Result<(), Error> {
@@ -138,18 +142,23 @@ impl Flush<'_> {
         self.after(&due, carried).await
     }
 
+    /// Hooks and stamps; what the hooks of each object that has them hand to the ones after the write.
     async fn before(&mut self, due: &[Member]) -> Result<Vec<Carried>, Error> {
         let db = FlushConnection::new(self.connection);
-        let mut carried = Vec::with_capacity(due.len());
+        let mut carried = Vec::new();
         for (object, kind) in due {
-            carried.push(object.clone().before(&db, *kind, &self.stamp).await?);
+            if object.table().hooks {
+                carried.push(object.clone().before(&db, *kind).await?);
+            }
+            object.stamp(*kind, &self.stamp)?;
         }
         Ok(carried)
     }
 
     async fn after(&mut self, due: &[Member], carried: Vec<Carried>) -> Result<(), Error> {
         let db = FlushConnection::new(self.connection);
-        for ((object, kind), carried) in due.iter().zip(carried) {
+        let hooked = due.iter().filter(|(object, _)| object.table().hooks);
+        for ((object, kind), carried) in hooked.zip(carried) {
             object.clone().after(&db, *kind, carried).await?;
         }
         Ok(())
@@ -243,7 +252,7 @@ impl Flush<'_> {
         if known { "" } else { ", pg_current_xact_id()::text AS sea_session_xid" }
     }
 
-    fn done(&mut self, op: usize, members: &[Vec<Member>], returned: Option<&Returned<'_>>) -> Result<(), Error> {
+    fn done(&mut self, op: usize, members: &[Behind], returned: Option<&Returned<'_>>) -> Result<(), Error> {
         for (object, kind) in &members[op] {
             if object.written(*kind, returned, self.frame, self.map)? {
                 self.undo.touch(object.clone());
@@ -256,13 +265,14 @@ impl Flush<'_> {
 /// Numbers tables and rows, folds a delete and an add of the same key into a row switch, and turns references between
 /// objects into references between rows.
 #[expect(clippy::type_complexity, reason = "tables, the objects behind each row, and the rows")]
-fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>, Vec<Op>), Error> {
+fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<Op>), Error> {
     let mut tables: Vec<&'static TableMeta> = Vec::new();
     let mut table_of: FxHashMap<*const TableMeta, usize> = FxHashMap::default();
-    let mut members: Vec<Vec<Member>> = Vec::with_capacity(due.len());
+    let mut members: Vec<Behind> = Vec::with_capacity(due.len());
     let mut pending: Vec<(usize, Kind, RowChange)> = Vec::with_capacity(due.len());
     let mut deleted: FxHashMap<(usize, Vec<Value>), usize> = FxHashMap::default();
-    let has_deletes = due.iter().any(|(_, kind)| *kind == RowKind::Delete);
+    let has = |wanted: RowKind| due.iter().any(|(_, kind)| *kind == wanted);
+    let may_switch = has(RowKind::Delete) && has(RowKind::Insert);
 
     // Deletes first, so that an insert finds the one it replaces.
     let ordered =
@@ -279,9 +289,9 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>,
             RowKind::Update => Kind::Update,
             RowKind::Delete => Kind::Delete,
         };
-        if *kind == RowKind::Delete {
+        if may_switch && *kind == RowKind::Delete {
             deleted.insert((table, change.key.clone()), pending.len());
-        } else if has_deletes
+        } else if may_switch
             && *kind == RowKind::Insert
             && !change.key.is_empty()
             && let Some(op) = deleted.remove(&(table, change.key.clone()))
@@ -290,7 +300,7 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Vec<Member>>,
             members[op].push((object.clone(), *kind));
             continue;
         }
-        members.push(vec![(object.clone(), *kind)]);
+        members.push(smallvec![(object.clone(), *kind)]);
         pending.push((table, kind_of_op, change));
     }
 
@@ -359,28 +369,26 @@ pub(crate) struct Rows {
     pub(crate) versions: Vec<Value>,
     pub(crate) values: Vec<Vec<Value>>,
     pub(crate) checks: Vec<Vec<Value>>,
+    /// The key column whose numbers were drawn for these rows, which the objects do not know yet.
+    pub(crate) drawn: Option<usize>,
 }
 
 impl Rows {
-    fn take(
-        table: &TableMeta,
-        step: &Step,
-        plan: &Plan,
-        ops: &mut [Op],
-        members: &[Vec<Member>],
-    ) -> Result<Self, Error> {
+    fn take(table: &TableMeta, step: &Step, plan: &Plan, ops: &mut [Op], members: &[Behind]) -> Result<Self, Error> {
         let mut rows = Rows {
             ops: step.ops.clone(),
             keys: Vec::with_capacity(step.ops.len()),
             versions: Vec::new(),
             values: Vec::with_capacity(step.ops.len()),
             checks: Vec::new(),
+            drawn: None,
         };
+        let any_postponed = !plan.postponed.is_empty();
         for &op in &step.ops {
             let mut values = Vec::with_capacity(step.columns.len());
             for &column in &step.columns {
                 let null = || table.columns[column].kind_null();
-                let postponed = plan.postponed.contains(&(op, column));
+                let postponed = any_postponed && plan.postponed.contains(&(op, column));
                 values.push(match step.part {
                     Part::Open => null(),
                     Part::Whole if postponed => null(),
@@ -389,8 +397,10 @@ impl Rows {
             }
             rows.values.push(values);
             rows.keys.push(match step.part {
+                // The row's own step has taken its key, or the database has made it there.
                 Part::Close if ops[op].key.is_empty() => current_key(table, op, members)?,
-                _ => ops[op].key.clone(),
+                Part::Whole => std::mem::take(&mut ops[op].key),
+                Part::Open | Part::Close => ops[op].key.clone(),
             });
             if step.part == Part::Whole {
                 rows.versions.extend(ops[op].version.take());
@@ -435,6 +445,7 @@ impl Rows {
                 versions: versions.by_ref().take(size).collect(),
                 values: values.by_ref().take(size).collect(),
                 checks: checks.by_ref().take(size).collect(),
+                drawn: self.drawn,
             })
             .collect()
     }
@@ -444,7 +455,7 @@ impl Rows {
     }
 }
 
-fn resolve(op: &mut Op, column: usize, table: &TableMeta, members: &[Vec<Member>]) -> Result<Value, Error> {
+fn resolve(op: &mut Op, column: usize, table: &TableMeta, members: &[Behind]) -> Result<Value, Error> {
     let cell = op.cells.iter_mut().find(|(c, _)| *c == column).map(|(_, cell)| cell);
     match cell {
         Some(Cell::Value(value)) => Ok(std::mem::replace(value, Value::Bool(None))),
@@ -459,7 +470,7 @@ fn resolve(op: &mut Op, column: usize, table: &TableMeta, members: &[Vec<Member>
     }
 }
 
-fn current_key(table: &TableMeta, op: usize, members: &[Vec<Member>]) -> Result<Vec<Value>, Error> {
+fn current_key(table: &TableMeta, op: usize, members: &[Behind]) -> Result<Vec<Value>, Error> {
     let object = members[op].last().map(|(object, _)| object);
     let key = table.keys.iter().map(|k| object.and_then(|object| object.column_value(*k))).collect::<Option<Vec<_>>>();
     key.ok_or_else(|| Error::usage(format!("{} has no key", table.entity)))

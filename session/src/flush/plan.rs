@@ -221,7 +221,7 @@ struct Planner<'a> {
 }
 
 /// How deep a row stands: over all its needs, and over those that need an earlier statement.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Level {
     all: usize,
     apart: usize,
@@ -262,7 +262,9 @@ impl<'a> Planner<'a> {
         let (levels, postponed) = self.row_levels(inserts)?;
         self.postponed = postponed;
         let mut groups: Groups<(usize, usize, usize, usize, Columns)> = BTreeMap::new();
-        for &op in inserts {
+        let together = |a: &usize, b: &usize| levels.get(a) == levels.get(b) && self.is_one_shape(*a, *b);
+        for run in inserts.chunk_by(together) {
+            let op = run[0];
             let table = self.ops[op].table;
             let rank = self.ranks.rank[table];
             let level = levels.get(&op).copied().unwrap_or_default();
@@ -276,7 +278,7 @@ impl<'a> Planner<'a> {
                 _ => 1,
             };
             let place = (rank, statement, table, turn, (self.ops[op].columns(), self.checks(op)));
-            groups.entry(place).or_default().push(op);
+            groups.entry(place).or_default().extend(run);
         }
         let depth = |op: &usize| levels.get(op).map_or(0, |l| l.all);
         Ok(groups
@@ -335,6 +337,11 @@ impl<'a> Planner<'a> {
         let columns = |op: &'a Op| op.cells.iter().map(|(c, _)| *c).filter(|_| op.kind != Kind::Delete);
         let checks = |op: &'a Op| op.checks.iter().map(|(c, _)| *c);
         (a.table, a.kind) == (b.table, b.kind) && columns(a).eq(columns(b)) && checks(a).eq(checks(b))
+    }
+
+    /// As [`Planner::go_together`], of rows whose cycles are opened.
+    fn is_one_shape(&self, a: usize, b: usize) -> bool {
+        self.go_together(a, b) && self.checks(a) == self.checks(b)
     }
 
     /// The level of every row that takes part in a self-reference or a cycle, and the nullable keys that open cycles.
@@ -591,10 +598,10 @@ impl<'a> Planner<'a> {
 
     fn update_steps(&self, layer: &[usize]) -> Vec<Step> {
         let mut groups: Groups<(usize, usize, Vec<usize>, Vec<usize>)> = BTreeMap::new();
-        for &op in layer {
-            let change = &self.ops[op];
-            let place = (self.ranks.rank[change.table], change.table, change.columns(), self.checks(op));
-            groups.entry(place).or_default().push(op);
+        for run in layer.chunk_by(|a, b| self.is_one_shape(*a, *b)) {
+            let change = &self.ops[run[0]];
+            let place = (self.ranks.rank[change.table], change.table, change.columns(), self.checks(run[0]));
+            groups.entry(place).or_default().extend(run);
         }
         groups
             .into_iter()

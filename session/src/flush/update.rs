@@ -3,7 +3,7 @@
 use sea_orm::{DbBackend, QueryResult, Value, sqlx::postgres::PgArguments};
 
 use super::{
-    Changed, Flush, Member, Rows, Text, Write,
+    Behind, Changed, Flush, Member, Rows, Text, Write,
     insert::places,
     plan::{Part, Step},
     sqlite_chunks,
@@ -140,7 +140,7 @@ impl Flush<'_> {
         table: &TableMeta,
         step: &Step,
         rows: Rows,
-        members: &[Vec<Member>],
+        members: &[Behind],
     ) -> Result<(), Error> {
         let columns = Columns {
             table,
@@ -171,7 +171,7 @@ impl Flush<'_> {
         &mut self,
         columns: &Columns<'_>,
         chunk: &mut Rows,
-        members: Option<&[Vec<Member>]>,
+        members: Option<&[Behind]>,
     ) -> Result<(), Error> {
         let changed = match (chunk.len(), columns.backend) {
             (1, _) => self.update_one(columns, chunk).await?.into(),
@@ -248,7 +248,7 @@ impl Flush<'_> {
         columns: &Columns<'_>,
         rows: &Rows,
         changed: Changed,
-        members: Option<&[Vec<Member>]>,
+        members: Option<&[Behind]>,
     ) -> Result<(), Error> {
         if changed.rows == rows.len() as u64 {
             return Ok(());
@@ -278,7 +278,7 @@ impl Flush<'_> {
         columns: &Columns<'_>,
         rows: &Rows,
         row: usize,
-        members: Option<&[Vec<Member>]>,
+        members: Option<&[Behind]>,
     ) -> Result<Option<Error>, Error> {
         let table = columns.table;
         let mut text = Text::new(columns.backend, "");

@@ -13,6 +13,7 @@ pub mod author {
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
     #[sea_orm(table_name = "author")]
+    #[tracked(no_hooks)]
     pub struct Model {
         #[sea_orm(primary_key)]
         pub id: i64,
@@ -32,8 +33,6 @@ pub mod author {
             Relation::Notes.def()
         }
     }
-
-    impl ActiveModelBehavior for ActiveModel {}
 }
 
 pub mod note {

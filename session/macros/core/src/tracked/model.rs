@@ -20,28 +20,54 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         ));
     };
     let mut errors = vec![];
-    if let Some(attr) = input.attrs.iter().find(|a| a.path().is_ident("tracked")) {
-        errors
-            .push(Error::new_spanned(attr, "`#[tracked(…)]` describes a field: move it to the field that it is about"));
-    }
+    let no_hooks = no_hooks(&input.attrs, &mut errors);
     let columns: Vec<Column<'_>> = named.named.iter().filter_map(|f| fields::column(f, &mut errors)).collect();
     only_one_of_each(&columns, &mut errors);
     let mistakes = errors.into_iter().map(Error::into_compile_error);
 
     let handle = handle(input);
-    let entity = entity(&columns);
+    let entity = entity(&columns, no_hooks);
+    let behavior = no_hooks.then(no_behavior);
     let offset = &table_iden(&input.attrs);
     let accessors = columns.iter().map(|column| accessors(column, offset));
     Ok(quote! {
         #(#mistakes)*
         #handle
         #entity
+        #behavior
 
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl TrackedModel {
             #(#accessors)*
         }
     })
+}
+
+/// The one option of the struct itself: `#[tracked(no_hooks)]`.
+fn no_hooks(attrs: &[Attribute], errors: &mut Vec<Error>) -> bool {
+    let mut found = false;
+    for attr in attrs.iter().filter(|a| a.path().is_ident("tracked")) {
+        let parsed = attr.parse_nested_meta(|meta| {
+            if !meta.path.is_ident("no_hooks") {
+                return Err(meta.error(
+                    "`#[tracked(…)]` on the struct knows `no_hooks` only: move what describes a field to that field",
+                ));
+            }
+            found = true;
+            Ok(())
+        });
+        errors.extend(parsed.err());
+    }
+    found
+}
+
+/// The hooks of an entity that has none. Written here, so that the compiler refuses a second, with hooks that would never
+/// run.
+fn no_behavior() -> TokenStream {
+    quote! {
+        #[automatically_derived]
+        impl sea_orm::ActiveModelBehavior for ActiveModel {}
+    }
 }
 
 /// An entity has one version, one creation time, one time of change, and one tenant.
@@ -100,8 +126,8 @@ fn handle(input: &DeriveInput) -> TokenStream {
     }
 }
 
-fn entity(columns: &[Column<'_>]) -> TokenStream {
-    let options = columns.iter().flat_map(options);
+fn entity(columns: &[Column<'_>], no_hooks: bool) -> TokenStream {
+    let options = columns.iter().flat_map(options).chain(no_hooks.then(|| quote!(.no_hooks())));
     quote! {
         #[automatically_derived]
         impl ::sea_session::TrackedEntity for Entity {
