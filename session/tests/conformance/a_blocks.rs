@@ -13,6 +13,7 @@ use sea_session::{
     prelude::*,
     testing::{Backend, run_test_on},
 };
+use tokio::sync::Notify;
 
 use crate::{s_objects::Logged, support::*};
 
@@ -207,6 +208,7 @@ fn a6_c2_a_rollback_to_that_is_owed_and_fails_in_another_block_flags_the_block_t
         let outcome = unit
             .run(async |s: &mut Session| -> Result<(), Error> {
                 count(s).await?;
+                let far = Notify::new();
                 let dropped = s.atomic(async |s: &mut Session| -> Result<(), Error> {
                     s.add(draft(1, "dropped"));
                     s.flush().await?;
@@ -214,9 +216,9 @@ fn a6_c2_a_rollback_to_that_is_owed_and_fails_in_another_block_flags_the_block_t
                     let name = sent.split("SAVEPOINT ").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
                     // Behind the session's back, so that the ROLLBACK TO that the drop leaves owed must fail.
                     s.execute_unprepared(&format!("RELEASE SAVEPOINT {name}")).await?;
-                    std::future::pending().await
+                    wait_for_the_drop(&far).await
                 });
-                assert!(tokio::time::timeout(Duration::from_millis(200), dropped).await.is_err());
+                assert!(until_far(&far, dropped).await.is_none());
                 // What is owed is sent with the first statement, which is in another block by now.
                 let other = s.atomic(async |s: &mut Session| count(s).await).await;
                 assert!(other.is_err());
@@ -345,12 +347,13 @@ fn a13_panics_and_drops_roll_back() {
         assert_eq!(notes_in_database(&db).await, vec![]);
 
         db.run(async |s: &mut Session| -> Result<(), Error> {
+            let far = Notify::new();
             let never = s.atomic(async |s: &mut Session| -> Result<(), Error> {
                 s.add(draft(2, "lost"));
                 s.flush().await?;
-                std::future::pending().await
+                wait_for_the_drop(&far).await
             });
-            assert!(tokio::time::timeout(Duration::from_millis(100), never).await.is_err());
+            assert!(until_far(&far, never).await.is_none());
             assert!(s.peek::<note::Entity>(2).is_none(), "memory went back with the drop");
             assert_eq!(count(s).await?, 0);
             s.add(draft(3, "kept"));
@@ -373,25 +376,25 @@ enum Way {
     Drop,
 }
 
-async fn leave(way: Way) -> Result<(), Error> {
+async fn leave(way: Way, far: &Notify) -> Result<(), Error> {
     match way {
         Way::Return => return Ok(()),
         Way::Question => Err(changed_my_mind())?,
         Way::Panic => panic!("in the body"),
-        Way::Drop => std::future::pending().await,
+        Way::Drop => wait_for_the_drop(far).await,
     }
     panic!("{way:?} did not leave");
 }
 
 /// Leaves the block from two blocks further in.
-async fn leave_from_within(s: &mut Session, way: Way) -> Result<(), Error> {
+async fn leave_from_within(s: &mut Session, way: Way, far: &Notify) -> Result<(), Error> {
     s.atomic(async |s: &mut Session| -> Result<(), Error> {
         s.add(draft(3, "further in"));
         s.flush().await?;
         s.atomic(async |s: &mut Session| -> Result<(), Error> {
             s.add(draft(4, "still further in"));
             s.flush().await?;
-            leave(way).await
+            leave(way, far).await
         })
         .await
     })
@@ -404,19 +407,20 @@ fn a13_every_way_out_of_a_block_three_ways() {
         [Way::Return, Way::Question, Way::Panic, Way::Drop].map(|way| [(way, false), (way, true)]).concat()
     {
         three_ways(async |s: &mut Session| -> Result<(), Error> {
+            let far = Notify::new();
             let kept = s.add(draft(1, "kept"));
             let block = s.atomic(async |s: &mut Session| -> Result<(), Error> {
                 kept.set_title("changed");
                 s.add(draft(2, "in the block"));
                 s.flush().await?;
-                if from_within { leave_from_within(s, way).await } else { leave(way).await }
+                if from_within { leave_from_within(s, way, &far).await } else { leave(way, &far).await }
             });
-            let ended = tokio::time::timeout(Duration::from_millis(50), AssertUnwindSafe(block).catch_unwind()).await;
+            let ended = until_far(&far, AssertUnwindSafe(block).catch_unwind()).await;
             let as_expected = match way {
-                Way::Return => matches!(ended, Ok(Ok(Ok(())))),
-                Way::Question => matches!(ended, Ok(Ok(Err(Error::Usage(_))))),
-                Way::Panic => matches!(ended, Ok(Err(_))),
-                Way::Drop => ended.is_err(),
+                Way::Return => matches!(ended, Some(Ok(Ok(())))),
+                Way::Question => matches!(ended, Some(Ok(Err(Error::Usage(_))))),
+                Way::Panic => matches!(ended, Some(Err(_))),
+                Way::Drop => ended.is_none(),
             };
             assert!(as_expected, "{way:?}");
             let well = way == Way::Return;
@@ -547,13 +551,14 @@ fn c2_a_dropped_block_is_rolled_back_memory_too_before_the_parents_next_statemen
         db.run(async |s: &mut Session| -> Result<(), Error> {
             let kept = s.add(draft(1, "kept"));
             s.flush().await?;
+            let far = Notify::new();
             let child = s.atomic(async |s: &mut Session| -> Result<(), Error> {
                 kept.set_title("dropped");
                 s.add(draft(2, "dropped"));
                 s.flush().await?;
-                std::future::pending().await
+                wait_for_the_drop(&far).await
             });
-            assert!(tokio::time::timeout(Duration::from_millis(300), child).await.is_err(), "the block was dropped");
+            assert!(until_far(&far, child).await.is_none(), "the block was dropped");
             assert_eq!(kept.title(), "kept", "at once, without a query");
             assert_eq!(count(s).await?, 1, "and in the database before the next statement");
             Ok(())
@@ -570,12 +575,13 @@ fn c2_a_dropped_block_is_undone_although_the_blocks_around_it_end_well_without_a
         db.run(async |s: &mut Session| -> Result<(), Error> {
             s.atomic(async |s: &mut Session| -> Result<(), Error> {
                 s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                    let far = Notify::new();
                     let child = s.atomic(async |s: &mut Session| -> Result<(), Error> {
                         s.add(draft(1, "dropped"));
                         s.flush().await?;
-                        std::future::pending().await
+                        wait_for_the_drop(&far).await
                     });
-                    assert!(tokio::time::timeout(Duration::from_millis(200), child).await.is_err());
+                    assert!(until_far(&far, child).await.is_none());
                     Ok(())
                 })
                 .await

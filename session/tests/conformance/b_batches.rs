@@ -10,6 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 use sea_session::{BatchError, Error, Fate, Progress, Session, prelude::*};
+use tokio::sync::Notify;
 
 use crate::support::*;
 
@@ -147,18 +148,23 @@ fn b6_a_failed_batch_can_be_skipped_or_taken_elsewhere() {
 #[test]
 fn b6_dropped_in_a_pause_or_in_a_body_it_goes_on_where_it_was() {
     on_both(async |db: Db| {
-        let moment = Duration::from_millis(200);
-        let mut batches = db.batches(0..4_i64, 2, Duration::from_secs(3600));
-        assert!(tokio::time::timeout(moment, batches.run(write)).await.is_err(), "the pause is long");
+        let far = Arc::new(Notify::new());
+        let asleep = far.clone();
+        let long = Retry::none().sleep_with(move |_| {
+            asleep.notify_one();
+            Box::pin(std::future::pending())
+        });
+        let mut batches = db.session().retry(long).batches(0..4_i64, 2, Duration::from_secs(1));
+        assert!(until_far(&far, batches.run(write)).await.is_none());
         assert_eq!(ids(&db).await, [0, 1]);
 
         let mut batches = db.batches(10..14_i64, 2, NO_PAUSE);
         let stuck = async |s: &mut Session, ids: &[i64]| -> Result<(), Error> {
             write(s, ids).await?;
             s.flush().await?;
-            if ids[0] == 12 { std::future::pending().await } else { Ok(()) }
+            if ids[0] == 12 { wait_for_the_drop(&far).await } else { Ok(()) }
         };
-        assert!(tokio::time::timeout(moment, batches.run(stuck)).await.is_err());
+        assert!(until_far(&far, batches.run(stuck)).await.is_none());
         assert_eq!((batches.batch(), batches.done()), (2, 2));
         assert_eq!(batches.run(write).await.unwrap(), 4);
         assert_eq!(ids(&db).await, [0, 1, 10, 11, 12, 13]);
@@ -169,11 +175,13 @@ fn b6_dropped_in_a_pause_or_in_a_body_it_goes_on_where_it_was() {
 fn b6_dropped_in_a_hook_the_batch_is_known_to_be_done() {
     on_both(async |db: Db| {
         let mut batches = db.batches(0..4_i64, 2, NO_PAUSE);
+        let far = Arc::new(Notify::new());
         let stuck = batches.run(async |s: &mut Session, ids: &[i64]| -> Result<(), Error> {
-            s.on_commit(async || std::future::pending::<()>().await);
+            let far = far.clone();
+            s.on_commit(async move || wait_for_the_drop::<()>(&far).await);
             write(s, ids).await
         });
-        assert!(tokio::time::timeout(Duration::from_millis(200), stuck).await.is_err());
+        assert!(until_far(&far, stuck).await.is_none());
         assert_eq!(batches.run(write).await.unwrap(), 4, "it is not written twice");
         assert_eq!(ids(&db).await, [0, 1, 2, 3]);
     });

@@ -151,6 +151,21 @@ pub async fn notes_in_database(db: &Db) -> Vec<(i64, String)> {
 }
 
 /// Runs a statement outside every session.
+/// Runs a future until it says that it has come far enough, and drops it there; `None` then. However slow the machine is.
+pub async fn until_far<F: Future>(far: &tokio::sync::Notify, future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = far.notified() => None,
+    }
+}
+
+/// Says that it has come far enough, and waits to be dropped.
+pub async fn wait_for_the_drop<T>(far: &tokio::sync::Notify) -> T {
+    far.notify_one();
+    std::future::pending().await
+}
+
 /// While one subscriber is all there is, tracing asks the thread that first comes by a call site about it, and remembers its "never"
 /// for the thread that listens. A second one, which stays, has it ask them all.
 pub fn second_subscriber() {
