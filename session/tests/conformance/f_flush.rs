@@ -173,6 +173,55 @@ fn f4_a_column_never_set_takes_the_default_in_a_mixed_batch() {
     });
 }
 
+/// From some hundreds of rows on PostgreSQL draws the keys first and copies the rows in.
+#[test]
+fn f5_many_generated_keys_reach_the_right_objects_and_their_children() {
+    const AUTHORS: i64 = 1_200;
+    on_both(async |db: Db| {
+        let (recorder, options) = watched(&db);
+        options
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                let mut authors = Vec::new();
+                for n in 0..AUTHORS {
+                    let author =
+                        s.add(author::ActiveModel { born: Set(Some(1_900)), ..writer(&format!("author {n}")) });
+                    let note = s.add(draft(n, &format!("by {n}")));
+                    note.set_parent(note::Relation::Author, &author)?;
+                    authors.push((author, note));
+                }
+                let outcome = s
+                    .atomic(async |s: &mut Session| -> Result<(), Error> {
+                        assert_eq!(s.add(writer("author 0")).changed(), Vec::<&str>::new());
+                        s.flush().await
+                    })
+                    .await;
+                assert!(outcome.unwrap_err().is_unique_violation(), "the others were flushed before the block (S1)");
+                let mut keys: Vec<i64> = authors.iter().map(|(author, _)| author.id()).collect();
+                keys.sort_unstable();
+                keys.dedup();
+                assert_eq!(keys.len() as i64, AUTHORS);
+                for (author, note) in &authors {
+                    assert_eq!(note.author_id(), Some(author.id()));
+                    let held = s.peek::<author::Entity>(author.id()).unwrap();
+                    assert!(Tracked::ptr_eq(&held, author));
+                }
+                Ok(())
+            })
+            .await
+            .unwrap();
+        let pairs = note::Entity::find().find_also_related(author::Entity).all(db.connection()).await.unwrap();
+        assert_eq!(pairs.len() as i64, AUTHORS);
+        for (note, author) in pairs {
+            assert_eq!(author.unwrap().name, format!("author {}", note.id), "{}", note.title);
+        }
+        let sent = recorder.statements();
+        let drawn = sent.iter().filter(|text| text.contains("nextval") && text.contains("generate_series"));
+        let copied = sent.iter().filter(|text| text.starts_with("COPY")).count();
+        let expected = if db.backend() == DbBackend::Postgres { (1, 1) } else { (0, 0) };
+        assert_eq!((drawn.count(), copied), expected, "{sent:?}");
+    });
+}
+
 #[test]
 fn f5_each_object_gets_its_own_key_whatever_order_the_answer_has() {
     on_both(async |db: Db| {
