@@ -56,10 +56,15 @@ impl Shell {
 
 /// The unpacked sources of a crate that this package depends on.
 fn crate_sources(name: &str) -> PathBuf {
+    // Of this platform's dependencies only: those of others need not be on this machine.
+    let compiler = Command::new("rustc").arg("-vV").output().expect("rustc");
+    let about = String::from_utf8_lossy(&compiler.stdout).into_owned();
+    let platform = about.lines().find_map(|line| line.strip_prefix("host: ")).expect("a platform");
     let metadata = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline"])
+        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform", platform])
         .output()
         .expect("cargo metadata");
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
     let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
     let packages = metadata["packages"].as_array().expect("packages");
     let found = packages.iter().find(|package| package["name"] == name).expect("a dependency");
@@ -281,6 +286,72 @@ fn the_commands_work_together() {
     shell.ok(&["export", "ctx://acme/resources", "files"]);
     assert_eq!(fs::read_to_string(shell.folder.path().join("files/copy/cup")).ok().as_deref(), Some("a cup"));
     assert!(shell.ok(&["doctor", "--account", "acme"]).contains("nothing is wrong"));
+    let pruned = shell.json(&["history", "--prune", "--keep", "0", "ctx://acme/resources/cup"]);
+    assert!(pruned["versions"].as_u64() > Some(0), "{pruned}");
+    assert!(shell.fails(&["history", "--prune", "ctx://acme/resources/cup"]).1.contains("how many versions to keep"));
     assert!(shell.ok(&["--help"]).contains("Examples:"));
     assert!(shell.ok(&["completions", "bash"]).contains("_ctx"));
+}
+
+/// Nobody listens at the port, and that is said at once: the pool would try again for half a minute.
+#[test]
+fn a_refused_port_is_said_at_once() {
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    let shell = Shell { database: format!("postgres://ann:secret@127.0.0.1:{port}/memory"), ..Shell::sqlite() };
+    let started = std::time::Instant::now();
+    let (code, said) = shell.fails(&["status", "--account", "acme"]);
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_eq!(code, 1);
+    assert!(said.contains("cannot open postgres://ann@127.0.0.1") && said.contains("refused"), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+}
+
+#[test]
+fn every_command_is_listed_and_has_its_help() {
+    let shell = Shell::sqlite();
+    let commands = [
+        "stat",
+        "ls",
+        "tree",
+        "glob",
+        "read",
+        "write",
+        "append",
+        "mv",
+        "rm",
+        "archive",
+        "restore",
+        "link",
+        "unlink",
+        "edges",
+        "traverse",
+        "history",
+        "revert",
+        "search",
+        "import",
+        "export",
+        "archive-session",
+        "doctor",
+        "status",
+        "say",
+        "messages",
+        "conversations",
+        "completions",
+    ];
+    let all = shell.ok(&["--help"]);
+    for command in commands {
+        assert!(all.contains(&format!("\n  {command} ")), "{command} is not listed");
+        let help = shell.ok(&[command, "--help"]);
+        assert!(help.contains("Usage: ctx") && help.contains("--json"), "{help}");
+    }
+    // No colour where nobody sees it.
+    shell.ok(&["write", "ctx://acme/resources/folder/a", "x"]);
+    for command in [
+        &["ls", "ctx://acme/resources"][..],
+        &["tree", "ctx://acme/resources"],
+        &["stat", "ctx://acme/resources/folder/a"],
+    ] {
+        assert!(!shell.ok(command).contains('\u{1b}'), "{command:?}");
+    }
 }

@@ -147,7 +147,7 @@ on_each_backend! {
     }
 
     async fn v11_tree_walks_in_order_with_implied_folders_and_pages(t: TestStore) {
-        for at in ["r/a", "r/a-b", "r/a/x", "r/c/two", "r/c/d/e", "r/c.rs"] {
+        for at in ["r/a", "r/a-b", "r/a/x", "r/c/two", "r/c/d/e", "r/c.rs", "r/x/y/z/deep/er/node"] {
             write(&t, &format!("ctx://acme/resources/{at}"), at).await;
         }
         let root = uri("ctx://acme/resources/r");
@@ -155,15 +155,16 @@ on_each_backend! {
             page.items.iter().map(|e| e.uri.as_str().trim_start_matches("ctx://acme/resources/r/").to_owned()).collect()
         };
         let all = t.store.tree(&admin(), &root, &TreeOptions::default()).await.expect("a tree");
-        let expected = ["a", "a/x", "a-b", "c", "c/d", "c/d/e", "c/two", "c.rs"];
+        let expected = ["a", "a/x", "a-b", "c", "c/d", "c/d/e", "c/two", "c.rs", "x", "x/y", "x/y/z", "x/y/z/deep", "x/y/z/deep/er", "x/y/z/deep/er/node"];
         assert_eq!(relative(&all), expected);
         let two = t.store.tree(&admin(), &root, &TreeOptions { depth: Some(2), ..Default::default() }).await.expect("a tree");
-        assert_eq!(relative(&two), ["a", "a/x", "a-b", "c", "c/d", "c/two", "c.rs"]);
-        for depth in [None, Some(2)] {
+        assert_eq!(relative(&two), ["a", "a/x", "a-b", "c", "c/d", "c/two", "c.rs", "x", "x/y"]);
+        for depth in [None, Some(2), Some(3), Some(5)] {
             let mut seen = Vec::new();
             let mut options = TreeOptions { depth, paging: Paging::first(2) };
             loop {
                 let page = t.store.tree(&admin(), &root, &options).await.expect("a page");
+                assert!(page.items.len() <= 2, "implied folders count as well");
                 seen.extend(relative(&page));
                 let Some(next) = page.next else { break };
                 options.paging = Paging::first(2).after(next);

@@ -3,9 +3,10 @@
 mod support;
 
 use context_store::{
-    Caller, DeleteOptions, Denial, Direction, Link, Paging, Role, SearchOptions, StoreError, Traverse, TreeOptions,
-    Uri, Write,
+    Caller, DeleteOptions, Denial, Direction, Link, Message, Paging, Role, SearchOptions, StoreError, Traverse,
+    TreeOptions, Uri, Write,
 };
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use sea_session::Session;
 use support::{admin, uri};
 
@@ -97,6 +98,9 @@ async fn t3_without_the_codes_filter_the_database_still_hides_other_spaces() {
     }
     t.store.link(&alice, &tea, &milk, &Link::of("with")).await.expect("a link");
     t.store.write(&alice, &uri("ctx://acme/sessions/s1/history/0001"), &Write::of("two")).await.expect("a write");
+    let log = uri("ctx://acme/sessions/s2/history/0001");
+    t.store.append_messages(&alice, &log, &[Message::new("alice", "two words")]).await.expect("a log");
+    t.store.archive_session(&alice, &log, None).await.expect("closing");
     t.store.drain().await.expect("a drain");
 
     let blind = Caller::user("acme", "bob").with_role(Role::Root);
@@ -121,13 +125,43 @@ async fn t3_without_the_codes_filter_the_database_still_hides_other_spaces() {
             assert!(t.store.list_children_in(s, &blind, &everything, &Paging::default()).await?.items.is_empty());
             assert!(t.store.glob_in(s, &blind, "ctx://acme/**", &Paging::default()).await?.items.is_empty());
             assert!(t.store.search_in(s, &blind, "two", &SearchOptions::default()).await?.items.is_empty());
+            absent(t.store.messages_in(s, &blind, &log).await.map(drop));
+            let sessions =
+                t.store.session_history_in(s, &blind, &uri("ctx://acme/sessions/s2"), &Paging::default()).await?;
+            assert!(sessions.items.is_empty());
+            // And by SQL that knows of no filter at all.
+            for table in ["nodes", "node_versions", "edges", "session_archives", "index_records"] {
+                let count = Statement::from_string(DbBackend::Postgres, format!("SELECT count(*) FROM {table}"));
+                let row = s.query_one_raw(count).await?.expect("a row");
+                assert_eq!(row.try_get_by_index::<i64>(0)?, 0, "{table}");
+            }
             let status = t.store.status_in(s, &blind).await?;
             assert_eq!((status.active, status.versions, status.index_records, status.edges), (0, 0, 0, 0));
             Ok(())
         })
         .await;
     looked.unwrap_or_else(|e| panic!("{e}"));
+    // Another tenant sees nothing of any table, the outbox included; and one that is not bound at all sees nothing either.
+    let rival = Caller::user("rival", "eve").with_role(Role::Root);
+    let seen = t.store.read_unit(&rival).run(async |s: &mut Session| tables(s).await).await.expect("counts");
+    assert_eq!(seen, [0; 7]);
+    let unbound =
+        t.store.db().session().read_only().run(async |s: &mut Session| tables(s).await).await.expect("counts");
+    assert_eq!(unbound, [0; 7]);
+    let own = t.store.read_unit(&alice).run(async |s: &mut Session| tables(s).await).await.expect("counts");
+    assert!(own[..6].iter().all(|rows| *rows > 0), "{own:?}");
     // The same questions of somebody whose unit is not bound do have answers: the test would notice an empty store.
     let status = t.store.status(&blind).await.expect("a status");
-    assert_eq!((status.active, status.edges), (4, 1));
+    assert_eq!((status.active, status.edges), (6, 1));
+}
+
+/// How many rows of each table a unit sees.
+async fn tables(s: &mut Session) -> Result<[i64; 7], StoreError> {
+    let all = ["nodes", "node_versions", "edges", "session_archives", "index_records", "outbox_events", "inbox"];
+    let mut counts = [0; 7];
+    for (count, table) in counts.iter_mut().zip(all) {
+        let sql = Statement::from_string(DbBackend::Postgres, format!("SELECT count(*) FROM {table}"));
+        *count = s.query_one_raw(sql).await?.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(-1);
+    }
+    Ok(counts)
 }

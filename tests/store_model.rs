@@ -1,23 +1,30 @@
 //! The store against a model: random operations on a handful of names, compared with a map in memory after every step,
 //! and the doctor at the end.
 
+#[path = "support/life.rs"]
+mod life;
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use context_store::{Ailment, Caller, DeleteOptions, Role, SearchOptions, Store, StoreError, TreeOptions, Uri, Write};
+use context_store::{
+    Ailment, Caller, DeleteOptions, Direction, Link, Paging, Role, SearchOptions, Store, StoreError, TreeOptions, Uri,
+    Write,
+};
 use support::{admin, uri};
 
 /// What the model knows of a node.
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
+    /// Stays with the node through moves.
+    id: usize,
     text: String,
     archived: bool,
 }
 
-/// A map of URIs that obeys the rules.
+/// A map of URIs that obeys the rules, and the edges between its nodes.
 #[derive(Default)]
-struct Model(BTreeMap<String, Row>);
+struct Model(BTreeMap<String, Row>, BTreeSet<(usize, usize)>);
 
 /// The kind of an error, which both must agree on.
 type Outcome = Result<u64, &'static str>;
@@ -29,6 +36,7 @@ fn outcome(result: Result<u64, StoreError>) -> Outcome {
         StoreError::AlreadyExists { .. } => "already_exists",
         StoreError::InvalidMove { .. } => "invalid_move",
         StoreError::NotEmpty { .. } => "not_empty",
+        StoreError::NoSuchEdge { .. } => "no_such_edge",
         other => panic!("{other}"),
     })
 }
@@ -42,12 +50,34 @@ impl Model {
         self.0.keys().filter(|key| at_or_below(key, folder)).cloned().collect()
     }
 
-    fn write(&mut self, at: &str, text: &str) -> Outcome {
+    fn write(&mut self, at: &str, text: &str, n: usize) -> Outcome {
         if self.0.get(at).is_some_and(|row| row.archived) {
             return Err("archived");
         }
-        self.0.insert(at.to_owned(), Row { text: text.to_owned(), archived: false });
+        let id = self.0.get(at).map_or(n, |row| row.id);
+        self.0.insert(at.to_owned(), Row { id, text: text.to_owned(), archived: false });
         Ok(1)
+    }
+
+    fn ends(&self, from: &str, to: &str) -> Option<(usize, usize)> {
+        let active = |at: &str| self.0.get(at).filter(|row| !row.archived).map(|row| row.id);
+        active(from).zip(active(to))
+    }
+
+    fn link(&mut self, from: &str, to: &str) -> Outcome {
+        self.1.insert(self.ends(from, to).ok_or("not_found")?);
+        Ok(1)
+    }
+
+    fn unlink(&mut self, from: &str, to: &str) -> Outcome {
+        let ends = self.ends(from, to).ok_or("not_found")?;
+        if self.1.remove(&ends) { Ok(1) } else { Err("no_such_edge") }
+    }
+
+    /// The edges that leave a node and arrive at an active one.
+    fn edges(&self, at: &str) -> BTreeSet<String> {
+        let arrives = |key: &&String| self.ends(at, key).is_some_and(|ends| self.1.contains(&ends));
+        self.0.keys().filter(arrives).cloned().collect()
     }
 
     fn delete(&mut self, at: &str, recursive: bool) -> Outcome {
@@ -58,6 +88,8 @@ impl Model {
         if !recursive && all.iter().any(|key| key != at) {
             return Err("not_empty");
         }
+        let gone: BTreeSet<usize> = all.iter().map(|key| self.0[key].id).collect();
+        self.1.retain(|(from, to)| !gone.contains(from) && !gone.contains(to));
         self.0.retain(|key, _| !at_or_below(key, at));
         Ok(all.len() as u64)
     }
@@ -126,11 +158,11 @@ async fn step(store: &Store, model: &mut Model, random: &mut fastrand::Rng, n: u
     let recursive = random.bool();
     let options = DeleteOptions { recursive };
     let caller = admin();
-    let (did, real, expected) = match random.u8(..10) {
+    let (did, real, expected) = match random.u8(..16) {
         0..=3 => {
             let text = format!("word{n} in {at}");
             let real = store.write(&caller, &at, &Write::of(&text)).await.map(|_| 1);
-            (format!("write {at}"), real, model.write(at.as_str(), &text))
+            (format!("write {at}"), real, model.write(at.as_str(), &text, n))
         }
         4..=6 => (
             format!("move {at} {to}"),
@@ -146,6 +178,15 @@ async fn step(store: &Store, model: &mut Model, random: &mut fastrand::Rng, n: u
             let real = store.archive(&caller, &at, options).await.map(|r| r.nodes);
             (format!("archive {at} {recursive}"), real, model.set_archived(at.as_str(), recursive, true))
         }
+        9..=10 => {
+            let real = store.link(&caller, &at, &to, &Link::of("next")).await.map(|_| 1);
+            (format!("link {at} {to}"), real, model.link(at.as_str(), to.as_str()))
+        }
+        11 => {
+            let real = store.unlink(&caller, &at, &to, None).await;
+            (format!("unlink {at} {to}"), real, model.unlink(at.as_str(), to.as_str()))
+        }
+        12..=13 => revert(store, model, random, &at).await,
         _ => {
             let real = store.restore(&caller, &at, options).await.map(|r| r.nodes);
             (format!("restore {at} {recursive}"), real, model.set_archived(at.as_str(), recursive, false))
@@ -153,6 +194,32 @@ async fn step(store: &Store, model: &mut Model, random: &mut fastrand::Rng, n: u
     };
     assert_eq!(outcome(real), expected, "{did}");
     did
+}
+
+/// Sets a node back to one of its versions, whichever there is.
+async fn revert(
+    store: &Store,
+    model: &mut Model,
+    random: &mut fastrand::Rng,
+    at: &Uri,
+) -> (String, Result<u64, StoreError>, Outcome) {
+    let caller = admin();
+    let history = match store.history(&caller, at, &Paging::default()).await {
+        Ok(history) => history.items,
+        Err(e) => return (format!("history {at}"), Err(e), Err("not_found")),
+    };
+    let version = history[random.usize(..history.len())].version;
+    let old = store.read_version(&caller, at, version).await.unwrap_or_else(|e| panic!("{e}"));
+    let real = store.revert(&caller, at, version).await.map(|_| 1);
+    let expected = match model.0.get_mut(at.as_str()) {
+        None => Err("not_found"),
+        Some(row) if row.archived => Err("archived"),
+        Some(row) => {
+            row.text = old.content;
+            Ok(1)
+        }
+    };
+    (format!("revert {at} to {version}"), real, expected)
 }
 
 async fn compare(store: &Store, model: &Model, log: &[String]) {
@@ -178,6 +245,9 @@ on_each_backend! {
             for (key, row) in model.0.iter().filter(|(_, row)| !row.archived) {
                 let node = t.store.read(&admin(), &uri(key)).await.unwrap_or_else(|e| panic!("{e}: {log:#?}"));
                 assert_eq!(node.content, row.text, "{key}: {log:#?}");
+                let edges = t.store.edges(&admin(), &uri(key), Direction::Outgoing, &Paging::first(1000)).await.unwrap_or_else(|e| panic!("{e}"));
+                let ends: BTreeSet<String> = edges.items.iter().map(|edge| edge.to.to_string()).collect();
+                assert_eq!(ends, model.edges(key), "{key}: {log:#?}");
             }
             t.store.drain().await.unwrap_or_else(|e| panic!("{e}"));
             let options = SearchOptions { paging: context_store::Paging::first(1000), ..Default::default() };
@@ -221,6 +291,25 @@ on_each_backend! {
         t.store.drain().await.expect("a drain");
         let diagnosis = t.store.doctor(&admin().with_role(Role::Root), false).await.expect("a diagnosis");
         assert!(diagnosis.is_clean(), "{diagnosis:#?}");
+    }
+
+    async fn v_lives_side_by_side_leave_a_healthy_store(t: TestStore) {
+        for round in 0..3_u64 {
+            let mut tasks = Vec::new();
+            for worker in 0..4_u64 {
+                let store = t.store.clone();
+                tasks.push(tokio::spawn(async move { life::live(&store, 30, &mut fastrand::Rng::with_seed(round * 10 + worker)).await }));
+            }
+            for task in tasks {
+                task.await.expect("a worker");
+            }
+            t.store.drain().await.expect("a drain");
+            let diagnosis = t.store.doctor(&life::root(), false).await.expect("a diagnosis");
+            assert!(diagnosis.is_clean() && diagnosis.nodes > 10, "{diagnosis:#?}");
+            let indexed = "SELECT count(*) FROM nodes n WHERE n.status = 'active' AND n.content <> '' AND NOT EXISTS (SELECT 1 FROM index_records r WHERE r.node_id = n.id)";
+            // A text of spaces alone has no record.
+            assert_eq!(t.count(&format!("{indexed} AND length(trim(n.content, ' ')) > 9")).await, 0);
+        }
     }
 
     async fn the_doctor_names_what_is_wrong_and_repairs_it(t: TestStore) {

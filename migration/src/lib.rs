@@ -50,6 +50,7 @@ pub use ledger::State;
 pub use migrations::Migrator;
 pub use options::{Event, Options};
 pub use runner::{Direction, Finding, Plan, Report, Runner, Status, Step};
+pub use workplace::knock;
 
 /// A statement as one line of bearable length, for messages.
 fn shortened(sql: &str) -> String {

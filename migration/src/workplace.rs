@@ -123,7 +123,7 @@ async fn raw(connection: &mut sea_orm::sqlx::PgConnection, sql: String) -> Resul
 ///
 /// # Errors
 /// Why it cannot be reached.
-pub(crate) async fn knock(url: &str, patience: Duration) -> Result<(), String> {
+pub async fn knock(url: &str, patience: Duration) -> Result<(), String> {
     use sea_orm::sqlx::{Connection, PgConnection};
     if !url.starts_with("postgres") {
         return Ok(());

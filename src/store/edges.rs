@@ -6,8 +6,9 @@ use chrono::Utc;
 use context_entities::{edge, node};
 use sea_orm::{
     ActiveValue::NotSet,
-    ColumnTrait, Condition, EntityTrait, FromQueryResult, QueryFilter, Set,
+    ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Select, Set,
     prelude::{DateTimeUtc, Json, Uuid},
+    sea_query::LockType,
 };
 use sea_session::prelude::*;
 use serde_json::Map;
@@ -179,7 +180,7 @@ impl Store {
         link.check()?;
         allow_node(caller, from, Access::Write, "have edges")?;
         allow_node(caller, to, Access::Read, "have edges")?;
-        let ids = ids_of(s, caller, &[from, to]).await?;
+        let ids = hold_ids(s, caller, &[from, to]).await?;
         let (from_id, to_id) = (id_at(&ids, from)?, id_at(&ids, to)?);
         let held = edge::Entity::find()
             .filter(edge::Column::FromId.eq(from_id))
@@ -430,7 +431,7 @@ impl Store {
             }
         }
         let targets: Vec<&Uri> = links.iter().map(|link| &link.to).collect();
-        let ids = ids_of(s, caller, &targets).await?;
+        let ids = hold_ids(s, caller, &targets).await?;
         let held = edge::Entity::find().filter(edge::Column::FromId.eq(from.id)).for_update().load(s).await?;
         let mut held: HashMap<(Uuid, String), Tracked<edge::Entity>> =
             held.into_iter().map(|edge| ((edge.to_id(), edge.edge_type()), edge)).collect();
@@ -476,19 +477,29 @@ fn new_edge(account: &str, from: Uuid, to: Uuid, link: &Link) -> edge::ActiveMod
 
 /// The identities of the active nodes at these URIs, among those that the caller may see.
 async fn ids_of(s: &mut Session, caller: &Caller, uris: &[&Uri]) -> Result<HashMap<String, Uuid>, StoreError> {
-    use sea_orm::QuerySelect;
     if uris.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows: Vec<(String, Uuid)> = visible(caller)
+    let rows: Vec<(String, Uuid)> = ends(caller, uris).into_tuple().all(s).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// As [`ids_of`], held until the unit ends: nobody deletes or moves an end while its edge is made.
+async fn hold_ids(s: &mut Session, caller: &Caller, uris: &[&Uri]) -> Result<HashMap<String, Uuid>, StoreError> {
+    if uris.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let held = ends(caller, uris).order_by_asc(node::Column::Uri).lock(LockType::KeyShare);
+    let rows: Vec<(String, Uuid)> = held.into_tuple().all(s).await?;
+    Ok(rows.into_iter().collect())
+}
+
+fn ends(caller: &Caller, uris: &[&Uri]) -> Select<node::Entity> {
+    visible(caller)
         .filter(node::Column::Uri.is_in(uris.iter().map(|uri| uri.as_str())))
-        .filter(Condition::all().add(node::Column::Status.eq(node::Status::Active)))
+        .filter(node::Column::Status.eq(node::Status::Active))
         .select_only()
         .columns([node::Column::Uri, node::Column::Id])
-        .into_tuple()
-        .all(s)
-        .await?;
-    Ok(rows.into_iter().collect())
 }
 
 fn id_at(ids: &HashMap<String, Uuid>, uri: &Uri) -> Result<Uuid, StoreError> {

@@ -85,7 +85,7 @@ impl Store {
         let walk = Walk { caller, folder, depth: options.depth, after: after.as_ref(), limit: limit + 1, like: None };
         let rows = walk.run(s).await?;
         let page = Page::of(rows, limit, |row| uri_of_key(&row.key));
-        entries(folder, after.as_ref(), page)
+        entries(folder, after.as_ref(), page, limit)
     }
 
     /// The active nodes whose URI matches a pattern, in the order of the tree: `*` and `?` within a segment, `**` over
@@ -316,8 +316,9 @@ fn cursor(folder: &Uri, after: Option<&str>) -> Result<Option<Uri>, StoreError> 
     if uri.is_below(folder) { Ok(Some(uri)) } else { Err(StoreError::InvalidCursor) }
 }
 
-/// Rows as entries, with the folders that lie between the rows and have none.
-fn entries(folder: &Uri, after: Option<&Uri>, page: Page<Row>) -> Result<Page<Entry>, StoreError> {
+/// Rows as entries, with the folders that lie between the rows and have none. They count as the others do: what is too
+/// much for the page is on the next one, which goes on after whatever this one ends with.
+fn entries(folder: &Uri, after: Option<&Uri>, page: Page<Row>, limit: u64) -> Result<Page<Entry>, StoreError> {
     let mut items: Vec<Entry> = Vec::with_capacity(page.items.len());
     let mut before: Option<Uri> = after.cloned();
     for row in page.items {
@@ -335,7 +336,8 @@ fn entries(folder: &Uri, after: Option<&Uri>, page: Page<Row>) -> Result<Page<En
         before = Some(entry.uri.clone());
         items.push(entry);
     }
-    Ok(Page { items, next: page.next })
+    let cut = Page::of(items, limit, |entry| entry.uri.to_string());
+    Ok(Page { next: cut.next.or(page.next), items: cut.items })
 }
 
 /// The part of a pattern before its first wildcard, up to a slash.

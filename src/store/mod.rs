@@ -33,6 +33,7 @@ mod history;
 mod import;
 mod list;
 mod moving;
+mod prune;
 mod read;
 mod removal;
 mod search;
@@ -49,6 +50,7 @@ pub use history::{HistoryEntry, VersionedNode};
 pub use import::{ImportOptions, ImportProgress, ImportReport, Refusal};
 pub use list::TreeOptions;
 pub use moving::Moved;
+pub use prune::{Pruned, Retention};
 pub use removal::{DeleteOptions, Removed};
 pub use search::{Hit, SearchOptions};
 pub use sessions::{ConversationReport, LogEntry, Message, Summary};
@@ -57,6 +59,9 @@ pub use write::{NewEvent, Write, Written};
 
 /// How often a unit that lost against a concurrent one is run again.
 const RETRIES: u32 = 8;
+
+/// How long a server may take to answer the first knock.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The context store over one database.
 #[derive(Clone, Debug)]
@@ -76,6 +81,8 @@ impl Store {
     /// [`StoreError::Unreachable`]; [`StoreError::NotOurs`] for a database that has tables and is no context store, which is
     /// left as it is; [`StoreError::Migration`].
     pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let refused = |message| StoreError::Unreachable { database: crate::error::without_password(url), message };
+        context_migration::knock(url, PATIENCE).await.map_err(refused)?;
         let db = Db::connect(url).await.map_err(|e| StoreError::unreachable(url, &e))?;
         check_ours(&db, url).await?;
         context_migration::Runner::new(db.connection().clone()).up().await?;

@@ -127,8 +127,11 @@ async fn look(s: &mut Session, account: &str, from: &Uri, to: &Uri) -> Result<Si
     );
     sql.push(", (SELECT count(*) FROM (SELECT 1 FROM nodes t WHERE t.account_id = ").bind(account).push(" AND ");
     set::within(&mut sql, "t", to, Extent::Subtree);
-    sql.push(" LIMIT 1) AS found) AS taken FROM nodes n WHERE n.account_id = ").bind(account).push(" AND ");
+    // Held from here on: whoever archives or deletes these rows does so before they are looked at, or after they have moved.
+    sql.push(" LIMIT 1) AS found) AS taken FROM (SELECT n.uri, n.status FROM nodes n WHERE n.account_id = ");
+    sql.bind(account).push(" AND ");
     set::within(&mut sql, "n", from, Extent::Subtree);
+    sql.either(" ORDER BY n.uri FOR UPDATE) AS n", ") AS n");
     let found = Situation::find_by_statement(sql.finish()).one(s).await?;
     Ok(found.unwrap_or(Situation { present: 0, longest: 0, levels: 0, taken: 0 }))
 }

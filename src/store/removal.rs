@@ -81,15 +81,17 @@ impl Store {
         if situation.below > 0 && !options.recursive {
             return Err(StoreError::NotEmpty { uri: uri.clone() });
         }
-        let held = set::record(s, caller.account(), uri, Extent::Subtree, Change::Delete, None, Stamp::now()).await?;
+        // What somebody creates below meanwhile is not part of the delete of one node.
+        let extent = if options.recursive { Extent::Subtree } else { Extent::Node };
+        let held = set::record(s, caller.account(), uri, extent, Change::Delete, None, Stamp::now()).await?;
         if held == 0 {
             // Somebody else has moved or deleted it since it was looked for.
             return Err(StoreError::not_found(uri));
         }
-        set::announce_removal(s, caller.account(), uri, Extent::Subtree).await?;
+        set::announce_removal(s, caller.account(), uri, extent).await?;
         let mut sql = Sql::new(super::backend(s));
         sql.push("DELETE FROM nodes WHERE account_id = ").bind(caller.account()).push(" AND ");
-        set::within(&mut sql, "nodes", uri, Extent::Subtree);
+        set::within(&mut sql, "nodes", uri, extent);
         set::recorded(&mut sql, "nodes", Change::Delete);
         let nodes = s.execute_raw(sql.finish()).await?.rows_affected();
         set::follow(s);

@@ -275,12 +275,24 @@ pub enum Command {
         #[command(flatten)]
         page: PageArgs,
     },
-    /// List the versions of a node.
+    /// List the versions of a node, or forget old ones of all that lies below.
+    #[command(
+        after_help = "Examples:\n  ctx history ctx://acme/resources/a\n  ctx history --prune --keep 10 ctx://acme/resources\n  ctx history --prune --older-than-days 90 ctx://acme     the newest of each place stays"
+    )]
     History {
         /// The node, also a deleted one.
         uri: String,
         #[command(flatten)]
         page: PageArgs,
+        /// Forget versions at and below the URI: those that neither --keep nor --older-than-days keeps.
+        #[arg(long, conflicts_with_all = ["limit", "after"])]
+        prune: bool,
+        /// Keep so many replaced versions of each node.
+        #[arg(long, requires = "prune")]
+        keep: Option<u64>,
+        /// Keep what was replaced less than so many days ago.
+        #[arg(long, requires = "prune")]
+        older_than_days: Option<u32>,
     },
     /// Write an earlier version of a node again.
     Revert {

@@ -9,7 +9,8 @@ use std::{
 
 use context_store::{
     Caller, DeleteOptions, Direction, Entry, GitOptions, GitProgress, ImportOptions, ImportProgress, Level, Link,
-    Message, Page, Paging, Role, SearchOptions, Store, StoreError, Summary, Traverse, TreeOptions, Uri, Write,
+    Message, Page, Paging, Retention, Role, SearchOptions, Store, StoreError, Summary, Traverse, TreeOptions, Uri,
+    Write,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -228,6 +229,7 @@ impl Context {
                 };
                 self.traverse(options, page.limit.is_none()).await
             }
+            Command::History { prune: true, keep, older_than_days, .. } => self.prune(keep, older_than_days).await,
             Command::History { page, .. } => self.history(&page).await,
             Command::Revert { version, .. } => {
                 self.written(self.store.revert(&self.caller, self.uri(0)?, version).await?)
@@ -465,6 +467,13 @@ impl Context {
             [entry.version.to_string(), output::time(entry.written_at), replaced, entry.uri.pretty()]
         });
         Ok(table(["VERSION", "WRITTEN", "REPLACED BY", "URI"], rows) + &next_line(&listed))
+    }
+
+    async fn prune(&self, keep: Option<u64>, older_than_days: Option<u32>) -> Outcome {
+        let age = older_than_days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
+        let retention = Retention { keep, age };
+        let pruned = self.store.prune_history(&self.caller, self.uri(0)?, retention).await?;
+        if self.json { json(&pruned) } else { Ok(format!("forgot {} version(s)\n", pruned.versions)) }
     }
 
     async fn search(&self, query: &str, paging: Paging) -> Outcome {

@@ -1,0 +1,241 @@
+//! `cargo bench --bench store [-- [--json] [--check] [--backend postgres|sqlite] [--samples N] [NAME]]`
+//!
+//! The store with 100,000 nodes beside the same work written by hand in SQL: in one process, in one run, the samples in
+//! turns. `docs/performance.md` holds the results and says how they came about.
+//!
+//! A reference here is as fast as we could write it. It must never be slowed down to make a ratio look better.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "the references look past the session, and a failure is a panic"
+)]
+
+mod by_hand;
+#[path = "../../session/benches/unit_of_work/harness.rs"]
+#[allow(dead_code, reason = "the other benchmark uses the rest")]
+mod harness;
+mod schema;
+
+use std::time::{Duration, Instant};
+
+use by_hand::Floor;
+use context_store::{Caller, Paging, Role, SearchOptions, Store, TreeOptions, Uri};
+use harness::{Options, Report, bounded, shown, side};
+use sea_orm::ConnectOptions;
+use sea_session::{Db, testing::cluster};
+
+/// Nodes below ten folders of a hundred folders of a hundred.
+const NODES: usize = 100_000;
+/// Nodes that a move takes along.
+const SUBTREE: usize = 10_000;
+const READS: usize = 200;
+const SEARCHES: usize = 40;
+
+fn main() {
+    // `cargo test --all-targets` runs this too, without optimisation: nothing is measured then.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        println!("the benchmark is built, and runs with `cargo bench --bench store`");
+        return;
+    }
+    let options = match Options::read(std::env::args()) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("{message}");
+            std::process::exit(2);
+        }
+    };
+    let backend = options.backend.clone();
+    let wants = |name: &str| backend.as_ref().is_none_or(|wanted| wanted == name);
+    let mut report = Report::new(options);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    if wants("postgres") {
+        runtime.block_on(on_postgres(&mut report));
+    }
+    if wants("sqlite") {
+        runtime.block_on(on_sqlite(&mut report));
+    }
+    if report.finish() {
+        std::process::exit(1);
+    }
+}
+
+/// As a role that row-level security binds, on both sides.
+async fn on_postgres(report: &mut Report) {
+    let database = cluster::fresh_database().await.expect("a database");
+    let owner = Store::open(&database.url()).await.expect("a migrated database");
+    let role = database.create_role().await.expect("a role");
+    let floor = Floor::postgres(&database.url(), role.name(), role.url()).await;
+    report.backend("postgres");
+    workloads(report, &store(role.url()).await, &floor).await;
+    drop(owner);
+}
+
+async fn on_sqlite(report: &mut Report) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("bench.db").display());
+    Store::open(&url).await.expect("a migrated database").db().clone().close().await.expect("closed");
+    let floor = Floor::sqlite(&url).await;
+    report.backend("sqlite");
+    workloads(report, &store(&url).await, &floor).await;
+}
+
+/// One connection, the pool's liveness ping off as on the other side.
+async fn store(url: &str) -> Store {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).test_before_acquire(false);
+    Store::new(Db::connect(options).await.expect("sessions"))
+}
+
+fn caller() -> Caller {
+    Caller::user("bench", "alice").with_role(Role::Admin)
+}
+
+fn uri(text: &str) -> Uri {
+    Uri::parse(text).expect("a URI")
+}
+
+async fn workloads(report: &mut Report, store: &Store, floor: &Floor) {
+    floor.fill(NODES).await;
+    if report.options().wants("read") {
+        read(report, store, floor).await;
+    }
+    if report.options().wants("list_children") {
+        list_children(report, store, floor).await;
+    }
+    if report.options().wants("tree_paged") {
+        tree(report, store, floor).await;
+    }
+    if report.options().wants("search_p95") {
+        search(report, store, floor).await;
+    }
+    if report.options().wants("move_subtree") {
+        move_subtree(report, store, floor).await;
+    }
+}
+
+/// The nodes that both sides read, in one order.
+fn some_nodes(n: usize) -> Vec<String> {
+    let mut random = fastrand::Rng::with_seed(7);
+    (0..n).map(|_| schema::node(random.usize(..NODES))).collect()
+}
+
+async fn read(report: &mut Report, store: &Store, floor: &Floor) {
+    let (caller, places) = (caller(), some_nodes(READS));
+    let uris: Vec<Uri> = places.iter().map(|place| uri(place)).collect();
+    let ours = side(async || {
+        let start = Instant::now();
+        for uri in &uris {
+            store.read(&caller, uri).await.expect("a read");
+        }
+        start.elapsed()
+    });
+    let references = vec![
+        shown("BEGIN, SELECT, COMMIT by hand", async || floor.reads(&places, true).await),
+        shown("SELECT by hand, no transaction", async || floor.reads(&places, false).await),
+    ];
+    report.compare("read", READS, ours, references).await;
+}
+
+async fn list_children(report: &mut Report, store: &Store, floor: &Floor) {
+    let caller = caller();
+    for (workload, folder) in [("list_children", schema::FOLDER), ("list_children, implied folders", schema::IMPLIED)] {
+        let place = uri(folder);
+        let ours = side(async || {
+            let start = Instant::now();
+            for _ in 0..20 {
+                let page = store.list_children(&caller, &place, &Paging::first(100)).await.expect("a listing");
+                assert_eq!(page.items.len(), 100);
+            }
+            start.elapsed()
+        });
+        let by_hand = shown("SELECT by parent or skip scan by hand", async || floor.children(folder, 20).await);
+        report.compare(workload, 100, ours, vec![by_hand]).await;
+    }
+}
+
+async fn tree(report: &mut Report, store: &Store, floor: &Floor) {
+    let (caller, folder) = (caller(), uri(schema::IMPLIED));
+    let ours = side(async || {
+        let start = Instant::now();
+        let (mut seen, mut paging) = (0, Paging::first(1_000));
+        loop {
+            let page = store.tree(&caller, &folder, &TreeOptions { depth: None, paging }).await.expect("a page");
+            seen += page.items.iter().filter(|entry| entry.node.is_some()).count();
+            let Some(next) = page.next else { break };
+            paging = Paging::first(1_000).after(next);
+        }
+        assert_eq!(seen, SUBTREE);
+        start.elapsed()
+    });
+    let by_hand = shown("keyset SELECT by hand", async || floor.tree(schema::IMPLIED, SUBTREE).await);
+    report.compare("tree_paged", SUBTREE, ours, vec![by_hand]).await;
+}
+
+/// The 95th of a hundred searches, for words that a hundredth of the nodes have.
+async fn search(report: &mut Report, store: &Store, floor: &Floor) {
+    let caller = caller();
+    let options = SearchOptions { paging: Paging::first(10), ..SearchOptions::default() };
+    let ours = side(async || {
+        let mut times = Vec::with_capacity(SEARCHES);
+        for n in 0..SEARCHES {
+            let (word, start) = (schema::word(n), Instant::now());
+            let page = store.search(&caller, &word, &options).await.expect("a search");
+            times.push(start.elapsed());
+            assert_eq!(page.items.len(), 10);
+        }
+        p95(times)
+    });
+    let by_hand = shown("full-text SELECT by hand", async || {
+        let mut times = Vec::with_capacity(SEARCHES);
+        for n in 0..SEARCHES {
+            let (word, start) = (schema::word(n), Instant::now());
+            floor.search(&word).await;
+            times.push(start.elapsed());
+        }
+        p95(times)
+    });
+    report.compare("search_p95", NODES, ours, vec![by_hand]).await;
+}
+
+fn p95(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() * 95 / 100]
+}
+
+/// There and back, so that each sample finds what the one before has left.
+async fn move_subtree(report: &mut Report, store: &Store, floor: &Floor) {
+    let caller = caller();
+    // 1.5 on both: the harness allows SQLite 1.3 times as much.
+    let bound = if floor.is_postgres() { 1.5 } else { 1.5 / 1.3 };
+    let at = std::cell::Cell::new((schema::IMPLIED, schema::AWAY));
+    let turn = || {
+        let (from, to) = at.get();
+        at.set((to, from));
+        (from, to)
+    };
+    let ours = side(async || {
+        floor.forget_history().await;
+        let (from, to) = turn();
+        let (from, to) = (uri(from), uri(to));
+        let start = Instant::now();
+        let moved = store.move_node(&caller, &from, &to).await.expect("a move");
+        let time = start.elapsed();
+        assert_eq!(moved.nodes as usize, SUBTREE);
+        floor.check_move(SUBTREE).await;
+        time
+    });
+    let by_hand = bounded("the same rows, versions and events by hand", bound, async || {
+        floor.forget_history().await;
+        let (from, to) = turn();
+        let time = floor.move_subtree(from, to, SUBTREE).await;
+        floor.check_move(SUBTREE).await;
+        time
+    });
+    let bare = shown("UPDATE by hand: no versions, no events", async || {
+        let (from, to) = turn();
+        floor.bare_move(from, to, SUBTREE).await
+    });
+    report.compare("move_subtree", SUBTREE, ours, vec![by_hand, bare]).await;
+}
