@@ -184,6 +184,9 @@ async fn workloads(report: &mut Report, sides: &Sides) {
     if wants("small_units", report) {
         small_units(report, sides).await;
     }
+    if wants("flush_one_of_many", report) {
+        flush_one_of_many(report, sides).await;
+    }
     if wants("memory_clean_objects", report) {
         memory_clean_objects(report, sides).await;
     }
@@ -351,6 +354,15 @@ async fn small_units(report: &mut Report, Sides { db, floor, .. }: &Sides) {
         floor.units(n, rows as i64, "theirs").await
     });
     report.compare("small_units", n, ours, vec![by_hand]).await;
+}
+
+/// A flush looks at what is dirty: what else is tracked costs it nothing.
+async fn flush_one_of_many(report: &mut Report, Sides { db, floor, .. }: &Sides) {
+    let (many, few, flushes) = (10 * MANY as u64, 10, 500);
+    floor.fill(10 * MANY).await;
+    let ours = side(async || ours::flush_ones(db, many, flushes).await);
+    let reference = bounded("ten tracked instead of 100,000", 1.3, async || ours::flush_ones(db, few, flushes).await);
+    report.compare("flush_one_of_many", flushes, ours, vec![reference]).await;
 }
 
 /// What a tracked clean object costs above its model, which the allocator counts on both sides.

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use sea_orm::{EntityTrait, IsolationLevel};
+use sea_orm::{EntityTrait, IsolationLevel, QuerySelect};
 use sea_session::Error;
 use sea_session::prelude::*;
 
@@ -128,6 +128,21 @@ pub async fn units(db: &Db, n: usize, rows: i64, suffix: &str) -> Duration {
         unit.await.expect("the unit");
     }
     start.elapsed()
+}
+
+/// Changes one of so many tracked objects, and flushes, so often.
+pub async fn flush_ones(db: &Db, tracked: u64, flushes: usize) -> Duration {
+    let mut s = db.begin().await.expect("begin");
+    let rows = item::Entity::find().limit(tracked).load(&mut s).await.expect("load");
+    assert_eq!(rows.len() as u64, tracked);
+    let start = Instant::now();
+    for at in 0..flushes as i32 {
+        rows[0].set_revision(at + 1_000);
+        s.flush().await.expect("flush");
+    }
+    let time = start.elapsed();
+    s.rollback().await.expect("rollback");
+    time
 }
 
 /// Moves money between two accounts at SERIALIZABLE, retried by the session; how often it had to.
