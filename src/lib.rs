@@ -47,3 +47,8 @@ pub use node::{Entry, Node, Stat};
 pub use page::{Page, Paging};
 pub use store::*;
 pub use uri::{Uri, UriError, UriReason};
+
+/// docs/store.md, whose examples are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/store.md")]
+pub struct StoreGuide;

@@ -79,6 +79,23 @@ on_each_backend! {
         }
     }
 
+    async fn v12_numbers_in_metadata_come_back_exactly(t: TestStore) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (uri("ctx://acme/resources/from"), uri("ctx://acme/resources/to"));
+        let mut random = fastrand::Rng::with_seed(53);
+        // Of any size; no negative zero, which PostgreSQL's numbers do not have.
+        let numbers: Vec<f64> = std::iter::repeat_with(|| f64::from_bits(random.u64(..))).filter(|n| n.is_finite() && *n != 0.0).take(2_000).collect();
+        let metadata = serde_json::json!({ "numbers": numbers, "fractions": (0..2_000).map(|_| random.f64()).collect::<Vec<_>>() });
+        t.store.write(&admin(), &from, &Write::of("x").with_metadata(metadata.as_object().cloned().unwrap_or_default())).await.expect("a write");
+        let read = t.store.read(&admin(), &from).await.expect("a read");
+        let again: Vec<f64> = serde_json::from_value(read.metadata["numbers"].clone()).expect("numbers");
+        assert!(again == numbers && read.metadata["fractions"] == metadata["fractions"]);
+        let file = folder.path().join("numbers.jsonl");
+        t.store.export_archive(&admin(), &from, &file).await.expect("an export");
+        t.store.import_archive(&admin(), &file, &to, &mut |_| {}).await.expect("an import");
+        assert!(t.store.read(&admin(), &to).await.expect("a read").metadata == read.metadata);
+    }
+
     async fn v12_what_was_deleted_comes_back_above_every_version_it_had(t: TestStore) {
         let folder = tempfile::tempdir().expect("a folder");
         let (file, at) = (folder.path().join("kept.jsonl"), uri("ctx://acme/resources/a"));
