@@ -116,6 +116,9 @@ pub(crate) struct Flush<'a> {
     pub(crate) json_binary: Vec<bool>,
 }
 
+/// The transaction's id, as a column of an answer (R9).
+const XID: &str = "pg_current_xact_id()::text AS sea_session_xid";
+
 /// How many rows a write has changed, and the first that it has not, where that is known.
 pub(crate) struct Changed {
     pub(crate) rows: u64,
@@ -199,13 +202,21 @@ impl Flush<'_> {
         if self.xid.is_some() || self.connection.backend() != DbBackend::Postgres {
             return Ok(self.send(table, rows, write.message(Fetch::Nothing)).await?.affected());
         }
+        if rows.len() == 1 {
+            // One row or none answers, and says the rest by being there.
+            let sql = format!("{} RETURNING {XID}", write.sql());
+            let answer = self.send(table, rows, write.with_sql(&sql).message(Fetch::All)).await?.rows();
+            answer.first().into_iter().for_each(|row| self.learn_xid(row));
+            return Ok(answer.len() as u64);
+        }
         let sql = format!(
-            "WITH written AS ({} RETURNING 1) SELECT count(*) AS sea_session_rows, pg_current_xact_id()::text AS sea_session_xid FROM written",
-            write.sql()
+            "WITH written AS ({} RETURNING 1) SELECT count(*) AS sea_session_rows{} FROM written",
+            write.sql(),
+            self.returning_xid()
         );
         let answer = self.send(table, rows, write.with_sql(&sql).message(Fetch::One)).await?.rows();
         let Some(row) = answer.first() else { return Ok(0) };
-        *self.xid = Some(row.try_get("", "sea_session_xid")?);
+        self.learn_xid(row);
         let count: i64 = row.try_get("", "sea_session_rows")?;
         Ok(u64::try_from(count).unwrap_or_default())
     }
@@ -247,9 +258,9 @@ impl Flush<'_> {
     }
 
     /// What to add to RETURNING so that the transaction's id comes back; nothing once it is known.
-    fn returning_xid(&self) -> &'static str {
+    fn returning_xid(&self) -> String {
         let known = self.xid.is_some() || self.connection.backend() != DbBackend::Postgres;
-        if known { "" } else { ", pg_current_xact_id()::text AS sea_session_xid" }
+        if known { String::new() } else { format!(", {XID}") }
     }
 
     fn done(&mut self, op: usize, members: &[Behind], returned: Option<&Returned<'_>>) -> Result<(), Error> {
