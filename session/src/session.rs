@@ -227,6 +227,24 @@ impl Session {
         (core.frames[top].kind, core.standing(top, core.flag_around().is_some()))
     }
 
+    /// Says whether the unit was opened with this isolation level, for code that is not safe under another (B3): a function
+    /// with `#[db_session(isolation = …)]` asks first.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it was opened with another, or with none; on SQLite too, where all are granted, so that what is
+    /// tried out there does not surprise on PostgreSQL.
+    pub fn require_isolation(&mut self, level: IsolationLevel) -> Result<(), Error> {
+        match self.core().settings.isolation {
+            Some(has) if has == level => Ok(()),
+            Some(has) => Err(Error::usage(format!(
+                "{level} is asked for inside a unit of work that is {has}: a transaction has one isolation level"
+            ))),
+            None => Err(Error::usage(format!(
+                "{level} is asked for inside a unit of work that was opened without: open it with `.isolation(…)`"
+            ))),
+        }
+    }
+
     /// Which database this is.
     pub fn backend(&self) -> DbBackend {
         self.backend
@@ -629,16 +647,11 @@ impl NestedBlock<'_> {
 
     /// Asks for the isolation that the unit was opened with. Another cannot be had inside its transaction: that is refused
     /// before anything is sent (B3).
-    pub fn isolation(self, level: IsolationLevel) -> Self {
-        match self.session.core().settings.isolation {
-            Some(has) if has == level => self,
-            Some(has) => self.refuse(format!(
-                "a nested block cannot be {level}: its unit of work is {has}, and a transaction has one isolation level"
-            )),
-            None => self.refuse(format!(
-                "a nested block cannot be {level}: its unit of work asked for no isolation level; open it with `.isolation(…)`"
-            )),
+    pub fn isolation(mut self, level: IsolationLevel) -> Self {
+        if let Err(e) = self.session.require_isolation(level) {
+            self.refused.get_or_insert(e);
         }
+        self
     }
 
     /// Refused before anything is sent: only a unit as a whole is read-only (B4).

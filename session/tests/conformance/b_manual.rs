@@ -108,6 +108,47 @@ fn b3_a_block_cannot_have_another_isolation_than_its_unit() {
     });
 }
 
+/// Not safe under a lesser isolation, and says so.
+#[db_session(isolation = "serializable")]
+async fn look_twice(s: &mut Session) -> Result<u64, Error> {
+    Ok(note::Entity::find().count(s).await?)
+}
+
+#[async_trait::async_trait]
+trait Looker {
+    async fn look(&self, s: &mut Session) -> Result<u64, Error>;
+    async fn look_on(&self, db: &Db) -> Result<u64, Error>;
+}
+
+struct Careful;
+
+#[async_trait::async_trait]
+impl Looker for Careful {
+    #[db_session(isolation = IsolationLevel::RepeatableRead)]
+    async fn look(&self, s: &mut Session) -> Result<u64, Error> {
+        Ok(note::Entity::find().count(s).await?)
+    }
+}
+
+#[test]
+fn b3_a_function_that_asks_for_an_isolation_joins_no_unit_of_another() {
+    on_both(async |db: Db| {
+        assert_eq!(look_twice_on(&db).await.unwrap(), 0);
+        assert_eq!(Careful.look_on(&db).await.unwrap(), 0);
+        let (recorder, unit) = watched(&db);
+        let joined = async |s: &mut Session| -> Result<u64, Error> { look_twice(s).await };
+        let refused = unit.clone().run(joined).await.unwrap_err();
+        assert!(matches!(&refused, Error::Usage(text) if text.contains("opened without")), "{refused}");
+        let refused = unit.clone().isolation(IsolationLevel::RepeatableRead).run(joined).await.unwrap_err();
+        assert!(matches!(&refused, Error::Usage(text) if text.contains("one isolation level")), "{refused}");
+        let by_trait = async |s: &mut Session| -> Result<u64, Error> { Careful.look(s).await };
+        assert!(unit.clone().run(by_trait).await.is_err());
+        assert_eq!(recorder.take(), Vec::<String>::new(), "refused before anything is sent");
+        unit.clone().isolation(IsolationLevel::Serializable).run(joined).await.unwrap();
+        unit.isolation(IsolationLevel::RepeatableRead).run(by_trait).await.unwrap();
+    });
+}
+
 #[test]
 fn b4_read_only_and_deferrable_blocks_are_refused_by_name_before_anything_is_sent() {
     three_ways(async |s: &mut Session| -> Result<(), Error> {

@@ -146,6 +146,26 @@ pub(crate) fn wrap(function: &mut Function, analysis: &Analysis, kind: Kind) {
     }
 }
 
+/// Has the body refuse a unit of another isolation than this before it does anything (B3).
+pub(crate) fn require_isolation(function: &mut Function, analysis: &Analysis, level: &TokenStream) {
+    let session = match &analysis.name {
+        Some(name) => name.clone(),
+        None => name_session(function, analysis),
+    };
+    let Some(body) = &mut function.body else { return };
+    // What rustc says of the error type belongs to the return type, where it is written.
+    let place = Span::call_site().located_at(analysis.output.span());
+    let asked: Stmt = parse_quote_spanned!(place=> #session.require_isolation(#level)?;);
+    match analysis.shape {
+        Shape::Async => body.stmts.insert(0, asked),
+        Shape::Boxed | Shape::Returned => {
+            if let Some(block) = async_block(body) {
+                block.stmts.insert(0, asked);
+            }
+        }
+    }
+}
+
 /// Whether the body of a rewritten method is the boxed block that `#[async_trait]` makes of it.
 fn boxes(function: &Function) -> bool {
     function.body.clone().is_some_and(|mut body| async_block(&mut body).is_some())

@@ -1,6 +1,7 @@
 //! `#[db_session(…)]`: beside a function that joins its caller's unit of work, one that opens a unit for it.
 //!
-//! The function itself stays as it was written (with `durable`, its body becomes a durable block). The second function
+//! The function itself stays as it was written (with `durable`, its body becomes a durable block; with `isolation`, it refuses a
+//! unit of another level first). The second function
 //! must never run a body that the first would not run: it calls the first.
 
 use proc_macro2::{Ident, Span, TokenStream};
@@ -117,7 +118,11 @@ impl Unit<'_> {
     /// The function that joins the caller's unit.
     fn joined(&self) -> TokenStream {
         if !self.durable() {
-            return self.function.to_token_stream();
+            let mut joined = self.function.clone();
+            if let Some(level) = &self.options.isolation {
+                atomic::require_isolation(&mut joined, self.analysis, level);
+            }
+            return joined.to_token_stream();
         }
         let mut joined = self.function.clone();
         atomic::wrap(&mut joined, self.analysis, Kind::Durable);

@@ -89,6 +89,8 @@ pub(crate) struct Options {
     calls: Vec<Call>,
     seen: Vec<Ident>,
     serializable: Option<bool>,
+    /// The level that is asked for, as written.
+    pub(crate) isolation: Option<TokenStream>,
     pub(crate) on: Option<LitStr>,
     pub(crate) associated: bool,
     pub(crate) errors: Vec<Error>,
@@ -253,6 +255,7 @@ impl Options {
             _ => given.to_token_stream(),
         };
         self.plain(quote_spanned!(name.span()=> .isolation(#level)));
+        self.isolation = Some(level);
         Ok(())
     }
 

@@ -45,6 +45,7 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         tenant: None,
         not_optimistic: Default::default(),
         secret: Default::default(),
+        hooks: true,
         parents: keys.collect(),
         unique: vec![vec![UNIQUE], PAIR.to_vec()],
     }
