@@ -4,7 +4,8 @@
 mod support;
 
 use context_store::{
-    Caller, DeleteOptions, Direction, Link, Paging, SearchOptions, Store, StoreError, Traverse, TreeOptions, Write,
+    Caller, DeleteOptions, Direction, Link, Message, Paging, SearchOptions, Store, StoreError, Traverse, TreeOptions,
+    Write,
 };
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use sea_session::{Recorder, Session};
@@ -43,6 +44,13 @@ async fn hot_statements(store: &Store) -> Vec<(&'static str, Vec<String>)> {
     record!("incoming edges", s => store.edges_in(s, &caller, &a, Direction::Incoming, &Paging::default()));
     record!("traverse", s => store.traverse_in(s, &caller, &a, &Traverse::default()));
     record!("history", s => store.history_in(s, &caller, &a, &Paging::default()));
+    record!("read_many", s => store.read_many_in(s, &caller, &[a.clone(), b.clone()]));
+    record!("read_version", s => store.read_version_in(s, &caller, &a, 1));
+    record!("link", s => store.link_in(s, &caller, &a, &b, &Link::of("again")));
+    let log = uri("ctx://acme/sessions/s1/history/0001");
+    store.append_messages(&caller, &log, &[Message::new("alice", "hello")]).await.expect("a log");
+    record!("messages", s => store.messages_in(s, &caller, &log));
+    record!("session_history", s => store.session_history_in(s, &caller, &log, &Paging::default()));
     record!("search", s => store.search_in(s, &caller, "apple", &SearchOptions::default()));
     record!("move", s => store.move_node_in(s, &caller, &folder, &uri("ctx://acme/resources/y")));
     record!("archive", s => store.archive_in(s, &caller, &uri("ctx://acme/resources/y"), DeleteOptions::recursive()));
@@ -85,6 +93,7 @@ async fn v6_hot_queries_use_an_index_on_sqlite() {
                     "node_versions",
                     "outbox_events",
                     "index_records",
+                    "session_archives",
                 ];
                 assert!(
                     !whole.contains(&table) || step.contains("USING"),

@@ -52,6 +52,23 @@ on_each_backend! {
         }
     }
 
+    async fn v2_the_doctor_finds_a_log_that_is_another_space_s(t: TestStore) {
+        let log = uri("ctx://acme/sessions/s1/history/0001");
+        t.store.append_messages(&alice(), &log, &[Message::new("alice", "a secret")]).await.expect("a log");
+        t.store.drain().await.expect("a drain");
+        let root = alice().with_role(context_store::Role::Root);
+        assert!(t.store.doctor(&root, false).await.expect("a diagnosis").is_clean());
+        t.sql("UPDATE session_archives SET owner_space = 'user:eve'").await;
+        let ill = t.store.doctor(&root, true).await.expect("a repair");
+        let seen: Vec<_> = ill.findings.iter().map(|f| (f.ailment, f.place.as_str(), f.repaired)).collect();
+        assert_eq!(seen, [(context_store::Ailment::Log, log.as_str(), true)]);
+        assert!(t.store.doctor(&root, false).await.expect("a diagnosis").is_clean());
+        assert_eq!(t.store.messages(&alice(), &log).await.map(|m| m.len()).ok(), Some(1));
+        t.sql("UPDATE session_archives SET name = '0002'").await;
+        let ill = t.store.doctor(&root, true).await.expect("a repair");
+        assert!(ill.findings.iter().any(|f| f.ailment == context_store::Ailment::Log && !f.repaired && f.what.contains("its node is at")), "{ill:#?}");
+    }
+
     async fn v3_appenders_at_once_lose_no_message(t: TestStore) {
         let log = uri("ctx://acme/sessions/busy/history/0001");
         let mut tasks = Vec::new();

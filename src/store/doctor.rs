@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::Utc;
-use context_entities::{index_record, node, node_version::Change, outbox_event};
+use context_entities::{index_record, node, node_version::Change, outbox_event, session_archive};
 use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Set, prelude::Uuid};
 use sea_session::prelude::*;
 
@@ -42,6 +42,8 @@ pub enum Ailment {
     History,
     /// An edge whose end is gone (V9).
     Edge,
+    /// A message log that has no node at its place, or belongs to another space than it (V2).
+    Log,
     /// The index does not hold what it should, and no event is on its way (V4, V13).
     Index,
     /// A node is marked as broken (V5).
@@ -293,6 +295,7 @@ async fn examine_rest(s: &mut Session, caller: &Caller, repair: bool) -> Result<
             repaired: false,
         });
     }
+    findings.extend(logs(s, caller, repair).await?);
     let dead = outbox_event::Entity::find()
         .filter(outbox_event::Column::AccountId.eq(caller.account()))
         .filter(outbox_event::Column::Topic.eq(TOPIC))
@@ -332,6 +335,43 @@ async fn orphans(s: &mut Session, caller: &Caller) -> Result<Vec<(Uuid, String)>
         .filter(|orphan| !pending.contains(&orphan.node_id))
         .map(|orphan| (orphan.node_id, orphan.uri))
         .collect())
+}
+
+/// Logs that are not where their nodes are, or not whose they are.
+async fn logs(s: &mut Session, caller: &Caller, repair: bool) -> Result<Vec<Finding>, StoreError> {
+    #[derive(FromQueryResult)]
+    struct Log {
+        id: Uuid,
+        place: String,
+        owner_space: String,
+        uri: Option<String>,
+        node_owner: Option<String>,
+    }
+    let sessions = Uri::account_root(caller.account())?.child("sessions")?;
+    let mut sql = Sql::new(super::backend(s));
+    sql.push("SELECT a.id, CAST(")
+        .bind(format!("{sessions}/"))
+        .push(" AS text) || a.session_id || '/history/' || a.name AS place");
+    sql.push(", a.owner_space, n.uri, n.owner_space AS node_owner FROM session_archives a LEFT JOIN nodes n ON n.id = a.node_id");
+    sql.push(" WHERE a.account_id = ").bind(caller.account()).push(" ORDER BY a.session_id, a.sequence");
+    let mut findings = Vec::new();
+    for log in Log::find_by_statement(sql.finish()).all(s).await? {
+        let mut wrong = Wrong { findings: &mut findings, place: &log.place };
+        match (&log.uri, &log.node_owner) {
+            (Some(uri), Some(owner)) if *uri == log.place => {
+                if *owner == log.owner_space {
+                    continue;
+                }
+                wrong.note(Ailment::Log, format!("it belongs to {}, and its node to {owner}", log.owner_space), repair);
+                if repair && let Some(row) = s.get::<session_archive::Entity>(log.id).await? {
+                    row.set_owner_space(owner.clone());
+                }
+            }
+            (Some(uri), _) => wrong.note(Ailment::Log, format!("its node is at {uri}"), false),
+            _ => wrong.note(Ailment::Log, "it has no node", false),
+        }
+    }
+    Ok(findings)
 }
 
 async fn ids_of(s: &mut Session, sql: Sql) -> Result<Vec<Uuid>, StoreError> {
