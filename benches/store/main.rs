@@ -173,7 +173,7 @@ async fn tree(report: &mut Report, store: &Store, floor: &Floor) {
     report.compare("tree_paged", SUBTREE, ours, vec![by_hand]).await;
 }
 
-/// The 95th of a hundred searches, for words that a hundredth of the nodes have.
+/// The 95th percentile of searches for words that a hundredth of the nodes have.
 async fn search(report: &mut Report, store: &Store, floor: &Floor) {
     let caller = caller();
     let options = SearchOptions { paging: Paging::first(10), ..SearchOptions::default() };
