@@ -10,10 +10,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use sea_orm::{DbBackend, PaginatorTrait, Set, entity::prelude::*};
+use sea_orm::{DbBackend, PaginatorTrait, QueryOrder, Set, entity::prelude::*};
 use sea_session::{
     Error, Recorder,
-    outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Unavailable, first_time},
+    outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Unavailable, first_time, forget_received},
     prelude::*,
     testing::{Backend, create_table, run_test_on},
 };
@@ -62,6 +62,8 @@ mod inbox {
         #[sea_orm(primary_key, auto_increment = false)]
         pub message_id: String,
         pub account_id: String,
+        #[sea_orm(default_expr = "Expr::current_timestamp()")]
+        pub received_at: DateTimeUtc,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -503,5 +505,287 @@ fn q10_depth_age_and_attempts_are_numbers() {
         assert!(report.mean_latency >= Duration::from_secs(90));
         let metrics = outbox.metrics().await.unwrap();
         assert_eq!((metrics.pending, metrics.done, metrics.most_attempts), (1, 1, 0), "a snooze is no attempt");
+    });
+}
+
+/// Takes whole runs, and notes the calls.
+struct Runs<F>(Arc<Mutex<Vec<Vec<(String, i64)>>>>, F);
+
+#[async_trait::async_trait]
+impl<F: Fn(&Event) -> Delivery + Send + Sync> Handler for Runs<F> {
+    async fn deliver(&self, events: &[Event]) -> Result<Vec<Delivery>, Unavailable> {
+        self.0.lock().push(events.iter().map(|e| (e.key.clone(), e.sequence)).collect());
+        Ok(events.iter().map(&self.1).collect())
+    }
+
+    fn takes_runs(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn q3_a_claim_takes_the_run_of_a_busy_key_and_the_handler_still_sees_one_event_of_it_at_a_time() {
+    on_both(async |db: Db, outbox: Outbox| {
+        let events = |from: i64| (from..from + 60).map(|n| event("busy", n, "made")).chain([event("b", from, "made")]);
+        write(&db, events(1).collect()).await;
+        // The ledger's handler asserts that no call holds two events of a key.
+        let (seen, handler) = ledger(|_| Delivery::Done);
+        let report = Dispatcher::new(&outbox, handler).drain().await.unwrap();
+        assert_eq!((report.delivered, report.batches), (61, 1));
+        let busy: Vec<i64> = seen.lock().iter().filter(|(key, ..)| key == "busy").map(|(_, n, _)| *n).collect();
+        assert_eq!(busy, (1..=60).collect::<Vec<_>>());
+
+        write(&db, events(100).collect()).await;
+        let calls = Arc::default();
+        let report =
+            Dispatcher::new(&outbox, Runs(Arc::clone(&calls), |_: &Event| Delivery::Done)).drain().await.unwrap();
+        assert_eq!((report.delivered, calls.lock().len()), (61, 1), "one call for the whole run");
+    });
+}
+
+#[test]
+fn q2_a_failure_in_a_run_holds_back_the_rest_of_the_run_uncounted() {
+    on_both(async |db: Db, outbox: Outbox| {
+        write(&db, (1..=6).map(|n| event("a", n, if n == 3 { "bad" } else { "good" })).collect()).await;
+        let fails = |e: &Event| if e.event_type == "bad" { Delivery::Retry("no".into()) } else { Delivery::Done };
+        let (seen, handler) = ledger(fails);
+        let report = Dispatcher::new(&outbox, handler).drain().await.unwrap();
+        assert_eq!((report.delivered, report.retried), (2, 1));
+        assert_eq!(seen.lock().iter().map(|(_, n, _)| *n).collect::<Vec<_>>(), [1, 2, 3], "4 was not tried");
+        no_more_waiting(&db).await;
+        // A handler that takes runs answers for all of it; what it says of events behind a failure does not count.
+        let calls = Arc::default();
+        let report = Dispatcher::new(&outbox, Runs(Arc::clone(&calls), fails)).drain().await.unwrap();
+        assert_eq!((report.delivered, report.retried), (0, 1));
+        let attempts: Vec<i32> = event::Entity::find()
+            .order_by_asc(event::Column::Sequence)
+            .all(db.connection())
+            .await
+            .unwrap()
+            .iter()
+            .map(|event| event.attempts)
+            .collect();
+        assert_eq!(attempts, [1, 1, 2, 0, 0, 0]);
+        no_more_waiting(&db).await;
+        let (_, handler) = ledger(|e| if e.sequence == 3 { Delivery::Dead("never".into()) } else { Delivery::Done });
+        let report = Dispatcher::new(&outbox, handler).drain().await.unwrap();
+        assert_eq!((report.dead, report.delivered), (1, 3), "what follows a dead one goes on");
+    });
+}
+
+#[test]
+fn q2_writers_whose_numbers_and_commits_are_in_another_order_lose_and_reorder_nothing() {
+    const KEYS: i64 = 5;
+    const WRITERS: usize = 8;
+    const UNITS: usize = 25;
+    on_both(async |db: Db, outbox: Outbox| {
+        create_table(&db, counter::Entity).await.unwrap();
+        let counters: Vec<_> = (0..KEYS).map(|id| counter::ActiveModel { id: Set(id), value: Set(0) }).collect();
+        counter::Entity::insert_many(counters).exec(db.connection()).await.unwrap();
+        let (seen, handler) = ledger(|_| Delivery::Done);
+        let dispatcher = Dispatcher::new(&outbox, handler).batch(10).claims(2).poll(Duration::from_millis(20));
+        let (stop, _) = tokio::sync::broadcast::channel::<()>(1);
+        let running: Vec<_> = (0..2)
+            .map(|_| {
+                let (dispatcher, mut stopped) = (dispatcher.clone(), stop.subscribe());
+                tokio::spawn(async move { dispatcher.run(async move { drop(stopped.recv().await) }).await })
+            })
+            .collect();
+        let numbers = Arc::new(std::sync::atomic::AtomicI64::new(1));
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (db, numbers, outbox) = (db.clone(), numbers.clone(), outbox.clone());
+                tokio::spawn(async move {
+                    for unit in 0..UNITS {
+                        let outcome: Result<(), Error> = db
+                            .session()
+                            .retry(20)
+                            .run(async |s: &mut Session| {
+                                // The event's number is drawn before the key is held, as a flush may do: events of one
+                                // key get numbers in another order than their sequence, and commit in a third.
+                                let number = numbers.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                                tokio::time::sleep(Duration::from_millis((writer as u64 * 7 + unit as u64 * 5) % 11))
+                                    .await;
+                                let key = (writer + unit) as i64 % KEYS;
+                                let held = counter::Entity::find_by_id(key).for_update().load(s).await?;
+                                let next = held[0].value() + 1;
+                                held[0].set_value(next);
+                                let mut made = event(&format!("k{key}"), next, "made");
+                                made.id = Set(number);
+                                s.add(made);
+                                s.flush().await?;
+                                tokio::time::sleep(Duration::from_millis((writer as u64 * 3 + unit as u64) % 7)).await;
+                                outbox.wake_after_commit(s);
+                                Ok(())
+                            })
+                            .await;
+                        outcome.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        for _ in 0..500 {
+            if outbox.metrics().await.unwrap().is_drained() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        stop.send(()).unwrap();
+        for running in running {
+            running.await.unwrap();
+        }
+        let mut by_key: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        seen.lock().iter().for_each(|(key, n, _)| by_key.entry(key.clone()).or_default().push(*n));
+        assert_eq!(by_key.values().map(Vec::len).sum::<usize>(), WRITERS * UNITS, "none lost, none twice");
+        for (key, order) in by_key {
+            assert_eq!(order, (1..=order.len() as i64).collect::<Vec<_>>(), "{key}");
+        }
+    });
+}
+
+mod counter {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "counter")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        pub value: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+#[test]
+fn q6_a_burst_of_commits_is_few_notifications() {
+    on_both(async |db: Db, outbox: Outbox| {
+        if db.backend() == DbBackend::Sqlite {
+            return; // Nothing is notified there: dispatchers of this process are told directly.
+        }
+        let pool = db.connection().get_postgres_connection_pool();
+        let mut listener = sea_orm::sqlx::postgres::PgListener::connect_with(pool).await.unwrap();
+        listener.listen("sea_session_events_test").await.unwrap();
+        const COMMITS: usize = 400;
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let (db, outbox) = (db.clone(), outbox.clone());
+                tokio::spawn(async move {
+                    for n in 0..COMMITS / 4 {
+                        let outcome: Result<(), Error> = db
+                            .run(async |s: &mut Session| {
+                                s.add(event(&format!("{writer}"), n as i64, "made"));
+                                outbox.wake_after_commit(s);
+                                Ok(())
+                            })
+                            .await;
+                        outcome.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let mut heard = 0;
+        while tokio::time::timeout(Duration::from_millis(300), listener.recv()).await.is_ok() {
+            heard += 1;
+        }
+        assert!((1..=COMMITS / 2).contains(&heard), "{heard} notifications for {COMMITS} commits");
+    });
+}
+
+#[test]
+fn q7_a_shutdown_waits_for_the_batch_at_hand() {
+    struct Slow;
+    #[async_trait::async_trait]
+    impl Handler for Slow {
+        async fn deliver(&self, events: &[Event]) -> Result<Vec<Delivery>, Unavailable> {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            Ok(vec![Delivery::Done; events.len()])
+        }
+    }
+    on_both(async |db: Db, outbox: Outbox| {
+        write(&db, vec![event("a", 1, "made"), event("b", 1, "made")]).await;
+        let dispatcher = Dispatcher::new(&outbox, Slow).batch(1);
+        let report = dispatcher.run(tokio::time::sleep(Duration::from_millis(150))).await;
+        let metrics = outbox.metrics().await.unwrap();
+        assert_eq!(
+            (report.delivered, metrics.done, metrics.pending),
+            (1, 1, 1),
+            "finished what it had, and claimed no more"
+        );
+    });
+}
+
+#[test]
+fn q8_what_was_received_long_ago_is_forgotten() {
+    on_both(async |db: Db, _outbox: Outbox| {
+        let receive = async |message: &str| -> Result<bool, Error> {
+            db.run(async |s: &mut Session| first_time(s, "received", "acme", "mailer", message).await).await
+        };
+        for message in ["1", "2", "3"] {
+            assert!(receive(message).await.unwrap());
+        }
+        let forget = async |age: u64, most: u64| -> Result<u64, Error> {
+            let age = Duration::from_secs(age);
+            db.run(async |s: &mut Session| forget_received(s, "received", "received_at", age, most).await).await
+        };
+        assert_eq!(forget(200_000, 10).await.unwrap(), 0, "too young");
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        assert_eq!(forget(0, 2).await.unwrap(), 2, "bounded");
+        assert_eq!(forget(0, 2).await.unwrap(), 1);
+        assert!(receive("1").await.unwrap());
+    });
+}
+
+#[test]
+fn q10_health_names_what_is_down_and_forgets_it_when_it_is_back() {
+    struct Flaky(std::sync::atomic::AtomicU32);
+    #[async_trait::async_trait]
+    impl Handler for Flaky {
+        async fn deliver(&self, events: &[Event]) -> Result<Vec<Delivery>, Unavailable> {
+            if self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2 {
+                return Err(Unavailable("connection refused".into()));
+            }
+            Ok(vec![Delivery::Done; events.len()])
+        }
+    }
+    on_both(async |db: Db, outbox: Outbox| {
+        let dispatcher = Dispatcher::new(&outbox, Flaky(Default::default()));
+        assert_eq!(dispatcher.health().last_claim, None, "it has not run yet");
+        write(&db, vec![event("a", 1, "made")]).await;
+        for failures in 1..=2 {
+            dispatcher.drain().await.unwrap_err();
+            let health = dispatcher.health();
+            assert!(!health.is_healthy() && health.receiver.unwrap().contains("connection refused"));
+            assert_eq!(health.failures, failures);
+            no_more_waiting(&db).await;
+        }
+        dispatcher.drain().await.unwrap();
+        let health = dispatcher.health();
+        assert!(health.is_healthy() && health.failures == 0 && health.last_claim.is_some());
+        event::Entity::delete_many().exec(db.connection()).await.unwrap();
+        sea_orm::ConnectionTrait::execute_unprepared(db.connection(), "DROP TABLE events").await.unwrap();
+        dispatcher.drain().await.unwrap_err();
+        assert!(dispatcher.health().database.unwrap().contains("events"));
+    });
+}
+
+#[test]
+fn q9_its_indexes_are_made_once_and_may_be_made_again() {
+    on_both(async |db: Db, outbox: Outbox| {
+        outbox.create_indexes().await.unwrap();
+        outbox.create_indexes().await.unwrap();
+        write(&db, (1..=3).map(|n| event("a", n, "made")).collect()).await;
+        let (_, handler) = ledger(|_| Delivery::Dead("no".into()));
+        Dispatcher::new(&outbox, handler).drain().await.unwrap();
+        assert_eq!(outbox.dead(0, 10).await.unwrap().len(), 3);
     });
 }

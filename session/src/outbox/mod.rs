@@ -287,6 +287,29 @@ impl FromQueryResult for Event {
     }
 }
 
+/// Forgets messages that were received longer than `age` ago, at most `most` of them: none that could still come again may be
+/// that old. `table` is that of [`first_time`], and `received` its column of time. Returns how many.
+///
+/// # Errors
+/// What the database says.
+pub async fn forget_received(
+    s: &mut Session,
+    table: &str,
+    received: &str,
+    age: Duration,
+    most: u64,
+) -> Result<u64, Error> {
+    use crate::{connection::Fetch, flush::Text};
+    let mut text = Text::new(s.backend(), "");
+    let before = text.bind((Utc::now() - age).into());
+    let (table, received) = (quote(table), quote(received));
+    text.sql = format!(
+        "DELETE FROM {table} WHERE (consumer, message_id) IN \
+         (SELECT consumer, message_id FROM {table} WHERE {received} < {before} ORDER BY {received} LIMIT {most})"
+    );
+    Ok(s.core().statement(text.message(Fetch::Nothing)).await?.affected())
+}
+
 /// Whether `message` reaches `consumer` for the first time (Q8): call it in the unit of the effect, on a table with
 /// the columns `consumer`, `message_id`, `account_id`, and a time that has a default. A second delivery gets `false`, also while the
 /// first is still under way.
