@@ -30,7 +30,7 @@ use crate::{Session, error::Error};
 
 /// The first look after events that another claim held up, and the bound of its doubling.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
-const LAST_LOOK: Duration = Duration::from_millis(100);
+const LAST_LOOK: Duration = Duration::from_millis(10);
 
 /// Delivers the events of an outbox to a [`Handler`].
 #[must_use = "a dispatcher does nothing until `.run(…)` or `.drain()`"]
@@ -269,6 +269,10 @@ impl<H: Handler + 'static> Dispatcher<H> {
                 }
                 self.settle(scan, &mut owed).await;
                 look_again = FIRST_LOOK;
+                if held_up && down.is_none() {
+                    // There is more, and some of it is free by now.
+                    continue;
+                }
                 let pause = if down.is_some() { backoff(failures) } else { linger(claimed) };
                 stop.sleep(pause).await;
             }
