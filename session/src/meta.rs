@@ -2,13 +2,13 @@
 //!
 //! Columns are positions in `E::Column::iter()`; a set of columns is a bit mask ([`ColumnSet`]).
 
-use std::any::TypeId;
+use std::{any::TypeId, sync::OnceLock};
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use sea_orm::{
-    ColumnTrait, ColumnType, EntityTrait, IdenStatic, IntoActiveModel, Iterable, ModelTrait, PrimaryKeyToColumn,
-    PrimaryKeyTrait, RelationTrait, TryIntoModel, Value,
+    ColumnTrait, ColumnType, DbBackend, EntityTrait, IdenStatic, IntoActiveModel, Iterable, ModelTrait,
+    PrimaryKeyToColumn, PrimaryKeyTrait, RelationTrait, TryIntoModel, Value,
     sea_query::{ArrayType, Expr, OptionEnum, PostgresQueryBuilder, Query, SqliteQueryBuilder},
 };
 
@@ -220,8 +220,8 @@ impl ColumnMeta {
     }
 
     /// The SQL that writes `value` into this column.
-    pub(crate) fn save(&self, backend: sea_orm::DbBackend, value: &str) -> String {
-        let template = if backend == sea_orm::DbBackend::Sqlite { &self.save_sqlite } else { &self.save_postgres };
+    pub(crate) fn save(&self, backend: DbBackend, value: &str) -> String {
+        let template = if backend == DbBackend::Sqlite { &self.save_sqlite } else { &self.save_postgres };
         template.as_ref().map_or_else(|| value.to_owned(), |t| t.replace(HOLE, value))
     }
 
@@ -255,8 +255,8 @@ impl ColumnMeta {
     }
 
     /// The SQL that reads this column back, named as the column.
-    pub(crate) fn select(&self, backend: sea_orm::DbBackend) -> &str {
-        if backend == sea_orm::DbBackend::Sqlite { &self.select_sqlite } else { &self.select_postgres }
+    pub(crate) fn select(&self, backend: DbBackend) -> &str {
+        if backend == DbBackend::Sqlite { &self.select_sqlite } else { &self.select_postgres }
     }
 }
 
@@ -289,6 +289,23 @@ pub(crate) struct TableMeta {
     pub(crate) parents: Vec<ForeignKey>,
     /// Sets of columns whose values are unique together; the primary key is not among them.
     pub(crate) unique: Vec<Vec<usize>>,
+    /// The text that reads a row by its key, once it was built.
+    pub(crate) by_key: ByKey,
+}
+
+/// The text of `SELECT … WHERE key = ?` for each backend: building it costs more than sending it.
+#[derive(Debug, Default)]
+pub(crate) struct ByKey {
+    postgres: OnceLock<Box<str>>,
+    sqlite: OnceLock<Box<str>>,
+}
+
+impl ByKey {
+    /// The text; `build` makes it the first time.
+    pub(crate) fn text(&self, backend: DbBackend, build: impl FnOnce() -> String) -> &str {
+        let cell = if backend == DbBackend::Sqlite { &self.sqlite } else { &self.postgres };
+        cell.get_or_init(|| build().into())
+    }
 }
 
 impl TableMeta {
@@ -343,6 +360,7 @@ impl TableMeta {
             columns,
             keys,
             auto_key,
+            by_key: ByKey::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use sea_orm::{
     ColumnTrait, Condition, DbBackend, EntityTrait, FromQueryResult, Iterable, ModelTrait, PrimaryKeyToColumn,
     QueryFilter, QuerySelect, QueryTrait, Select, Statement, Value,
-    sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, LockBehavior, LockType, Query, ValueTuple},
+    sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, LockBehavior, LockType, Query, ValueTuple, Values},
 };
 
 use crate::{
@@ -72,9 +72,12 @@ impl Session {
 
     async fn fetch<E: TrackedEntity>(&mut self, tuple: ValueTuple) -> Result<Option<Tracked<E>>, Error> {
         self.core().connection.counters().miss();
-        let filter = key_filter::<E>(tuple)?;
-        let mut found = E::find().filter(filter).load(self).await?;
-        Ok(found.pop())
+        let values = key_values::<E>(tuple)?;
+        let backend = self.backend();
+        let by_key = || E::find().filter(key_filter::<E>(values.clone())).build(backend).sql;
+        let sql = meta::table::<E>().by_key.text(backend, by_key).to_owned();
+        let statement = Statement { sql, values: Some(Values(values)), db_backend: backend };
+        Ok(read::<E>(self, statement, false, false).await?.pop())
     }
 
     /// The objects with these keys, in the order of the keys; keys without a row are left out. Asks only for what the map
@@ -134,7 +137,7 @@ impl Session {
             )));
         };
         let shown = object.object().key_for_messages();
-        let mut select = E::find().filter(key_filter::<E>(key)?);
+        let mut select = E::find().filter(key_filter::<E>(key_values::<E>(key)?));
         if let Some(lock) = lock {
             select = select.lock(lock);
         }
@@ -222,10 +225,9 @@ fn key_values<E: TrackedEntity>(tuple: ValueTuple) -> Result<Vec<Value>, Error> 
     Ok(typed.collect())
 }
 
-fn key_filter<E: TrackedEntity>(tuple: ValueTuple) -> Result<Condition, Error> {
-    let values = key_values::<E>(tuple)?;
+fn key_filter<E: TrackedEntity>(values: Vec<Value>) -> Condition {
     let columns = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column);
-    Ok(columns.zip(values).fold(Condition::all(), |all, (column, value)| all.add(column.eq(value))))
+    columns.zip(values).fold(Condition::all(), |all, (column, value)| all.add(column.eq(value)))
 }
 
 /// One flat list, never a chain of ORs, which is as deep as it is long.
@@ -399,12 +401,7 @@ impl<E: TrackedEntity> Loader<E> {
     pub async fn load(self, s: &mut Session) -> Result<Vec<Tracked<E>>, Error> {
         let statement = self.select.build(s.backend());
         let lock = self.lock || self.asks_for_lock(&statement);
-        refuse_other_tenant::<E>(&s.core().settings, None)?;
-        let secret = !meta::table::<E>().secret.is_empty();
-        let rows = s.core().statement_about(Message::Statement(statement, Fetch::All), secret).await?.rows();
-        let core = s.core();
-        core.map.reserve::<E>(rows.len());
-        rows.iter().map(|row| admit::<E>(core, E::Model::from_query_result(row, "")?, self.refresh, lock)).collect()
+        read::<E>(s, statement, self.refresh, lock).await
     }
 
     /// A lock that SeaORM's own builder asked for counts as well; the query does not say so but by its text.
@@ -428,6 +425,21 @@ impl<E: TrackedEntity> Loader<E> {
         self.select = self.select.limit(1);
         Ok(self.load(s).await?.pop())
     }
+}
+
+/// Reads rows through the map.
+async fn read<E: TrackedEntity>(
+    s: &mut Session,
+    statement: Statement,
+    refresh: bool,
+    lock: bool,
+) -> Result<Vec<Tracked<E>>, Error> {
+    refuse_other_tenant::<E>(&s.core().settings, None)?;
+    let secret = !meta::table::<E>().secret.is_empty();
+    let rows = s.core().statement_about(Message::Statement(statement, Fetch::All), secret).await?.rows();
+    let core = s.core();
+    core.map.reserve::<E>(rows.len());
+    rows.iter().map(|row| admit::<E>(core, E::Model::from_query_result(row, "")?, refresh, lock)).collect()
 }
 
 /// A tenant's entity is not read without a tenant, nor another tenant's row (T2).

@@ -46,6 +46,7 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         not_optimistic: Default::default(),
         secret: Default::default(),
         hooks: true,
+        by_key: crate::meta::ByKey::default(),
         parents: keys.collect(),
         unique: vec![vec![UNIQUE], PAIR.to_vec()],
     }
