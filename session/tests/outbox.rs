@@ -509,7 +509,10 @@ fn q10_depth_age_and_attempts_are_numbers() {
 }
 
 /// Takes whole runs, and notes the calls.
-struct Runs<F>(Arc<Mutex<Vec<Vec<(String, i64)>>>>, F);
+struct Runs<F>(Calls, F);
+
+/// The keys and sequences of each call.
+type Calls = Arc<Mutex<Vec<Vec<(String, i64)>>>>;
 
 #[async_trait::async_trait]
 impl<F: Fn(&Event) -> Delivery + Send + Sync> Handler for Runs<F> {

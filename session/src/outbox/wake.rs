@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use sea_orm::{
@@ -26,24 +27,20 @@ use crate::{Db, connection::Fetch, options::literal, tokens::alone};
 /// A commit so soon after a NOTIFY is one of many: they share the next.
 const BURST: Duration = Duration::from_micros(500);
 
+/// A task that had nothing to tell for so long ends.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Between two NOTIFYs of a burst.
 const APART: Duration = Duration::from_millis(5);
 
 struct Bell {
     /// Dispatchers of this process wait here.
     ring: Notify,
-    /// The task that tells other processes waits here; it holds nothing else of the bell while it waits.
-    tell: Arc<Notify>,
+    /// The task that tells other processes waits here.
+    tell: Notify,
     telling: AtomicBool,
     channel: String,
     db: Db,
-}
-
-impl Drop for Bell {
-    /// Lets the telling task see that it is over.
-    fn drop(&mut self) {
-        self.tell.notify_one();
-    }
 }
 
 /// Wakes the dispatchers of one stream. Cheap to clone.
@@ -74,7 +71,7 @@ impl Waker {
         }
         let bell = Arc::new(Bell {
             ring: Notify::new(),
-            tell: Arc::default(),
+            tell: Notify::new(),
             telling: AtomicBool::new(false),
             channel,
             db: db.clone(),
@@ -100,19 +97,29 @@ impl Waker {
             self.0.telling.store(false, Ordering::Release);
             return;
         };
-        let (bell, tell) = (Arc::downgrade(&self.0), self.0.tell.clone());
+        // It holds the bell: the outbox that was written through may be gone before the NOTIFY is sent.
+        let bell = self.0.clone();
         runtime.spawn(async move {
+            let sql = format!("SELECT pg_notify({}, '')", literal(&bell.channel));
             loop {
-                tell.notified().await;
-                let Some(bell) = bell.upgrade() else { return };
-                let sql = format!("SELECT pg_notify({}, '')", literal(&bell.channel));
+                if tokio::time::timeout(IDLE, bell.tell.notified()).await.is_err() {
+                    bell.telling.store(false, Ordering::Release);
+                    // A wake-up that came in between saw a task that was about to end.
+                    if bell.tell.notified().now_or_never().is_none() {
+                        return;
+                    }
+                    bell.tell.notify_one();
+                    if bell.telling.swap(true, Ordering::AcqRel) {
+                        return;
+                    }
+                    continue;
+                }
                 if let Err(e) = alone(&bell.db, &sql, Fetch::One).await {
                     tracing::debug!(error = %e, "dispatchers elsewhere were not woken; they poll");
                 }
-                drop(bell);
-                if tokio::time::timeout(BURST, tell.notified()).await.is_ok() {
+                if tokio::time::timeout(BURST, bell.tell.notified()).await.is_ok() {
                     tokio::time::sleep(APART).await;
-                    tell.notify_one();
+                    bell.tell.notify_one();
                 }
             }
         });
