@@ -204,6 +204,14 @@ fn f1_without_a_database() {
 }
 
 fn not_a_test() {}
+
+on_each_backend! {
+    async fn v4_of_the_store(t: TestStore) {
+        t.write().await;
+    }
+}
+
+fn v5_behind_it_is_none() {}
 "#;
     let functions = in_text(text, Path::new("tests/sample.rs"));
     let backends = Backends::new(&functions);
@@ -217,6 +225,7 @@ fn not_a_test() {}
         ("outbox_q3_by_a_helper", "PostgreSQL"),
         ("l4_asked_for", "SQLite, PostgreSQL"),
         ("f1_without_a_database", "no database"),
+        ("v4_of_the_store", "SQLite, PostgreSQL"),
     ];
     assert_eq!(tests, expected.map(|(name, shown)| (name, shown.to_owned())));
     assert_eq!(rule_ids("outbox_q3_by").nth(1).as_deref(), Some("Q3"));

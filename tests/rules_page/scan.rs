@@ -27,6 +27,9 @@ const OPENED: &[(&str, Backend)] = &[
     ("cluster::database_url", Backend::Postgres),
 ];
 
+/// The store's tests: each function in it is run on both backends.
+const ON_EACH_BACKEND: &str = "on_each_backend! {";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Backend {
     Sqlite,
@@ -93,6 +96,7 @@ pub fn in_text(text: &str, file: &Path) -> Vec<Function> {
     let mut found = Vec::new();
     let mut attributes = String::new();
     let mut owner: Option<(usize, String)> = None;
+    let mut on_each_backend = false;
     for (at, line) in lines.iter().enumerate() {
         let (indent, code) = (line.len() - line.trim_start().len(), line.trim());
         if let Some((outer, _)) = &owner
@@ -101,6 +105,7 @@ pub fn in_text(text: &str, file: &Path) -> Vec<Function> {
         {
             owner = None;
         }
+        on_each_backend = *line == ON_EACH_BACKEND || (on_each_backend && *line != "}");
         if code.starts_with("impl") && code.ends_with('{') {
             owner = Some((indent, implementor(code)));
         }
@@ -109,6 +114,9 @@ pub fn in_text(text: &str, file: &Path) -> Vec<Function> {
                 Some((outer, owner)) if indent > *outer => format!("{owner}::{name}"),
                 _ => name.to_owned(),
             };
+            if on_each_backend && indent == 4 {
+                attributes.push_str("#[session_test(sqlite, postgres)]\n");
+            }
             let test = is_test(&attributes).then(|| std::mem::take(&mut attributes));
             found.push(Function { name, test, body: body(&lines[at..], indent), file: file.to_owned() });
         }
