@@ -14,19 +14,128 @@
 mod fault_proxy;
 mod support_proof;
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, PaginatorTrait, Statement};
+use sea_orm::{
+    ColumnTrait, ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, PaginatorTrait,
+    QueryFilter, Statement,
+};
+use sea_session::outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Unavailable, first_time};
 use sea_session::prelude::*;
+use sea_session::testing::create_table;
 use sea_session::{Error, Several};
 use support_proof::note::{self, label, remark};
 use support_proof::{Server, sea_orm};
 
 /// Fewer drop points than this on one backend mean that the sweep no longer reaches into the operations.
 const FLOOR: usize = 200;
+
+/// Events that the sweep writes and delivers.
+mod event {
+    use sea_orm::entity::prelude::*;
+    use sea_session::Tracked;
+
+    /// An event.
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "events")]
+    #[tracked(no_hooks)]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        pub account_id: String,
+        pub topic: String,
+        pub event_key: String,
+        pub sequence: i64,
+        pub event_type: String,
+        #[sea_orm(column_type = "JsonBinary")]
+        pub payload: Json,
+        pub state: String,
+        pub attempts: i32,
+        pub fence: i64,
+        pub available_at: DateTimeUtc,
+        #[tracked(created_at)]
+        pub created_at: DateTimeUtc,
+        pub claimed_by: Option<String>,
+        pub lease_until: Option<DateTimeUtc>,
+        pub last_error: Option<String>,
+        pub finished_at: Option<DateTimeUtc>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+}
+
+/// Messages that were received.
+mod received {
+    use sea_orm::entity::prelude::*;
+    use sea_session::Tracked;
+
+    /// A message.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "received")]
+    #[tracked(no_hooks)]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub consumer: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub message_id: String,
+        pub account_id: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+}
+
+/// Notes which events it was given. One that comes for the first time waits a moment, so that it can be dropped there.
+struct Receiver;
+
+static DELIVERED: parking_lot::Mutex<BTreeSet<(String, i64)>> = parking_lot::Mutex::new(BTreeSet::new());
+
+#[async_trait::async_trait]
+impl Handler for Receiver {
+    async fn deliver(&self, events: &[Event]) -> Result<Vec<Delivery>, Unavailable> {
+        for event in events {
+            let new = DELIVERED.lock().insert((event.key.clone(), event.sequence));
+            if new {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        Ok(vec![Delivery::Done; events.len()])
+    }
+}
+
+fn outbox(db: &Db) -> Outbox {
+    Outbox::new(db, "events", "sweep")
+}
+
+/// A lease so short that what a dropped dispatcher held comes again within the sweep.
+fn dispatcher(db: &Db) -> Dispatcher<Receiver> {
+    Dispatcher::new(&outbox(db), Receiver).lease(Duration::from_millis(100)).retention(Some(Duration::from_secs(3_600)))
+}
+
+fn event(token: &str, sequence: i64) -> event::ActiveModel {
+    event::ActiveModel {
+        account_id: Set("acme".into()),
+        topic: Set("sweep".into()),
+        event_key: Set(token.into()),
+        sequence: Set(sequence),
+        event_type: Set("written".into()),
+        payload: Set(serde_json::json!({})),
+        state: Set("pending".into()),
+        attempts: Set(0),
+        fence: Set(0),
+        available_at: Set(chrono::Utc::now()),
+        claimed_by: Set(None),
+        lease_until: Set(None),
+        last_error: Set(None),
+        finished_at: Set(None),
+        ..Default::default()
+    }
+}
 
 /// A future that is dropped after so many polls that did not complete it.
 struct DropAt<F> {
@@ -260,6 +369,19 @@ fn operations() -> Vec<Operation> {
             scene.db.connection().execute_unprepared(&left).await?;
             scene.in_two_phases().recover(Duration::ZERO).await.map(drop)
         }
+        Engine "Dispatcher::drain" |scene| {
+            let token = format!("{:?} {}", scene.db.backend(), scene.token);
+            scene.db.run(async |s| -> Result<(), Error> {
+                s.add(event(&token, 1));
+                s.add(event(&token, 2));
+                Ok(())
+            }).await?;
+            dispatcher(&scene.db).drain().await.map(drop)
+        }
+        Engine "Outbox::metrics" |scene| { outbox(&scene.db).metrics().await.map(drop) }
+        Engine "Outbox::dead" |scene| { outbox(&scene.db).dead(0, 10).await.map(drop) }
+        Engine "Outbox::replay" |scene| { outbox(&scene.db).replay(None).await.map(drop) }
+        Engine "Outbox::purge_dead" |scene| { outbox(&scene.db).purge_dead(None).await.map(drop) }
         Engine "Several::run" |scene| {
             let other = Db::connect("sqlite::memory:").await?;
             Several::new("main", &scene.db).and("other", &other).run(async |sessions| -> Result<(), Error> {
@@ -294,6 +416,10 @@ fn operations() -> Vec<Operation> {
         Inside "rows, left after the first" |scene| {
             let mut rows = note::Entity::find().rows(&mut scene.s).await?;
             rows.next().await.map(drop)
+        }
+        Inside "first_time" |scene| {
+            let token = scene.token.clone();
+            first_time(&mut scene.s, "received", "acme", "sweep", &token).await.map(drop)
         }
         Inside "refresh" |scene| {
             let loaded = scene.loaded.clone().expect("loaded");
@@ -455,6 +581,8 @@ impl Sweep {
         let mut options = ConnectOptions::new(url);
         options.max_connections(1).acquire_timeout(Duration::from_secs(5));
         let db = Db::connect(options).await.expect("sessions");
+        create_table(&db, event::Entity).await.expect("the table of events");
+        create_table(&db, received::Entity).await.expect("the table of messages");
         let mut other = None;
         if db.backend() == DbBackend::Postgres {
             db.create_commit_tokens().await.expect("the table of tokens");
@@ -479,7 +607,29 @@ impl Sweep {
                 }
             }
         }
+        self.check_events().await;
         self.findings
+    }
+
+    /// Every event that was written has been delivered and acknowledged, once what was held by dropped dispatchers is free.
+    async fn check_events(&mut self) {
+        for _ in 0..100 {
+            dispatcher(&self.db).drain().await.expect("the last delivery");
+            let left = event::Entity::find().filter(event::Column::FinishedAt.is_null()).count(&self.observer).await;
+            if left.expect("a count") == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let written = event::Entity::find().all(&self.observer).await.expect("events");
+        assert!(written.len() > 10, "only {} events were written", written.len());
+        let delivered = DELIVERED.lock().clone();
+        for event in written {
+            let known = delivered.contains(&(event.event_key.clone(), event.sequence));
+            if event.finished_at.is_none() || !known {
+                self.findings.lost.push(format!("event {} {}", event.event_key, event.sequence));
+            }
+        }
     }
 
     /// Drops one operation at each of its polls.
