@@ -9,70 +9,21 @@
 )]
 
 mod fault_proxy;
+mod support_outbox;
 mod support_proof;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sea_orm::ActiveValue::Set;
 use sea_orm::sqlx;
 use sea_session::outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Unavailable};
 use sea_session::testing::{cluster::Cluster, create_table};
 use sea_session::{Error, Recorder};
+use support_outbox::{event, new_event};
 use support_proof::{Server, db};
 
-mod event {
-    use sea_orm::entity::prelude::*;
-    use sea_session::Tracked;
-
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
-    #[sea_orm(table_name = "events")]
-    pub struct Model {
-        #[sea_orm(primary_key)]
-        pub id: i64,
-        pub account_id: String,
-        pub topic: String,
-        pub event_key: String,
-        pub sequence: i64,
-        pub event_type: String,
-        #[sea_orm(column_type = "JsonBinary")]
-        pub payload: Json,
-        pub state: String,
-        pub attempts: i32,
-        pub fence: i64,
-        pub available_at: DateTimeUtc,
-        pub created_at: DateTimeUtc,
-        pub claimed_by: Option<String>,
-        pub lease_until: Option<DateTimeUtc>,
-        pub last_error: Option<String>,
-        pub finished_at: Option<DateTimeUtc>,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
-}
-
 fn event(key: &str) -> event::ActiveModel {
-    event::ActiveModel {
-        account_id: Set("acme".into()),
-        topic: Set("test".into()),
-        event_key: Set(key.into()),
-        sequence: Set(1),
-        event_type: Set("changed".into()),
-        payload: Set(serde_json::json!({})),
-        state: Set("pending".into()),
-        attempts: Set(0),
-        fence: Set(0),
-        available_at: Set(chrono::Utc::now()),
-        created_at: Set(chrono::Utc::now()),
-        claimed_by: Set(None),
-        lease_until: Set(None),
-        last_error: Set(None),
-        finished_at: Set(None),
-        ..Default::default()
-    }
+    new_event("test", key, 1, "changed")
 }
 
 /// Notes the keys that it is given.

@@ -26,6 +26,8 @@
 mod harness;
 mod process;
 mod stream;
+#[path = "../../tests/support_outbox/mod.rs"]
+mod support_outbox;
 
 use std::time::{Duration, Instant};
 

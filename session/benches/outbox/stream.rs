@@ -10,39 +10,8 @@ use sea_session::outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Unavaila
 use sea_session::prelude::*;
 use tokio::sync::Notify;
 
-pub mod event {
-    use sea_orm::entity::prelude::*;
-    use sea_session::Tracked;
-
-    /// An event.
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
-    #[sea_orm(table_name = "events")]
-    pub struct Model {
-        #[sea_orm(primary_key)]
-        pub id: i64,
-        pub account_id: String,
-        pub topic: String,
-        pub event_key: String,
-        pub sequence: i64,
-        pub event_type: String,
-        #[sea_orm(column_type = "JsonBinary")]
-        pub payload: Json,
-        pub state: String,
-        pub attempts: i32,
-        pub fence: i64,
-        pub available_at: DateTimeUtc,
-        pub created_at: DateTimeUtc,
-        pub claimed_by: Option<String>,
-        pub lease_until: Option<DateTimeUtc>,
-        pub last_error: Option<String>,
-        pub finished_at: Option<DateTimeUtc>,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
-}
+pub use crate::support_outbox::event;
+use crate::support_outbox::new_event;
 
 pub mod note {
     use sea_orm::entity::prelude::*;
@@ -101,26 +70,16 @@ pub async fn deliver(db: &Db, events: usize) -> Duration {
     time
 }
 
-fn new_event(n: usize) -> event::ActiveModel {
+fn written(n: usize) -> event::ActiveModel {
     event::ActiveModel {
-        account_id: Set("acme".into()),
-        topic: Set("bench".into()),
-        event_key: Set(format!("key {}", n % 1_000)),
-        sequence: Set(n as i64),
-        event_type: Set("changed".into()),
         payload: Set(serde_json::json!({ "uri": format!("ctx://acme/resources/n{n}"), "version": n })),
-        state: Set("pending".into()),
-        attempts: Set(0),
-        fence: Set(0),
-        available_at: Set(chrono::Utc::now()),
-        created_at: Set(chrono::Utc::now()),
-        ..Default::default()
+        ..new_event("bench", &format!("key {}", n % 1_000), n as i64, "changed")
     }
 }
 
 /// One unit with so many events.
 pub async fn enqueue(db: &Db, events: usize) -> Duration {
-    let events: Vec<_> = (0..events).map(new_event).collect();
+    let events: Vec<_> = (0..events).map(written).collect();
     let start = Instant::now();
     let outbox = outbox(db);
     let events = parking_lot::Mutex::new(Some(events));
@@ -180,7 +139,7 @@ pub async fn write_one(db: &Db, n: usize) {
     let outbox = outbox(db);
     let outcome: Result<(), SessionError> = db
         .run(async |s: &mut Session| {
-            s.add(new_event(n));
+            s.add(written(n));
             outbox.wake_after_commit(s);
             Ok(())
         })
@@ -216,7 +175,7 @@ pub async fn write(db: &Db, clients: usize, units: usize) -> Duration {
                         let note = s.get::<note::Entity>(client as i64).await?;
                         let note = note.ok_or_else(|| SessionError::Usage("the note is gone".into()))?;
                         note.set_body(format!("revision {n}"));
-                        s.add(new_event(n));
+                        s.add(written(n));
                         outbox.wake_after_commit(s);
                         Ok(())
                     })

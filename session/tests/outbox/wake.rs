@@ -1,0 +1,127 @@
+//! Wake-ups after a commit, and polling where one is lost (Q6).
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_session::{
+    Error, Recorder,
+    outbox::{Delivery, Dispatcher, Outbox},
+    prelude::*,
+    testing::cluster,
+};
+
+use crate::support::{Running, arrived, event, ledger, on_both, on_postgres, write, write_and_wake};
+
+/// So long that nothing is found by polling within a test.
+const NEVER: Duration = Duration::from_secs(3600);
+
+#[test]
+fn q6_a_commit_wakes_an_idle_dispatcher_long_before_it_would_poll() {
+    on_both(async |db: Db, outbox: Outbox| {
+        let (seen, handler) = ledger(|_| Delivery::Done);
+        let running = Running::start(Dispatcher::new(&outbox, handler).poll(NEVER));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        // Set up apart, as in another part of the program.
+        write_and_wake(&db, &Outbox::new(&db, "events", "test"), event("a", 1, "made")).await;
+        assert_eq!(arrived(&seen, 1).await, 1);
+        assert_eq!(running.stop().await.delivered, 1);
+    });
+}
+
+/// A pool of its own on the same database (PostgreSQL) stands for another process: it shares no bell with this one.
+async fn elsewhere(db: &Db) -> Db {
+    let url = cluster::database_url().await.unwrap();
+    let name = Statement::from_string(DbBackend::Postgres, "SELECT current_database()::text AS name");
+    let name: String = db.connection().query_one_raw(name).await.unwrap().unwrap().try_get("", "name").unwrap();
+    let (before, after) = url.split_once("/postgres?").unwrap_or_else(|| panic!("an unexpected URL: {url}"));
+    Db::connect(format!("{before}/{name}?{after}")).await.unwrap()
+}
+
+/// On SQLite another process polls; `q6_polling_finds_what_a_lost_wake_up_missed` is its test.
+#[test]
+fn q6_another_process_is_woken_by_notify_outside_of_the_business_transaction() {
+    on_postgres(async |db: Db, outbox: Outbox| {
+        let elsewhere = elsewhere(&db).await;
+        let (seen, handler) = ledger(|_| Delivery::Done);
+        let there = Outbox::new(&elsewhere, "events", "test");
+        let running = Running::start(Dispatcher::new(&there, handler).poll(NEVER));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let recorder = Recorder::new();
+        let outcome: Result<(), Error> = db
+            .session()
+            .record(&recorder)
+            .run(async |s: &mut Session| {
+                s.add(event("a", 1, "made"));
+                outbox.wake_after_commit(s);
+                Ok(())
+            })
+            .await;
+        outcome.unwrap();
+        assert_eq!(arrived(&seen, 1).await, 1);
+        assert!(recorder.take().iter().all(|sql| !sql.to_lowercase().contains("notify")));
+        running.stop().await;
+        elsewhere.close().await.unwrap();
+    });
+}
+
+#[test]
+fn q6_another_process_is_woken_although_the_outbox_that_was_written_through_is_gone() {
+    on_postgres(async |db: Db, outbox: Outbox| {
+        // Every handle on the stream in this process is gone with the commit, and with it what only they would hold.
+        drop(outbox);
+        let elsewhere = elsewhere(&db).await;
+        let (seen, handler) = ledger(|_| Delivery::Done);
+        let there = Outbox::new(&elsewhere, "events", "test");
+        let running = Running::start(Dispatcher::new(&there, handler).poll(NEVER));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        for n in 1..=20 {
+            let outbox = Outbox::new(&db, "events", "test");
+            write_and_wake(&db, &outbox, event("a", n, "made")).await;
+            drop(outbox);
+            assert_eq!(arrived(&seen, n as usize).await, n as usize, "the wake-up after commit {n} was sent");
+        }
+        running.stop().await;
+        elsewhere.close().await.unwrap();
+    });
+}
+
+#[test]
+fn q6_polling_finds_what_a_lost_wake_up_missed() {
+    on_both(async |db: Db, outbox: Outbox| {
+        let (seen, handler) = ledger(|_| Delivery::Done);
+        let running = Running::start(Dispatcher::new(&outbox, handler).poll(Duration::from_millis(50)));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        write(&db, vec![event("a", 1, "made")]).await;
+        assert_eq!(arrived(&seen, 1).await, 1);
+        running.stop().await;
+    });
+}
+
+/// On SQLite nothing is notified: dispatchers of this process are told directly.
+#[test]
+fn q6_a_burst_of_commits_is_few_notifications() {
+    on_postgres(async |db: Db, outbox: Outbox| {
+        const COMMITS: usize = 400;
+        let pool = db.connection().get_postgres_connection_pool();
+        let mut listener = sea_orm::sqlx::postgres::PgListener::connect_with(pool).await.unwrap();
+        listener.listen("sea_session_events_test").await.unwrap();
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let (db, outbox) = (db.clone(), outbox.clone());
+                tokio::spawn(async move {
+                    for n in 0..COMMITS / 4 {
+                        write_and_wake(&db, &outbox, event(&format!("{writer}"), n as i64, "made")).await;
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let mut heard = 0;
+        while tokio::time::timeout(Duration::from_millis(300), listener.recv()).await.is_ok() {
+            heard += 1;
+        }
+        assert!((1..=COMMITS / 2).contains(&heard), "{heard} notifications for {COMMITS} commits");
+    });
+}
