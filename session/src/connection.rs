@@ -8,7 +8,10 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use sea_orm::{
     DatabaseConnectionType, DbBackend, ExecResult, QueryResult, Statement, Value,
-    sqlx::{self, AssertSqlSafe, Executor, Postgres, Sqlite, pool::PoolConnection, postgres::PgArguments},
+    sqlx::{
+        self, AssertSqlSafe, Executor, Postgres, Sqlite, pool::PoolConnection, postgres::PgArguments,
+        sqlite::SqliteArguments,
+    },
 };
 use sea_query::Values;
 use sea_query_sqlx::SqlxValues;
@@ -31,9 +34,14 @@ pub(crate) enum Message<'a> {
     Statement(Statement, Fetch),
     /// A set-based statement of the flush, its arrays bound without a detour through `Value`.
     Arrays { sql: &'a str, arguments: PgArguments, fetch: Fetch },
-    /// Binary COPY of rows that are encoded already.
-    Copy { sql: &'a str, data: Vec<u8> },
+    /// A multi-row statement of the flush, bound in the same way (SQLite).
+    Flat { sql: &'a str, arguments: SqliteArguments, fetch: Fetch },
+    /// Binary COPY, encoded piece by piece while the server takes in the one before.
+    Copy { sql: &'a str, piece: Piece<'a> },
 }
+
+/// Writes the next piece of a COPY into an empty buffer; says whether more follow, or why the COPY must be given up.
+pub(crate) type Piece<'a> = &'a mut (dyn FnMut(&mut Vec<u8>) -> Result<bool, String> + Send);
 
 /// How much of the answer is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -351,6 +359,7 @@ impl Message<'_> {
             Message::Control(sql)
             | Message::Unprepared(sql)
             | Message::Arrays { sql, .. }
+            | Message::Flat { sql, .. }
             | Message::Copy { sql, .. } => sql,
             Message::Statement(statement, _) => &statement.sql,
         }
@@ -474,13 +483,24 @@ mod wire {
                 let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), arguments);
                 run(conn, query, fetch, |row| row.into(), |done| done.into()).await
             }
-            Message::Copy { sql, data } => {
+            Message::Flat { .. } => Err(sqlx::Error::Protocol("flat arguments are SQLite's".into())),
+            Message::Copy { sql, piece } => {
                 let mut copy = conn.copy_in_raw(sql).await?;
-                if let Err(e) = copy.send(data).await {
-                    copy.abort("the data could not be sent").await?;
-                    return Err(e);
+                let mut data = Vec::new();
+                loop {
+                    let sent = match piece(&mut data) {
+                        Ok(more) => copy.send(&data[..]).await.map(|_| more),
+                        Err(why) => Err(sqlx::Error::Protocol(why)),
+                    };
+                    match sent {
+                        Ok(true) => {}
+                        Ok(false) => return Ok(Reply::Copied(copy.finish().await?)),
+                        Err(e) => {
+                            copy.abort("the data could not be sent").await?;
+                            return Err(e);
+                        }
+                    }
                 }
-                Ok(Reply::Copied(copy.finish().await?))
             }
         }
     }
@@ -493,6 +513,10 @@ mod wire {
             Message::Statement(Statement { sql, values, .. }, fetch) => {
                 let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
                 let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), values);
+                run(conn, query, fetch, |row| row.into(), |done| done.into()).await
+            }
+            Message::Flat { sql, arguments, fetch } => {
+                let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), arguments);
                 run(conn, query, fetch, |row| row.into(), |done| done.into()).await
             }
             Message::Arrays { .. } | Message::Copy { .. } => {

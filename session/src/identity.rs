@@ -9,7 +9,7 @@ use sea_orm::{
     sea_query::{IntoValueTuple, ValueTuple},
 };
 
-use crate::{meta::TrackedEntity, tracked::Object};
+use crate::{meta::TrackedEntity, tracked::Object, value_ref::ValueRef};
 
 /// A primary key as the map keeps it. Integers of every width are one kind, so that an `i32` key asked for as `i64` is the
 /// same row (I7, Z13); each entity has a map of its own, so kinds of different entities never meet.
@@ -52,6 +52,18 @@ impl Key {
             ValueTuple::One(value) => Self::from_value(value),
             many => Self::from_values(many.into_iter().collect()),
         }
+    }
+
+    /// The key in a column that stands alone; `None` where only the value itself can tell.
+    pub(crate) fn from_ref(value: &ValueRef<'_>) -> Option<Self> {
+        Some(match value {
+            ValueRef::Small(i) => Key::Int((*i).into()),
+            ValueRef::Int(i) => Key::Int((*i).into()),
+            ValueRef::Big(i) => Key::Int(*i),
+            ValueRef::Uuid(u) => Key::Uuid(u.as_u128()),
+            ValueRef::Text(s) => Key::Text((*s).into()),
+            _ => return None,
+        })
     }
 
     fn from_value(value: Value) -> Self {

@@ -32,6 +32,8 @@ pub mod testing;
 mod tokens;
 mod tracked;
 mod undo;
+#[doc(hidden)]
+pub mod value_ref;
 
 pub use batches::{BatchError, Batches, Progress};
 pub use block::{Action, BlockKind, BlockState, Cell as BlockCell, Event, TABLE as BLOCK_TABLE, decide};

@@ -7,12 +7,12 @@ use std::{any::TypeId, sync::OnceLock};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use sea_orm::{
-    ColumnTrait, ColumnType, DbBackend, EntityTrait, IdenStatic, IntoActiveModel, Iterable, ModelTrait,
-    PrimaryKeyToColumn, PrimaryKeyTrait, RelationTrait, TryIntoModel, Value,
+    ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, DbBackend, EntityTrait, IdenStatic, IntoActiveModel,
+    Iterable, ModelTrait, PrimaryKeyToColumn, PrimaryKeyTrait, RelationTrait, TryIntoModel, Value,
     sea_query::{ArrayType, Expr, OptionEnum, PostgresQueryBuilder, Query, SqliteQueryBuilder},
 };
 
-use crate::tracked::Object;
+use crate::{tracked::Object, value_ref::ValueRef};
 
 /// An entity that sessions can track. Implemented by `#[derive(Tracked)]`.
 #[diagnostic::on_unimplemented(
@@ -31,6 +31,21 @@ pub trait TrackedEntity:
 
     /// What the `#[tracked(…)]` attributes say.
     fn spec() -> EntitySpec<Self>;
+
+    /// The value that `model` holds in the column at `position` (in the order of `Column::iter()`). The derive lends it;
+    /// without the derive it is copied.
+    fn value_of(model: &Self::Model, position: usize) -> ValueRef<'_> {
+        let column = Self::Column::iter().nth(position);
+        column.map_or(ValueRef::Null, |column| ValueRef::Owned(Box::new(model.get(column))))
+    }
+
+    /// The value that `draft` holds there; `None` if it was never set.
+    fn value_of_draft(draft: &Self::ActiveModel, position: usize) -> Option<ValueRef<'_>> {
+        match draft.get(Self::Column::iter().nth(position)?) {
+            ActiveValue::Set(value) | ActiveValue::Unchanged(value) => Some(ValueRef::Owned(Box::new(value))),
+            ActiveValue::NotSet => None,
+        }
+    }
 }
 
 /// The `#[tracked(…)]` attributes of an entity; written by the derive.
@@ -150,6 +165,20 @@ impl ColumnSet {
 
     pub(crate) fn all() -> Self {
         Self(u64::MAX)
+    }
+
+    /// Whether this set can tell the columns of a table so wide apart.
+    pub(crate) fn tells_apart(width: usize) -> bool {
+        width < 64
+    }
+
+    /// The columns, in order, of a table so wide.
+    pub(crate) fn columns(self, width: usize) -> impl Iterator<Item = usize> {
+        (0..width).filter(move |column| self.contains(*column))
+    }
+
+    pub(crate) fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 }
 
@@ -289,6 +318,10 @@ pub(crate) struct TableMeta {
     pub(crate) parents: Vec<ForeignKey>,
     /// Sets of columns whose values are unique together; the primary key is not among them.
     pub(crate) unique: Vec<Vec<usize>>,
+    /// Columns that are unique, or part of a key.
+    pub(crate) claimed: ColumnSet,
+    /// Whether the flush sets columns of its own: versions, times, tenants.
+    pub(crate) stamped: bool,
     /// The text that reads a row by its key, once it was built.
     pub(crate) by_key: ByKey,
 }
@@ -341,6 +374,7 @@ impl TableMeta {
             [key] if E::PrimaryKey::auto_increment() && is_integer(&columns[key].kind) => Some(key),
             _ => None,
         };
+        let unique = unique_sets::<E>(&spec, &at);
         let table = match entity.schema_name() {
             Some(schema) => format!("{}.{}", quote(schema), quote(entity.table_name())),
             None => quote(entity.table_name()),
@@ -356,7 +390,12 @@ impl TableMeta {
             secret: set(&spec.secret),
             hooks: spec.hooks,
             parents: foreign_keys::<E>(&columns),
-            unique: unique_sets::<E>(&spec, &at),
+            claimed: keys.iter().chain(unique.iter().flatten()).copied().collect(),
+            stamped: spec.version.is_some()
+                || spec.created_at.is_some()
+                || spec.updated_at.is_some()
+                || spec.tenant.is_some(),
+            unique,
             columns,
             keys,
             auto_key,

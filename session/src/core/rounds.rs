@@ -74,7 +74,6 @@ impl Core {
             stamp: Stamp { now: Utc::now(), tenant: self.settings.tenant.as_ref().map(|(_, tenant)| tenant.clone()) },
             xid: &mut self.xid,
             show_values: self.settings.show_values,
-            json_binary: Vec::new(),
         };
         // If this future is dropped, the objects are found again by the rollback of their block.
         let mut guard = Requeue { shared: self.shared.clone(), objects: due.iter().map(|(o, _)| o.clone()).collect() };

@@ -1,11 +1,11 @@
 //! DELETE in sets (F2), each row matched on its key, its loaded version (O1) and what was read (P1).
 
-use sea_orm::{DbBackend, sqlx::postgres::PgArguments};
+use sea_orm::DbBackend;
 
-use super::{Behind, Changed, Flush, Rows, Text, Write, plan::Step, sqlite_chunks, update::Columns, value::bind_array};
+use super::{Behind, Flush, Rows, Text, Write, plan::Step, sqlite_chunks, update::Columns};
 use crate::{connection::Fetch, error::Error, meta::TableMeta};
 
-const POSTGRES_ROWS: usize = 10_000;
+pub(super) const POSTGRES_ROWS: usize = 10_000;
 
 impl Flush<'_> {
     pub(super) async fn delete(
@@ -28,13 +28,17 @@ impl Flush<'_> {
             (true, _) => rows.chunks(POSTGRES_ROWS),
         };
         for mut chunk in chunks {
-            let only_key = table.keys.len() == 1 && table.version.is_none() && step.checks.is_empty();
             let gone = match (chunk.len(), columns.backend) {
                 (1, _) => self.delete_one(&columns, &mut chunk).await?.into(),
-                (_, DbBackend::Sqlite) if only_key => self.delete_in(&columns, &mut chunk).await?.into(),
-                (_, DbBackend::Sqlite) => self.delete_values(&columns, &mut chunk).await?.into(),
-                _ if only_key => self.delete_any(&columns, &mut chunk).await?,
-                _ => self.delete_arrays(&columns, &mut chunk).await?,
+                (_, DbBackend::Sqlite) => {
+                    let text = columns.flat(&columns.delete_values(chunk.len()), &mut chunk);
+                    self.send(table, &chunk, text.message(Fetch::Nothing)).await?.affected().into()
+                }
+                _ => {
+                    let arguments = columns.arrays(&chunk)?;
+                    let (sql, keys) = columns.delete_arrays();
+                    self.send_matched(table, &chunk, (&sql, keys), arguments).await?
+                }
             };
             self.expect_all(&columns, &chunk, gone, None).await?;
             self.all_done(&chunk, members)?;
@@ -48,55 +52,53 @@ impl Flush<'_> {
         text.sql = format!("DELETE FROM {} WHERE {matching}", columns.table.table);
         self.send_counted(columns.table, rows, Write::Values(text)).await
     }
+}
 
-    async fn delete_in(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
-        let table = columns.table;
-        let key = &table.columns[table.keys[0]];
-        let mut text = Text::new(columns.backend, "");
-        text.values = rows.keys.iter().map(|k| k[0].clone()).collect();
-        // Without numbers: SQLite looks a numbered place up by its name, one after the other.
-        let places = vec![key.save(columns.backend, "?"); rows.len()];
-        text.sql = format!("DELETE FROM {} WHERE {} IN ({})", table.table, key.quoted(), places.join(", "));
-        Ok(self.send(table, rows, text.message(Fetch::Nothing)).await?.affected())
+impl Columns<'_> {
+    /// Whether rows are found by one column alone.
+    fn only_key(&self) -> bool {
+        self.table.keys.len() == 1 && self.version.is_none() && self.checks.is_empty()
     }
 
-    async fn delete_values(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
-        let table = columns.table;
+    /// The DELETE of so many rows in one text (SQLite). Its places have no numbers: a numbered one is looked up by name.
+    pub(super) fn delete_values(&self, rows: usize) -> String {
+        let table = self.table;
+        if self.only_key() {
+            let key = &table.columns[table.keys[0]];
+            let places = vec![key.save(self.backend, "?"); rows];
+            return format!("DELETE FROM {} WHERE {} IN ({})", table.table, key.quoted(), places.join(", "));
+        }
         let keys = |prefix: &str| {
             table.keys.iter().map(|k| format!("{prefix}{}", table.columns[*k].quoted())).collect::<Vec<_>>().join(", ")
         };
-        let mut text = columns.with_values(rows);
-        text.sql += &format!(
-            "DELETE FROM {0} WHERE ({1}) IN (SELECT {2} FROM u JOIN {0} ON {3})",
+        format!(
+            "{with}DELETE FROM {0} WHERE ({1}) IN (SELECT {2} FROM u JOIN {0} ON {3})",
             table.table,
             keys(""),
             keys(&format!("{}.", table.table)),
-            columns.matching()
-        );
-        Ok(self.send(table, rows, text.message(Fetch::Nothing)).await?.affected())
+            self.matching(),
+            with = self.with_text(rows),
+        )
     }
 
-    async fn delete_any(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<Changed, Error> {
-        let table = columns.table;
-        let key = &table.columns[table.keys[0]];
-        let mut arguments = PgArguments::default();
-        bind_array(&mut arguments, &key.kind, rows.keys.iter().map(|k| k[0].clone()).collect())?;
-        let name = key.quoted();
-        let sql = match key.save(columns.backend, "u.c0") {
-            plain if plain == "u.c0" => format!("DELETE FROM {} WHERE {name} = ANY($1) RETURNING {name}", table.table),
-            cast => format!(
-                "DELETE FROM {0} USING UNNEST($1) AS u(c0) WHERE {0}.{name} = {cast} RETURNING u.c0",
-                table.table
-            ),
-        };
-        self.send_matched(table, rows, (&sql, 1), arguments).await
-    }
-
-    async fn delete_arrays(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<Changed, Error> {
-        let table = columns.table;
-        let (arguments, from) = columns.unnest(rows)?;
-        let (matching, keys) = (columns.matching(), columns.key_aliases());
-        let sql = format!("DELETE FROM {} USING {from} WHERE {matching} RETURNING {keys}", table.table);
-        self.send_matched(table, rows, (&sql, table.keys.len()), arguments).await
+    /// The DELETE of rows in arrays, which returns the keys' arrays; and how many keys there are.
+    pub(super) fn delete_arrays(&self) -> (String, usize) {
+        let table = self.table;
+        if self.only_key() {
+            let key = &table.columns[table.keys[0]];
+            let name = key.quoted();
+            let sql = match key.save(self.backend, "u.c0") {
+                plain if plain == "u.c0" => {
+                    format!("DELETE FROM {} WHERE {name} = ANY($1) RETURNING {name}", table.table)
+                }
+                cast => format!(
+                    "DELETE FROM {0} USING UNNEST($1) AS u(c0) WHERE {0}.{name} = {cast} RETURNING u.c0",
+                    table.table
+                ),
+            };
+            return (sql, 1);
+        }
+        let (from, matching, keys) = (self.from(), self.matching(), self.key_aliases());
+        (format!("DELETE FROM {} USING {from} WHERE {matching} RETURNING {keys}", table.table), table.keys.len())
     }
 }

@@ -7,32 +7,34 @@ use rustc_hash::FxHashMap;
 use sea_orm::{DbBackend, QueryResult, Value, sqlx::postgres::PgArguments};
 
 use super::{
-    Behind, Flush, Rows, Text, Write,
+    Behind, Flush, Place, Rows, Text, Write,
     plan::{Kind, Step},
     sqlite_chunks,
-    value::{bind_array, decode, integer},
+    value::{decode, integer},
+    wire::{ArrayRows, RowSink},
 };
 use crate::{
     connection::{Fetch, Message},
     error::Error,
     meta::{TableMeta, quote},
     tracked::Returned,
+    value_ref::ValueRef,
 };
 
 /// Rows of one PostgreSQL statement: the arrays stay small enough to be built and parsed in cache.
-const POSTGRES_ROWS: usize = 2_000;
+pub(super) const POSTGRES_ROWS: usize = 2_000;
 
 /// From this many rows on a round trip that draws their keys pays for itself.
-const DRAWN_ROWS: usize = 500;
+pub(super) const DRAWN_ROWS: usize = 500;
 
 /// How a step's rows go to the database and come back.
-struct Shape<'a> {
-    table: &'a TableMeta,
-    columns: &'a [usize],
+pub(super) struct Shape<'a> {
+    pub(super) table: &'a TableMeta,
+    pub(super) columns: &'a [usize],
     /// Columns that the database fills in.
-    wanted: Vec<usize>,
-    kind: Kind,
-    backend: DbBackend,
+    pub(super) wanted: Vec<usize>,
+    pub(super) kind: Kind,
+    pub(super) backend: DbBackend,
 }
 
 impl Shape<'_> {
@@ -41,7 +43,7 @@ impl Shape<'_> {
     }
 
     /// Whether rows can travel together: the key is known, or counted up by the database.
-    fn is_set_based(&self) -> bool {
+    pub(super) fn is_set_based(&self) -> bool {
         let known = !self.key_is_wanted() || (self.table.auto_key.is_some() && self.kind == Kind::Insert);
         known
             && !self.columns.is_empty()
@@ -81,6 +83,36 @@ impl Shape<'_> {
             return format!(" ON CONFLICT ({}) DO NOTHING", self.names(&self.table.keys));
         }
         format!(" ON CONFLICT ({}) DO UPDATE SET {}", self.names(&self.table.keys), others.join(", "))
+    }
+
+    /// So many rows in one text (SQLite).
+    pub(super) fn insert_values(&self, rows: usize) -> String {
+        let table = self.table;
+        let saves: Vec<String> = self.columns.iter().map(|c| table.columns[*c].save(self.backend, "?")).collect();
+        let tuple = format!("({})", saves.join(", "));
+        let mut sql = format!("INSERT INTO {} ({}) VALUES {tuple}", table.table, self.names(self.columns));
+        for _ in 1..rows {
+            sql += ", ";
+            sql += &tuple;
+        }
+        sql += &self.on_conflict();
+        sql += &self.returning();
+        sql
+    }
+
+    /// Many rows as arrays (PostgreSQL), without what is to come back. The text does not depend on the number of rows.
+    pub(super) fn insert_arrays(&self, drawn: bool) -> String {
+        let width = self.columns.len();
+        format!(
+            "INSERT INTO {} ({}){} SELECT {} FROM UNNEST({}) AS u({}){}",
+            self.table.table,
+            self.names(self.columns),
+            if drawn { " OVERRIDING SYSTEM VALUE" } else { "" },
+            saved(self),
+            places(width),
+            aliases(width),
+            self.on_conflict()
+        )
     }
 }
 
@@ -141,27 +173,37 @@ impl Flush<'_> {
         if shape.kind != Kind::Insert || rows.len() < DRAWN_ROWS {
             return Ok(None);
         }
-        let mut text = Text::new(
-            shape.backend,
-            &format!(
-                "SELECT nextval(s.name::regclass) AS k FROM (SELECT pg_get_serial_sequence({}, {}) AS name) AS s, \
-                 generate_series(1, $1::int8) WHERE s.name IS NOT NULL",
-                crate::options::literal(&table.table),
-                crate::options::literal(table.columns[key].name)
-            ),
-        );
-        text.bind(Value::BigInt(i64::try_from(rows.len()).ok()));
-        let answer = self.send(table, rows, text.message(Fetch::All)).await?.rows();
-        if answer.len() != rows.len() {
-            return Ok(None);
-        }
-        for ((row, values), held) in answer.iter().zip(&mut rows.values).zip(&mut rows.keys) {
-            let number = integer(&table.columns[key].kind, row.try_get("", "k")?);
+        let Some(drawn) = self.drawn(table, key, rows, rows.len()).await? else { return Ok(None) };
+        for ((number, values), held) in drawn.into_iter().zip(&mut rows.values).zip(&mut rows.keys) {
             values.push(number.clone());
             *held = vec![number];
         }
         rows.drawn = Some(key);
         Ok(Some(key))
+    }
+
+    /// Draws so many numbers of the sequence behind `key`; `None` if it has no such sequence.
+    pub(super) async fn drawn(
+        &mut self,
+        table: &TableMeta,
+        key: usize,
+        place: &dyn Place,
+        count: usize,
+    ) -> Result<Option<Vec<Value>>, Error> {
+        let mut text = Text::new(
+            DbBackend::Postgres,
+            &format!(
+                "SELECT array_agg(nextval(s.name::regclass)) AS drawn FROM (SELECT pg_get_serial_sequence({}, {}) AS name) AS s, \
+                 generate_series(1, $1::int8) WHERE s.name IS NOT NULL",
+                crate::options::literal(&table.table),
+                crate::options::literal(table.columns[key].name)
+            ),
+        );
+        text.bind(Value::BigInt(i64::try_from(count).ok()));
+        let answer = self.send(table, place, text.message(Fetch::One)).await?.rows();
+        let drawn: Option<Vec<i64>> = answer.first().map(|row| row.try_get("", "drawn")).transpose()?.flatten();
+        let numbers = drawn.filter(|drawn| drawn.len() == count);
+        Ok(numbers.map(|numbers| numbers.into_iter().map(|n| integer(&table.columns[key].kind, n)).collect()))
     }
 
     /// One row. Whatever the database fills in comes back with it.
@@ -210,17 +252,8 @@ impl Flush<'_> {
     /// Many rows in one text of VALUES (SQLite).
     async fn insert_values(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Behind]) -> Result<(), Error> {
         let table = shape.table;
-        let mut text = Text::new(shape.backend, "");
+        let mut text = Text::new(shape.backend, &shape.insert_values(rows.len()));
         text.values.reserve(rows.len() * shape.columns.len());
-        let saves: Vec<String> = shape.columns.iter().map(|c| table.columns[*c].save(shape.backend, "?")).collect();
-        let tuple = format!("({})", saves.join(", "));
-        text.sql = format!("INSERT INTO {} ({}) VALUES {tuple}", table.table, shape.names(shape.columns));
-        for _ in 1..rows.len() {
-            text.sql += ", ";
-            text.sql += &tuple;
-        }
-        text.sql += &shape.on_conflict();
-        text.sql += &shape.returning();
         for values in &mut rows.values {
             text.values.append(values);
         }
@@ -248,17 +281,10 @@ impl Flush<'_> {
     }
 
     /// Many rows as arrays, their keys known (PostgreSQL). The text does not depend on the number of rows.
-    async fn insert_arrays(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Behind]) -> Result<(), Error> {
+    async fn insert_arrays(&mut self, shape: &Shape<'_>, rows: Rows, members: &[Behind]) -> Result<(), Error> {
         let table = shape.table;
-        let (arguments, from) = unnest(shape, &mut rows)?;
-        let saved = saved(shape);
-        let insert = format!(
-            "INSERT INTO {} ({}){} SELECT {saved} FROM {from}{}",
-            table.table,
-            shape.names(shape.columns),
-            if rows.drawn.is_some() { " OVERRIDING SYSTEM VALUE" } else { "" },
-            shape.on_conflict()
-        );
+        let arguments = arrays(shape, &rows)?;
+        let insert = shape.insert_arrays(rows.drawn.is_some());
         if shape.wanted.is_empty() {
             let inserted = self.send_counted(table, &rows, Write::Arrays { sql: &insert, arguments }).await?;
             expect_rows(table, &rows, rows.len() as u64, inserted)?;
@@ -273,10 +299,10 @@ impl Flush<'_> {
 
     /// Many rows whose key comes from a sequence (PostgreSQL): each row draws its number before it is inserted, so that the
     /// answer says which row got which.
-    async fn insert_counted(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Behind]) -> Result<(), Error> {
+    async fn insert_counted(&mut self, shape: &Shape<'_>, rows: Rows, members: &[Behind]) -> Result<(), Error> {
         let table = shape.table;
         let Some(key) = table.auto_key else { return Err(no_answer(table, &rows)) };
-        let (arguments, from) = unnest_numbered(shape, &mut rows)?;
+        let (arguments, from) = unnest_numbered(shape, &rows)?;
         let key_name = table.columns[key].quoted();
         let sequence = format!(
             "(SELECT pg_get_serial_sequence({}, {}))",
@@ -293,11 +319,10 @@ impl Flush<'_> {
             table.table,
             shape.names(shape.columns),
         );
-        let kept = rows.clone_for_retry();
         let answer = self.send(table, &rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::All }).await?.rows();
         if answer.is_empty() {
             // The key has a default that is no sequence of its own: only the row itself can tell what it got.
-            for row in kept.chunks(1) {
+            for row in rows.chunks(1) {
                 self.insert_one(shape, row, members).await?;
             }
             return Ok(());
@@ -342,20 +367,6 @@ impl Flush<'_> {
     }
 }
 
-impl Rows {
-    /// What is needed to send the rows again one by one, when the arrays have taken the values.
-    pub(super) fn clone_for_retry(&self) -> Rows {
-        Rows {
-            ops: self.ops.clone(),
-            keys: self.keys.clone(),
-            versions: self.versions.clone(),
-            values: self.values.clone(),
-            checks: self.checks.clone(),
-            drawn: self.drawn,
-        }
-    }
-}
-
 fn read(shape: &Shape<'_>, row: &QueryResult) -> Result<Vec<(usize, Value)>, Error> {
     read_columns(shape, row, shape.wanted.iter().copied())
 }
@@ -373,28 +384,18 @@ fn saved(shape: &Shape<'_>) -> String {
     shape.columns.iter().enumerate().map(save).collect::<Vec<_>>().join(", ")
 }
 
-fn unnest(shape: &Shape<'_>, rows: &mut Rows) -> Result<(PgArguments, String), Error> {
-    let arguments = arrays(shape, rows, false)?;
-    let width = shape.columns.len();
-    Ok((arguments, format!("UNNEST({}) AS u({})", places(width), aliases(width))))
-}
-
-fn unnest_numbered(shape: &Shape<'_>, rows: &mut Rows) -> Result<(PgArguments, String), Error> {
-    let arguments = arrays(shape, rows, true)?;
+fn unnest_numbered(shape: &Shape<'_>, rows: &Rows) -> Result<(PgArguments, String), Error> {
+    let arguments = arrays(shape, rows)?;
     let width = shape.columns.len();
     Ok((arguments, format!("UNNEST({}) WITH ORDINALITY AS u({}, ord)", places(width), aliases(width))))
 }
 
-fn arrays(shape: &Shape<'_>, rows: &mut Rows, keep: bool) -> Result<PgArguments, Error> {
-    let mut arguments = PgArguments::default();
-    for (i, c) in shape.columns.iter().enumerate() {
-        let column = rows
-            .values
-            .iter_mut()
-            .map(|row| if keep { row[i].clone() } else { std::mem::replace(&mut row[i], Value::Bool(None)) });
-        bind_array(&mut arguments, &shape.table.columns[*c].kind, column.collect())?;
+fn arrays(shape: &Shape<'_>, rows: &Rows) -> Result<PgArguments, Error> {
+    let mut sink = ArrayRows::new(shape.columns.iter().map(|c| &shape.table.columns[*c].kind))?;
+    for row in &rows.values {
+        row.iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
     }
-    Ok(arguments)
+    sink.arguments()
 }
 
 pub(super) fn places(width: usize) -> String {
@@ -405,7 +406,7 @@ fn aliases(width: usize) -> String {
     (0..width).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ")
 }
 
-fn expect_rows(table: &TableMeta, rows: &Rows, expected: u64, found: u64) -> Result<(), Error> {
+pub(super) fn expect_rows(table: &TableMeta, rows: &dyn Place, expected: u64, found: u64) -> Result<(), Error> {
     if expected == found {
         return Ok(());
     }

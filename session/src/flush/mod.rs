@@ -5,10 +5,12 @@
 
 mod copy;
 mod delete;
+mod direct;
 mod insert;
 pub(crate) mod plan;
 mod update;
 pub(crate) mod value;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 
@@ -112,8 +114,6 @@ pub(crate) struct Flush<'a> {
     /// The transaction's id, learned from the first write (R9).
     pub(crate) xid: &'a mut Option<String>,
     pub(crate) show_values: bool,
-    /// For the columns of a COPY under way: whether each is `jsonb`, whose binary form begins with its version.
-    pub(crate) json_binary: Vec<bool>,
 }
 
 /// The transaction's id, as a column of an answer (R9).
@@ -141,6 +141,7 @@ impl Flush<'_> {
     /// Writes `due` to the database, in order, and brings the objects up to date.
     pub(crate) async fn run(mut self, due: Vec<Member>) -> Result<(), Error> {
         let carried = self.before(&due).await?;
+        due.iter().for_each(|(object, _)| object.hold());
         self.write(&due).await?;
         self.after(&due, carried).await
     }
@@ -153,7 +154,9 @@ impl Flush<'_> {
             if object.table().hooks {
                 carried.push(object.clone().before(&db, *kind).await?);
             }
-            object.stamp(*kind, &self.stamp)?;
+            if object.table().stamped {
+                object.stamp(*kind, &self.stamp)?;
+            }
         }
         Ok(carried)
     }
@@ -168,6 +171,16 @@ impl Flush<'_> {
     }
 
     async fn write(&mut self, due: &[Member]) -> Result<(), Error> {
+        // Values are shown as they were bound, which the straight way never does.
+        if !self.show_values
+            && let Some(sets) = direct::sets(due)
+        {
+            return self.write_sets(&sets).await;
+        }
+        self.write_planned(due).await
+    }
+
+    async fn write_planned(&mut self, due: &[Member]) -> Result<(), Error> {
         let (tables, members, mut ops) = collect(due)?;
         if self.connection.backend() == DbBackend::Sqlite {
             // SQLite keeps moments as text that may be written in many ways, so equal ones need not compare equal; and
@@ -189,7 +202,7 @@ impl Flush<'_> {
     }
 
     /// Sends one flush statement and says which rows it was about if it fails.
-    async fn send(&mut self, table: &TableMeta, rows: &Rows, message: Message<'_>) -> Result<Reply, Error> {
+    async fn send(&mut self, table: &TableMeta, rows: &dyn Place, message: Message<'_>) -> Result<Reply, Error> {
         if !table.secret.is_empty() {
             self.connection.hush();
         }
@@ -198,11 +211,11 @@ impl Flush<'_> {
 
     /// Sends a write and says how many rows it changed. The first one of a transaction also tells the transaction's id,
     /// which a lost answer to COMMIT is settled by, at no further round trip (R9).
-    async fn send_counted(&mut self, table: &TableMeta, rows: &Rows, write: Write<'_>) -> Result<u64, Error> {
+    async fn send_counted(&mut self, table: &TableMeta, rows: &dyn Place, write: Write<'_>) -> Result<u64, Error> {
         if self.xid.is_some() || self.connection.backend() != DbBackend::Postgres {
             return Ok(self.send(table, rows, write.message(Fetch::Nothing)).await?.affected());
         }
-        if rows.len() == 1 {
+        if rows.count() == 1 {
             // One row or none answers, and says the rest by being there.
             let sql = format!("{} RETURNING {XID}", write.sql());
             let answer = self.send(table, rows, write.with_sql(&sql).message(Fetch::All)).await?.rows();
@@ -227,7 +240,7 @@ impl Flush<'_> {
     async fn send_matched(
         &mut self,
         table: &TableMeta,
-        rows: &Rows,
+        rows: &dyn Place,
         (write, keys): (&str, usize),
         arguments: PgArguments,
     ) -> Result<Changed, Error> {
@@ -264,10 +277,17 @@ impl Flush<'_> {
     }
 
     fn done(&mut self, op: usize, members: &[Behind], returned: Option<&Returned<'_>>) -> Result<(), Error> {
-        for (object, kind) in &members[op] {
-            if object.written(*kind, returned, self.frame, self.map)? {
-                self.undo.touch(object.clone());
-            }
+        members[op].iter().try_for_each(|(object, kind)| self.object_written(object, *kind, returned))
+    }
+
+    fn object_written(
+        &mut self,
+        object: &Arc<dyn AnyObject>,
+        kind: RowKind,
+        returned: Option<&Returned<'_>>,
+    ) -> Result<(), Error> {
+        if object.written(kind, returned, self.frame, self.map)? {
+            self.undo.touch(object.clone());
         }
         Ok(())
     }
@@ -329,12 +349,7 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
                 Source::Value(value) => Ok((column, Cell::Value(value))),
                 Source::KeyOf(parent, of) => match number.get(&Arc::as_ptr(&parent).cast::<()>()) {
                     Some(op) => Ok((column, Cell::KeyOf { op: *op, column: of })),
-                    None => Err(Error::usage(format!(
-                        "{}.{} follows the key of a {} that is not part of this unit of work: add it first",
-                        tables[table].entity,
-                        tables[table].columns[column].name,
-                        parent.table().entity
-                    ))),
+                    None => Err(not_in_unit(tables[table], column, parent.table())),
                 },
             });
             let cells = cells.collect::<Result<Vec<_>, Error>>()?;
@@ -344,6 +359,13 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
         .collect::<Result<Vec<_>, Error>>()?;
     plan::claim_keys(&tables, &mut ops);
     Ok((tables, members, ops))
+}
+
+pub(crate) fn not_in_unit(table: &TableMeta, column: usize, parent: &TableMeta) -> Error {
+    Error::usage(format!(
+        "{}.{} follows the key of a {} that is not part of this unit of work: add it first",
+        table.entity, table.columns[column].name, parent.entity
+    ))
 }
 
 /// A delete and an add of the same key as one change: what the add writes, where the delete's row is as it was loaded.
@@ -374,6 +396,7 @@ fn switched(delete: &mut RowChange, mut add: RowChange, object: &Arc<dyn AnyObje
 }
 
 /// The rows of one step, column by column in the step's order.
+#[derive(Clone)]
 pub(crate) struct Rows {
     pub(crate) ops: Vec<usize>,
     pub(crate) keys: Vec<Vec<Value>>,
@@ -422,19 +445,6 @@ impl Rows {
         Ok(rows)
     }
 
-    /// `note 7`, or `note 7, 8, 9 and 997 more`.
-    fn place(&self, table: &TableMeta) -> String {
-        let known: Vec<String> =
-            self.keys.iter().filter(|key| !key.is_empty()).take(3).map(|key| table.show_key(key)).collect();
-        let more = self.ops.len() - known.len();
-        match (known.is_empty(), more) {
-            (true, 1) => format!("{} (new)", table.entity),
-            (true, n) => format!("{} ({n} new)", table.entity),
-            (false, 0) => format!("{} {}", table.entity, known.join(", ")),
-            (false, n) => format!("{} {} and {n} more", table.entity, known.join(", ")),
-        }
-    }
-
     /// The rows in chunks of `size`, first rows first.
     fn chunks(self, size: usize) -> Vec<Rows> {
         let sizes = (0..self.len().div_ceil(size)).map(|_| size).collect();
@@ -466,13 +476,56 @@ impl Rows {
     }
 }
 
+/// Which rows a message is about, for the error that it may end in.
+trait Place: Sync {
+    /// How many rows there are.
+    fn count(&self) -> usize;
+    /// The keys of the first so many rows that have one already.
+    fn keys(&self, table: &TableMeta, most: usize) -> Vec<String>;
+
+    /// `note 7`, or `note 7, 8, 9 and 997 more`.
+    fn place(&self, table: &TableMeta) -> String {
+        let known = self.keys(table, 3);
+        let more = self.count() - known.len();
+        match (known.is_empty(), more) {
+            (true, 1) => format!("{} (new)", table.entity),
+            (true, n) => format!("{} ({n} new)", table.entity),
+            (false, 0) => format!("{} {}", table.entity, known.join(", ")),
+            (false, n) => format!("{} {} and {n} more", table.entity, known.join(", ")),
+        }
+    }
+}
+
+impl Place for Rows {
+    fn count(&self) -> usize {
+        self.ops.len()
+    }
+
+    fn keys(&self, table: &TableMeta, most: usize) -> Vec<String> {
+        // Nobody has seen the keys that were drawn for rows which are not there yet.
+        let keys = self.keys.iter().filter(|key| !key.is_empty() && self.drawn.is_none());
+        keys.take(most).map(|key| table.show_key(key)).collect()
+    }
+}
+
+impl Place for &[&Arc<dyn AnyObject>] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn keys(&self, table: &TableMeta, most: usize) -> Vec<String> {
+        let key = |object: &&Arc<dyn AnyObject>| object.held_key().map(|key| table.show_key(&key));
+        self.iter().filter_map(key).take(most).collect()
+    }
+}
+
 fn resolve(op: &mut Op, column: usize, table: &TableMeta, members: &[Behind]) -> Result<Value, Error> {
     let cell = op.cells.iter_mut().find(|(c, _)| *c == column).map(|(_, cell)| cell);
     match cell {
         Some(Cell::Value(value)) => Ok(std::mem::replace(value, Value::Bool(None))),
         Some(Cell::KeyOf { op: parent, column: of }) => {
             let value = members[*parent].iter().rev().find_map(|(object, _)| object.column_value(*of));
-            value.ok_or_else(|| Error::Cycle {
+            value.map(|value| value::as_column(value, &table.columns[column].kind)).ok_or_else(|| Error::Cycle {
                 cycle: format!("{}.{} needs a key that is generated later", table.entity, table.columns[column].name)
                     .into(),
             })
@@ -557,12 +610,18 @@ pub(crate) fn sqlite_chunk(rows: usize, width: usize) -> usize {
 
 /// Splits into chunks of powers of two, largest first.
 pub(crate) fn sqlite_chunks(rows: Rows, width: usize) -> Vec<Rows> {
+    let sizes = sqlite_sizes(rows.len(), width);
+    rows.split(sizes)
+}
+
+/// The sizes of such chunks.
+pub(crate) fn sqlite_sizes(rows: usize, width: usize) -> Vec<usize> {
     let mut sizes = Vec::new();
-    let mut left = rows.len();
+    let mut left = rows;
     while left > 0 {
         let size = sqlite_chunk(left, width);
         sizes.push(size);
         left -= size;
     }
-    rows.split(sizes)
+    sizes
 }

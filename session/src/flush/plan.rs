@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::{FxHashMap, FxHashSet};
 use sea_orm::Value;
 
-use super::value::{as_integer, integer};
-use crate::meta::{ForeignKey, TableMeta, is_integer};
+use super::value::as_column;
+use crate::meta::{ForeignKey, TableMeta};
 
 #[cfg(test)]
 mod tests;
@@ -156,12 +156,12 @@ fn new_key(table: &TableMeta, op: &Op) -> Option<Vec<Value>> {
 
 /// Where a table stands: parents before children. Tables of a cycle (and those behind it) share the last rank, and only
 /// their rows are ordered.
-struct Ranks {
-    rank: Vec<usize>,
-    cyclic: usize,
+pub(super) struct Ranks {
+    pub(super) rank: Vec<usize>,
+    pub(super) cyclic: usize,
 }
 
-fn table_ranks(tables: &[&TableMeta]) -> Ranks {
+pub(super) fn table_ranks(tables: &[&TableMeta]) -> Ranks {
     let parents = |t: usize| {
         tables[t]
             .parents
@@ -686,21 +686,13 @@ impl<'a> Targets<'a> {
     fn find(&self, fk: &ForeignKey, values: Vec<&Value>) -> Option<usize> {
         let table = *self.tables.get(fk.to_table.as_str())?;
         let values = values.into_iter().zip(&fk.to_columns);
-        let values: Vec<Value> =
-            values.map(|(value, name)| Some(as_column(value, table, table.column(name)?))).collect::<Option<_>>()?;
+        let values: Vec<Value> = values
+            .map(|(value, name)| Some(as_column(value.clone(), &table.columns[table.column(name)?].kind)))
+            .collect::<Option<_>>()?;
         if table.is_key(&fk.to_columns) {
             return self.keys.get(&(table.entity, &values[..])).copied();
         }
         self.others.get(&(table.entity, &fk.to_columns[..], values.iter().collect())).copied()
-    }
-}
-
-/// A foreign key's value as the column that it points to holds it: an `i32` may refer to an `i64`.
-fn as_column(value: &Value, table: &TableMeta, column: usize) -> Value {
-    let kind = &table.columns[column].kind;
-    match as_integer(value) {
-        Some(n) if is_integer(kind) => integer(kind, n),
-        _ => value.clone(),
     }
 }
 

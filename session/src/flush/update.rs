@@ -1,17 +1,18 @@
 //! UPDATE in sets (F2), each row matched on its key, its loaded version (O1) and what was read (P1).
 
-use sea_orm::{DbBackend, QueryResult, Value, sqlx::postgres::PgArguments};
+use sea_orm::{DbBackend, QueryResult, Value, sea_query::ArrayType, sqlx::postgres::PgArguments};
 
 use super::{
-    Behind, Changed, Flush, Member, Rows, Text, Write,
+    Behind, Changed, Flush, Member, Place, Rows, Text, Write,
     insert::places,
     plan::{Part, Step},
     sqlite_chunks,
-    value::{as_integer, bind_array, decode},
+    value::{as_integer, decode},
+    wire::{ArrayRows, RowSink},
 };
-use crate::{connection::Fetch, error::Error, meta::TableMeta};
+use crate::{connection::Fetch, error::Error, meta::TableMeta, value_ref::ValueRef};
 
-const POSTGRES_ROWS: usize = 5_000;
+pub(super) const POSTGRES_ROWS: usize = 5_000;
 
 /// The columns that a set of rows travels with: key, version, checks, then what is written.
 pub(super) struct Columns<'a> {
@@ -55,28 +56,57 @@ impl Columns<'_> {
         (0..self.width()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ")
     }
 
-    /// `UNNEST($1, …) AS u(c0, …)` with one array a column.
-    pub(super) fn unnest(&self, rows: &mut Rows) -> Result<(PgArguments, String), Error> {
-        let mut columns: Vec<Vec<Value>> = vec![Vec::with_capacity(rows.len()); self.width()];
-        for tuple in self.tuples(rows) {
-            for (column, value) in columns.iter_mut().zip(tuple) {
-                column.push(value);
-            }
-        }
-        let mut arguments = PgArguments::default();
-        for (c, column) in self.all().into_iter().zip(columns) {
-            bind_array(&mut arguments, &self.table.columns[c].kind, column)?;
-        }
-        Ok((arguments, format!("UNNEST({}) AS u({})", places(self.width()), self.aliases())))
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &ArrayType> {
+        self.all().into_iter().map(|c| &self.table.columns[c].kind)
+    }
+
+    /// The UPDATE of rows in arrays, which returns the keys' arrays; and how many keys there are.
+    pub(super) fn update_arrays(&self) -> (String, usize) {
+        let sql = format!(
+            "UPDATE {} SET {} FROM {} WHERE {} RETURNING {}",
+            self.table.table,
+            self.assignments(),
+            self.from(),
+            self.matching(),
+            self.key_aliases()
+        );
+        (sql, self.table.keys.len())
+    }
+
+    /// The UPDATE of so many rows in one text.
+    pub(super) fn update_values(&self, rows: usize) -> String {
+        let with = self.with_text(rows);
+        format!("{with}UPDATE {} SET {} FROM u WHERE {}", self.table.table, self.assignments(), self.matching())
+    }
+
+    /// `UNNEST($1, …) AS u(c0, …)`.
+    pub(super) fn from(&self) -> String {
+        format!("UNNEST({}) AS u({})", places(self.width()), self.aliases())
     }
 
     /// `WITH u(c0, …) AS (VALUES (?, …), …) `.
-    pub(super) fn with_values(&self, rows: &mut Rows) -> Text {
-        let count = rows.len();
-        let mut text = Text::new(self.backend, "");
+    pub(super) fn with_text(&self, rows: usize) -> String {
         let tuple = format!("({})", vec!["?"; self.width()].join(", "));
+        format!("WITH u({}) AS (VALUES {}) ", self.aliases(), vec![tuple; rows].join(", "))
+    }
+
+    /// One array a column.
+    pub(super) fn arrays(&self, rows: &Rows) -> Result<PgArguments, Error> {
+        let mut sink = ArrayRows::new(self.kinds())?;
+        for row in 0..rows.len() {
+            let version = self.version.map(|_| &rows.versions[row]);
+            let checks = rows.checks.get(row).into_iter().flatten();
+            let written = rows.values.get(row).into_iter().flatten();
+            let tuple = rows.keys[row].iter().chain(version).chain(checks).chain(written);
+            tuple.enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
+        }
+        sink.arguments()
+    }
+
+    /// The rows' values, one after the other, for this text.
+    pub(super) fn flat(&self, sql: &str, rows: &mut Rows) -> Text {
+        let mut text = Text::new(self.backend, sql);
         text.values = self.tuples(rows).into_iter().flatten().collect();
-        text.sql = format!("WITH u({}) AS (VALUES {}) ", self.aliases(), vec![tuple; count].join(", "));
         text
     }
 
@@ -188,7 +218,7 @@ impl Flush<'_> {
         let backend = self.connection.backend();
         let written = [held];
         let columns = Columns { table, backend, version: table.version, checks: &step.checks, written: &written };
-        let mut loaded = rows.clone_for_retry();
+        let mut loaded = rows.clone();
         for (row, values) in loaded.values.iter_mut().enumerate() {
             let version = table.version.and_then(|_| rows.versions.get(row));
             *values = version.or_else(|| rows.checks[row].first()).cloned().into_iter().collect();
@@ -219,24 +249,14 @@ impl Flush<'_> {
     }
 
     async fn update_values(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
-        let table = columns.table;
-        let mut text = columns.with_values(rows);
-        text.sql +=
-            &format!("UPDATE {} SET {} FROM u WHERE {}", table.table, columns.assignments(), columns.matching());
-        Ok(self.send(table, rows, text.message(Fetch::Nothing)).await?.affected())
+        let text = columns.flat(&columns.update_values(rows.len()), rows);
+        Ok(self.send(columns.table, rows, text.message(Fetch::Nothing)).await?.affected())
     }
 
     async fn update_arrays(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<Changed, Error> {
-        let table = columns.table;
-        let (arguments, from) = columns.unnest(rows)?;
-        let sql = format!(
-            "UPDATE {} SET {} FROM {from} WHERE {} RETURNING {}",
-            table.table,
-            columns.assignments(),
-            columns.matching(),
-            columns.key_aliases()
-        );
-        self.send_matched(table, rows, (&sql, table.keys.len()), arguments).await
+        let arguments = columns.arrays(rows)?;
+        let (sql, keys) = columns.update_arrays();
+        self.send_matched(columns.table, rows, (&sql, keys), arguments).await
     }
 
     /// A row count that differs names the row that is to blame (F8, O1, P6).

@@ -1,14 +1,10 @@
 //! Values as the flush needs them: made for a column's type, compared, shown, bound as arrays, and read back.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{
-    QueryResult, Value,
-    sea_query::ArrayType,
-    sqlx::{Arguments, postgres::PgArguments},
-};
+use sea_orm::{QueryResult, Value, sea_query::ArrayType};
 use sea_query::{Enum, EnumTypeName, OptionEnum};
 
-use crate::error::Error;
+use crate::{error::Error, meta::is_integer};
 
 /// Whether a value is SQL's NULL.
 pub(crate) fn is_null(value: &Value) -> bool {
@@ -42,6 +38,13 @@ pub(crate) fn as_integer(value: &Value) -> Option<i64> {
         Value::BigUnsigned(n) => n.and_then(|n| n.try_into().ok()),
         _ => None,
     }
+}
+
+/// A foreign key's value as a column of `kind` holds it: an `i64` may refer to an `i32`. A value that does not fit stays
+/// as it is, for SeaORM to refuse.
+pub(crate) fn as_column(value: Value, kind: &ArrayType) -> Value {
+    let fitting = as_integer(&value).filter(|_| is_integer(kind)).map(|n| (n, integer(kind, n)));
+    fitting.filter(|(n, fitting)| as_integer(fitting) == Some(*n)).map_or(value, |(_, fitting)| fitting)
 }
 
 /// A moment of a column's type, cut to the microseconds that every backend keeps; `None` if the type holds no moment.
@@ -116,61 +119,6 @@ pub(crate) fn is_simple(kind: &ArrayType) -> bool {
             | ArrayType::ChronoDateTimeWithTimeZone
             | ArrayType::Uuid
     )
-}
-
-/// Binds one column of many rows as an array. Takes the values: text is moved, not copied.
-pub(crate) fn bind_array(arguments: &mut PgArguments, kind: &ArrayType, column: Vec<Value>) -> Result<(), Error> {
-    macro_rules! bind {
-        ($($variant:ident)|+ => $convert:expr) => {{
-            let array: Vec<_> = column
-                .into_iter()
-                .map(|value| match value {
-                    $(Value::$variant(value) => Ok(value.map($convert)),)+
-                    other => Err(mixed(&other)),
-                })
-                .collect::<Result<_, Error>>()?;
-            arguments.add(array)
-        }};
-    }
-    let bound = match kind {
-        ArrayType::Bool => bind!(Bool => |v| v),
-        ArrayType::TinyInt => bind!(TinyInt => i16::from),
-        ArrayType::SmallInt => bind!(SmallInt => |v| v),
-        ArrayType::Int => bind!(Int => |v| v),
-        ArrayType::BigInt => bind!(BigInt => |v| v),
-        ArrayType::TinyUnsigned => bind!(TinyUnsigned => i16::from),
-        ArrayType::SmallUnsigned => bind!(SmallUnsigned => i32::from),
-        ArrayType::Unsigned => bind!(Unsigned => i64::from),
-        ArrayType::Float => bind!(Float => |v| v),
-        ArrayType::Double => bind!(Double => |v| v),
-        ArrayType::Bytes => bind!(Bytes => |v| v),
-        ArrayType::Json => bind!(Json => |json| *json),
-        ArrayType::ChronoDate => bind!(ChronoDate => |v| v),
-        ArrayType::ChronoTime => bind!(ChronoTime => |v| v),
-        ArrayType::ChronoDateTime => bind!(ChronoDateTime => |v| v),
-        ArrayType::ChronoDateTimeUtc => bind!(ChronoDateTimeUtc => |v| v),
-        ArrayType::ChronoDateTimeLocal => bind!(ChronoDateTimeLocal => |v| v),
-        ArrayType::ChronoDateTimeWithTimeZone => bind!(ChronoDateTimeWithTimeZone => |v| v),
-        ArrayType::Uuid => bind!(Uuid => |v| v),
-        ArrayType::String | ArrayType::Enum(_) => {
-            let array: Vec<Option<String>> = column
-                .into_iter()
-                .map(|value| match value {
-                    Value::String(text) => Ok(text),
-                    Value::Enum(OptionEnum::Some(value)) => Ok(Some(value.value.into_owned())),
-                    Value::Enum(OptionEnum::None(_)) => Ok(None),
-                    other => Err(mixed(&other)),
-                })
-                .collect::<Result<_, Error>>()?;
-            arguments.add(array)
-        }
-        other => return Err(Error::usage(format!("{other:?} cannot be sent as an array"))),
-    };
-    bound.map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))
-}
-
-fn mixed(value: &Value) -> Error {
-    Error::usage(format!("a column holds values of different types (found {:?})", value.array_type()))
 }
 
 /// A value of a native enum, which SeaORM keeps apart from text.

@@ -4,20 +4,21 @@ use std::{any::Any, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use sea_orm::{
-    ActiveModelBehavior, ActiveModelTrait, ActiveValue, DbErr, IntoActiveModel, Iterable, ModelTrait, QueryResult,
-    Value,
+    ActiveModelBehavior, ActiveModelTrait, ActiveValue, DbErr, IntoActiveModel, Iterable, ModelTrait,
+    PrimaryKeyToColumn, QueryResult, Value,
 };
 
 use super::{
-    Data, Inner, Object, ObjectCell, Phase,
-    values::{column_at, keys_of, whole_model},
+    Data, Inner, Link, Object, ObjectCell, Phase,
+    values::{Moved, column_at, keys_of, whole_model},
 };
 use crate::{
     error::Error,
     flush::value::{as_integer, integer, is_null, tenant_text, tenant_value, time_value},
-    flush::{FlushConnection, RowChange, RowKind, Source},
+    flush::{FlushConnection, RowChange, RowKind, Source, not_in_unit, wire::RowSink},
     identity::{IdentityMap, Key},
     meta::{ColumnSet, TableMeta, TrackedEntity},
+    value_ref::ValueRef,
 };
 
 /// What the flush and the undo log do with an object of any entity.
@@ -41,8 +42,17 @@ pub(crate) trait AnyObject: Send + Sync {
         db: &'a FlushConnection<'c>,
         kind: RowKind,
     ) -> BoxFuture<'a, Result<Carried, Error>>;
+    /// The flush writes what the object is now. A change from now on is for the next one (F3).
+    fn hold(&self);
     /// What is to be written.
     fn change(&self, kind: RowKind) -> Result<Option<RowChange>, Error>;
+    /// The columns that are to be written, if the row can go straight to the wire: it is found by its key and version alone,
+    /// and neither gives up nor takes what is unique. `None`: only the planner can tell.
+    fn straight(&self, kind: RowKind) -> Option<ColumnSet>;
+    /// Puts the values of one row where they are written.
+    fn put_row(&self, places: &[Put], sink: &mut dyn RowSink) -> Result<(), Error>;
+    /// The key that the database holds the row under, or will.
+    fn held_key(&self) -> Option<Vec<Value>>;
     /// The write worked: the object now is what the database holds.
     fn written(
         &self,
@@ -68,6 +78,15 @@ pub(crate) trait AnyObject: Send + Sync {
     fn rollback(&self, frame: u64, map: &mut IdentityMap);
     fn release(&self, frame: u64, parent: u64) -> bool;
     fn forget(&self, map: &mut IdentityMap);
+}
+
+/// One value of a row on its way to the wire.
+#[derive(Clone, Copy)]
+pub(crate) enum Put {
+    /// As the database holds it.
+    Held(usize),
+    /// As it is to be written.
+    New(usize),
 }
 
 /// What a `before` hook hands to the `after` hook of the same object.
@@ -99,6 +118,14 @@ impl<E: TrackedEntity> ObjectCell<E> {
         if let Some(to) = to {
             map.insert(to, object);
         }
+    }
+
+    fn key_of(&self, model: &E::Model) -> Key {
+        let alone = match self.table.keys[..] {
+            [key] => Key::from_ref(&E::value_of(model, key)),
+            _ => None,
+        };
+        alone.unwrap_or_else(|| Key::from_values(keys_of::<E>(model)))
     }
 
     fn take_after_save(&self, model: E::Model) {
@@ -188,7 +215,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
     }
 
     fn insert_change(&self, inner: &Inner<E>) -> Option<RowChange> {
-        let Data::Draft(draft) = &inner.data else { return None };
+        let Data::Draft(draft) = inner.written_data() else { return None };
         let mut cells = Vec::with_capacity(self.table.columns.len());
         for (position, column) in E::Column::iter().enumerate() {
             if let Some(link) = inner.link_of(position) {
@@ -217,7 +244,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
     }
 
     fn update_change(&self, inner: &Inner<E>) -> Option<RowChange> {
-        let Data::Full(data) = &inner.data else { return None };
+        let Data::Full(data) = inner.written_data() else { return None };
         let base = inner.base.as_ref().unwrap_or(data);
         let changed = inner.changed_columns();
         let mut cells: Vec<(usize, Source)> = Vec::with_capacity(changed.len());
@@ -252,7 +279,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
     }
 
     fn delete_change(&self, inner: &Inner<E>) -> Option<RowChange> {
-        let Data::Full(data) = &inner.data else { return None };
+        let Data::Full(data) = inner.written_data() else { return None };
         let base = inner.base.as_ref().unwrap_or(data);
         let foreign = self.table.parents.iter().flat_map(|fk| fk.columns.iter().copied());
         let cells = foreign.filter_map(|c| Some((c, Source::Value(base.get(column_at::<E>(c)?))))).collect();
@@ -265,6 +292,61 @@ impl<E: TrackedEntity> ObjectCell<E> {
             frees: self.table.unique.iter().map(|set| self.unique_values(base, set)).collect(),
             takes: vec![None; self.table.unique.len()],
         })
+    }
+
+    /// The row is in the database. Says how the map must know it, if that has changed.
+    fn inserted(&self, inner: &mut Inner<E>, returned: Option<&Returned<'_>>) -> Result<Option<Moved>, Error> {
+        let links: Vec<(usize, Value)> = inner.resolved_links();
+        // What a cycle postponed is NULL in the database until its own step, which follows.
+        inner.links.retain(|link| !link.is_resolved());
+        let postponed = inner.links.iter().flat_map(|link| link.columns.iter().copied());
+        let postponed: Vec<(usize, Value)> =
+            postponed.map(|column| (column, self.table.columns[column].kind_null())).collect();
+        let Data::Draft(draft) = &mut inner.data else { return Ok(None) };
+        for (column, value) in links.into_iter().chain(postponed) {
+            if let Some(column) = column_at::<E>(column) {
+                draft.try_set(column, value)?;
+            }
+        }
+        if let Some(Returned::Values(values)) = returned {
+            for (column, value) in *values {
+                if let Some(column) = column_at::<E>(*column) {
+                    draft.try_set(column, value.clone())?;
+                }
+            }
+        }
+        let model = match returned {
+            Some(Returned::Row(row)) => <E::Model as sea_orm::FromQueryResult>::from_query_result(row, "")?,
+            _ => whole_model::<E>(draft)?,
+        };
+        let key = self.key_of(&model);
+        inner.data = Data::Full(Arc::new(model));
+        inner.phase = Phase::Persistent;
+        inner.touched = ColumnSet::default();
+        Ok(inner.move_to(key))
+    }
+
+    /// The row holds what was sent. Whether the frame must be told, and how the map must know the row, if that has changed.
+    fn updated(&self, inner: &mut Inner<E>, frame: u64) -> Result<(bool, Option<Moved>), Error> {
+        for (column, value) in inner.resolved_links() {
+            inner.data.try_set_at(column, value)?;
+        }
+        inner.links.clear();
+        let (before, old_key) = (inner.base.take().map(Data::Full), inner.key.clone());
+        let touched = inner.remember(frame, Phase::Persistent, before, old_key);
+        inner.touched = ColumnSet::default();
+        let Data::Full(model) = &inner.data else { return Ok((touched, None)) };
+        let key = self.key_of(model);
+        Ok((touched, inner.move_to(key)))
+    }
+
+    /// The row is gone.
+    fn deleted(&self, inner: &mut Inner<E>, frame: u64) -> (bool, Option<Moved>) {
+        let before = inner.base.take().map(Data::Full).or_else(|| Some(inner.data.clone()));
+        let key = inner.key.take();
+        let touched = inner.remember(frame, Phase::Persistent, before, key.clone());
+        inner.phase = Phase::Deleted;
+        (touched, Some(Moved { from: key }))
     }
 
     /// Columns that were read before they were written, with the value that was loaded (P1, P3).
@@ -314,12 +396,11 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
     fn due(&self) -> Option<RowKind> {
         let mut inner = self.inner.lock();
         inner.enlisted = false;
+        inner.let_go();
         match inner.phase {
             Phase::Pending => Some(RowKind::Insert),
             Phase::Deleting => Some(RowKind::Delete),
-            Phase::Persistent if !inner.links.is_empty() || !inner.changed_columns().is_empty() => {
-                Some(RowKind::Update)
-            }
+            Phase::Persistent if !inner.links.is_empty() || inner.differing().next().is_some() => Some(RowKind::Update),
             Phase::Persistent => {
                 inner.base = None;
                 inner.touched = ColumnSet::default();
@@ -386,6 +467,10 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         })
     }
 
+    fn hold(&self) {
+        self.inner.lock().hold();
+    }
+
     fn change(&self, kind: RowKind) -> Result<Option<RowChange>, Error> {
         let inner = self.inner.lock();
         Ok(match kind {
@@ -393,6 +478,58 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             RowKind::Update => self.update_change(&inner),
             RowKind::Delete => self.delete_change(&inner),
         })
+    }
+
+    fn straight(&self, kind: RowKind) -> Option<ColumnSet> {
+        let inner = self.inner.lock();
+        let checked = !inner.locked && inner.unit.as_ref().is_some_and(|unit| unit.optimistic);
+        let linked = || inner.written_links().iter().flat_map(|link| &link.columns).copied();
+        let columns: ColumnSet = match (kind, inner.written_data()) {
+            (RowKind::Insert, Data::Draft(draft)) => {
+                let set = (0..self.table.columns.len()).filter(|c| E::value_of_draft(draft, *c).is_some());
+                set.chain(linked()).collect()
+            }
+            (RowKind::Update, Data::Full(_)) if !checked => inner.differing().chain(linked()).collect(),
+            (RowKind::Delete, Data::Full(_)) if !checked => return Some(ColumnSet::default()),
+            _ => return None,
+        };
+        let foreign = |column: usize| self.table.parents.iter().any(|fk| fk.columns.contains(&column));
+        let plain = match kind {
+            RowKind::Update => !columns.meets(self.table.claimed),
+            _ => true,
+        };
+        // Parents that are not part of this flush are for the planner to report.
+        let known = |link: &Link| link.is_resolved() || link.parent.is_pending();
+        let follows = linked().all(foreign) && inner.written_links().iter().all(known);
+        (plain && follows && !columns.is_empty()).then_some(columns)
+    }
+
+    fn put_row(&self, places: &[Put], sink: &mut dyn RowSink) -> Result<(), Error> {
+        let inner = self.inner.lock();
+        for (at, place) in places.iter().enumerate() {
+            let own = |column| inner.written_data().lent(column).unwrap_or(ValueRef::Null);
+            let value = match *place {
+                Put::Held(column) => inner.base.as_ref().map_or_else(|| own(column), |held| E::value_of(held, column)),
+                Put::New(column) => match inner.link_of(column) {
+                    Some(Source::Value(key)) => {
+                        sink.put(at, &ValueRef::from(&key))?;
+                        continue;
+                    }
+                    Some(Source::KeyOf(parent, _)) => return Err(not_in_unit(self.table, column, parent.table())),
+                    None => own(column),
+                },
+            };
+            sink.put(at, &value)?;
+        }
+        Ok(())
+    }
+
+    fn held_key(&self) -> Option<Vec<Value>> {
+        let inner = self.inner.lock();
+        match &inner.base {
+            Some(held) => Some(keys_of::<E>(held)),
+            None => E::PrimaryKey::iter().map(|k| inner.written_data().value(k.into_column())).collect(),
+        }
     }
 
     fn written(
@@ -403,67 +540,19 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         map: &mut IdentityMap,
     ) -> Result<bool, Error> {
         let mut inner = self.inner.lock();
-        match kind {
-            RowKind::Insert => {
-                let links: Vec<(usize, Value)> = inner.resolved_links();
-                // What a cycle postponed is NULL in the database until its own step, which follows.
-                inner.links.retain(|link| !link.is_resolved());
-                let postponed = inner.links.iter().flat_map(|link| link.columns.iter().copied());
-                let postponed: Vec<(usize, Value)> =
-                    postponed.map(|column| (column, self.table.columns[column].kind_null())).collect();
-                let Data::Draft(draft) = &mut inner.data else { return Ok(false) };
-                for (column, value) in links.into_iter().chain(postponed) {
-                    if let Some(column) = column_at::<E>(column) {
-                        draft.try_set(column, value)?;
-                    }
-                }
-                if let Some(Returned::Values(values)) = returned {
-                    for (column, value) in *values {
-                        if let Some(column) = column_at::<E>(*column) {
-                            draft.try_set(column, value.clone())?;
-                        }
-                    }
-                }
-                let model = match returned {
-                    Some(Returned::Row(row)) => <E::Model as sea_orm::FromQueryResult>::from_query_result(row, "")?,
-                    _ => whole_model::<E>(draft)?,
-                };
-                let key = Key::from_values(keys_of::<E>(&model));
-                inner.data = Data::Full(Arc::new(model));
-                inner.phase = Phase::Persistent;
-                inner.touched = ColumnSet::default();
-                let old_key = inner.key.replace(key.clone());
-                drop(inner);
-                self.rekey(map, old_key, Some(key));
-                Ok(false)
-            }
-            RowKind::Update => {
-                for (column, value) in inner.resolved_links() {
-                    inner.data.try_set_at(column, value)?;
-                }
-                inner.links.clear();
-                let (before, old_key) = (inner.base.take().map(Data::Full), inner.key.clone());
-                let touched = inner.remember(frame, Phase::Persistent, before, old_key.clone());
-                inner.touched = ColumnSet::default();
-                let Data::Full(model) = &inner.data else { return Ok(touched) };
-                let key = Key::from_values(keys_of::<E>(model));
-                if old_key.as_ref() != Some(&key) {
-                    inner.key = Some(key.clone());
-                    drop(inner);
-                    self.rekey(map, old_key, Some(key));
-                }
-                Ok(touched)
-            }
-            RowKind::Delete => {
-                let before = inner.base.take().map(Data::Full).or_else(|| Some(inner.data.clone()));
-                let key = inner.key.take();
-                let touched = inner.remember(frame, Phase::Persistent, before, key.clone());
-                inner.phase = Phase::Deleted;
-                drop(inner);
-                self.rekey(map, key, None);
-                Ok(touched)
-            }
+        let late = inner.take_late();
+        let (touched, moved) = match kind {
+            RowKind::Insert => (false, self.inserted(&mut inner, returned)?),
+            RowKind::Update => self.updated(&mut inner, frame)?,
+            RowKind::Delete => self.deleted(&mut inner, frame),
+        };
+        late.map_or(Ok(()), |late| inner.apply_late(late))?;
+        let key = inner.key.clone().filter(|_| moved.is_some());
+        drop(inner);
+        if let Some(Moved { from }) = moved {
+            self.rekey(map, from, key);
         }
+        Ok(touched)
     }
 
     fn closed(&self) -> Result<(), Error> {
@@ -510,6 +599,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         if inner.phase == Phase::Detached {
             return false;
         }
+        inner.let_go();
         // One that was never inserted keeps the parent that it follows: it may be added again (S3).
         if inner.phase != Phase::Pending {
             inner.links.clear();

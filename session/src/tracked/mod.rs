@@ -24,7 +24,7 @@ use crate::{
     shared::Shared,
     undo::Undo,
 };
-pub(crate) use flushed::{AnyObject, Carried, Returned, Stamp};
+pub(crate) use flushed::{AnyObject, Carried, Put, Returned, Stamp};
 use values::{all_set, position};
 
 /// Where an object stands. See the table in `docs/states.md`.
@@ -80,6 +80,11 @@ struct Link {
 }
 
 impl Link {
+    /// Whether this is the very reference that `other` is.
+    fn is(&self, other: &Link) -> bool {
+        self.columns == other.columns && Arc::ptr_eq(&self.parent, &other.parent)
+    }
+
     /// Whether the parent's key is known.
     fn is_resolved(&self) -> bool {
         self.parent_columns.iter().all(|column| self.parent.column_value(*column).is_some())
@@ -105,6 +110,15 @@ struct Inner<E: TrackedEntity> {
     /// Where the identity map holds the object.
     key: Option<Key>,
     undo: ThinVec<Undo<E>>,
+    links: ThinVec<Link>,
+    /// Whether a flush is writing the object: a setter then keeps what is being written in `outgoing` first.
+    sending: bool,
+    outgoing: Option<Box<Outgoing<E>>>,
+}
+
+/// What a flush is writing, of an object that was changed since.
+struct Outgoing<E: TrackedEntity> {
+    data: Data<E>,
     links: ThinVec<Link>,
 }
 
@@ -207,6 +221,8 @@ impl<E: TrackedEntity> Object<E> {
                 key: None,
                 undo: ThinVec::new(),
                 links: ThinVec::new(),
+                sending: false,
+                outgoing: None,
             }),
         }))
     }
@@ -450,6 +466,7 @@ impl<E: TrackedEntity> Object<E> {
             tracing::warn!(entity = self.0.table.entity, "a deleted object was changed; the change is not sent");
             return None;
         }
+        inner.keep_outgoing();
         if unit.is_doomed() {
             tracing::warn!(
                 entity = self.0.table.entity,

@@ -7,12 +7,15 @@ use sea_orm::{
     Value,
 };
 
-use super::{Data, Inner, Phase};
+use thin_vec::ThinVec;
+
+use super::{AnyObject, Data, Inner, Link, Outgoing, Phase};
 use crate::{
-    flush::Source,
+    flush::{Source, value::as_column},
     identity::Key,
     meta::{self, ColumnSet, TrackedEntity},
     undo::Undo,
+    value_ref::ValueRef,
 };
 
 pub(super) fn position<E: TrackedEntity>(column: E::Column) -> Option<usize> {
@@ -41,11 +44,43 @@ pub(super) fn all_set<E: TrackedEntity>(model: E::Model) -> E::ActiveModel {
     model.into_active_model().reset_all()
 }
 
+/// The object stands under another key than the one that the map knows it by, if it knows it.
+pub(super) struct Moved {
+    pub(super) from: Option<Key>,
+}
+
+/// Changes to an object that came while a flush wrote it.
+pub(super) struct Late<E: TrackedEntity> {
+    sent: Data<E>,
+    now: Data<E>,
+    links: ThinVec<Link>,
+}
+
 impl<E: TrackedEntity> Data<E> {
+    /// What stands in a column, if anything does.
+    pub(super) fn lent(&self, column: usize) -> Option<ValueRef<'_>> {
+        match self {
+            Data::Full(model) => Some(E::value_of(model, column)),
+            Data::Draft(draft) => E::value_of_draft(draft, column),
+        }
+    }
+
+    /// As [`Data::lent`], as a value of its own.
+    pub(super) fn value(&self, column: E::Column) -> Option<Value> {
+        match self {
+            Data::Full(model) => Some(model.get(column)),
+            Data::Draft(draft) => match draft.get(column) {
+                ActiveValue::Set(value) | ActiveValue::Unchanged(value) => Some(value),
+                ActiveValue::NotSet => None,
+            },
+        }
+    }
+
     pub(super) fn try_set_at(&mut self, column: usize, value: Value) -> Result<(), DbErr> {
+        // A key of one type may point to a key of another (i32 to i64, T to Option<T>): converted, or refused.
+        let value = as_column(value, &meta::table::<E>().columns[column].kind);
         let Some(column) = column_at::<E>(column) else { return Ok(()) };
         match self {
-            // A key of one type may point to a key of another (i32 to i64, T to Option<T>): SeaORM converts or says no.
             Data::Full(model) => Arc::make_mut(model).try_set(column, value),
             Data::Draft(draft) => draft.try_set(column, value),
         }
@@ -66,26 +101,33 @@ impl<E: TrackedEntity> Inner<E> {
     }
 
     pub(super) fn value(&self, column: E::Column) -> Option<Value> {
-        match &self.data {
-            Data::Full(model) => Some(model.get(column)),
-            Data::Draft(draft) => match draft.get(column) {
-                ActiveValue::Set(value) | ActiveValue::Unchanged(value) => Some(value),
-                ActiveValue::NotSet => None,
-            },
-        }
+        self.data.value(column)
+    }
+
+    /// The values that a flush under way writes; else those that the next one would.
+    pub(super) fn written_data(&self) -> &Data<E> {
+        self.outgoing.as_ref().map_or(&self.data, |outgoing| &outgoing.data)
+    }
+
+    pub(super) fn written_links(&self) -> &[Link] {
+        self.outgoing.as_ref().map_or(&self.links, |outgoing| &outgoing.links)
     }
 
     /// Touched columns whose value really differs (F3).
     pub(super) fn changed_columns(&self) -> Vec<usize> {
-        let (Some(base), Data::Full(data)) = (&self.base, &self.data) else { return Vec::new() };
-        if self.touched.is_empty() {
-            return Vec::new();
-        }
-        E::Column::iter()
-            .enumerate()
-            .filter(|(position, column)| self.touched.contains(*position) && base.get(*column) != data.get(*column))
-            .map(|(position, _)| position)
-            .collect()
+        self.differing().collect()
+    }
+
+    /// As [`Inner::changed_columns`], one by one.
+    pub(super) fn differing(&self) -> impl Iterator<Item = usize> {
+        let both = match (&self.base, self.written_data()) {
+            (Some(base), Data::Full(data)) if !self.touched.is_empty() => Some((base, data)),
+            _ => None,
+        };
+        let touched = (0..E::Column::iter().len()).filter(|column| self.touched.contains(*column));
+        both.into_iter().flat_map(move |(base, data)| {
+            touched.clone().filter(|column| !E::value_of(base, *column).same(&E::value_of(data, *column)))
+        })
     }
 
     /// A foreign key that is set by hand no longer follows the parent it was pointed at before.
@@ -99,7 +141,62 @@ impl<E: TrackedEntity> Inner<E> {
             .links
             .iter()
             .flat_map(|link| link.columns.iter().zip(&link.parent_columns).map(move |(c, p)| (*c, &link.parent, *p)));
-        pairs.filter_map(|(column, parent, of)| Some((column, parent.column_value(of)?))).collect()
+        let columns = &meta::table::<E>().columns;
+        let followed = |(column, parent, of): (usize, &Arc<dyn AnyObject>, usize)| {
+            Some((column, as_column(parent.column_value(of)?, &columns[column].kind)))
+        };
+        pairs.filter_map(followed).collect()
+    }
+
+    /// The map must know the object by `key` from now on.
+    pub(super) fn move_to(&mut self, key: Key) -> Option<Moved> {
+        (self.key.as_ref() != Some(&key)).then(|| Moved { from: self.key.replace(key) })
+    }
+
+    /// A flush writes what the object is now; changes from now on are for the next one.
+    pub(super) fn hold(&mut self) {
+        self.sending = true;
+    }
+
+    /// The object is not being written, or no longer.
+    pub(super) fn let_go(&mut self) {
+        self.sending = false;
+        self.outgoing = None;
+    }
+
+    /// Keeps what a flush is writing, before the first change to it.
+    pub(super) fn keep_outgoing(&mut self) {
+        if self.sending && self.outgoing.is_none() {
+            self.outgoing = Some(Box::new(Outgoing { data: self.data.clone(), links: self.links.clone() }));
+        }
+    }
+
+    /// Puts back what was written, if the object has changed since, and returns what it has become meanwhile.
+    pub(super) fn take_late(&mut self) -> Option<Late<E>> {
+        self.sending = false;
+        let Outgoing { data: sent, links: sent_links } = *self.outgoing.take()?;
+        let now = std::mem::replace(&mut self.data, sent.clone());
+        let mut links = std::mem::replace(&mut self.links, sent_links);
+        links.retain(|link| !self.links.iter().any(|sent| sent.is(link)));
+        Some(Late { sent, now, links })
+    }
+
+    /// Makes the changes again that came while the object was written: it differs by them from what the database holds.
+    pub(super) fn apply_late(&mut self, late: Late<E>) -> Result<(), DbErr> {
+        let Data::Full(model) = &mut self.data else { return Ok(()) };
+        self.base = Some(model.clone());
+        for (position, column) in E::Column::iter().enumerate() {
+            let Some(now) = late.now.lent(position) else { continue };
+            if late.sent.lent(position).is_some_and(|sent| sent.same(&now)) {
+                continue;
+            }
+            if let Some(value) = late.now.value(column) {
+                Arc::make_mut(model).try_set(column, value)?;
+                self.touched.insert(position);
+            }
+        }
+        self.links.extend(late.links);
+        Ok(())
     }
 
     /// Keeps what the object was before `frame` changed it, once a frame. True if the frame must be told.
@@ -115,10 +212,10 @@ impl<E: TrackedEntity> Inner<E> {
 impl<E: TrackedEntity> Inner<E> {
     /// The key of a parent that this column follows and that is not known yet.
     pub(super) fn link_of(&self, column: usize) -> Option<Source> {
-        self.links.iter().find_map(|link| {
+        self.written_links().iter().find_map(|link| {
             let at = link.columns.iter().position(|c| *c == column)?;
             match link.parent.column_value(link.parent_columns[at]) {
-                Some(value) => Some(Source::Value(value)),
+                Some(value) => Some(Source::Value(as_column(value, &meta::table::<E>().columns[column].kind))),
                 None => Some(Source::KeyOf(link.parent.clone(), link.parent_columns[at])),
             }
         })

@@ -454,3 +454,53 @@ fn i2_a_row_switch_is_an_upsert_that_cascades_nothing() {
         assert_eq!(title_in_database(&db, 1).await.as_deref(), Some("new"));
     });
 }
+
+/// Polls `flush` until its first statement is on its way, makes `change`, and waits for its end. `false`: the database was
+/// done with it within one poll, so that there was no meanwhile.
+async fn changed_meanwhile<T>(
+    flush: impl Future<Output = Result<(), Error>>,
+    change: impl FnOnce() -> T,
+) -> Result<bool, Error> {
+    let mut flush = std::pin::pin!(flush);
+    if let std::task::Poll::Ready(done) = futures_util::poll!(flush.as_mut()) {
+        return done.map(|()| false);
+    }
+    change();
+    flush.await.map(|()| true)
+}
+
+/// Changes the first of so many notes while they are inserted, and again while they are updated. `false`: was too late.
+async fn late_changes(s: &mut Session, many: i64) -> Result<bool, Error> {
+    note::Entity::delete_many().exec(s).await?;
+    let notes: Vec<_> = (0..many).map(|id| s.add(draft(id, "first"))).collect();
+    if !changed_meanwhile(s.flush(), || notes[0].set_title("while inserted").set_status("late")).await? {
+        return Ok(false);
+    }
+    let held = note::Entity::find_by_id(0).one(s).await?.unwrap();
+    assert_eq!((held.title.as_str(), held.status.as_str(), held.version), ("while inserted", "late", 2));
+    assert_eq!((notes[0].title(), notes[0].version()), (held.title, held.version));
+
+    for note in &notes {
+        note.set_title("second");
+    }
+    if !changed_meanwhile(s.flush(), || notes[0].set_title("while updated")).await? {
+        return Ok(false);
+    }
+    let held = note::Entity::find_by_id(0).one(s).await?.unwrap();
+    assert_eq!((held.title.as_str(), held.status.as_str(), held.version), ("while updated", "late", 4));
+    assert_eq!((notes[0].title(), notes[0].version()), (held.title, held.version));
+    Ok(true)
+}
+
+#[test]
+fn f3_a_change_made_while_a_flush_is_under_way_is_sent_by_its_next_round() {
+    on_both(async |db: Db| {
+        for many in [1, 20, 1_000] {
+            let mut met = false;
+            for _ in 0..200 {
+                met = met || db.run(async |s: &mut Session| late_changes(s, many).await).await.unwrap();
+            }
+            assert!(met, "no flush of {many} could be disturbed");
+        }
+    });
+}

@@ -47,6 +47,8 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         secret: Default::default(),
         hooks: true,
         by_key: crate::meta::ByKey::default(),
+        claimed: [ID, UNIQUE].into_iter().chain(PAIR).collect(),
+        stamped: false,
         parents: keys.collect(),
         unique: vec![vec![UNIQUE], PAIR.to_vec()],
     }

@@ -128,6 +128,9 @@ fn handle(input: &DeriveInput) -> TokenStream {
 
 fn entity(columns: &[Column<'_>], no_hooks: bool) -> TokenStream {
     let options = columns.iter().flat_map(options).chain(no_hooks.then(|| quote!(.no_hooks())));
+    // Columns stand in SeaORM's enum in the order of their fields.
+    let (positions, names) = (0..columns.len(), columns.iter().map(|column| column.name));
+    let (positions, names): (Vec<usize>, Vec<_>) = positions.zip(names).unzip();
     quote! {
         #[automatically_derived]
         impl ::sea_session::TrackedEntity for Entity {
@@ -136,6 +139,29 @@ fn entity(columns: &[Column<'_>], no_hooks: bool) -> TokenStream {
             #[inline]
             fn spec() -> ::sea_session::EntitySpec<Self> {
                 ::sea_session::EntitySpec::new() #(#options)*
+            }
+
+            #[allow(clippy::needless_borrow)]
+            fn value_of(model: &Model, position: usize) -> ::sea_session::value_ref::ValueRef<'_> {
+                #[allow(unused_imports)]
+                use ::sea_session::value_ref::{CopiedField as _, Field, LentField as _, ValueRef};
+                match position {
+                    #(#positions => (&Field(&model.#names)).value_ref(),)*
+                    _ => ValueRef::Null,
+                }
+            }
+
+            #[allow(clippy::needless_borrow)]
+            fn value_of_draft(
+                draft: &ActiveModel,
+                position: usize,
+            ) -> ::core::option::Option<::sea_session::value_ref::ValueRef<'_>> {
+                #[allow(unused_imports)]
+                use ::sea_session::value_ref::{CopiedField as _, Field, LentField as _, in_draft};
+                match position {
+                    #(#positions => in_draft(&draft.#names).map(|value| (&Field(value)).value_ref()),)*
+                    _ => ::core::option::Option::None,
+                }
             }
         }
     }

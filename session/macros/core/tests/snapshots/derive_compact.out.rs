@@ -32,6 +32,56 @@ impl ::sea_session::TrackedEntity for Entity {
             .created_at(Column::CreatedAt)
             .updated_at(Column::UpdatedAt)
     }
+    #[allow(clippy::needless_borrow)]
+    fn value_of(
+        model: &Model,
+        position: usize,
+    ) -> ::sea_session::value_ref::ValueRef<'_> {
+        #[allow(unused_imports)]
+        use ::sea_session::value_ref::{
+            CopiedField as _, Field, LentField as _, ValueRef,
+        };
+        match position {
+            0usize => (&Field(&model.id)).value_ref(),
+            1usize => (&Field(&model.title)).value_ref(),
+            2usize => (&Field(&model.r#type)).value_ref(),
+            3usize => (&Field(&model.tags)).value_ref(),
+            4usize => (&Field(&model.token)).value_ref(),
+            5usize => (&Field(&model.account_id)).value_ref(),
+            6usize => (&Field(&model.version)).value_ref(),
+            7usize => (&Field(&model.created_at)).value_ref(),
+            8usize => (&Field(&model.updated_at)).value_ref(),
+            _ => ValueRef::Null,
+        }
+    }
+    #[allow(clippy::needless_borrow)]
+    fn value_of_draft(
+        draft: &ActiveModel,
+        position: usize,
+    ) -> ::core::option::Option<::sea_session::value_ref::ValueRef<'_>> {
+        #[allow(unused_imports)]
+        use ::sea_session::value_ref::{
+            CopiedField as _, Field, LentField as _, in_draft,
+        };
+        match position {
+            0usize => in_draft(&draft.id).map(|value| (&Field(value)).value_ref()),
+            1usize => in_draft(&draft.title).map(|value| (&Field(value)).value_ref()),
+            2usize => in_draft(&draft.r#type).map(|value| (&Field(value)).value_ref()),
+            3usize => in_draft(&draft.tags).map(|value| (&Field(value)).value_ref()),
+            4usize => in_draft(&draft.token).map(|value| (&Field(value)).value_ref()),
+            5usize => {
+                in_draft(&draft.account_id).map(|value| (&Field(value)).value_ref())
+            }
+            6usize => in_draft(&draft.version).map(|value| (&Field(value)).value_ref()),
+            7usize => {
+                in_draft(&draft.created_at).map(|value| (&Field(value)).value_ref())
+            }
+            8usize => {
+                in_draft(&draft.updated_at).map(|value| (&Field(value)).value_ref())
+            }
+            _ => ::core::option::Option::None,
+        }
+    }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
 impl TrackedModel {

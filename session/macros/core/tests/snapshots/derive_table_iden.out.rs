@@ -23,6 +23,34 @@ impl ::sea_session::TrackedEntity for Entity {
     fn spec() -> ::sea_session::EntitySpec<Self> {
         ::sea_session::EntitySpec::new()
     }
+    #[allow(clippy::needless_borrow)]
+    fn value_of(
+        model: &Model,
+        position: usize,
+    ) -> ::sea_session::value_ref::ValueRef<'_> {
+        #[allow(unused_imports)]
+        use ::sea_session::value_ref::{
+            CopiedField as _, Field, LentField as _, ValueRef,
+        };
+        match position {
+            0usize => (&Field(&model.id)).value_ref(),
+            _ => ValueRef::Null,
+        }
+    }
+    #[allow(clippy::needless_borrow)]
+    fn value_of_draft(
+        draft: &ActiveModel,
+        position: usize,
+    ) -> ::core::option::Option<::sea_session::value_ref::ValueRef<'_>> {
+        #[allow(unused_imports)]
+        use ::sea_session::value_ref::{
+            CopiedField as _, Field, LentField as _, in_draft,
+        };
+        match position {
+            0usize => in_draft(&draft.id).map(|value| (&Field(value)).value_ref()),
+            _ => ::core::option::Option::None,
+        }
+    }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
 impl TrackedModel {

@@ -1,0 +1,341 @@
+//! The straight way: rows of one table and one shape go from their objects to the wire, without becoming values first.
+//!
+//! Most flushes need no plan: no row takes what another gives up, no table refers to itself, parents come before children.
+//! Whatever is not plain goes the planner's way; this module must never decide what the planner would decide otherwise,
+//! and sends the same statements.
+
+use std::sync::Arc;
+
+use sea_orm::{DbBackend, Value, sqlx::postgres::PgArguments};
+use smallvec::smallvec;
+
+use super::{
+    Behind, Changed, Flush, Member, RowKind, Rows, Source, Write,
+    insert::{DRAWN_ROWS, POSTGRES_ROWS as INSERTED_ROWS, Shape, expect_rows},
+    plan::{Kind, Part, Ranks, Step, table_ranks},
+    sqlite_sizes, update,
+    update::Columns,
+    wire::{ArrayRows, FlatRows, RowSink},
+};
+use crate::{
+    connection::{Fetch, Message},
+    error::Error,
+    meta::{ColumnSet, TableMeta},
+    tracked::{AnyObject, Put, Returned},
+};
+
+/// Rows that go the same way.
+pub(super) struct Set<'a> {
+    table: &'static TableMeta,
+    kind: RowKind,
+    /// The columns written; none for deletes.
+    columns: Vec<usize>,
+    objects: Vec<&'a Arc<dyn AnyObject>>,
+}
+
+/// The sets of a flush, in the order in which they are sent; `None` if it needs a plan.
+pub(super) fn sets(due: &[Member]) -> Option<Vec<Set<'_>>> {
+    let mut tables: Vec<&'static TableMeta> = Vec::new();
+    let mut found: Vec<(usize, ColumnSet, Set<'_>)> = Vec::new();
+    let mut last = 0;
+    for (object, kind) in due {
+        let table = object.table();
+        let columns = object.straight(*kind)?;
+        let fits = |(_, shape, set): &(usize, ColumnSet, Set<'_>)| {
+            *shape == columns && set.kind == *kind && std::ptr::eq(set.table, table)
+        };
+        if !found.get(last).is_some_and(fits) {
+            last = match found.iter().position(fits) {
+                Some(at) => at,
+                None => {
+                    let at = number_of(table, &mut tables)?;
+                    let columns_in_order = columns.columns(table.columns.len()).collect();
+                    let set = Set { table, kind: *kind, columns: columns_in_order, objects: Vec::new() };
+                    found.push((at, columns, set));
+                    found.len() - 1
+                }
+            };
+        }
+        found[last].2.objects.push(object);
+    }
+    let ranks = table_ranks(&tables);
+    if ranks.rank.contains(&ranks.cyclic) || replaces(&tables, &found) {
+        return None;
+    }
+    found.sort_by(|(a, _, set_a), (b, _, set_b)| {
+        turn(*a, set_a, &ranks).cmp(&turn(*b, set_b, &ranks)).then_with(|| set_a.columns.cmp(&set_b.columns))
+    });
+    Some(found.into_iter().map(|(_, _, set)| set).collect())
+}
+
+/// Where a table stands among those of this flush; `None` if only the planner can order its rows.
+fn number_of(table: &'static TableMeta, tables: &mut Vec<&'static TableMeta>) -> Option<usize> {
+    if let Some(at) = tables.iter().position(|known| std::ptr::eq(*known, table)) {
+        return Some(at);
+    }
+    let plain = ColumnSet::tells_apart(table.columns.len())
+        && table.parents.iter().all(|fk| fk.to_table != table.entity)
+        && tables.iter().all(|other| other.entity != table.entity);
+    plain.then(|| {
+        tables.push(table);
+        tables.len() - 1
+    })
+}
+
+/// Whether rows of a table are both deleted and added: one may take the other's place.
+fn replaces(tables: &[&'static TableMeta], found: &[(usize, ColumnSet, Set<'_>)]) -> bool {
+    let has = |table: usize, kind: RowKind| found.iter().any(|(at, _, set)| *at == table && set.kind == kind);
+    (0..tables.len()).any(|table| has(table, RowKind::Insert) && has(table, RowKind::Delete))
+}
+
+/// Inserts parents first, then updates, then deletes children first (F1).
+fn turn(table: usize, set: &Set<'_>, ranks: &Ranks) -> (u8, usize) {
+    let rank = ranks.rank[table];
+    match set.kind {
+        RowKind::Insert => (0, rank),
+        RowKind::Update => (1, rank),
+        RowKind::Delete => (2, usize::MAX - rank),
+    }
+}
+
+impl Set<'_> {
+    fn columns_to_match(&self, backend: DbBackend) -> Columns<'_> {
+        Columns { table: self.table, backend, version: self.table.version, checks: &[], written: &self.columns }
+    }
+
+    /// The same rows as the planner would hand them on, for statements of single rows and for finding out what went wrong.
+    fn planned(&self, objects: &[&Arc<dyn AnyObject>]) -> Result<(Step, Rows, Vec<Behind>), Error> {
+        let (kind, table) = (self.kind, self.table);
+        let mut rows = Rows {
+            ops: (0..objects.len()).collect(),
+            keys: Vec::with_capacity(objects.len()),
+            versions: Vec::new(),
+            values: Vec::with_capacity(objects.len()),
+            checks: vec![Vec::new(); objects.len()],
+            drawn: None,
+        };
+        for object in objects {
+            let gone = || Error::usage(format!("{} changed while it was flushed", object.key_text()));
+            let mut change = object.change(kind)?.ok_or_else(gone)?;
+            let mut value = |column: &usize| -> Result<Value, Error> {
+                let at = change.cells.iter().position(|(c, _)| c == column).ok_or_else(gone)?;
+                match change.cells.swap_remove(at).1 {
+                    Source::Value(value) => Ok(value),
+                    Source::KeyOf(parent, _) => Err(super::not_in_unit(table, *column, parent.table())),
+                }
+            };
+            rows.values.push(self.columns.iter().map(&mut value).collect::<Result<_, _>>()?);
+            rows.keys.push(change.key);
+            rows.versions.extend(change.version);
+        }
+        let kind_of_step = match kind {
+            RowKind::Insert => Kind::Insert,
+            RowKind::Update => Kind::Update,
+            RowKind::Delete => Kind::Delete,
+        };
+        let step = Step {
+            table: 0,
+            kind: kind_of_step,
+            columns: self.columns.clone(),
+            checks: Vec::new(),
+            ops: rows.ops.clone(),
+            part: Part::Whole,
+        };
+        Ok((step, rows, objects.iter().map(|object| smallvec![((*object).clone(), kind)]).collect()))
+    }
+}
+
+impl Flush<'_> {
+    pub(super) async fn write_sets(&mut self, sets: &[Set<'_>]) -> Result<(), Error> {
+        for set in sets {
+            match set.kind {
+                RowKind::Insert => self.insert_set(set).await?,
+                RowKind::Update | RowKind::Delete => self.change_set(set).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends rows of a set the planner's way.
+    async fn write_as_planned(&mut self, set: &Set<'_>, objects: &[&Arc<dyn AnyObject>]) -> Result<(), Error> {
+        let (step, rows, members) = set.planned(objects)?;
+        match set.kind {
+            RowKind::Insert => self.insert(set.table, &step, rows, &members).await,
+            RowKind::Update => self.update(set.table, &step, rows, &members).await,
+            RowKind::Delete => self.delete(set.table, &step, rows, &members).await,
+        }
+    }
+
+    // ---- inserts ---------------------------------------------------------------------------------------------------
+
+    async fn insert_set(&mut self, set: &Set<'_>) -> Result<(), Error> {
+        let (table, backend) = (set.table, self.connection.backend());
+        let wanted: Vec<usize> = (0..table.columns.len()).filter(|c| !set.columns.contains(c)).collect();
+        let counted = table.auto_key.filter(|key| wanted == [*key]);
+        let shape = Shape { table, columns: &set.columns, wanted, kind: Kind::Insert, backend };
+        let plain = set.objects.len() > 1 && shape.is_set_based();
+        match (backend, counted) {
+            (DbBackend::Sqlite, Some(key)) if plain => self.insert_flat(&shape, set, Some(key)).await,
+            (DbBackend::Sqlite, None) if plain && shape.wanted.is_empty() => self.insert_flat(&shape, set, None).await,
+            (DbBackend::Postgres, None) if plain && shape.wanted.is_empty() => {
+                self.insert_known(&shape, set, None).await
+            }
+            (DbBackend::Postgres, Some(key)) if plain && set.objects.len() >= DRAWN_ROWS => {
+                match self.drawn(table, key, &set.objects.as_slice(), set.objects.len()).await? {
+                    Some(drawn) => {
+                        let columns: Vec<usize> = set.columns.iter().copied().chain([key]).collect();
+                        let shape = Shape { columns: &columns, wanted: Vec::new(), ..shape };
+                        self.insert_known(&shape, set, Some(&drawn)).await
+                    }
+                    None => self.write_as_planned(set, &set.objects).await,
+                }
+            }
+            _ => self.write_as_planned(set, &set.objects).await,
+        }
+    }
+
+    /// Rows whose keys are known, or were drawn for them just now (PostgreSQL).
+    async fn insert_known(&mut self, shape: &Shape<'_>, set: &Set<'_>, drawn: Option<&[Value]>) -> Result<(), Error> {
+        let (table, objects) = (set.table, &set.objects[..]);
+        let places: Vec<Put> = set.columns.iter().map(|c| Put::New(*c)).collect();
+        let put = |row: usize, sink: &mut dyn RowSink| {
+            objects[row].put_row(&places, sink)?;
+            drawn.map_or(Ok(()), |drawn| sink.put(places.len(), &(&drawn[row]).into()))
+        };
+        if let Some(form) = self.copy_form(table, shape.columns, &objects).await? {
+            self.copy_in(&form, objects.len(), &objects, put).await?;
+            return self.inserted(set, objects, drawn);
+        }
+        for (chunk, at) in objects.chunks(INSERTED_ROWS).zip((0..).step_by(INSERTED_ROWS)) {
+            let mut sink = ArrayRows::new(shape.columns.iter().map(|c| &table.columns[*c].kind))?;
+            (at..at + chunk.len()).try_for_each(|row| put(row, &mut sink))?;
+            let sql = shape.insert_arrays(drawn.is_some());
+            let write = Write::Arrays { sql: &sql, arguments: sink.arguments()? };
+            let inserted = self.send_counted(table, &chunk, write).await?;
+            expect_rows(table, &chunk, chunk.len() as u64, inserted)?;
+            self.inserted(set, chunk, drawn.map(|drawn| &drawn[at..]))?;
+        }
+        Ok(())
+    }
+
+    /// Many rows in one text of VALUES (SQLite).
+    async fn insert_flat(&mut self, shape: &Shape<'_>, set: &Set<'_>, counted: Option<usize>) -> Result<(), Error> {
+        let table = set.table;
+        let places: Vec<Put> = set.columns.iter().map(|c| Put::New(*c)).collect();
+        let mut rest = &set.objects[..];
+        for size in sqlite_sizes(rest.len(), set.columns.len()) {
+            let (chunk, after) = rest.split_at(size);
+            rest = after;
+            let mut sink = FlatRows::with_capacity(chunk.len() * places.len());
+            chunk.iter().try_for_each(|object| object.put_row(&places, &mut sink))?;
+            let sql = shape.insert_values(chunk.len());
+            let fetch = if counted.is_some() { Fetch::All } else { Fetch::Nothing };
+            let reply = self.send(table, &chunk, Message::Flat { sql: &sql, arguments: sink.arguments, fetch }).await?;
+            expect_rows(table, &chunk, chunk.len() as u64, reply.affected())?;
+            let Some(key) = counted else {
+                self.inserted(set, chunk, None)?;
+                continue;
+            };
+            // SQLite counts up as it goes through VALUES; sorting undoes whatever RETURNING did to the order.
+            let meta = &table.columns[key];
+            let read = |row| super::value::decode(row, meta.name, &meta.kind);
+            let mut keys = reply.rows().iter().map(read).collect::<Result<Vec<_>, Error>>()?;
+            keys.sort_by_key(super::value::as_integer);
+            self.inserted(set, chunk, Some(&keys))?;
+        }
+        Ok(())
+    }
+
+    /// Brings inserted objects up to date; `keys` are those that the database made.
+    fn inserted(
+        &mut self,
+        set: &Set<'_>,
+        objects: &[&Arc<dyn AnyObject>],
+        keys: Option<&[Value]>,
+    ) -> Result<(), Error> {
+        let (Some(keys), Some(column)) = (keys, set.table.auto_key) else { return self.all_written(set, objects) };
+        for (object, key) in objects.iter().zip(keys) {
+            let made = [(column, key.clone())];
+            self.object_written(object, set.kind, Some(&Returned::Values(&made)))?;
+        }
+        Ok(())
+    }
+
+    // ---- updates and deletes ---------------------------------------------------------------------------------------
+
+    /// Rows that are found by key and version.
+    async fn change_set(&mut self, set: &Set<'_>) -> Result<(), Error> {
+        let (table, backend) = (set.table, self.connection.backend());
+        let columns = set.columns_to_match(backend);
+        if set.objects.len() == 1 || !columns.is_simple() {
+            return self.write_as_planned(set, &set.objects).await;
+        }
+        let held = table.keys.iter().chain(&table.version).map(|c| Put::Held(*c));
+        let places: Vec<Put> = held.chain(set.columns.iter().map(|c| Put::New(*c))).collect();
+        let most = if set.kind == RowKind::Update { update::POSTGRES_ROWS } else { super::delete::POSTGRES_ROWS };
+        let sizes = match backend {
+            DbBackend::Sqlite => sqlite_sizes(set.objects.len(), places.len()),
+            _ => set.objects.chunks(most).map(<[_]>::len).collect(),
+        };
+        let mut rest = &set.objects[..];
+        for size in sizes {
+            let (chunk, after) = rest.split_at(size);
+            rest = after;
+            if chunk.len() == 1 {
+                self.write_as_planned(set, chunk).await?;
+                continue;
+            }
+            let changed = match backend {
+                DbBackend::Sqlite => self.change_flat(set, &columns, &places, chunk).await?,
+                _ => self.change_arrays(set, &columns, &places, chunk).await?,
+            };
+            if changed.rows != chunk.len() as u64 {
+                let (_, rows, members) = set.planned(chunk)?;
+                let blamed = Some(&members[..]).filter(|_| set.kind == RowKind::Update);
+                self.expect_all(&columns, &rows, changed, blamed).await?;
+            }
+            self.all_written(set, chunk)?;
+        }
+        Ok(())
+    }
+
+    async fn change_arrays(
+        &mut self,
+        set: &Set<'_>,
+        columns: &Columns<'_>,
+        places: &[Put],
+        chunk: &[&Arc<dyn AnyObject>],
+    ) -> Result<Changed, Error> {
+        let mut sink = ArrayRows::new(columns.kinds())?;
+        chunk.iter().try_for_each(|object| object.put_row(places, &mut sink))?;
+        let arguments: PgArguments = sink.arguments()?;
+        let (sql, keys) = match set.kind {
+            RowKind::Update => columns.update_arrays(),
+            _ => columns.delete_arrays(),
+        };
+        self.send_matched(set.table, &chunk, (&sql, keys), arguments).await
+    }
+
+    async fn change_flat(
+        &mut self,
+        set: &Set<'_>,
+        columns: &Columns<'_>,
+        places: &[Put],
+        chunk: &[&Arc<dyn AnyObject>],
+    ) -> Result<Changed, Error> {
+        let mut sink = FlatRows::with_capacity(chunk.len() * places.len());
+        chunk.iter().try_for_each(|object| object.put_row(places, &mut sink))?;
+        let sql = match set.kind {
+            RowKind::Update => columns.update_values(chunk.len()),
+            _ => columns.delete_values(chunk.len()),
+        };
+        let message = Message::Flat { sql: &sql, arguments: sink.arguments, fetch: Fetch::Nothing };
+        Ok(self.send(set.table, &chunk, message).await?.affected().into())
+    }
+
+    // ---- what came back --------------------------------------------------------------------------------------------
+
+    fn all_written(&mut self, set: &Set<'_>, objects: &[&Arc<dyn AnyObject>]) -> Result<(), Error> {
+        objects.iter().try_for_each(|object| self.object_written(object, set.kind, None))
+    }
+}

@@ -1,0 +1,270 @@
+//! Values in the form that a database takes: PostgreSQL's binary form, for COPY and for arrays, and SQLite's arguments.
+//!
+//! One pass over the rows, each value written once from where it stands. Nothing here knows tables or statements.
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike, Utc};
+use sea_orm::{
+    sea_query::ArrayType,
+    sqlx::{
+        Arguments, Encode, Postgres, Type,
+        encode::IsNull,
+        error::BoxDynError,
+        postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo},
+        sqlite::SqliteArguments,
+    },
+};
+
+use crate::{error::Error, value_ref::ValueRef};
+
+/// The microseconds between 1970 and 2000, which PostgreSQL counts from.
+const EPOCH_MICROS: i64 = 946_684_800_000_000;
+const EPOCH_DAYS: i32 = 10_957;
+
+/// What takes rows, value by value, in the order of the statement's columns.
+pub(crate) trait RowSink {
+    fn begin_row(&mut self);
+    fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error>;
+}
+
+/// Rows for binary COPY.
+pub(super) struct CopyRows<'a> {
+    pub(super) data: &'a mut Vec<u8>,
+    pub(super) kinds: &'a [&'a ArrayType],
+    /// Whether each column is `jsonb`, whose binary form begins with its version.
+    pub(super) json_binary: &'a [bool],
+}
+
+impl RowSink for CopyRows<'_> {
+    fn begin_row(&mut self) {
+        // A table has at most 1,600 columns.
+        self.data.extend_from_slice(&i16::try_from(self.kinds.len()).unwrap_or(i16::MAX).to_be_bytes());
+    }
+
+    fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error> {
+        checked(value, self.kinds[at], |value| field(self.data, value, self.json_binary[at]))
+    }
+}
+
+/// One array a column, for UNNEST and `= ANY`.
+pub(super) struct ArrayRows {
+    columns: Vec<ArrayColumn>,
+}
+
+struct ArrayColumn {
+    kind: ArrayType,
+    data: Vec<u8>,
+    rows: i32,
+}
+
+impl ArrayRows {
+    pub(super) fn new<'k>(kinds: impl Iterator<Item = &'k ArrayType>) -> Result<Self, Error> {
+        let columns = kinds.map(|kind| {
+            let element = array_of(kind).ok_or_else(|| Error::usage(format!("{kind:?} cannot be sent as an array")))?.1;
+            let mut data = Vec::new();
+            // One dimension, no flags, the elements' type, the length (when it is known), counted from 1.
+            data.extend_from_slice(&1_i32.to_be_bytes());
+            data.extend_from_slice(&0_i32.to_be_bytes());
+            data.extend_from_slice(&element.to_be_bytes());
+            data.extend_from_slice(&0_i32.to_be_bytes());
+            data.extend_from_slice(&1_i32.to_be_bytes());
+            Ok(ArrayColumn { kind: kind.clone(), data, rows: 0 })
+        });
+        Ok(Self { columns: columns.collect::<Result<_, Error>>()? })
+    }
+
+    pub(super) fn arguments(self) -> Result<PgArguments, Error> {
+        let mut arguments = PgArguments::default();
+        for mut column in self.columns {
+            column.data[12..16].copy_from_slice(&column.rows.to_be_bytes());
+            arguments.add(column).map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))?;
+        }
+        Ok(arguments)
+    }
+}
+
+impl RowSink for ArrayRows {
+    fn begin_row(&mut self) {}
+
+    fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error> {
+        let column = &mut self.columns[at];
+        column.rows += 1;
+        checked(value, &column.kind, |value| field(&mut column.data, value, true))
+    }
+}
+
+/// Makes sure that the value has the wire form of its column.
+fn checked(
+    value: &ValueRef<'_>,
+    kind: &ArrayType,
+    put: impl FnOnce(&ValueRef<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    match value {
+        ValueRef::Owned(copied) => match ValueRef::from(&**copied) {
+            lent if lent.fits(kind) => put(&lent),
+            _ => Err(misfit(kind)),
+        },
+        lent if lent.fits(kind) => put(lent),
+        _ => Err(misfit(kind)),
+    }
+}
+
+fn misfit(kind: &ArrayType) -> Error {
+    Error::usage(format!("a column of {kind:?} holds a value of another type"))
+}
+
+impl Type<Postgres> for ArrayColumn {
+    fn type_info() -> PgTypeInfo {
+        <Vec<String> as Type<Postgres>>::type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for ArrayColumn {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(&self.data);
+        Ok(IsNull::No)
+    }
+
+    fn produces(&self) -> Option<PgTypeInfo> {
+        array_of(&self.kind).map(|(array, _)| array)
+    }
+
+    fn size_hint(&self) -> usize {
+        self.data.len()
+    }
+}
+
+/// The array that a column of this kind travels in, and its elements' type by PostgreSQL's fixed number.
+fn array_of(kind: &ArrayType) -> Option<(PgTypeInfo, u32)> {
+    fn of<T: Type<Postgres>>() -> PgTypeInfo {
+        T::type_info()
+    }
+    Some(match kind {
+        ArrayType::Bool => (of::<Vec<bool>>(), 16),
+        ArrayType::TinyInt | ArrayType::TinyUnsigned | ArrayType::SmallInt => (of::<Vec<i16>>(), 21),
+        ArrayType::SmallUnsigned | ArrayType::Int => (of::<Vec<i32>>(), 23),
+        ArrayType::Unsigned | ArrayType::BigInt => (of::<Vec<i64>>(), 20),
+        ArrayType::Float => (of::<Vec<f32>>(), 700),
+        ArrayType::Double => (of::<Vec<f64>>(), 701),
+        ArrayType::String | ArrayType::Enum(_) => (of::<Vec<String>>(), 25),
+        ArrayType::Bytes => (of::<Vec<Vec<u8>>>(), 17),
+        ArrayType::Json => (of::<Vec<serde_json::Value>>(), 3802),
+        ArrayType::ChronoDate => (of::<Vec<NaiveDate>>(), 1082),
+        ArrayType::ChronoTime => (of::<Vec<NaiveTime>>(), 1083),
+        ArrayType::ChronoDateTime => (of::<Vec<NaiveDateTime>>(), 1114),
+        ArrayType::ChronoDateTimeUtc | ArrayType::ChronoDateTimeLocal | ArrayType::ChronoDateTimeWithTimeZone => {
+            (of::<Vec<DateTime<Utc>>>(), 1184)
+        }
+        ArrayType::Uuid => (of::<Vec<uuid::Uuid>>(), 2950),
+        _ => return None,
+    })
+}
+
+/// The arguments of a multi-row statement, row by row (SQLite).
+pub(super) struct FlatRows {
+    pub(super) arguments: SqliteArguments,
+}
+
+impl FlatRows {
+    pub(super) fn with_capacity(values: usize) -> Self {
+        let mut arguments = SqliteArguments::default();
+        arguments.reserve(values, 0);
+        Self { arguments }
+    }
+}
+
+impl RowSink for FlatRows {
+    fn begin_row(&mut self) {}
+
+    fn put(&mut self, _: usize, value: &ValueRef<'_>) -> Result<(), Error> {
+        let arguments = &mut self.arguments;
+        let added = match value {
+            ValueRef::Null => arguments.add(None::<i64>),
+            ValueRef::Bool(v) => arguments.add(*v),
+            ValueRef::Small(v) => arguments.add(*v),
+            ValueRef::Int(v) => arguments.add(*v),
+            ValueRef::Big(v) => arguments.add(*v),
+            ValueRef::Float(v) => arguments.add(*v),
+            ValueRef::Double(v) => arguments.add(*v),
+            ValueRef::Text(v) => arguments.add(*v),
+            ValueRef::Bytes(v) => arguments.add(*v),
+            ValueRef::Json(v) => arguments.add(*v),
+            ValueRef::Date(v) => arguments.add(*v),
+            ValueRef::Time(v) => arguments.add(*v),
+            ValueRef::Naive(v) => arguments.add(*v),
+            ValueRef::Utc(v) => arguments.add(*v),
+            ValueRef::Offset(v) => arguments.add(*v),
+            ValueRef::Uuid(v) => arguments.add(*v),
+            ValueRef::Owned(value) => match ValueRef::from(&**value) {
+                ValueRef::Owned(other) => {
+                    return Err(Error::usage(format!("a {:?} cannot be sent in a set", other.array_type())));
+                }
+                lent => return self.put(0, &lent),
+            },
+        };
+        added.map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))
+    }
+}
+
+/// One value in PostgreSQL's binary form, its length first: a field of COPY, or an element of an array.
+pub(super) fn field(data: &mut Vec<u8>, value: &ValueRef<'_>, json_binary: bool) -> Result<(), Error> {
+    match value {
+        ValueRef::Null => {
+            data.extend_from_slice(&(-1_i32).to_be_bytes());
+            Ok(())
+        }
+        ValueRef::Bool(v) => put(data, &[u8::from(*v)]),
+        ValueRef::Small(v) => put(data, &v.to_be_bytes()),
+        ValueRef::Int(v) => put(data, &v.to_be_bytes()),
+        ValueRef::Big(v) => put(data, &v.to_be_bytes()),
+        ValueRef::Float(v) => put(data, &v.to_be_bytes()),
+        ValueRef::Double(v) => put(data, &v.to_be_bytes()),
+        ValueRef::Text(v) => put(data, v.as_bytes()),
+        ValueRef::Bytes(v) => put(data, v),
+        ValueRef::Uuid(v) => put(data, v.as_bytes()),
+        ValueRef::Date(v) => put(data, &days(*v).to_be_bytes()),
+        ValueRef::Time(v) => put(data, &time_of_day(*v).to_be_bytes()),
+        ValueRef::Naive(v) => put(data, &moment(v.and_utc()).to_be_bytes()),
+        ValueRef::Utc(v) => put(data, &moment(*v).to_be_bytes()),
+        ValueRef::Offset(v) => put(data, &moment(v.to_utc()).to_be_bytes()),
+        ValueRef::Json(v) => json(data, v, json_binary),
+        ValueRef::Owned(other) => Err(Error::usage(format!("a {:?} cannot be sent in a set", other.array_type()))),
+    }
+}
+
+fn put(data: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
+    data.extend_from_slice(&length(bytes.len())?.to_be_bytes());
+    data.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// Written in place; its length is known only then.
+fn json(data: &mut Vec<u8>, value: &serde_json::Value, binary: bool) -> Result<(), Error> {
+    let start = data.len();
+    data.extend_from_slice(&[0; 4]);
+    if binary {
+        data.push(1);
+    }
+    serde_json::to_writer(&mut *data, value)
+        .map_err(|e| Error::usage(format!("a JSON value could not be encoded: {e}")))?;
+    let length = length(data.len() - start - 4)?;
+    data[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    Ok(())
+}
+
+fn length(bytes: usize) -> Result<i32, Error> {
+    i32::try_from(bytes).map_err(|_| Error::usage("a value of more than 2 GiB"))
+}
+
+fn days(date: NaiveDate) -> i32 {
+    use chrono::Datelike;
+    // Day 1 of the common era is 719,163 days before 1970.
+    date.num_days_from_ce() - 719_163 - EPOCH_DAYS
+}
+
+fn time_of_day(time: NaiveTime) -> i64 {
+    i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(time.nanosecond() / 1_000)
+}
+
+fn moment(moment: DateTime<Utc>) -> i64 {
+    moment.timestamp_micros() - EPOCH_MICROS
+}

@@ -1,0 +1,229 @@
+//! A column's value where it stands in a model, lent for a comparison or for the wire.
+//!
+//! `sea_orm::Value` owns what it holds: reading a column through it copies the text. A flush reads every column of every
+//! row that it writes, so the derive lends them instead. What is lent here must be what `ModelTrait::get` would copy.
+
+use chrono::{DateTime, FixedOffset, Local, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use sea_orm::{
+    ActiveValue, Value,
+    sea_query::{ArrayType, Enum, OptionEnum},
+};
+use uuid::Uuid;
+
+/// One column's value.
+#[derive(Clone, Debug)]
+pub enum ValueRef<'a> {
+    /// SQL's NULL, of any type.
+    Null,
+    /// A flag.
+    Bool(bool),
+    /// Integers that fit 16 bits.
+    Small(i16),
+    /// Integers that fit 32 bits.
+    Int(i32),
+    /// Integers that fit 64 bits.
+    Big(i64),
+    /// A float of 32 bits.
+    Float(f32),
+    /// A float of 64 bits.
+    Double(f64),
+    /// Text, and the text of an enum.
+    Text(&'a str),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// A JSON document.
+    Json(&'a serde_json::Value),
+    /// A date.
+    Date(NaiveDate),
+    /// A time of day.
+    Time(NaiveTime),
+    /// A moment without a zone.
+    Naive(NaiveDateTime),
+    /// A moment in UTC.
+    Utc(DateTime<Utc>),
+    /// A moment with its offset.
+    Offset(DateTime<FixedOffset>),
+    /// A UUID.
+    Uuid(Uuid),
+    /// A value of any other type, copied.
+    Owned(Box<Value>),
+}
+
+impl ValueRef<'_> {
+    /// Whether two values of one column are the same (F3).
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (ValueRef::Null, ValueRef::Null) => true,
+            (ValueRef::Bool(a), ValueRef::Bool(b)) => a == b,
+            (ValueRef::Small(a), ValueRef::Small(b)) => a == b,
+            (ValueRef::Int(a), ValueRef::Int(b)) => a == b,
+            (ValueRef::Big(a), ValueRef::Big(b)) => a == b,
+            // As `Value` compares them: not-a-number is itself.
+            (ValueRef::Float(a), ValueRef::Float(b)) => a == b || (a.is_nan() && b.is_nan()),
+            (ValueRef::Double(a), ValueRef::Double(b)) => a == b || (a.is_nan() && b.is_nan()),
+            (ValueRef::Text(a), ValueRef::Text(b)) => a == b,
+            (ValueRef::Bytes(a), ValueRef::Bytes(b)) => a == b,
+            (ValueRef::Json(a), ValueRef::Json(b)) => a == b,
+            (ValueRef::Date(a), ValueRef::Date(b)) => a == b,
+            (ValueRef::Time(a), ValueRef::Time(b)) => a == b,
+            (ValueRef::Naive(a), ValueRef::Naive(b)) => a == b,
+            (ValueRef::Utc(a), ValueRef::Utc(b)) => a == b,
+            (ValueRef::Offset(a), ValueRef::Offset(b)) => a == b,
+            (ValueRef::Uuid(a), ValueRef::Uuid(b)) => a == b,
+            (ValueRef::Owned(a), ValueRef::Owned(b)) => a == b,
+            _ => false,
+        }
+    }
+
+    /// Whether the wire form of this value is that of a column of `kind`.
+    pub(crate) fn fits(&self, kind: &ArrayType) -> bool {
+        match self {
+            ValueRef::Null => true,
+            ValueRef::Bool(_) => *kind == ArrayType::Bool,
+            ValueRef::Small(_) => {
+                matches!(kind, ArrayType::SmallInt | ArrayType::TinyInt | ArrayType::TinyUnsigned)
+            }
+            ValueRef::Int(_) => matches!(kind, ArrayType::Int | ArrayType::SmallUnsigned),
+            ValueRef::Big(_) => matches!(kind, ArrayType::BigInt | ArrayType::Unsigned),
+            ValueRef::Float(_) => *kind == ArrayType::Float,
+            ValueRef::Double(_) => *kind == ArrayType::Double,
+            ValueRef::Text(_) => matches!(kind, ArrayType::String | ArrayType::Enum(_)),
+            ValueRef::Bytes(_) => *kind == ArrayType::Bytes,
+            ValueRef::Json(_) => *kind == ArrayType::Json,
+            ValueRef::Date(_) => *kind == ArrayType::ChronoDate,
+            ValueRef::Time(_) => *kind == ArrayType::ChronoTime,
+            ValueRef::Naive(_) => *kind == ArrayType::ChronoDateTime,
+            ValueRef::Utc(_) => *kind == ArrayType::ChronoDateTimeUtc,
+            ValueRef::Offset(_) => {
+                matches!(kind, ArrayType::ChronoDateTimeWithTimeZone | ArrayType::ChronoDateTimeLocal)
+            }
+            ValueRef::Uuid(_) => *kind == ArrayType::Uuid,
+            ValueRef::Owned(_) => false,
+        }
+    }
+}
+
+impl<'a> From<&'a Value> for ValueRef<'a> {
+    fn from(value: &'a Value) -> Self {
+        fn lend<'a, T>(value: Option<T>, lend: impl FnOnce(T) -> ValueRef<'a>) -> ValueRef<'a> {
+            value.map_or(ValueRef::Null, lend)
+        }
+        match value {
+            Value::Bool(v) => lend(*v, ValueRef::Bool),
+            Value::TinyInt(v) => lend(*v, |v| ValueRef::Small(v.into())),
+            Value::TinyUnsigned(v) => lend(*v, |v| ValueRef::Small(v.into())),
+            Value::SmallInt(v) => lend(*v, ValueRef::Small),
+            Value::SmallUnsigned(v) => lend(*v, |v| ValueRef::Int(v.into())),
+            Value::Int(v) => lend(*v, ValueRef::Int),
+            Value::Unsigned(v) => lend(*v, |v| ValueRef::Big(v.into())),
+            Value::BigInt(v) => lend(*v, ValueRef::Big),
+            Value::Float(v) => lend(*v, ValueRef::Float),
+            Value::Double(v) => lend(*v, ValueRef::Double),
+            Value::String(v) => lend(v.as_deref(), ValueRef::Text),
+            Value::Enum(OptionEnum::Some(v)) => text_of(v),
+            Value::Enum(OptionEnum::None(_)) => ValueRef::Null,
+            Value::Bytes(v) => lend(v.as_deref(), ValueRef::Bytes),
+            Value::Json(v) => lend(v.as_deref(), ValueRef::Json),
+            Value::ChronoDate(v) => lend(*v, ValueRef::Date),
+            Value::ChronoTime(v) => lend(*v, ValueRef::Time),
+            Value::ChronoDateTime(v) => lend(*v, ValueRef::Naive),
+            Value::ChronoDateTimeUtc(v) => lend(*v, ValueRef::Utc),
+            Value::ChronoDateTimeLocal(v) => lend(*v, |v| ValueRef::Offset(v.fixed_offset())),
+            Value::ChronoDateTimeWithTimeZone(v) => lend(*v, ValueRef::Offset),
+            Value::Uuid(v) => lend(*v, ValueRef::Uuid),
+            other => ValueRef::Owned(Box::new(other.clone())),
+        }
+    }
+}
+
+fn text_of(value: &Enum) -> ValueRef<'_> {
+    ValueRef::Text(&value.value)
+}
+
+/// A type of field that can be lent.
+pub trait Lend {
+    /// The value where it stands.
+    fn lend(&self) -> ValueRef<'_>;
+}
+
+macro_rules! lend {
+    ($($type:ty => |$value:ident| $lent:expr;)*) => {$(
+        impl Lend for $type {
+            #[inline]
+            fn lend(&self) -> ValueRef<'_> {
+                let $value = self;
+                $lent
+            }
+        }
+    )*};
+}
+
+lend! {
+    bool => |v| ValueRef::Bool(*v);
+    i8 => |v| ValueRef::Small((*v).into());
+    u8 => |v| ValueRef::Small((*v).into());
+    i16 => |v| ValueRef::Small(*v);
+    u16 => |v| ValueRef::Int((*v).into());
+    i32 => |v| ValueRef::Int(*v);
+    u32 => |v| ValueRef::Big((*v).into());
+    i64 => |v| ValueRef::Big(*v);
+    f32 => |v| ValueRef::Float(*v);
+    f64 => |v| ValueRef::Double(*v);
+    String => |v| ValueRef::Text(v);
+    Vec<u8> => |v| ValueRef::Bytes(v);
+    serde_json::Value => |v| ValueRef::Json(v);
+    NaiveDate => |v| ValueRef::Date(*v);
+    NaiveTime => |v| ValueRef::Time(*v);
+    NaiveDateTime => |v| ValueRef::Naive(*v);
+    DateTime<Utc> => |v| ValueRef::Utc(*v);
+    DateTime<FixedOffset> => |v| ValueRef::Offset(*v);
+    DateTime<Local> => |v| ValueRef::Offset(v.fixed_offset());
+    Uuid => |v| ValueRef::Uuid(*v);
+}
+
+impl<T: Lend> Lend for Option<T> {
+    #[inline]
+    fn lend(&self) -> ValueRef<'_> {
+        self.as_ref().map_or(ValueRef::Null, Lend::lend)
+    }
+}
+
+/// A field of a model; what the derive asks for its value. With both traits in scope `(&Field(&model.title)).value_ref()`
+/// lends a type that can be lent, and copies any other: the compiler looks for methods of `Field` before those of `&Field`.
+#[derive(Debug)]
+pub struct Field<'a, T>(pub &'a T);
+
+/// See [`Field`].
+pub trait LentField<'a> {
+    /// The value where it stands.
+    fn value_ref(&self) -> ValueRef<'a>;
+}
+
+impl<'a, T: Lend> LentField<'a> for Field<'a, T> {
+    #[inline]
+    fn value_ref(&self) -> ValueRef<'a> {
+        self.0.lend()
+    }
+}
+
+/// See [`Field`].
+pub trait CopiedField<'a> {
+    /// A copy of the value.
+    fn value_ref(&self) -> ValueRef<'a>;
+}
+
+impl<'a, T: Clone + Into<Value>> CopiedField<'a> for &Field<'a, T> {
+    #[inline]
+    fn value_ref(&self) -> ValueRef<'a> {
+        ValueRef::Owned(Box::new(self.0.clone().into()))
+    }
+}
+
+/// What stands in a column of a draft, if anything does.
+#[inline]
+pub fn in_draft<T: Into<Value>>(value: &ActiveValue<T>) -> Option<&T> {
+    match value {
+        ActiveValue::Set(value) | ActiveValue::Unchanged(value) => Some(value),
+        ActiveValue::NotSet => None,
+    }
+}
