@@ -8,62 +8,17 @@
 //! What a claim changes is in no index, so on PostgreSQL it is a heap-only update: where the table's `fillfactor` leaves
 //! room, no index grows.
 
-use std::{
-    sync::atomic::{AtomicI64, AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use chrono::Utc;
 use sea_orm::{DbBackend, FromQueryResult, QueryResult, Value, sea_query::ArrayType};
 
-use super::{Event, Outbox};
+use super::{
+    Event, Outbox,
+    scan::{Aim, Found, Scan},
+    share::Shares,
+};
 use crate::{Session, connection::Fetch, error::Error, flush::Text};
-
-/// The largest window is so many times the batch, except where a run begins behind it.
-const WIDEST: usize = 16;
-
-/// Where a dispatcher looks. The floor is a number below which it saw nothing due: rows that were delivered and cannot be
-/// removed yet (a snapshot is held open) are not looked at again with every claim. It is put back now and then, because
-/// what commits late, or comes back after a failure, may be below it.
-#[derive(Debug)]
-pub(crate) struct Scan {
-    floor: AtomicI64,
-    window: AtomicUsize,
-    batch: usize,
-}
-
-impl Scan {
-    pub(crate) fn new(batch: usize) -> Self {
-        Self { floor: AtomicI64::new(i64::MIN), window: AtomicUsize::new(batch), batch }
-    }
-
-    /// Looks at everything with the next claim. Whether that is more than it would have looked at.
-    pub(crate) fn rewind(&self) -> bool {
-        self.floor.swap(i64::MIN, Ordering::Relaxed) != i64::MIN
-    }
-
-    fn window(&self) -> usize {
-        self.window.load(Ordering::Relaxed)
-    }
-
-    fn widen(&self, window: usize) {
-        self.window.store(window, Ordering::Relaxed);
-    }
-
-    /// Learns from a claim.
-    fn note(&self, window: usize, look: &Look) {
-        if let Some(first) = look.first {
-            self.floor.store(first - 1, Ordering::Relaxed);
-        }
-        let full = look.due >= window;
-        let next = match look.events.len() {
-            claimed if full && claimed < self.batch / 2 => (window * 2).min(self.batch * WIDEST),
-            claimed if claimed * 2 >= window => self.batch,
-            _ => (window / 2).max(self.batch),
-        };
-        self.widen(next);
-    }
-}
 
 /// What a claim found.
 #[derive(Debug, Default)]
@@ -71,16 +26,40 @@ pub(crate) struct Look {
     /// What was claimed: the events of a key in their order.
     pub(crate) events: Vec<Event>,
     /// How many events of the window were due.
-    pub(crate) due: usize,
+    due: usize,
     /// The first of them.
     first: Option<i64>,
 }
 
 impl Look {
+    /// The window, which each row tells of.
+    fn at(rows: &[QueryResult]) -> Result<Self, Error> {
+        let mut look = Self::default();
+        if let Some(row) = rows.first() {
+            look.first = row.try_get("", "first")?;
+            look.due = usize::try_from(row.try_get::<i64>("", "due")?).unwrap_or_default();
+        }
+        Ok(look)
+    }
+
     /// Due events that something earlier of their key stands before, which another claim holds.
     pub(crate) fn held_up(&self) -> usize {
         self.due.saturating_sub(self.events.len())
     }
+
+    fn found(&self) -> Found {
+        Found { due: self.due, claimed: self.events.len(), first: self.first }
+    }
+}
+
+/// Who claims, and how.
+#[derive(Debug)]
+pub(crate) struct Claimant<'c> {
+    pub(crate) worker: &'c str,
+    pub(crate) lease: Duration,
+    pub(crate) scan: &'c Scan,
+    /// The keys that are looked at first; all of them otherwise.
+    pub(crate) shares: Option<Shares>,
 }
 
 const CLAIMED: &str = "id, account_id, event_key, sequence, event_type, payload, attempts, created_at, fence";
@@ -112,53 +91,48 @@ impl Outbox {
         Ok(s.core().statement(text.message(Fetch::Nothing)).await?.affected())
     }
 
-    /// Claims up to `most` due events for `lease`, in the unit of `s`.
+    /// Claims up to `most` due events for `lease`, in the unit of `s`, as this one.
     ///
     /// # Errors
     /// What the database says; nothing is claimed then.
-    pub(crate) async fn claim(
-        &self,
-        s: &mut Session,
-        scan: &Scan,
-        worker: &str,
-        most: usize,
-        lease: Duration,
-    ) -> Result<Look, Error> {
+    pub(crate) async fn claim(&self, s: &mut Session, by: &Claimant<'_>, most: usize) -> Result<Look, Error> {
         loop {
-            let (window, floor) = (scan.window().max(most), scan.floor.load(Ordering::Relaxed));
+            let aim = by.scan.aim(most, by.shares);
             let look = match self.backend() {
-                DbBackend::Postgres => self.claim_postgres(s, (floor, window), worker, most, lease).await?,
-                _ => self.claim_sqlite(s, (floor, window), worker, most, lease).await?,
+                DbBackend::Postgres => self.claim_postgres(s, by, aim, most).await?,
+                _ => self.claim_sqlite(s, by, aim, most).await?,
             };
-            // A window full of events that are all held up: what is free lies behind it.
-            if look.events.is_empty() && look.due >= window {
-                scan.widen(window.saturating_mul(4));
-                continue;
+            if !by.scan.learn(aim, look.found()) {
+                return Ok(look);
             }
-            if look.due == 0 && scan.rewind() {
-                continue;
-            }
-            scan.note(window, &look);
-            return Ok(look);
         }
     }
 
     /// One statement. The rows of the window are locked, and those that another claim holds at this moment are skipped; the
     /// lock looks at each row's newest version, so nothing is claimed twice. `run` sees the keys as they were when the
-    /// statement began: what another has taken since is not in the window and ends its key's run.
-    async fn claim_postgres(
-        &self,
-        s: &mut Session,
-        (floor, window): (i64, usize),
-        worker: &str,
-        most: usize,
-        lease: Duration,
-    ) -> Result<Look, Error> {
+    /// statement began: what another has taken since is not in the window and ends its key's run. A share limits which keys
+    /// are looked at, and each of its keys is looked at whole.
+    async fn claim_postgres(&self, s: &mut Session, by: &Claimant<'_>, aim: Aim, most: usize) -> Result<Look, Error> {
         let table = self.table();
+        let mut values = vec![
+            self.topic.clone().into(),
+            aim.floor.into(),
+            number(aim.window),
+            by.worker.into(),
+            i64::try_from(by.lease.as_micros()).unwrap_or(i64::MAX).into(),
+            number(most),
+        ];
+        let share = match aim.share {
+            None => "",
+            Some(share) => {
+                values.extend([share.of, share.from, share.upto].map(|n| Value::from(i64::from(n))));
+                "AND (hashtext(event_key) & 2147483647) % $7 BETWEEN $8 AND $9 "
+            }
+        };
         let sql = format!(
             "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence FROM {table} WHERE topic = $1 AND finished_at IS NULL AND id > $2 \
              AND available_at <= statement_timestamp() AND (state = 'pending' OR lease_until < statement_timestamp()) \
-             ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED), \
+             {share}ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED), \
              keys AS (SELECT event_key, max(sequence) AS upto FROM seen GROUP BY event_key), \
              run AS (SELECT r.id, r.sequence, bool_and(r.id IN (SELECT id FROM seen)) OVER w AS free, max(r.id) OVER w AS place \
              FROM keys AS k CROSS JOIN LATERAL (SELECT p.id, p.event_key, p.sequence FROM {table} AS p WHERE p.topic = $1 \
@@ -169,20 +143,8 @@ impl Outbox {
              WHERE id = ANY(ARRAY(SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT $6)) RETURNING {CLAIMED}) \
              SELECT look.first, look.due, taken.* FROM (SELECT min(id) AS first, count(*) AS due FROM seen) AS look LEFT JOIN taken ON true"
         );
-        let values = [
-            self.topic.clone().into(),
-            floor.into(),
-            number(window),
-            worker.into(),
-            i64::try_from(lease.as_micros()).unwrap_or(i64::MAX).into(),
-            number(most),
-        ];
         let rows = self.rows(s, &sql, &values).await?;
-        let mut look = Look::default();
-        if let Some(row) = rows.first() {
-            look.first = row.try_get("", "first")?;
-            look.due = usize::try_from(row.try_get::<i64>("", "due")?).unwrap_or_default();
-        }
+        let mut look = Look::at(&rows)?;
         for row in &rows {
             if row.try_get::<Option<i64>>("", "id")?.is_some() {
                 look.events.push(Event::from_query_result(row, "")?);
@@ -194,14 +156,7 @@ impl Outbox {
 
     /// Two statements. There is no SKIP LOCKED and no need of it: the unit holds the write lock, so nobody comes between
     /// the look and the compare-and-set.
-    async fn claim_sqlite(
-        &self,
-        s: &mut Session,
-        (floor, window): (i64, usize),
-        worker: &str,
-        most: usize,
-        lease: Duration,
-    ) -> Result<Look, Error> {
+    async fn claim_sqlite(&self, s: &mut Session, by: &Claimant<'_>, aim: Aim, most: usize) -> Result<Look, Error> {
         let (table, now) = (self.table(), Utc::now());
         let sql = format!(
             "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence FROM {table} WHERE topic = ?1 AND finished_at IS NULL AND id > ?2 \
@@ -213,13 +168,9 @@ impl Outbox {
              free AS (SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT ?5) \
              SELECT look.first, look.due, free.id FROM (SELECT min(id) AS first, count(*) AS due FROM seen) AS look LEFT JOIN free ON true"
         );
-        let values = [self.topic.clone().into(), floor.into(), now.into(), number(window), number(most)];
+        let values = [self.topic.clone().into(), aim.floor.into(), now.into(), number(aim.window), number(most)];
         let rows = self.rows(s, &sql, &values).await?;
-        let mut look = Look::default();
-        if let Some(row) = rows.first() {
-            look.first = row.try_get("", "first")?;
-            look.due = usize::try_from(row.try_get::<i64>("", "due")?).unwrap_or_default();
-        }
+        let mut look = Look::at(&rows)?;
         let ids: Vec<Option<i64>> = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
         let ids: Vec<i64> = ids.into_iter().flatten().collect();
         if ids.is_empty() {
@@ -229,7 +180,7 @@ impl Outbox {
             "UPDATE {table} SET state = 'processing', fence = fence + 1, attempts = attempts + 1, claimed_by = ?1, lease_until = ?2 \
              WHERE id IN (SELECT value FROM json_each(?3)) RETURNING {CLAIMED}"
         );
-        let values = [worker.into(), (now + lease).into(), serde_json::json!(ids).to_string().into()];
+        let values = [by.worker.into(), (now + by.lease).into(), serde_json::json!(ids).to_string().into()];
         for row in self.rows(s, &sql, &values).await? {
             look.events.push(Event::from_query_result(&row, "")?);
         }

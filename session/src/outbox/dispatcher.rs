@@ -21,10 +21,12 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     Event, Handler, Health, Outbox, Unavailable,
     acknowledge::{Acknowledged, Ending},
-    claim::{Look, Scan},
+    claim::{Claimant, Look},
     delivery::Batch,
     health::Pulse,
     pace::{backoff, linger},
+    scan::Scan,
+    share::Place,
 };
 use crate::{Session, error::Error};
 
@@ -199,16 +201,17 @@ impl<H: Handler + 'static> Dispatcher<H> {
     /// Dropped, the batch at hand is delivered again when its lease runs out.
     pub async fn drain(&self) -> Result<Report, Error> {
         let (scan, never) = (Scan::new(self.batch), Stop::never());
+        let claimant = self.claimant(&scan);
         let mut owed = Owed::default();
         loop {
-            let look = self.turn(&scan, &mut owed, self.batch).await?;
+            let look = self.turn(&claimant, &mut owed, self.batch).await?;
             if look.events.is_empty() {
                 return Ok(self.report());
             }
             let down;
             (owed, down) = self.hand_over(&look.events, &never).await;
             if let Some(down) = down {
-                self.turn(&scan, &mut owed, 0).await?;
+                self.turn(&claimant, &mut owed, 0).await?;
                 return Err(Error::usage(down.to_string()));
             }
         }
@@ -221,8 +224,10 @@ impl<H: Handler + 'static> Dispatcher<H> {
     /// Dropped, the batch at hand is delivered again when its lease runs out.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Report {
         let (told, stop) = watch::channel(false);
-        let scan = Scan::new(self.batch);
-        let working = join_all((0..self.claims).map(|_| self.work(&scan, Stop(Some(stop.clone())))));
+        let place = Place::new(self.outbox.waker().channel(), self.claims);
+        let scans: Vec<Scan> = (0..self.claims).map(|_| Scan::new(self.batch)).collect();
+        let stop = Stop(Some(stop));
+        let working = join_all(scans.iter().enumerate().map(|(at, scan)| self.work(scan, (&place, at), &stop)));
         let telling = async {
             shutdown.await;
             told.send_replace(true);
@@ -231,19 +236,26 @@ impl<H: Handler + 'static> Dispatcher<H> {
         tokio::select! {
             _ = working => {}
             never = telling => match never {},
-            never = self.tend(&scan) => match never {},
-            never = self.outbox.waker().listen() => match never {},
+            never = self.tend(&scans, &place) => match never {},
+            never = self.outbox.waker().listen(&place, &self.outbox) => match never {},
         }
         self.report()
     }
 
-    /// One claim after the other.
-    async fn work(&self, scan: &Scan, stop: Stop) {
+    /// One who may claim any key.
+    fn claimant<'c>(&'c self, scan: &'c Scan) -> Claimant<'c> {
+        Claimant { worker: &self.worker, lease: self.lease, scan, shares: None }
+    }
+
+    /// One claim after the other, as the one of this number in the dispatcher's place.
+    async fn work(&self, scan: &Scan, (place, at): (&Place, usize), stop: &Stop) {
         let mut owed = Owed::default();
         let mut failures = 0;
         let mut look_again = FIRST_LOOK;
+        place.known().await;
         while !stop.is_told() {
-            let look = match self.turn(scan, &mut owed, self.batch).await {
+            let shares = place.shares(at);
+            let look = match self.turn(&Claimant { shares, ..self.claimant(scan) }, &mut owed, self.batch).await {
                 Ok(look) => look,
                 Err(e) => {
                     failures += 1;
@@ -253,13 +265,13 @@ impl<H: Handler + 'static> Dispatcher<H> {
                 }
             };
             let (claimed, held_up) = (look.events.len(), look.held_up() > 0);
-            if claimed == self.batch {
-                // There is more than one can take.
+            if claimed == self.batch && shares.is_none() {
+                // There is more than one can take. Who has a share knows by itself what is in it.
                 self.outbox.waker().ring();
             }
             if claimed > 0 {
                 let down;
-                (owed, down) = self.hand_over(&look.events, &stop).await;
+                (owed, down) = self.hand_over(&look.events, stop).await;
                 failures = if down.is_some() { failures + 1 } else { 0 };
                 if let Some(down) = &down {
                     tracing::warn!(worker = self.worker, error = %down, "events are held back");
@@ -292,7 +304,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
     async fn settle(&self, scan: &Scan, owed: &mut Owed) {
         const ATTEMPTS: i32 = 3;
         for attempt in 1..=ATTEMPTS {
-            match self.turn(scan, owed, 0).await {
+            match self.turn(&self.claimant(scan), owed, 0).await {
                 Ok(_) => return,
                 Err(e) if attempt == ATTEMPTS => {
                     tracing::error!(worker = self.worker, error = %e, "a batch could not be acknowledged; it will be delivered again");
@@ -303,12 +315,13 @@ impl<H: Handler + 'static> Dispatcher<H> {
         }
     }
 
-    /// Clears up, and has the next claim look at everything, every now and then.
-    async fn tend(&self, scan: &Scan) -> Infallible {
+    /// Clears up, looks who else takes part, and has the next claim look at everything, every now and then.
+    async fn tend(&self, scans: &[Scan], place: &Place) -> Infallible {
         const MOST_PURGED: u64 = 10_000;
         loop {
             tokio::time::sleep(self.poll).await;
-            scan.rewind();
+            scans.iter().for_each(Scan::rewind);
+            place.look(&self.outbox).await;
             let Some(keep) = self.retention else { continue };
             if let Err(e) = self.outbox.purge_done(keep, MOST_PURGED).await {
                 tracing::error!(worker = self.worker, error = %e, "done events could not be removed; trying again");
@@ -317,7 +330,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
     }
 
     /// Acknowledges the batch before and claims the next one, as one transaction (Q3). On an error what is owed stays owed.
-    async fn turn(&self, scan: &Scan, owed: &mut Owed, most: usize) -> Result<Look, Error> {
+    async fn turn(&self, by: &Claimant<'_>, owed: &mut Owed, most: usize) -> Result<Look, Error> {
         if owed.endings.is_empty() && most == 0 {
             return Ok(Look::default());
         }
@@ -329,7 +342,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
                 let acknowledged = self.outbox.acknowledge_in(s, endings).await?;
                 let look = match most {
                     0 => Look::default(),
-                    _ => self.outbox.claim(s, scan, &self.worker, most, self.lease).await?,
+                    _ => self.outbox.claim(s, by, most).await?,
                 };
                 Ok((acknowledged, look))
             })

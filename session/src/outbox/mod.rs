@@ -3,7 +3,8 @@
 //!
 //! An application declares a table with the columns below (as an entity with `#[derive(Tracked)]`, so that the flush
 //! writes events like any other row) and a [`Handler`]. This module claims, hands over, and acknowledges; it never reads
-//! the order of commits from a sequence (Z21), and it never takes a lock for a key.
+//! the order of commits from a sequence (Z21), and it never takes a lock for a key. On PostgreSQL the running dispatchers of a
+//! stream divide its keys, so that their claims do not meet; nothing depends on it.
 //!
 //! | column | type | |
 //! |---|---|---|
@@ -26,6 +27,8 @@ mod delivery;
 mod dispatcher;
 mod health;
 mod pace;
+mod scan;
+mod share;
 mod table;
 mod wake;
 

@@ -22,6 +22,10 @@ use sea_orm::{
 };
 use tokio::sync::Notify;
 
+use super::{
+    Outbox,
+    share::{JOINED, Place},
+};
 use crate::{Db, connection::Fetch, options::literal, tokens::alone};
 
 /// A commit so soon after a NOTIFY is one of many: they share the next.
@@ -125,6 +129,11 @@ impl Waker {
         });
     }
 
+    /// Its name on the server.
+    pub(crate) fn channel(&self) -> &str {
+        &self.0.channel
+    }
+
     /// Passes the bell on to one more dispatcher of this process: there is more than one can take.
     pub(crate) fn ring(&self) {
         self.0.ring.notify_one();
@@ -141,8 +150,9 @@ impl Waker {
         clippy::disallowed_methods,
         reason = "LISTEN needs a connection of its own, outside of every unit of work"
     )]
-    pub(crate) async fn listen(&self) -> Infallible {
+    pub(crate) async fn listen(&self, place: &Place, outbox: &Outbox) -> Infallible {
         if self.0.db.backend() != DbBackend::Postgres {
+            place.settle();
             return std::future::pending().await;
         }
         loop {
@@ -153,10 +163,22 @@ impl Waker {
                 && listener.listen(&self.0.channel).await.is_ok()
             {
                 self.0.ring.notify_one();
-                // A lost connection is an error here rather than silence: the loop rings once it listens again.
-                while let Ok(Some(_)) = listener.try_recv().await {
-                    self.0.ring.notify_one();
+                match place.join(&mut listener, &self.0.channel).await {
+                    Ok(true) => place.look(outbox).await,
+                    Ok(false) => place.settle(),
+                    Err(e) => {
+                        tracing::debug!(error = %e, "this dispatcher has no share of its own");
+                        place.settle();
+                    }
                 }
+                // A lost connection is an error here rather than silence: the loop rings once it listens again.
+                while let Ok(Some(heard)) = listener.try_recv().await {
+                    match heard.payload() {
+                        JOINED => place.look(outbox).await,
+                        _ => self.0.ring.notify_one(),
+                    }
+                }
+                place.leave();
             }
             own.close().await;
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -12,6 +12,7 @@ mod enqueue;
 mod failure;
 mod inbox;
 mod order;
+mod server;
 mod shutdown;
 mod support;
 #[path = "../support_outbox/mod.rs"]

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use sea_orm::{QueryOrder, Set, entity::prelude::*};
 use sea_session::{
     Error,
-    outbox::{Delivery, Dispatcher, Event, Outbox},
+    outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Unavailable},
     prelude::*,
     testing::create_table,
 };
 
-use crate::support::{Running, Runs, event, ledger, no_more_waiting, on_both, write};
+use crate::support::{Running, Runs, arrived, elsewhere, event, ledger, no_more_waiting, on_both, on_postgres, write};
 
 #[test]
 fn q2_per_key_in_order_under_several_dispatchers_and_other_keys_are_not_held_up() {
@@ -85,6 +85,37 @@ fn q2_a_failure_in_a_run_holds_back_the_rest_of_the_run_uncounted() {
         let (_, handler) = ledger(|e| if e.sequence == 3 { Delivery::Dead("never".into()) } else { Delivery::Done });
         let report = Dispatcher::new(&outbox, handler).drain().await.unwrap();
         assert_eq!((report.dead, report.delivered), (1, 3), "what follows a dead one goes on");
+    });
+}
+
+#[test]
+fn q2_keys_that_a_stuck_dispatcher_would_take_first_are_delivered_by_the_others() {
+    /// Never done with what it took, and alive: its leases are extended.
+    struct Stuck;
+    #[async_trait::async_trait]
+    impl Handler for Stuck {
+        async fn deliver(&self, _: &[Event]) -> Result<Vec<Delivery>, Unavailable> {
+            std::future::pending().await
+        }
+    }
+    on_postgres(async |db: Db, outbox: Outbox| {
+        const KEYS: usize = 60;
+        let elsewhere = elsewhere(&db).await;
+        let there = Outbox::new(&elsewhere, "events", "test");
+        let stuck = Running::start(Dispatcher::new(&there, Stuck).batch(1).deadline(Duration::ZERO));
+        let (seen, handler) = ledger(|_| Delivery::Done);
+        let running = Running::start(Dispatcher::new(&outbox, handler).batch(10).poll(Duration::from_millis(100)));
+        // Both take part by now, so each has about half of the keys.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let events = |n: i64| (0..KEYS).map(|key| event(&format!("k{key}"), n, "made")).collect::<Vec<_>>();
+        write(&db, events(1)).await;
+        there.wake();
+        assert_eq!(arrived(&seen, KEYS - 1).await, KEYS - 1, "all but the one that the stuck dispatcher holds");
+        assert_eq!(outbox.metrics().await.unwrap().processing, 1);
+        assert_eq!(stuck.stop().await.delivered, 0);
+        assert_eq!(arrived(&seen, KEYS).await, KEYS, "and what it held, as soon as it gave it back");
+        running.stop().await;
+        elsewhere.close().await.unwrap();
     });
 }
 

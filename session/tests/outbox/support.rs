@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use sea_orm::entity::prelude::*;
+use sea_orm::{ConnectionTrait, DbBackend, Statement, entity::prelude::*};
 use sea_session::{
     Error,
     outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Report, Unavailable},
     prelude::*,
-    testing::{Backend, create_table, run_test_on},
+    testing::{Backend, cluster, create_table, run_test_on},
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -40,6 +40,15 @@ fn run(backend: Backend, test: &impl AsyncFn(Db, Outbox)) {
         let outbox = Outbox::new(&db, "events", "test");
         test(db, outbox).await;
     });
+}
+
+/// A pool of its own on the same database (PostgreSQL) stands for another process: it shares no bell with this one.
+pub async fn elsewhere(db: &Db) -> Db {
+    let url = cluster::database_url().await.unwrap();
+    let name = Statement::from_string(DbBackend::Postgres, "SELECT current_database()::text AS name");
+    let name: String = db.connection().query_one_raw(name).await.unwrap().unwrap().try_get("", "name").unwrap();
+    let (before, after) = url.split_once("/postgres?").unwrap_or_else(|| panic!("an unexpected URL: {url}"));
+    Db::connect(format!("{before}/{name}?{after}")).await.unwrap()
 }
 
 pub async fn write(db: &Db, events: Vec<event::ActiveModel>) {

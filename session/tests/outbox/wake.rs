@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use sea_session::{
     Error, Recorder,
     outbox::{Delivery, Dispatcher, Outbox},
     prelude::*,
-    testing::cluster,
 };
 
-use crate::support::{Running, arrived, event, ledger, on_both, on_postgres, write, write_and_wake};
+use crate::support::{Running, arrived, elsewhere, event, ledger, on_both, on_postgres, write, write_and_wake};
 
 /// So long that nothing is found by polling within a test.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -26,15 +24,6 @@ fn q6_a_commit_wakes_an_idle_dispatcher_long_before_it_would_poll() {
         assert_eq!(arrived(&seen, 1).await, 1);
         assert_eq!(running.stop().await.delivered, 1);
     });
-}
-
-/// A pool of its own on the same database (PostgreSQL) stands for another process: it shares no bell with this one.
-async fn elsewhere(db: &Db) -> Db {
-    let url = cluster::database_url().await.unwrap();
-    let name = Statement::from_string(DbBackend::Postgres, "SELECT current_database()::text AS name");
-    let name: String = db.connection().query_one_raw(name).await.unwrap().unwrap().try_get("", "name").unwrap();
-    let (before, after) = url.split_once("/postgres?").unwrap_or_else(|| panic!("an unexpected URL: {url}"));
-    Db::connect(format!("{before}/{name}?{after}")).await.unwrap()
 }
 
 /// On SQLite another process polls; `q6_polling_finds_what_a_lost_wake_up_missed` is its test.

@@ -1,0 +1,180 @@
+//! What PostgreSQL does for a claim: its plan, and the statements an event costs when several dispatchers share a stream (Q3).
+//! A server of the test's own counts and explains.
+
+use std::{path::PathBuf, time::Duration};
+
+use sea_orm::sqlx::{self, postgres::PgPool};
+use sea_session::{
+    outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Unavailable},
+    prelude::*,
+    testing::{
+        cluster::{Cluster, TestDatabase},
+        create_table,
+    },
+};
+use serde_json::Value;
+
+use crate::support::{Running, event};
+
+const BATCH: usize = 100;
+const EVENTS: i64 = 10_000;
+const KEYS: i64 = 1_000;
+
+/// A server that counts statements and writes the plan of each into its log.
+struct Watched {
+    cluster: Cluster,
+    database: TestDatabase,
+    pool: PgPool,
+}
+
+impl Watched {
+    async fn start() -> Self {
+        let cluster = Cluster::start().await.expect("a cluster of the test's own");
+        let administer = PgPool::connect(&cluster.url()).await.unwrap();
+        let preload = "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements', 'auto_explain'";
+        sqlx::raw_sql(preload).execute(&administer).await.unwrap();
+        administer.close().await;
+        cluster.restart().await.expect("the server starts again");
+        let database = cluster.fresh_database().await.expect("a database");
+        let pool = PgPool::connect(&database.url()).await.unwrap();
+        sqlx::raw_sql("CREATE EXTENSION pg_stat_statements").execute(&pool).await.unwrap();
+        let db = Db::connect(database.url()).await.unwrap();
+        create_table(&db, event::Entity).await.unwrap();
+        Outbox::new(&db, "events", "test").create_indexes().await.unwrap();
+        db.close().await.unwrap();
+        Self { cluster, database, pool }
+    }
+
+    /// 10,000 events of 1,000 keys.
+    async fn fill(&self) {
+        let fill = "INSERT INTO events (account_id, topic, event_key, sequence, event_type, payload, state, attempts, fence, available_at, created_at) \
+             SELECT 'acme', 'test', 'key ' || i % $2, i, 'made', '{}', 'pending', 0, 0, now(), now() FROM generate_series(1, $1) AS i";
+        sqlx::query(fill).bind(EVENTS).bind(KEYS).execute(&self.pool).await.unwrap();
+        sqlx::raw_sql("SELECT pg_stat_statements_reset()").execute(&self.pool).await.unwrap();
+    }
+
+    /// Delivers everything, by so many dispatchers with pools and listeners of their own.
+    async fn deliver(&self, dispatchers: usize) {
+        let mut running = Vec::new();
+        for _ in 0..dispatchers {
+            let db = Db::connect(self.database.url()).await.unwrap();
+            let dispatcher = Dispatcher::new(&Outbox::new(&db, "events", "test"), Nothing);
+            let dispatcher = dispatcher.batch(BATCH).claims(2).retention(None);
+            running.push((db, Running::start(dispatcher)));
+        }
+        let left = "SELECT count(*) FROM events";
+        for _ in 0..600 {
+            let left: i64 = sqlx::query_scalar(left).fetch_one(&self.pool).await.unwrap();
+            if left == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let mut delivered = 0;
+        for (db, running) in running {
+            delivered += running.stop().await.delivered;
+            db.close().await.unwrap();
+        }
+        assert_eq!(delivered, EVENTS as u64);
+    }
+
+    /// Statements, and pages of the buffer that they looked at.
+    async fn cost(&self) -> (i64, i64) {
+        let cost = "SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(shared_blks_hit + shared_blks_read), 0)::bigint FROM pg_stat_statements \
+             WHERE query LIKE '%\"events\"%' AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        sqlx::query_as(cost).fetch_one(&self.pool).await.unwrap()
+    }
+
+    async fn stop(self) {
+        self.pool.close().await;
+        drop(self.database);
+        self.cluster.stop().await.unwrap();
+    }
+}
+
+/// Takes everything.
+struct Nothing;
+
+#[async_trait::async_trait]
+impl Handler for Nothing {
+    async fn deliver(&self, events: &[Event]) -> Result<Vec<Delivery>, Unavailable> {
+        Ok(vec![Delivery::Done; events.len()])
+    }
+}
+
+fn wait(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test);
+}
+
+#[test]
+fn q3_four_dispatchers_send_and_read_hardly_more_an_event_than_one() {
+    wait(async {
+        let watched = Watched::start().await;
+        let mut costs = Vec::new();
+        for dispatchers in [1, 4] {
+            watched.fill().await;
+            watched.deliver(dispatchers).await;
+            costs.push(watched.cost().await);
+        }
+        let [(one, read_by_one), (four, read_by_four)] = costs[..] else { panic!("two costs") };
+        println!("statements: one {one}, four {four}; pages: one {read_by_one}, four {read_by_four}");
+        assert!(one >= EVENTS / BATCH as i64, "claims were counted");
+        // Before they shared the keys out, four sent 2 times the claims and read 16 times the pages.
+        assert!(four * 2 <= one * 3, "statements: one {one}, four {four}");
+        assert!(read_by_four <= read_by_one * 3, "pages: one {read_by_one}, four {read_by_four}");
+        watched.stop().await;
+    });
+}
+
+/// The plans of claims in the server's log.
+fn plans(log: PathBuf) -> Vec<Value> {
+    let log = std::fs::read_to_string(log).unwrap();
+    let plan = |after: &str| -> Value {
+        let lines: Vec<&str> = after.lines().take_while(|line| line.starts_with('\t')).collect();
+        serde_json::from_str(&lines.join("\n")).unwrap_or_else(|e| panic!("{e}: {lines:?}"))
+    };
+    // What our own pool asked between the settings stands there in another format.
+    let plans = log.split("  plan:\n").skip(1).filter(|after| after.starts_with("\t{")).map(plan);
+    plans.filter(|plan| plan["Query Text"].as_str().is_some_and(|sql| sql.starts_with("WITH seen"))).collect()
+}
+
+/// A node of a plan and those below it.
+fn nodes<'p>(node: &'p Value, found: &mut Vec<&'p Value>) {
+    found.push(node);
+    for below in node["Plans"].as_array().into_iter().flatten() {
+        nodes(below, found);
+    }
+}
+
+#[test]
+fn q3_a_claim_reads_what_is_due_by_its_index_however_long_the_queue() {
+    wait(async {
+        let watched = Watched::start().await;
+        watched.fill().await;
+        let name = watched.database.name();
+        for setting in ["log_min_duration = 0", "log_analyze = on", "log_format = 'json'"] {
+            let explain = format!("ALTER DATABASE {name} SET auto_explain.{setting}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).execute(&watched.pool).await.unwrap();
+        }
+        watched.deliver(4).await;
+        let plans = plans(watched.cluster.log());
+        let shared = plans.iter().filter(|plan| plan["Query Text"].as_str().unwrap().contains("hashtext")).count();
+        assert!(plans.len() > 50 && shared > 50, "{} claims, {shared} of them of a share", plans.len());
+        for plan in &plans {
+            let mut all = Vec::new();
+            nodes(&plan["Plan"], &mut all);
+            let kind = |node: &Value| node["Node Type"].as_str().unwrap().to_owned();
+            let rows =
+                |node: &Value, what: &str| node[what].as_f64().unwrap_or(0.0) * node["Actual Loops"].as_f64().unwrap();
+            let due = all.iter().any(|node| node["Index Name"] == "events_due_idx" && kind(node) == "Index Scan");
+            assert!(due, "what is due is found by its index: {plan}");
+            for node in all {
+                assert_ne!(kind(node), "Seq Scan", "{plan}");
+                // A window is at most 16 batches, seen once by each way of looking at it.
+                let sorted = if kind(node).contains("Sort") { rows(node, "Actual Rows") } else { 0.0 };
+                assert!(sorted <= 16.0 * BATCH as f64, "{sorted} rows are sorted: {plan}");
+            }
+        }
+        watched.stop().await;
+    });
+}
