@@ -111,7 +111,6 @@ fn q2_keys_that_a_stuck_dispatcher_would_take_first_are_delivered_by_the_others(
         write(&db, events(1)).await;
         there.wake();
         assert_eq!(arrived(&seen, KEYS - 1).await, KEYS - 1, "all but the one that the stuck dispatcher holds");
-        assert_eq!(outbox.metrics().await.unwrap().processing, 1);
         assert_eq!(stuck.stop().await.delivered, 0);
         assert_eq!(arrived(&seen, KEYS).await, KEYS, "and what it held, as soon as it gave it back");
         running.stop().await;

@@ -42,13 +42,23 @@ fn run(backend: Backend, test: &impl AsyncFn(Db, Outbox)) {
     });
 }
 
-/// A pool of its own on the same database (PostgreSQL) stands for another process: it shares no bell with this one.
+/// Where another process finds the same database.
+pub async fn url(db: &Db) -> String {
+    let one = async |sql: &str| -> String {
+        let row = db.connection().query_one_raw(Statement::from_string(db.backend(), sql)).await.unwrap().unwrap();
+        row.try_get("", "name").unwrap()
+    };
+    if db.backend() == DbBackend::Sqlite {
+        return format!("sqlite://{}", one("SELECT file AS name FROM pragma_database_list WHERE name = 'main'").await);
+    }
+    let server = cluster::database_url().await.unwrap();
+    let (before, after) = server.split_once("/postgres?").unwrap_or_else(|| panic!("an unexpected URL: {server}"));
+    format!("{before}/{}?{after}", one("SELECT current_database()::text AS name").await)
+}
+
+/// A pool of its own on the same database stands for another process: it shares no bell with this one.
 pub async fn elsewhere(db: &Db) -> Db {
-    let url = cluster::database_url().await.unwrap();
-    let name = Statement::from_string(DbBackend::Postgres, "SELECT current_database()::text AS name");
-    let name: String = db.connection().query_one_raw(name).await.unwrap().unwrap().try_get("", "name").unwrap();
-    let (before, after) = url.split_once("/postgres?").unwrap_or_else(|| panic!("an unexpected URL: {url}"));
-    Db::connect(format!("{before}/{name}?{after}")).await.unwrap()
+    Db::connect(url(db).await).await.unwrap()
 }
 
 pub async fn write(db: &Db, events: Vec<event::ActiveModel>) {
