@@ -12,14 +12,16 @@ use crate::{
     connection::{Connection, Fetch, Message},
     db::Db,
     error::Error,
+    fate::Fate,
     stats::Counters,
     tokens::{self, Token},
 };
 
-/// For how long, and how long apart, the server is asked while it is still at work on the COMMIT or starting up. An attempt
-/// to reach it is as patient as the pool's `acquire_timeout`; none begins after this.
-const PATIENCE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(100);
+/// For how long, and how long apart, a server is asked what became of a transaction, or told what to do with a prepared
+/// one, while it is still at work on it or starting up. An attempt to reach it is as patient as the pool's
+/// `acquire_timeout`; none begins after this.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
 /// `Ok` if the lost COMMIT worked; a retryable error if it is known not to have; [`Error::CommitUnknown`] otherwise.
 pub(crate) async fn settle(session: &mut Session, cause: Arc<Error>) -> Result<(), Error> {
@@ -34,15 +36,9 @@ pub(crate) async fn settle(session: &mut Session, cause: Arc<Error>) -> Result<(
     };
     match fate {
         Fate::Committed => core.settled(true, Ok(())).await,
-        Fate::Aborted => core.settled(false, Err((*cause).clone())).await,
+        Fate::RolledBack => core.settled(false, Err((*cause).clone())).await,
         Fate::Unknown => core.settled(false, Err(Error::CommitUnknown { cause })).await,
     }
-}
-
-enum Fate {
-    Committed,
-    Aborted,
-    Unknown,
 }
 
 async fn ask_token(db: &Db, token: Option<Token>) -> Fate {
@@ -51,7 +47,7 @@ async fn ask_token(db: &Db, token: Option<Token>) -> Fate {
     while Instant::now() < until {
         match tokens::committed(db, token).await {
             Ok(true) => return Fate::Committed,
-            Ok(false) => return Fate::Aborted,
+            Ok(false) => return Fate::RolledBack,
             Err(e) if e.is_connection_lost() => tokio::time::sleep(PAUSE).await,
             Err(_) => return Fate::Unknown,
         }
@@ -77,7 +73,7 @@ async fn ask(db: &Db, xid: &str, began: Option<Instant>) -> Fate {
                 continue;
             }
             // Had the COMMIT been durable, recovery would know the id.
-            Err(e) if e.sqlstate() == Some(IN_THE_FUTURE) => return Fate::Aborted,
+            Err(e) if e.sqlstate() == Some(IN_THE_FUTURE) => return Fate::RolledBack,
             Err(_) => None,
         };
         let Some(row) = answer else { return Fate::Unknown };
@@ -86,7 +82,7 @@ async fn ask(db: &Db, xid: &str, began: Option<Instant>) -> Fate {
         match status.as_deref() {
             // An id that was in no log that survived a crash is given out again, so "committed" may be said of another.
             Some("committed") if is_same_life(recovered, began) => return Fate::Committed,
-            Some("aborted") => return Fate::Aborted,
+            Some("aborted") => return Fate::RolledBack,
             Some("in progress") => tokio::time::sleep(PAUSE).await,
             _ => return Fate::Unknown,
         }

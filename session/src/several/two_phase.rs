@@ -14,14 +14,12 @@ use crate::{
     connection::Fetch,
     error::Error,
     options::literal,
+    settle::{PATIENCE, PAUSE},
     tokens::{self, Token},
 };
 
 /// What every prepared transaction's name of ours begins with.
 const PREFIX: &str = "sea_session";
-/// For how long, and how long apart, a database that cannot be reached is told what to do with what it has prepared.
-const PATIENCE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(100);
 /// PostgreSQL's answer to a prepared transaction that is not there.
 const NO_SUCH_TRANSACTION: &str = "42704";
 /// PostgreSQL's answer while another connection, perhaps a lost one of ours, is at work on the prepared transaction.
