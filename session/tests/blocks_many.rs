@@ -10,7 +10,9 @@
     reason = "tests look past the session, and a failure is a panic"
 )]
 
-use std::alloc::System;
+#[path = "support_item/mod.rs"]
+mod item;
+mod support_memory;
 
 use futures_util::future::BoxFuture;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, DbBackend, PaginatorTrait, Statement, entity::prelude::*};
@@ -19,36 +21,10 @@ use sea_session::{
     prelude::*,
     testing::{Backend, create_table, run_test_on},
 };
-use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-
-#[global_allocator]
-static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-mod item {
-    use super::*;
-
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
-    #[sea_orm(table_name = "item")]
-    pub struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub id: i64,
-        pub value: i32,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
-}
+use support_memory::held;
 
 const IN_A_ROW: u64 = 10_000;
 const DEEP: u64 = 200;
-
-/// How many bytes the program holds now.
-fn held() -> isize {
-    let stats = COUNTED.stats();
-    stats.bytes_allocated as isize - stats.bytes_deallocated as isize
-}
 
 /// Follows what is sent: which savepoints the server holds.
 #[derive(Default)]

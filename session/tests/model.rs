@@ -17,6 +17,9 @@
     reason = "tests look past the session, and a failure is a panic"
 )]
 
+#[path = "support_item/mod.rs"]
+mod item;
+
 use std::{collections::BTreeMap, panic::AssertUnwindSafe};
 
 use futures_util::{FutureExt, future::BoxFuture};
@@ -30,23 +33,6 @@ use sea_session::{
     prelude::*,
     testing::{Backend, create_table, run_test_on},
 };
-
-mod item {
-    use super::*;
-
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
-    #[sea_orm(table_name = "item")]
-    pub struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub id: i64,
-        pub value: i32,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
-}
 
 /// Keys are few, so that programs meet them again.
 const KEYS: i64 = 5;
