@@ -26,6 +26,8 @@ PORT=5432
 candidates() {
     printf '%s\n' "$PATH" | tr ':' '\n'
     pg_config --bindir 2>/dev/null
+    # Where package managers put it. Homebrew installs below a fixed prefix of its own on each system: /opt/homebrew and
+    # /usr/local on macOS, /home/linuxbrew/.linuxbrew on Linux, which is nobody's home.
     # Newest version first: sort by the number in the path, not by the text.
     for folder in /usr/lib/postgresql/*/bin /usr/lib64/postgresql*/bin /usr/pgsql-*/bin /usr/libexec/postgresql*/ \
         /usr/local/pgsql/bin /opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin /opt/homebrew/bin \
