@@ -3,19 +3,22 @@
 //! A session is used through `&mut`: a parent cannot be used while its child block is open, and two children cannot run
 //! side by side, because the compiler refuses it.
 
+mod nested;
+mod objects;
+mod savepoint;
+
 use std::{
-    ops::{Deref, DerefMut},
     panic::{AssertUnwindSafe, resume_unwind},
     sync::Arc,
 };
 
 use futures_util::FutureExt;
-use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, ExecResult, IsolationLevel, QueryResult,
-    Statement, sea_query::IntoValueTuple,
-};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult, Statement};
 use tokio::sync::Mutex;
-use tracing::Instrument;
+
+pub use nested::NestedBlock;
+pub use objects::NoAutoflush;
+pub use savepoint::Savepoint;
 
 use crate::{
     block::{BlockKind, BlockState},
@@ -26,10 +29,8 @@ use crate::{
     error::Error,
     flush::executed,
     hooks::{HookBody, HookOutcome, Hooks, Registered},
-    meta::TrackedEntity,
     options::Settings,
     stats::{Counters, Stats},
-    tracked::{Object, Phase, State, Tracked},
 };
 
 /// A unit of work.
@@ -74,10 +75,6 @@ pub(crate) enum Verdict<T, E> {
     /// Committed, or not known: it must not run again.
     Final(E),
 }
-
-/// A savepoint made by hand (B1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Savepoint(u64);
 
 impl Drop for Session {
     fn drop(&mut self) {
@@ -332,50 +329,6 @@ impl Session {
         self.core().flag_around().is_some()
     }
 
-    /// A savepoint by hand (B1). Pending changes are flushed first and stay when it is rolled back to.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Error> {
-    /// # let db = example().await?;
-    /// let mut s = db.begin().await?;
-    /// let before = s.savepoint().await?;
-    /// s.add(draft("a try"));
-    /// s.flush().await?;
-    /// s.rollback_to(before).await?;
-    /// assert_eq!(note::Entity::find().count(&s).await?, 1);
-    /// s.commit().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// The flush fails, or the block must roll back.
-    pub async fn savepoint(&mut self) -> Result<Savepoint, Error> {
-        if let Some(flag) = self.core().flag_around().cloned() {
-            return Err(Error::Refused { cause: Arc::new(flag.cause) });
-        }
-        let at = self.core().enter(BlockKind::Savepoint, true).await?;
-        Ok(Savepoint(self.core().frames[at].id))
-    }
-
-    /// Rolls back to a savepoint, objects included; the savepoint stays and can be rolled back to again (B1).
-    ///
-    /// # Errors
-    /// The savepoint no longer exists or belongs to a block outside; nothing is sent then.
-    pub async fn rollback_to(&mut self, savepoint: Savepoint) -> Result<(), Error> {
-        self.core().rollback_to(savepoint.0).await
-    }
-
-    /// Ends a savepoint and keeps what was done since (B1).
-    ///
-    /// # Errors
-    /// The savepoint no longer exists or belongs to a block outside; or the flush fails.
-    pub async fn release(&mut self, savepoint: Savepoint) -> Result<(), Error> {
-        self.core().release(savepoint.0).await
-    }
-
     /// Takes a lock of the transaction by number, waiting for it (B5); it is released with the transaction.
     ///
     /// # Errors
@@ -456,298 +409,12 @@ impl Session {
         self.core().flush_hooks.1.push(Arc::new(hook));
     }
 
-    // ---- objects ---------------------------------------------------------------------------------------------------
-
-    /// Adds a new object; the next flush inserts it. The object may be used at once, except for values that the database
-    /// makes.
-    ///
-    /// If an object with the same key is in this unit already, the next flush says so ([`Error::Duplicate`], I2);
-    /// [`Session::try_add`] says it at once.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Error> {
-    /// # let db = example().await?;
-    /// db.run(async |s: &mut Session| -> Result<(), Error> {
-    ///     let note = s.add(draft("second"));
-    ///     assert_eq!(s.state(&note), State::Pending);
-    ///     s.flush().await?;
-    ///     assert_eq!(s.state(&note), State::Persistent);
-    ///     assert_eq!((note.id(), note.version()), (2, 1));
-    ///     Ok(())
-    /// }).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn add<A>(&mut self, active_model: A) -> Tracked<A::Entity>
-    where
-        A: ActiveModelTrait<Entity: TrackedEntity + EntityTrait<ActiveModel = A>>,
-    {
-        let object = Object::pending(active_model, &self.core().shared);
-        if let Err(e) = self.admit(&object) {
-            self.core().refused_add.get_or_insert(e);
-        }
-        object.into()
-    }
-
-    /// Adds a new object, or says that its key is taken in this unit (I2).
-    ///
-    /// # Errors
-    /// [`Error::Duplicate`].
-    pub fn try_add<A>(&mut self, active_model: A) -> Result<Tracked<A::Entity>, Error>
-    where
-        A: ActiveModelTrait<Entity: TrackedEntity + EntityTrait<ActiveModel = A>>,
-    {
-        let object = Object::pending(active_model, &self.core().shared);
-        self.admit(&object)?;
-        Ok(object.into())
-    }
-
-    /// Adds an object again whose adding was rolled back (S3).
-    ///
-    /// # Errors
-    /// The object is not transient, or its key is taken in this unit.
-    pub fn add_again<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> Result<(), Error> {
-        let shared = self.core().shared.clone();
-        object.object().revive(&shared)?;
-        self.admit(object.object())
-    }
-
-    fn admit<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
-        self.place(object).inspect_err(|_| object.refused())
-    }
-
-    fn place<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
-        let core = self.core();
-        core.usable()?;
-        if let Some(key) = object.known_key() {
-            if let Some(held) = core.map.get::<E>(&key)
-                && !matches!(held.phase(), Phase::Deleting | Phase::Deleted)
-            {
-                let entity = crate::meta::table::<E>().entity;
-                return Err(Error::Duplicate { entity, key: object.key_for_messages().into() });
-            }
-            object.set_map_key(key.clone());
-            core.map.insert(key, object.clone());
-        }
-        let any = object.as_any_object();
-        let holder = core.holder();
-        let id = core.frames[holder].id;
-        if any.added(id) {
-            core.frames[holder].undo.touch(any);
-        }
-        object.enlist_new();
-        Ok(())
-    }
-
-    /// Deletes an object; the next flush sends it. One that was added and never flushed is simply forgotten (F6).
-    pub fn delete<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
-        let core = self.core();
-        if !object.object().belongs_to(&core.shared) {
-            tracing::warn!(?object, "an object of another unit of work was to be deleted; nothing is sent");
-            return;
-        }
-        object.object().mark_deleted(&mut core.map);
-    }
-
-    /// The object with this key if it is in the map already; asks nobody (I4).
-    pub fn peek<E: TrackedEntity>(&mut self, key: impl IntoValueTuple) -> Option<Tracked<E>> {
-        let key = crate::identity::Key::of(key);
-        let object = self.core().map.get::<E>(&key)?;
-        (object.phase() == Phase::Persistent || object.phase() == Phase::Pending).then(|| object.clone().into())
-    }
-
-    /// Whether the map holds this object.
-    pub fn contains<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> bool {
-        let object = object.object();
-        object.map_key().is_some_and(|key| self.core().map.get::<E>(&key).is_some_and(|held| held.same(object)))
-    }
-
-    /// Where the object stands.
-    pub fn state<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> State {
-        object.object().state()
-    }
-
-    /// Takes an object out of the unit: it keeps its values, nothing about it is sent, and a rollback leaves it out (S7).
-    pub fn expunge<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
-        object.object().expunge(&mut self.core().map);
-    }
-
-    /// Has the object read again by the next [`Session::get`] or query that returns it.
-    pub fn expire<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
-        object.object().expire();
-    }
-
-    /// Expires every clean object of an entity: for after a set-based statement of your own.
-    pub fn expire_all<E: TrackedEntity>(&mut self) {
-        self.core().map.objects::<E>().for_each(Object::expire);
-    }
-
-    /// How many objects the map holds.
-    pub fn tracked(&mut self) -> usize {
-        self.core().map.len()
-    }
-
-    /// Whether anything waits to be flushed.
-    pub fn is_dirty(&mut self) -> bool {
-        self.core().shared.has_dirty()
-    }
-
-    /// Sends what changed: set-based, in the order that the foreign keys ask for (F).
-    ///
-    /// # Errors
-    /// What the database says, with entity, key and constraint. Memory and database are then back at the nearest boundary,
-    /// and the block refuses everything until it ends (S8).
-    ///
-    /// # Cancel safety
-    /// A dropped flush leaves its block flagged: it must roll back (C1).
-    pub async fn flush(&mut self) -> Result<(), Error> {
-        self.core().flush().await
-    }
-
-    /// A stretch in which queries do not flush first (F7); ends when the guard is dropped.
-    pub fn no_autoflush(&mut self) -> NoAutoflush<'_> {
-        let before = std::mem::replace(&mut self.core().autoflush, false);
-        NoAutoflush { session: self, before }
-    }
-
     pub(crate) async fn autoflush(&mut self) -> Result<(), Error> {
         self.core().flush_before_query().await
     }
 
     pub(crate) async fn query_all(&mut self, statement: Statement) -> Result<Vec<QueryResult>, Error> {
         Ok(self.core().statement(Message::Statement(statement, Fetch::All)).await?.rows())
-    }
-}
-
-/// A nested block before it runs.
-#[must_use = "a block does nothing until `.run(…)`"]
-#[derive(Debug)]
-pub struct NestedBlock<'s> {
-    session: &'s mut Session,
-    kind: BlockKind,
-    /// Why it will not run: an option that a nested block cannot have.
-    refused: Option<Error>,
-}
-
-impl NestedBlock<'_> {
-    /// Without a savepoint: an error inside sets the parent's flag (A3).
-    pub fn merged(mut self) -> Self {
-        self.kind = BlockKind::Merged;
-        self
-    }
-
-    /// Must be the outermost block: nested, it is refused before anything is sent (A12).
-    pub fn durable(self) -> Self {
-        self.refuse(
-            "a durable block must be outermost, and this one is inside a unit of work: open it with `db.run(…)`",
-        )
-    }
-
-    /// Asks for the isolation that the unit was opened with. Another cannot be had inside its transaction: that is refused
-    /// before anything is sent (B3).
-    pub fn isolation(mut self, level: IsolationLevel) -> Self {
-        if let Err(e) = self.session.require_isolation(level) {
-            self.refused.get_or_insert(e);
-        }
-        self
-    }
-
-    /// Refused before anything is sent: only a unit as a whole is read-only (B4).
-    pub fn read_only(self) -> Self {
-        self.refuse("a nested block cannot be read-only: open its unit of work with `.read_only()`")
-    }
-
-    /// Refused before anything is sent: only a unit as a whole is deferrable (B4).
-    pub fn deferrable(self) -> Self {
-        self.refuse(
-            "a nested block cannot be deferrable: open its unit of work with `.isolation(Serializable).read_only().deferrable()`",
-        )
-    }
-
-    /// The first option that cannot be had is the one that is named.
-    fn refuse(mut self, why: impl Into<std::borrow::Cow<'static, str>>) -> Self {
-        self.refused.get_or_insert_with(|| Error::usage(why));
-        self
-    }
-
-    /// Runs the block. See [`Session::atomic`].
-    ///
-    /// # Errors
-    /// As [`Session::atomic`].
-    ///
-    /// # Cancel safety
-    /// As [`Session::atomic`].
-    pub async fn run<T, E, F>(self, body: F) -> Result<T, E>
-    where
-        F: for<'a> BlockOnce<&'a mut Session, Result<T, E>, Fut: Send>,
-        E: From<Error>,
-    {
-        if let Some(refused) = self.refused {
-            return Err(refused.into());
-        }
-        let index = self.session.core().enter(self.kind, false).await?;
-        let mut guard = BlockGuard { session: self.session, index: Some(index) };
-        let span = tracing::debug_span!("sea_session.block", depth = index, statements = tracing::field::Empty);
-        let before = guard.session.core().connection.counters().snapshot().statements;
-        let outcome = AssertUnwindSafe(body(&mut *guard.session)).catch_unwind().instrument(span.clone()).await;
-        span.record("statements", guard.session.core().connection.counters().snapshot().statements - before);
-        let outcome = match outcome {
-            Err(panic) => {
-                guard.session.core().exit_err(index).await;
-                guard.index = None;
-                resume_unwind(panic)
-            }
-            Ok(Ok(value)) => guard.session.core().exit_ok(index).await.map(|()| value).map_err(E::from),
-            Ok(Err(e)) => {
-                guard.session.core().exit_err(index).await;
-                Err(e)
-            }
-        };
-        guard.index = None;
-        outcome
-    }
-}
-
-/// Rolls a block back that is dropped or panics before it ended (A13, C2).
-struct BlockGuard<'s> {
-    session: &'s mut Session,
-    index: Option<usize>,
-}
-
-impl Drop for BlockGuard<'_> {
-    fn drop(&mut self) {
-        if let Some(index) = self.index {
-            self.session.core().abandon(index);
-        }
-    }
-}
-
-/// A session whose queries do not flush first (F7).
-#[derive(Debug)]
-pub struct NoAutoflush<'s> {
-    session: &'s mut Session,
-    before: bool,
-}
-
-impl Deref for NoAutoflush<'_> {
-    type Target = Session;
-
-    fn deref(&self) -> &Session {
-        self.session
-    }
-}
-
-impl DerefMut for NoAutoflush<'_> {
-    fn deref_mut(&mut self) -> &mut Session {
-        self.session
-    }
-}
-
-impl Drop for NoAutoflush<'_> {
-    fn drop(&mut self) {
-        self.session.core().autoflush = self.before;
     }
 }
 
