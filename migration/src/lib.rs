@@ -32,24 +32,30 @@
 
 pub mod catalogue;
 pub mod cli;
+mod direction;
 pub mod doctor;
 mod error;
+mod findings;
 mod fresh;
 mod ledger;
 pub mod lock;
 mod migrations;
 mod options;
 pub mod record;
+mod report;
 pub mod role;
 mod runner;
 mod template;
 mod workplace;
 
+pub use direction::Direction;
 pub use error::Error;
+pub use findings::{Finding, Status};
 pub use ledger::State;
 pub use migrations::Migrator;
 pub use options::{Event, Options};
-pub use runner::{Direction, Finding, Plan, Report, Runner, Status, Step};
+pub use report::{Plan, Report, Step};
+pub use runner::Runner;
 pub use workplace::knock;
 
 /// A statement as one line of bearable length, for messages.
