@@ -1,58 +1,16 @@
 //! The command `ctx`, as people and scripts use it.
 
+#[path = "support/shell.rs"]
+mod shell;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
-use sea_session::testing::cluster::fresh_database;
 use serde_json::Value;
-
-/// A folder in which `ctx` runs, and its database.
-struct Shell {
-    folder: tempfile::TempDir,
-    database: String,
-}
-
-impl Shell {
-    fn sqlite() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder"), database: "ctx.db".into() }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_ctx"))
-            .current_dir(self.folder.path())
-            .env_remove("CTX_DATABASE")
-            .env_remove("CTX_ACCOUNT")
-            .args(["--database", &self.database])
-            .args(arguments)
-            .output()
-            .expect("ctx runs")
-    }
-
-    /// Standard output of a command that succeeds.
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.ok(&[arguments, &["--json"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
-    }
-
-    /// Exit code and the one sentence of a command that fails.
-    fn fails(&self, arguments: &[&str]) -> (i32, String) {
-        let output = self.run(arguments);
-        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        assert!(!output.status.success(), "{arguments:?} must fail");
-        assert!(output.stdout.is_empty(), "nothing on standard output");
-        assert_eq!(message.lines().count(), 1, "one sentence: {message}");
-        (output.status.code().unwrap_or_default(), message)
-    }
-}
+use shell::Shell;
 
 /// The unpacked sources of a crate that this package depends on.
 fn crate_sources(name: &str) -> PathBuf {
@@ -112,8 +70,7 @@ fn ctx_imports_a_crate_moves_its_src_and_finds_a_word_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ctx_imports_a_crate_moves_its_src_and_finds_a_word_on_postgres() {
-    let database = fresh_database().await.unwrap_or_else(|e| panic!("{e}"));
-    let shell = Shell { database: database.url(), ..Shell::sqlite() };
+    let shell = Shell::postgres().await;
     tokio::task::spawn_blocking(move || a_crate_goes_in_moves_and_is_found(&shell)).await.expect("the test's body");
 }
 
@@ -234,7 +191,7 @@ fn bad_input_is_one_clear_sentence_and_an_exit_code() {
 
 #[test]
 fn a_database_that_is_not_ours_is_left_as_it_is() {
-    let shell = Shell { database: "other.db".into(), ..Shell::sqlite() };
+    let shell = Shell::on("other.db");
     let path = shell.folder.path().join("other.db");
     fs::write(&path, "this is no database, only a text that is long enough to be looked at by SQLite: it reads 100 bytes of it first").expect("a file");
     let (code, said) = shell.fails(&["ls", "ctx://acme"]);
@@ -298,7 +255,7 @@ fn the_commands_work_together() {
 fn a_refused_port_is_said_at_once() {
     let port =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-    let shell = Shell { database: format!("postgres://ann:secret@127.0.0.1:{port}/memory"), ..Shell::sqlite() };
+    let shell = Shell::on(format!("postgres://ann:secret@127.0.0.1:{port}/memory"));
     let started = std::time::Instant::now();
     let (code, said) = shell.fails(&["status", "--account", "acme"]);
     assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());

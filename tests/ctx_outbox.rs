@@ -2,85 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure is a panic")]
 
+#[path = "support/shell.rs"]
+mod shell;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use context_store::index::FileSink;
-use sea_orm::{ConnectionTrait, Database};
-use sea_session::testing::cluster::{TestDatabase, fresh_database};
 use serde_json::Value;
+use shell::Shell;
 
-/// A folder in which `ctx` runs, and its database.
-struct Shell {
-    folder: tempfile::TempDir,
-    database: String,
-    _server: Option<TestDatabase>,
-}
-
-impl Shell {
-    fn sqlite() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let database = folder.path().join("ctx.db").display().to_string();
-        Self { folder, database, _server: None }
-    }
-
-    async fn postgres() -> Self {
-        let server = fresh_database().await.unwrap_or_else(|e| panic!("{e}"));
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { folder, database: server.url(), _server: Some(server) }
-    }
-
-    async fn each() -> [Self; 2] {
-        [Self::sqlite(), Self::postgres().await]
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ctx"));
-        command.current_dir(self.folder.path()).env_remove("CTX_ACCOUNT").env_remove("CTX_INDEX_SECRET");
-        command.env("CTX_DATABASE", &self.database).args(arguments);
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("ctx runs")
-    }
-
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.ok(&[arguments, &["--json"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
-    }
-
-    fn fails(&self, arguments: &[&str]) -> (i32, String) {
-        let output = self.run(arguments);
-        assert!(!output.status.success(), "{arguments:?} must fail");
-        (output.status.code().unwrap_or_default(), String::from_utf8_lossy(&output.stderr).trim().to_owned())
-    }
-
-    /// Behind the store's back.
-    async fn sql(&self, sql: &str) {
-        let url = match self._server {
-            Some(_) => self.database.clone(),
-            None => format!("sqlite://{}", self.database),
-        };
-        let db = Database::connect(url).await.expect("the database");
-        db.execute_unprepared(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
-        db.close().await.expect("close");
-    }
-
-    fn found(&self, word: &str) -> usize {
-        self.json(&["search", word, "--account", "acme"])["items"].as_array().expect("items").len()
-    }
+/// One on each backend, its database named as a service's is.
+async fn each() -> [Shell; 2] {
+    Shell::each().await.map(Shell::in_environment)
 }
 
 /// Events as an earlier version of the program might have left them: one that nobody knows.
@@ -89,7 +28,7 @@ const STRANGE: &str = "INSERT INTO outbox_events (account_id, topic, event_key, 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn q4_dead_letters_are_listed_shown_replayed_and_purged() {
-    for shell in Shell::each().await {
+    for shell in each().await {
         shell.ok(&["write", "ctx://acme/resources/a", "apples and pears"]);
         let status = shell.json(&["outbox", "status"]);
         assert_eq!(
@@ -117,7 +56,7 @@ async fn q4_dead_letters_are_listed_shown_replayed_and_purged() {
         assert_eq!(shell.ok(&["outbox", "dead", "list"]), "no dead letters\n");
         assert_eq!(shell.json(&["outbox", "purge", "--done", "--older-than", "1h"])["purged"], 0, "too young");
         assert_eq!(shell.json(&["outbox", "purge", "--done"])["purged"], 1);
-        assert_eq!(shell.fails(&["outbox", "purge"]).0, 2, "it asks what");
+        assert_eq!(shell.run(&["outbox", "purge"]).status.code(), Some(2), "it asks what");
     }
 }
 
@@ -144,7 +83,7 @@ fn within(seconds: u64, mut holds: impl FnMut() -> bool) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn q7_run_delivers_until_it_is_told_to_stop_and_says_what_it_did() {
-    for shell in Shell::each().await {
+    for shell in each().await {
         shell.ok(&["write", "ctx://acme/resources/a", "apples"]);
         let running = shell.command(&["outbox", "run", "--poll", "100ms", "--json"]).stdout(Stdio::piped()).spawn();
         let mut running = Running(running.expect("ctx runs"));
@@ -165,7 +104,7 @@ async fn q7_run_delivers_until_it_is_told_to_stop_and_says_what_it_did() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn v11_reindex_builds_the_index_anew_and_removes_what_is_gone() {
-    for shell in Shell::each().await {
+    for shell in each().await {
         for n in 0..5 {
             shell.ok(&["write", &format!("ctx://acme/resources/n{n}"), "apples and pears"]);
         }
@@ -189,7 +128,7 @@ async fn v11_reindex_builds_the_index_anew_and_removes_what_is_gone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn q5_a_file_sink_can_be_replayed() {
-    for shell in Shell::each().await {
+    for shell in each().await {
         let file = shell.folder.path().join("records.jsonl");
         let sink = format!("file:{}", file.display());
         shell.ok(&["write", "ctx://acme/resources/a", "one"]);
@@ -258,7 +197,7 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn q5_an_http_sink_signs_waits_as_it_is_told_and_lets_a_bad_record_fail_alone() {
-    let shell = Shell::sqlite();
+    let shell = Shell::sqlite().in_environment();
     for n in 0..4 {
         shell.ok(&["write", &format!("ctx://acme/resources/n{n}"), &format!("text {n}")]);
     }
@@ -305,7 +244,7 @@ async fn q5_an_http_sink_signs_waits_as_it_is_told_and_lets_a_bad_record_fail_al
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn q5_an_index_that_is_down_holds_events_back_and_kills_none() {
-    let shell = Shell::sqlite();
+    let shell = Shell::sqlite().in_environment();
     shell.ok(&["write", "ctx://acme/resources/a", "text"]);
     shell.sql("UPDATE outbox_events SET state = 'pending', finished_at = NULL, attempts = 0").await;
     let (address, _) = receiver(vec![answer("401 Unauthorized", "", "")]);
