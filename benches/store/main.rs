@@ -34,18 +34,7 @@ const READS: usize = 200;
 const SEARCHES: usize = 40;
 
 fn main() {
-    // `cargo test --all-targets` runs this too, without optimisation: nothing is measured then.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        println!("the benchmark is built, and runs with `cargo bench --bench store`");
-        return;
-    }
-    let options = match Options::read(std::env::args()) {
-        Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            std::process::exit(2);
-        }
-    };
+    let Some(options) = Options::of_bench("store") else { return };
     let backend = options.backend.clone();
     let wants = |name: &str| backend.as_ref().is_none_or(|wanted| wanted == name);
     let mut report = Report::new(options);

@@ -48,18 +48,7 @@ fn main() {
     if process::is_child() {
         return process::child();
     }
-    // `cargo test --all-targets` runs this too, without optimisation: nothing is measured then.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        println!("the benchmark is built, and runs with `cargo bench --bench outbox`");
-        return;
-    }
-    let options = match Options::read(std::env::args()) {
-        Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            std::process::exit(2);
-        }
-    };
+    let Some(options) = Options::of_bench("outbox") else { return };
     let mut report = Report::new(options);
     let runtime = |threads: usize| {
         let mut builder = match threads {

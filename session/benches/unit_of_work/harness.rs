@@ -29,7 +29,7 @@ pub struct Options {
 
 impl Options {
     /// Reads the arguments; what cargo adds (`--bench`) is ignored.
-    pub fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+    fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self {
             json: false,
             filter: None,
@@ -65,6 +65,23 @@ impl Options {
             return Err("at least 10 samples".to_owned());
         }
         Ok(options)
+    }
+
+    /// What the command line of `cargo bench --bench NAME` asks for; `None` if it is not cargo bench that runs this.
+    /// A wrong option ends the program.
+    pub fn of_bench(name: &str) -> Option<Self> {
+        // `cargo test --all-targets` runs this too, without optimisation: nothing is measured then.
+        if !std::env::args().any(|argument| argument == "--bench") {
+            println!("the benchmark is built, and runs with `cargo bench --bench {name}`");
+            return None;
+        }
+        match Self::read(std::env::args()) {
+            Ok(options) => Some(options),
+            Err(message) => {
+                eprintln!("{message}");
+                std::process::exit(2);
+            }
+        }
     }
 
     /// Whether a workload was asked for.

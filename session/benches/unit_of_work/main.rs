@@ -24,6 +24,7 @@ use std::alloc::System;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use entities::{item, items};
@@ -47,18 +48,7 @@ const UNITS_A_WORKER: usize = 250;
 const ACCOUNTS: i64 = 10;
 
 fn main() {
-    // `cargo test --all-targets` runs this too, without optimisation: nothing is measured then.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        println!("the benchmark is built, and runs with `cargo bench --bench unit_of_work`");
-        return;
-    }
-    let options = match Options::read(std::env::args()) {
-        Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            std::process::exit(2);
-        }
-    };
+    let Some(options) = Options::of_bench("unit_of_work") else { return };
     let backend = options.backend.clone();
     let wants = |name: &str| backend.as_ref().is_none_or(|wanted| wanted == name);
     let mut report = Report::new(options);
@@ -413,10 +403,12 @@ async fn transfers(report: &mut Report) {
     options.max_connections(connections).test_before_acquire(false);
     let db = Db::connect(options).await.expect("sessions");
 
+    let retries = [const { AtomicU64::new(0) }; 3];
+    let [ours_again, theirs_again, told_again] = &retries;
     let ours = side(async || {
         open_accounts(&pool).await;
         let db = &db;
-        let time = workers(|| {
+        let time = workers(ours_again, || {
             let db = db.clone();
             move |from, to| {
                 let db = db.clone();
@@ -427,23 +419,36 @@ async fn transfers(report: &mut Report) {
         check_accounts(&pool).await;
         time
     });
-    let by_hand = bounded("sqlx retry loop", 1.0 / 0.9, async || {
+    let by_hand = async |again: &AtomicU64, write: &'static str| {
         open_accounts(&pool).await;
-        let time = workers(|| {
+        let time = workers(again, || {
             let pool = pool.clone();
             move |from, to| {
                 let pool = pool.clone();
-                async move { postgres::transfer(&pool, from, to, 1).await }
+                async move { postgres::transfer(&pool, write, from, to, 1).await }
             }
         })
         .await;
         check_accounts(&pool).await;
         time
-    });
-    report.compare("transfers", WORKERS * UNITS_A_WORKER, ours, vec![by_hand]).await;
+    };
+    let references = vec![
+        bounded("sqlx retry loop", 1.0 / 0.9, async || by_hand(theirs_again, postgres::WRITE_BALANCES).await),
+        // What it costs to know which rows were written, and whose COMMIT it was if its answer is lost.
+        shown("sqlx retry loop that can tell", async || by_hand(told_again, postgres::WRITE_AND_TELL).await),
+    ];
+    let units = WORKERS * UNITS_A_WORKER;
+    report.compare("transfers", units, ours, references).await;
+    // A warm-up of each side comes before its samples.
+    let all = (units * (report.options().samples + 1)) as f64;
+    for (side, again) in ["ours", "sqlx retry loop", "sqlx retry loop that can tell"].into_iter().zip(&retries) {
+        let each = again.load(Ordering::Relaxed) as f64 / all;
+        report.counted(&format!("transfers: {side}"), units, each, "retries a unit", f64::INFINITY);
+    }
 }
 
-async fn workers<T, Fut>(transfer: impl Fn() -> T) -> Duration
+/// How long the workers took; how often they had to try again is added to `again`.
+async fn workers<T, Fut>(again: &AtomicU64, transfer: impl Fn() -> T) -> Duration
 where
     T: Fn(i64, i64) -> Fut + Send + 'static,
     Fut: Future<Output = u64> + Send,
@@ -465,7 +470,7 @@ where
         })
         .collect();
     for task in tasks {
-        task.await.expect("a worker");
+        again.fetch_add(task.await.expect("a worker"), Ordering::Relaxed);
     }
     start.elapsed()
 }

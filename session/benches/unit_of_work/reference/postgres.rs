@@ -219,10 +219,16 @@ pub async fn units(pool: &PgPool, n: usize, rows: i64, suffix: &str) -> Duration
     start.elapsed()
 }
 
+/// Both balances in one statement.
+pub const WRITE_BALANCES: &str = "UPDATE account SET balance = v.balance FROM UNNEST($1::bigint[], $2::bigint[]) AS v (id, balance) WHERE account.id = v.id";
+
+/// The same; it also says which rows it has found, and in which transaction.
+pub const WRITE_AND_TELL: &str = "UPDATE account SET balance = v.balance FROM UNNEST($1::bigint[], $2::bigint[]) AS v (id, balance) WHERE account.id = v.id RETURNING v.id, pg_current_xact_id()::text";
+
 /// Moves money between two accounts at SERIALIZABLE and tries again on 40001; how often it had to.
-pub async fn transfer(pool: &PgPool, from: i64, to: i64, amount: i64) -> u64 {
+pub async fn transfer(pool: &PgPool, write: &'static str, from: i64, to: i64, amount: i64) -> u64 {
     let mut retries = 0;
-    while let Err(error) = try_transfer(pool, from, to, amount).await {
+    while let Err(error) = try_transfer(pool, write, from, to, amount).await {
         let code = error.as_database_error().and_then(|error| error.code());
         assert!(matches!(code.as_deref(), Some("40001" | "40P01")), "{error}");
         // The session's own pauses: a random part of 10 ms, doubled each time, never over a second.
@@ -233,12 +239,11 @@ pub async fn transfer(pool: &PgPool, from: i64, to: i64, amount: i64) -> u64 {
     retries
 }
 
-async fn try_transfer(pool: &PgPool, from: i64, to: i64, amount: i64) -> Result<(), sqlx::Error> {
+async fn try_transfer(pool: &PgPool, write: &'static str, from: i64, to: i64, amount: i64) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL SERIALIZABLE").await?;
     let read = "SELECT balance FROM account WHERE id = $1";
     let source: i64 = sqlx::query_scalar(read).bind(from).fetch_one(&mut *tx).await?;
     let target: i64 = sqlx::query_scalar(read).bind(to).fetch_one(&mut *tx).await?;
-    let write = "UPDATE account SET balance = v.balance FROM UNNEST($1::bigint[], $2::bigint[]) AS v (id, balance) WHERE account.id = v.id";
-    sqlx::query(write).bind(vec![from, to]).bind(vec![source - amount, target + amount]).execute(&mut *tx).await?;
+    sqlx::query(write).bind(vec![from, to]).bind(vec![source - amount, target + amount]).fetch_all(&mut *tx).await?;
     tx.commit().await
 }
