@@ -20,6 +20,7 @@ mod predicate;
 mod query;
 mod relation;
 mod retry;
+mod rows;
 mod session;
 mod settle;
 mod several;

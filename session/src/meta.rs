@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, DbBackend, EntityTrait, IdenStatic, IntoActiveModel,
-    Iterable, ModelTrait, PrimaryKeyToColumn, PrimaryKeyTrait, RelationTrait, TryIntoModel, Value,
+    Iterable, ModelTrait, PrimaryKeyToColumn, PrimaryKeyTrait, QueryResult, RelationTrait, TryIntoModel, Value,
     sea_query::{ArrayType, Expr, OptionEnum, PostgresQueryBuilder, Query, SqliteQueryBuilder},
 };
 
@@ -37,6 +37,12 @@ pub trait TrackedEntity:
     fn value_of(model: &Self::Model, position: usize) -> ValueRef<'_> {
         let column = Self::Column::iter().nth(position);
         column.map_or(ValueRef::Null, |column| ValueRef::Owned(Box::new(model.get(column))))
+    }
+
+    /// The row whose columns stand at `places`, in the order of `Column::iter()`. Finding each by its name would cost more
+    /// than reading it. `None`: SeaORM's own way must read it, or say what is wrong with it.
+    fn from_row(_row: &QueryResult, _places: &[usize]) -> Option<Self::Model> {
+        None
     }
 
     /// The value that `draft` holds there; `None` if it was never set.

@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use sea_orm::{
-    ColumnTrait, Condition, DbBackend, EntityTrait, FromQueryResult, Iterable, ModelTrait, PrimaryKeyToColumn,
-    QueryFilter, QuerySelect, QueryTrait, Select, Statement, Value,
+    ColumnTrait, Condition, DbBackend, EntityTrait, Iterable, ModelTrait, PrimaryKeyToColumn, QueryFilter, QuerySelect,
+    QueryTrait, Select, Statement, Value,
     sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, LockBehavior, LockType, Query, ValueTuple, Values},
 };
 
@@ -17,9 +17,10 @@ use crate::{
     identity::Key,
     meta::{self, TrackedEntity},
     options::Settings,
+    rows::RowReader,
     states::{self, Operation},
     stream::Rows,
-    tracked::{Object, Phase, State},
+    tracked::{Object, Phase, State, key_of},
 };
 
 /// At most this many values of keys are asked for in one statement: SQLite takes 32,766 parameters.
@@ -439,7 +440,8 @@ async fn read<E: TrackedEntity>(
     let rows = s.core().statement_about(Message::Statement(statement, Fetch::All), secret).await?.rows();
     let core = s.core();
     core.map.reserve::<E>(rows.len());
-    rows.iter().map(|row| admit::<E>(core, E::Model::from_query_result(row, "")?, refresh, lock)).collect()
+    let mut reader = RowReader::<E>::new();
+    rows.iter().map(|row| admit::<E>(core, reader.read(row)?, refresh, lock)).collect()
 }
 
 /// A tenant's entity is not read without a tenant, nor another tenant's row (T2).
@@ -466,8 +468,7 @@ pub(crate) fn admit<E: TrackedEntity>(
     locked: bool,
 ) -> Result<Tracked<E>, Error> {
     refuse_other_tenant::<E>(&core.settings, Some(&model))?;
-    let keys = E::PrimaryKey::iter().map(|k| model.get(k.into_column())).collect();
-    let key = Key::from_values(keys);
+    let key = key_of::<E>(meta::table::<E>(), &model);
     if let Some(held) = core.map.get::<E>(&key) {
         let held = held.clone();
         let holder = core.holder();

@@ -4,10 +4,10 @@
 //! would have to be read to its end before the connection could be used again. SQLite has no cursors and needs none: its
 //! statement is stepped as rows are asked for. What is read here is never tracked, and nothing here writes.
 
-use std::{fmt, marker::PhantomData, sync::Arc, vec};
+use std::{fmt, sync::Arc, vec};
 
 use futures_util::{Stream, StreamExt, stream::BoxStream};
-use sea_orm::{DbBackend, FromQueryResult, QueryResult, QueryTrait, Select, Statement};
+use sea_orm::{DbBackend, QueryResult, QueryTrait, Select, Statement};
 
 use crate::{
     Session,
@@ -16,6 +16,7 @@ use crate::{
     meta::{self, TrackedEntity},
     options::Settings,
     query::refuse_other_tenant,
+    rows::RowReader,
 };
 
 /// How many rows a cursor is asked for at once: so many are in memory.
@@ -26,7 +27,7 @@ const ROWS_A_BATCH: usize = 1_000;
 pub struct Rows<'s, E: TrackedEntity> {
     source: Source<'s>,
     settings: Arc<Settings>,
-    entity: PhantomData<fn() -> E>,
+    reader: RowReader<E>,
 }
 
 enum Source<'s> {
@@ -58,7 +59,7 @@ impl<'s, E: TrackedEntity> Rows<'s, E> {
             }
             Source::Stepped(core.connection.stream(statement))
         };
-        Ok(Self { source, settings, entity: PhantomData })
+        Ok(Self { source, settings, reader: RowReader::new() })
     }
 
     /// The next row; `None` after the last.
@@ -79,7 +80,7 @@ impl<'s, E: TrackedEntity> Rows<'s, E> {
             self.source = Source::Ended;
         }
         let Some(row) = row? else { return Ok(None) };
-        let model = E::Model::from_query_result(&row, "")?;
+        let model = self.reader.read(&row)?;
         refuse_other_tenant::<E>(&self.settings, Some(&model))?;
         Ok(Some(model))
     }

@@ -50,7 +50,9 @@ pub(super) fn sets(due: &[Member]) -> Option<Vec<Set<'_>>> {
                 None => {
                     let at = number_of(table, &mut tables)?;
                     let columns_in_order = columns.columns(table.columns.len()).collect();
-                    let set = Set { table, kind: *kind, columns: columns_in_order, objects: Vec::new() };
+                    // Most flushes are one set.
+                    let objects = Vec::with_capacity(if found.is_empty() { due.len() } else { 0 });
+                    let set = Set { table, kind: *kind, columns: columns_in_order, objects };
                     found.push((at, columns, set));
                     found.len() - 1
                 }

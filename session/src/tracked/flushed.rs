@@ -10,7 +10,7 @@ use sea_orm::{
 
 use super::{
     Data, Inner, Link, Object, ObjectCell, Phase,
-    values::{Moved, column_at, keys_of, whole_model},
+    values::{Moved, column_at, key_of, keys_of, whole_model},
 };
 use crate::{
     error::Error,
@@ -118,14 +118,6 @@ impl<E: TrackedEntity> ObjectCell<E> {
         if let Some(to) = to {
             map.insert(to, object);
         }
-    }
-
-    fn key_of(&self, model: &E::Model) -> Key {
-        let alone = match self.table.keys[..] {
-            [key] => Key::from_ref(&E::value_of(model, key)),
-            _ => None,
-        };
-        alone.unwrap_or_else(|| Key::from_values(keys_of::<E>(model)))
     }
 
     fn take_after_save(&self, model: E::Model) {
@@ -319,7 +311,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
             Some(Returned::Row(row)) => <E::Model as sea_orm::FromQueryResult>::from_query_result(row, "")?,
             _ => whole_model::<E>(draft)?,
         };
-        let key = self.key_of(&model);
+        let key = key_of::<E>(self.table, &model);
         inner.data = Data::Full(Arc::new(model));
         inner.phase = Phase::Persistent;
         inner.touched = ColumnSet::default();
@@ -336,7 +328,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
         let touched = inner.remember(frame, Phase::Persistent, before, old_key);
         inner.touched = ColumnSet::default();
         let Data::Full(model) = &inner.data else { return Ok((touched, None)) };
-        let key = self.key_of(model);
+        let key = key_of::<E>(self.table, model);
         Ok((touched, inner.move_to(key)))
     }
 

@@ -25,6 +25,7 @@ use crate::{
     undo::Undo,
 };
 pub(crate) use flushed::{AnyObject, Carried, Put, Returned, Stamp};
+pub(crate) use values::key_of;
 use values::{all_set, position};
 
 /// Where an object stands. See the table in `docs/states.md`.

@@ -13,7 +13,7 @@ use super::{AnyObject, Data, Inner, Link, Outgoing, Phase};
 use crate::{
     flush::{Source, value::as_column},
     identity::Key,
-    meta::{self, ColumnSet, TrackedEntity},
+    meta::{self, ColumnSet, TableMeta, TrackedEntity},
     undo::Undo,
     value_ref::ValueRef,
 };
@@ -29,6 +29,15 @@ pub(super) fn column_at<E: TrackedEntity>(position: usize) -> Option<E::Column> 
 
 pub(super) fn keys_of<E: TrackedEntity>(model: &E::Model) -> Vec<Value> {
     E::PrimaryKey::iter().map(|k| model.get(k.into_column())).collect()
+}
+
+/// What the identity map knows a row by.
+pub(crate) fn key_of<E: TrackedEntity>(table: &TableMeta, model: &E::Model) -> Key {
+    let alone = match table.keys[..] {
+        [key] => Key::from_ref(&E::value_of(model, key)),
+        _ => None,
+    };
+    alone.unwrap_or_else(|| Key::from_values(keys_of::<E>(model)))
 }
 
 /// The model that a complete draft has become. Moves the values out; an incomplete draft keeps them.

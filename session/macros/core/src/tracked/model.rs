@@ -26,7 +26,7 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
     let mistakes = errors.into_iter().map(Error::into_compile_error);
 
     let handle = handle(input);
-    let entity = entity(&columns, no_hooks);
+    let entity = entity(&columns, no_hooks, columns.len() == named.named.len());
     let behavior = no_hooks.then(no_behavior);
     let offset = &table_iden(&input.attrs);
     let accessors = columns.iter().map(|column| accessors(column, offset));
@@ -126,11 +126,21 @@ fn handle(input: &DeriveInput) -> TokenStream {
     }
 }
 
-fn entity(columns: &[Column<'_>], no_hooks: bool) -> TokenStream {
+fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool) -> TokenStream {
     let options = columns.iter().flat_map(options).chain(no_hooks.then(|| quote!(.no_hooks())));
     // Columns stand in SeaORM's enum in the order of their fields.
     let (positions, names) = (0..columns.len(), columns.iter().map(|column| column.name));
     let (positions, names): (Vec<usize>, Vec<_>) = positions.zip(names).unzip();
+    // A model with fields that are no columns is read by SeaORM, which knows how to fill those.
+    let from_row = whole.then(|| {
+        quote! {
+            fn from_row(row: &sea_orm::QueryResult, places: &[usize]) -> ::core::option::Option<Model> {
+                ::core::option::Option::Some(Model {
+                    #(#names: sea_orm::TryGetable::try_get_by(row, *places.get(#positions)?).ok()?,)*
+                })
+            }
+        }
+    });
     quote! {
         #[automatically_derived]
         impl ::sea_session::TrackedEntity for Entity {
@@ -163,6 +173,8 @@ fn entity(columns: &[Column<'_>], no_hooks: bool) -> TokenStream {
                     _ => ::core::option::Option::None,
                 }
             }
+
+            #from_row
         }
     }
 }

@@ -51,6 +51,14 @@ impl ::sea_session::TrackedEntity for Entity {
             _ => ::core::option::Option::None,
         }
     }
+    fn from_row(
+        row: &sea_orm::QueryResult,
+        places: &[usize],
+    ) -> ::core::option::Option<Model> {
+        ::core::option::Option::Some(Model {
+            id: sea_orm::TryGetable::try_get_by(row, *places.get(0usize)?).ok()?,
+        })
+    }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
 impl TrackedModel {
