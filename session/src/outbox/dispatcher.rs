@@ -318,8 +318,11 @@ impl<H: Handler + 'static> Dispatcher<H> {
     /// Clears up, looks who else takes part, and has the next claim look at everything, every now and then.
     async fn tend(&self, scans: &[Scan], place: &Place) -> Infallible {
         const MOST_PURGED: u64 = 10_000;
+        // Sooner at first: the locks of those that have stopped a moment ago end with their connections.
+        let mut pause = self.poll / 16;
         loop {
-            tokio::time::sleep(self.poll).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(self.poll);
             scans.iter().for_each(Scan::rewind);
             place.look(&self.outbox).await;
             let Some(keep) = self.retention else { continue };

@@ -19,7 +19,7 @@ pub(crate) fn backoff(attempt: i32) -> Duration {
 /// One event at a time is delivered at once. Where several came together more are coming, and a claim costs the writers'
 /// server about the same for one event as for twenty: so the next one waits for some of them.
 pub(crate) fn linger(claimed: usize) -> Duration {
-    const EACH: Duration = Duration::from_micros(250);
+    const EACH: Duration = Duration::from_micros(500);
     const LONGEST: Duration = Duration::from_millis(20);
     EACH.saturating_mul(u32::try_from(claimed.saturating_sub(1)).unwrap_or(u32::MAX)).min(LONGEST)
 }
