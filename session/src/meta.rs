@@ -2,7 +2,10 @@
 //!
 //! Columns are positions in `E::Column::iter()`; a set of columns is a bit mask ([`ColumnSet`]).
 
-use std::{any::TypeId, sync::OnceLock};
+use std::{
+    any::TypeId,
+    sync::{Arc, OnceLock},
+};
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
@@ -328,21 +331,60 @@ pub(crate) struct TableMeta {
     pub(crate) claimed: ColumnSet,
     /// Whether the flush sets columns of its own: versions, times, tenants.
     pub(crate) stamped: bool,
-    /// The text that reads a row by its key, once it was built.
-    pub(crate) by_key: ByKey,
+    pub(crate) texts: Texts,
 }
 
-/// The text of `SELECT … WHERE key = ?` for each backend: building it costs more than sending it.
+/// The texts of a table's statements that are sent again and again, once they were built: that costs more than to send them.
 #[derive(Debug, Default)]
-pub(crate) struct ByKey {
-    postgres: OnceLock<Box<str>>,
-    sqlite: OnceLock<Box<str>>,
+pub(crate) struct Texts {
+    by_key_postgres: OnceLock<Box<str>>,
+    by_key_sqlite: OnceLock<Box<str>>,
+    changes: RwLock<FxHashMap<ChangeText, Arc<str>>>,
 }
 
-impl ByKey {
-    /// The text; `build` makes it the first time.
-    pub(crate) fn text(&self, backend: DbBackend, build: impl FnOnce() -> String) -> &str {
-        let cell = if backend == DbBackend::Sqlite { &self.sqlite } else { &self.postgres };
+/// What the text of an UPDATE or a DELETE depends on, where nothing but key and version is matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ChangeText {
+    pub(crate) sqlite: bool,
+    pub(crate) form: ChangeForm,
+    /// None for a DELETE.
+    pub(crate) written: ColumnSet,
+    pub(crate) versioned: bool,
+    /// Whether the transaction's id is asked for.
+    pub(crate) xid: bool,
+}
+
+/// How rows are changed, and which were is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ChangeForm {
+    /// One row, by values.
+    One,
+    /// A few rows in arrays, each answering with its place.
+    Few,
+    /// Rows in arrays, counted by the database.
+    Many,
+}
+
+/// An application has few sets of columns that it changes together; one that has many builds the rest again each time.
+const MOST_TEXTS: usize = 256;
+
+impl Texts {
+    /// The text of a change; `build` makes it the first time.
+    pub(crate) fn change(&self, what: ChangeText, build: impl FnOnce() -> String) -> Arc<str> {
+        if let Some(text) = self.changes.read().get(&what) {
+            return text.clone();
+        }
+        let text: Arc<str> = build().into();
+        let mut changes = self.changes.write();
+        if changes.len() < MOST_TEXTS {
+            changes.insert(what, text.clone());
+        }
+        text
+    }
+
+    /// The text of `SELECT … WHERE key = ?`; `build` makes it the first time.
+    pub(crate) fn by_key(&self, backend: DbBackend, build: impl FnOnce() -> String) -> &str {
+        let cell = if backend == DbBackend::Sqlite { &self.by_key_sqlite } else { &self.by_key_postgres };
         cell.get_or_init(|| build().into())
     }
 }
@@ -405,7 +447,7 @@ impl TableMeta {
             columns,
             keys,
             auto_key,
-            by_key: ByKey::default(),
+            texts: Texts::default(),
         }
     }
 }

@@ -76,7 +76,7 @@ impl Session {
         let values = key_values::<E>(tuple)?;
         let backend = self.backend();
         let by_key = || E::find().filter(key_filter::<E>(values.clone())).build(backend).sql;
-        let sql = meta::table::<E>().by_key.text(backend, by_key).to_owned();
+        let sql = meta::table::<E>().texts.by_key(backend, by_key).to_owned();
         let statement = Statement { sql, values: Some(Values(values)), db_backend: backend };
         Ok(read::<E>(self, statement, false, false).await?.pop())
     }

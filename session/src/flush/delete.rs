@@ -2,7 +2,7 @@
 
 use sea_orm::DbBackend;
 
-use super::{Behind, Flush, Rows, Text, Write, plan::Step, sqlite_chunks, update::Columns};
+use super::{Behind, Flush, Rows, plan::Step, sqlite_chunks, update::Columns};
 use crate::{connection::Fetch, error::Error, meta::TableMeta};
 
 pub(super) const POSTGRES_ROWS: usize = 10_000;
@@ -29,28 +29,20 @@ impl Flush<'_> {
         };
         for mut chunk in chunks {
             let gone = match (chunk.len(), columns.backend) {
-                (1, _) => self.delete_one(&columns, &mut chunk).await?.into(),
+                (1, _) => self.change_one(&columns, &mut chunk).await?.into(),
                 (_, DbBackend::Sqlite) => {
                     let text = columns.flat(&columns.delete_values(chunk.len()), &mut chunk);
                     self.send(table, &chunk, text.message(Fetch::Nothing)).await?.affected().into()
                 }
                 _ => {
                     let arguments = columns.arrays(&chunk)?;
-                    let (sql, keys) = columns.delete_arrays();
-                    self.send_matched(table, &chunk, (&sql, keys), arguments).await?
+                    self.send_matched(&columns, &chunk, arguments).await?
                 }
             };
             self.expect_all(&columns, &chunk, gone, None).await?;
             self.all_done(&chunk, members)?;
         }
         Ok(())
-    }
-
-    async fn delete_one(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
-        let mut text = Text::new(columns.backend, "");
-        let matching = columns.matching_one(&mut text, rows);
-        text.sql = format!("DELETE FROM {} WHERE {matching}", columns.table.table);
-        self.send_counted(columns.table, rows, Write::Values(text)).await
     }
 }
 
@@ -81,13 +73,13 @@ impl Columns<'_> {
         )
     }
 
-    /// The DELETE of rows in arrays, which returns the keys' arrays; and how many keys there are.
-    pub(super) fn delete_arrays(&self) -> (String, usize) {
+    /// The DELETE of rows in arrays, which returns the keys' arrays.
+    pub(super) fn delete_arrays(&self) -> String {
         let table = self.table;
         if self.only_key() {
             let key = &table.columns[table.keys[0]];
             let name = key.quoted();
-            let sql = match key.save(self.backend, "u.c0") {
+            return match key.save(self.backend, "u.c0") {
                 plain if plain == "u.c0" => {
                     format!("DELETE FROM {} WHERE {name} = ANY($1) RETURNING {name}", table.table)
                 }
@@ -96,9 +88,8 @@ impl Columns<'_> {
                     table.table
                 ),
             };
-            return (sql, 1);
         }
         let (from, matching, keys) = (self.from(), self.matching(), self.key_aliases());
-        (format!("DELETE FROM {} USING {from} WHERE {matching} RETURNING {keys}", table.table), table.keys.len())
+        format!("DELETE FROM {} USING {from} WHERE {matching} RETURNING {keys}", table.table)
     }
 }

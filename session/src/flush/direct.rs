@@ -289,7 +289,7 @@ impl Flush<'_> {
             }
             let changed = match backend {
                 DbBackend::Sqlite => self.change_flat(set, &columns, &places, chunk).await?,
-                _ => self.change_arrays(set, &columns, &places, chunk).await?,
+                _ => self.change_arrays(&columns, &places, chunk).await?,
             };
             if changed.rows != chunk.len() as u64 {
                 let (_, rows, members) = set.planned(chunk)?;
@@ -303,7 +303,6 @@ impl Flush<'_> {
 
     async fn change_arrays(
         &mut self,
-        set: &Set<'_>,
         columns: &Columns<'_>,
         places: &[Put],
         chunk: &[&Arc<dyn AnyObject>],
@@ -311,11 +310,7 @@ impl Flush<'_> {
         let mut sink = ArrayRows::new(columns.kinds())?;
         chunk.iter().try_for_each(|object| object.put_row(places, &mut sink))?;
         let arguments: PgArguments = sink.arguments()?;
-        let (sql, keys) = match set.kind {
-            RowKind::Update => columns.update_arrays(),
-            _ => columns.delete_arrays(),
-        };
-        self.send_matched(set.table, &chunk, (&sql, keys), arguments).await
+        self.send_matched(columns, &chunk, arguments).await
     }
 
     async fn change_flat(

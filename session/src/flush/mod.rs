@@ -26,11 +26,12 @@ use crate::{
     connection::{Connection, Fetch, Message, Reply},
     error::Error,
     identity::IdentityMap,
-    meta::TableMeta,
+    meta::{ChangeForm, TableMeta},
     tracked::{AnyObject, Carried, Returned, Stamp},
     undo::UndoLog,
 };
 use plan::{Cell, Kind, Op, Part, Plan, Step};
+use update::Columns;
 pub(crate) use value::show_key;
 
 /// What is due about an object.
@@ -115,6 +116,9 @@ pub(crate) struct Flush<'a> {
     pub(crate) xid: &'a mut Option<String>,
     pub(crate) show_values: bool,
 }
+
+/// Up to so many changed rows answer one by one.
+const FEW_ROWS: usize = 32;
 
 /// The transaction's id, as a column of an answer (R9).
 const XID: &str = "pg_current_xact_id()::text AS sea_session_xid";
@@ -234,33 +238,20 @@ impl Flush<'_> {
         Ok(u64::try_from(count).unwrap_or_default())
     }
 
-    /// Sends a write of many rows (PostgreSQL), each of which must be there. If one is not, the same statement says which:
-    /// afterwards a row that was written and one that somebody else wrote look alike. `keys` are the places of the keys'
-    /// arrays among the arguments; what looks for the missing row costs nothing where none is missing.
+    /// Sends a change of several rows (PostgreSQL), each of which must be there, and says which is not.
     async fn send_matched(
         &mut self,
-        table: &TableMeta,
+        columns: &Columns<'_>,
         rows: &dyn Place,
-        (write, keys): (&str, usize),
         arguments: PgArguments,
     ) -> Result<Changed, Error> {
-        let list = |prefix: &str| (0..keys).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>().join(", ");
-        let arrays = (1..=keys).map(|i| format!("${i}")).collect::<Vec<_>>().join(", ");
-        let same = (0..keys).map(|i| format!("written.c{i} = m.c{i}")).collect::<Vec<_>>().join(" AND ");
-        let sql = format!(
-            "WITH written({columns}) AS ({write}) SELECT count(*) AS sea_session_rows, \
-             CASE WHEN count(*) < cardinality($1) THEN (SELECT min(m.ord) FROM UNNEST({arrays}) WITH ORDINALITY AS m({columns}, ord) \
-             WHERE NOT EXISTS (SELECT 1 FROM written WHERE {same})) END AS sea_session_missing{xid} FROM written",
-            columns = list("c"),
-            xid = self.returning_xid(),
-        );
-        let answer = self.send(table, rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::One }).await?.rows();
-        let Some(row) = answer.first() else { return Ok(Changed { rows: 0, missing: None }) };
-        self.learn_xid(row);
-        let count: i64 = row.try_get("", "sea_session_rows")?;
-        let missing: Option<i64> = row.try_get("", "sea_session_missing")?;
-        let missing = missing.and_then(|ord| usize::try_from(ord - 1).ok());
-        Ok(Changed { rows: u64::try_from(count).unwrap_or_default(), missing })
+        let few = rows.count() <= FEW_ROWS;
+        let (form, fetch) = if few { (ChangeForm::Few, Fetch::All) } else { (ChangeForm::Many, Fetch::One) };
+        let sql = columns.text(form, self.xid.is_none());
+        let message = Message::Arrays { sql: &sql, arguments, fetch };
+        let answer = self.send(columns.table, rows, message).await?.rows();
+        answer.first().into_iter().for_each(|row| self.learn_xid(row));
+        if few { by_place(&answer, rows.count()) } else { by_count(&answer) }
     }
 
     /// Takes the transaction's id from a row that RETURNING brought.
@@ -273,7 +264,7 @@ impl Flush<'_> {
     /// What to add to RETURNING so that the transaction's id comes back; nothing once it is known.
     fn returning_xid(&self) -> String {
         let known = self.xid.is_some() || self.connection.backend() != DbBackend::Postgres;
-        if known { String::new() } else { format!(", {XID}") }
+        and_xid(!known)
     }
 
     fn done(&mut self, op: usize, members: &[Behind], returned: Option<&Returned<'_>>) -> Result<(), Error> {
@@ -291,6 +282,32 @@ impl Flush<'_> {
         }
         Ok(())
     }
+}
+
+/// What rows say that each answer with their place.
+fn by_place(answer: &[QueryResult], rows: usize) -> Result<Changed, Error> {
+    let mut there = vec![false; rows];
+    for row in answer {
+        let place: i64 = row.try_get("", "sea_session_row")?;
+        if let Some(place) = usize::try_from(place - 1).ok().and_then(|place| there.get_mut(place)) {
+            *place = true;
+        }
+    }
+    Ok(Changed { rows: answer.len() as u64, missing: there.iter().position(|there| !there) })
+}
+
+/// What the database says of rows that it has counted.
+fn by_count(answer: &[QueryResult]) -> Result<Changed, Error> {
+    let Some(row) = answer.first() else { return Ok(Changed { rows: 0, missing: None }) };
+    let count: i64 = row.try_get("", "sea_session_rows")?;
+    let missing: Option<i64> = row.try_get("", "sea_session_missing")?;
+    let missing = missing.and_then(|ord| usize::try_from(ord - 1).ok());
+    Ok(Changed { rows: u64::try_from(count).unwrap_or_default(), missing })
+}
+
+/// The transaction's id as one more column of an answer, if it is asked for.
+fn and_xid(wanted: bool) -> String {
+    if wanted { format!(", {XID}") } else { String::new() }
 }
 
 /// Numbers tables and rows, folds a delete and an add of the same key into a row switch, and turns references between

@@ -1,16 +1,23 @@
 //! UPDATE in sets (F2), each row matched on its key, its loaded version (O1) and what was read (P1).
 
+use std::sync::Arc;
+
 use sea_orm::{DbBackend, QueryResult, Value, sea_query::ArrayType, sqlx::postgres::PgArguments};
 
 use super::{
-    Behind, Changed, Flush, Member, Place, Rows, Text, Write,
+    Behind, Changed, Flush, Member, Place, Rows, Text, Write, and_xid,
     insert::places,
     plan::{Part, Step},
     sqlite_chunks,
     value::{as_integer, decode},
     wire::{ArrayRows, RowSink},
 };
-use crate::{connection::Fetch, error::Error, meta::TableMeta, value_ref::ValueRef};
+use crate::{
+    connection::Fetch,
+    error::Error,
+    meta::{ChangeForm, ChangeText, ColumnSet, TableMeta},
+    value_ref::ValueRef,
+};
 
 pub(super) const POSTGRES_ROWS: usize = 5_000;
 
@@ -60,17 +67,62 @@ impl Columns<'_> {
         self.all().into_iter().map(|c| &self.table.columns[c].kind)
     }
 
-    /// The UPDATE of rows in arrays, which returns the keys' arrays; and how many keys there are.
-    pub(super) fn update_arrays(&self) -> (String, usize) {
-        let sql = format!(
+    /// The text of a change, built once where it depends on nothing but the columns.
+    pub(super) fn text(&self, form: ChangeForm, xid: bool) -> Arc<str> {
+        let build = || match form {
+            ChangeForm::One => self.one(),
+            ChangeForm::Few => self.few(xid),
+            ChangeForm::Many => self.many(xid),
+        };
+        if !self.checks.is_empty() || !ColumnSet::tells_apart(self.table.columns.len()) {
+            return build().into();
+        }
+        let written = self.written.iter().copied().collect();
+        let (sqlite, versioned) = (self.backend == DbBackend::Sqlite, self.version.is_some());
+        self.table.texts.change(ChangeText { sqlite, form, written, versioned, xid }, build)
+    }
+
+    /// The change of rows in arrays (PostgreSQL), each of which must be there. If one is not, the same statement says which:
+    /// afterwards a row that was written and one that somebody else wrote look alike. What looks for the missing row costs
+    /// nothing where none is missing.
+    fn many(&self, xid: bool) -> String {
+        let keys = self.table.keys.len();
+        let list = |prefix: &str| (0..keys).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>().join(", ");
+        let same = (0..keys).map(|i| format!("written.c{i} = m.c{i}")).collect::<Vec<_>>().join(" AND ");
+        let write = if self.written.is_empty() { self.delete_arrays() } else { self.update_arrays() };
+        format!(
+            "WITH written({columns}) AS ({write}) SELECT count(*) AS sea_session_rows, \
+             CASE WHEN count(*) < cardinality($1) THEN (SELECT min(m.ord) FROM UNNEST({arrays}) WITH ORDINALITY AS m({columns}, ord) \
+             WHERE NOT EXISTS (SELECT 1 FROM written WHERE {same})) END AS sea_session_missing{xid} FROM written",
+            columns = list("c"),
+            arrays = places(keys),
+            xid = and_xid(xid),
+        )
+    }
+
+    /// The change of a few rows in arrays, each of which answers with its place: to count two rows in the server takes longer
+    /// than to write them.
+    fn few(&self, xid: bool) -> String {
+        let table = self.table;
+        let rows = format!("UNNEST({}) WITH ORDINALITY AS u({}, ord)", places(self.width()), self.aliases());
+        let (matching, xid) = (self.matching(), and_xid(xid));
+        let write = match self.written.is_empty() {
+            true => format!("DELETE FROM {} USING {rows}", table.table),
+            false => format!("UPDATE {} SET {} FROM {rows}", table.table, self.assignments()),
+        };
+        format!("{write} WHERE {matching} RETURNING u.ord AS sea_session_row{xid}")
+    }
+
+    /// The UPDATE of rows in arrays, which returns the keys' arrays.
+    fn update_arrays(&self) -> String {
+        format!(
             "UPDATE {} SET {} FROM {} WHERE {} RETURNING {}",
             self.table.table,
             self.assignments(),
             self.from(),
             self.matching(),
             self.key_aliases()
-        );
-        (sql, self.table.keys.len())
+        )
     }
 
     /// The UPDATE of so many rows in one text.
@@ -141,26 +193,24 @@ impl Columns<'_> {
         self.written.iter().enumerate().map(assign).collect::<Vec<_>>().join(", ")
     }
 
-    /// `WHERE` for a single row, its values bound.
-    pub(super) fn matching_one(&self, text: &mut Text, rows: &mut Rows) -> String {
+    /// The change of a single row: what is written, then key, version and checks.
+    fn one(&self) -> String {
         let table = self.table;
-        let mut conditions: Vec<String> = Vec::new();
-        let mut add = |text: &mut Text, column: usize, value: Value, equals: &str| {
-            let place = text.bind(value);
-            let place = table.columns[column].save(self.backend, &place);
-            conditions.push(format!("{} {equals} {place}", table.columns[column].quoted()));
-        };
-        for (column, value) in table.keys.iter().zip(rows.keys[0].clone()) {
-            add(text, *column, value, "=");
-        }
-        if let Some(column) = self.version {
-            add(text, column, rows.versions[0].clone(), "=");
-        }
+        let sign = if self.backend == DbBackend::Sqlite { '?' } else { '$' };
         let same = if self.backend == DbBackend::Sqlite { "IS" } else { "IS NOT DISTINCT FROM" };
-        for (column, value) in self.checks.iter().zip(rows.checks.first().cloned().unwrap_or_default()) {
-            add(text, *column, value, same);
+        let compared = |(at, column): (usize, &usize), equals: &str| {
+            let meta = &table.columns[*column];
+            format!("{} {equals} {}", meta.quoted(), meta.save(self.backend, &format!("{sign}{}", at + 1)))
+        };
+        let assigned: Vec<String> = self.written.iter().enumerate().map(|place| compared(place, "=")).collect();
+        let fixed = table.keys.iter().chain(&self.version).map(|column| (column, "="));
+        let matched = fixed.chain(self.checks.iter().map(|column| (column, same)));
+        let matched = (self.written.len()..).zip(matched).map(|(at, (column, equals))| compared((at, column), equals));
+        let matched = matched.collect::<Vec<_>>().join(" AND ");
+        match assigned.is_empty() {
+            true => format!("DELETE FROM {} WHERE {matched}", table.table),
+            false => format!("UPDATE {} SET {} WHERE {matched}", table.table, assigned.join(", ")),
         }
-        conditions.join(" AND ")
     }
 }
 
@@ -204,7 +254,7 @@ impl Flush<'_> {
         members: Option<&[Behind]>,
     ) -> Result<(), Error> {
         let changed = match (chunk.len(), columns.backend) {
-            (1, _) => self.update_one(columns, chunk).await?.into(),
+            (1, _) => self.change_one(columns, chunk).await?.into(),
             (_, DbBackend::Sqlite) => self.update_values(columns, chunk).await?.into(),
             _ => self.update_arrays(columns, chunk).await?,
         };
@@ -234,18 +284,14 @@ impl Flush<'_> {
         Ok(())
     }
 
-    async fn update_one(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
-        let table = columns.table;
-        let mut text = Text::new(columns.backend, "");
-        let values = std::mem::take(&mut rows.values[0]);
-        let assign = columns.written.iter().zip(values).map(|(c, value)| {
-            let place = text.bind(value);
-            format!("{} = {}", table.columns[*c].quoted(), table.columns[*c].save(columns.backend, &place))
-        });
-        let assign = assign.collect::<Vec<_>>().join(", ");
-        let matching = columns.matching_one(&mut text, rows);
-        text.sql = format!("UPDATE {} SET {assign} WHERE {matching}", table.table);
-        self.send_counted(table, rows, Write::Values(text)).await
+    pub(super) async fn change_one(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+        let sql = columns.text(ChangeForm::One, false);
+        let mut text = Text::new(columns.backend, &sql);
+        text.values = rows.values.first_mut().map(std::mem::take).unwrap_or_default();
+        text.values.extend(rows.keys[0].iter().cloned());
+        text.values.extend(columns.version.map(|_| rows.versions[0].clone()));
+        text.values.extend(rows.checks.first().into_iter().flatten().cloned());
+        self.send_counted(columns.table, rows, Write::Values(text)).await
     }
 
     async fn update_values(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
@@ -255,8 +301,7 @@ impl Flush<'_> {
 
     async fn update_arrays(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<Changed, Error> {
         let arguments = columns.arrays(rows)?;
-        let (sql, keys) = columns.update_arrays();
-        self.send_matched(columns.table, rows, (&sql, keys), arguments).await
+        self.send_matched(columns, rows, arguments).await
     }
 
     /// A row count that differs names the row that is to blame (F8, O1, P6).

@@ -455,9 +455,12 @@ fn i2_a_row_switch_is_an_upsert_that_cascades_nothing() {
     });
 }
 
-/// Writing the first note takes SQLite long enough for somebody to come in between.
-const SLOW: &str = "CREATE TRIGGER slow_{1} BEFORE {1} ON note WHEN NEW.id = 0 BEGIN SELECT count(*) FROM \
-    (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000000) SELECT n FROM c); END";
+/// Writing the first note takes long enough for somebody to come in between.
+const SLOW_SQLITE: &str = "CREATE TRIGGER slow_{event} BEFORE {event} ON note WHEN NEW.id = 0 BEGIN SELECT count(*) FROM \
+    (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 200000) SELECT n FROM c); END";
+const SLOW_POSTGRES: &str = "CREATE FUNCTION slow_{event}() RETURNS trigger LANGUAGE plpgsql AS \
+    $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$; \
+    CREATE TRIGGER slow_{event} BEFORE {event} ON note FOR EACH ROW WHEN (NEW.id = 0) EXECUTE FUNCTION slow_{event}()";
 
 /// Polls `flush` until its first statement is on its way, makes `change`, and waits for its end.
 async fn changed_meanwhile<T>(
@@ -476,8 +479,9 @@ async fn changed_meanwhile<T>(
 #[test]
 fn f3_a_change_made_while_a_flush_is_under_way_is_sent_by_its_next_round() {
     on_both(async |db: Db| {
-        for event in ["INSERT", "UPDATE"].iter().filter(|_| db.backend() == DbBackend::Sqlite) {
-            behind_the_back(&db, &SLOW.replace("{1}", event)).await;
+        let slow = if db.backend() == DbBackend::Sqlite { SLOW_SQLITE } else { SLOW_POSTGRES };
+        for event in ["INSERT", "UPDATE"] {
+            behind_the_back(&db, &slow.replace("{event}", event)).await;
         }
         for many in [1, 20, 1_000] {
             db.run(async |s: &mut Session| -> Result<(), Error> {

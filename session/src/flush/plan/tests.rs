@@ -46,7 +46,7 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         not_optimistic: Default::default(),
         secret: Default::default(),
         hooks: true,
-        by_key: crate::meta::ByKey::default(),
+        texts: crate::meta::Texts::default(),
         claimed: [ID, UNIQUE].into_iter().chain(PAIR).collect(),
         stamped: false,
         parents: keys.collect(),
