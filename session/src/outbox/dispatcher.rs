@@ -251,7 +251,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
     async fn work(&self, scan: &Scan, (place, at): (&Place, usize), stop: &Stop) {
         let mut owed = Owed::default();
         let mut failures = 0;
-        let mut look_again = FIRST_LOOK;
+        let (mut look_again, mut busy) = (FIRST_LOOK, false);
         place.known().await;
         while !stop.is_told() {
             let shares = place.shares(at);
@@ -289,7 +289,13 @@ impl<H: Handler + 'static> Dispatcher<H> {
                 stop.sleep(pause).await;
             }
             // What was held up is free when another claim ends, of which no bell tells.
-            let pause = if held_up { look_again } else { self.poll };
+            // Nor does one when a dispatcher that looked at everything has locked what it did not take.
+            let met = shares.is_some() && std::mem::replace(&mut busy, claimed > 0);
+            let pause = match (held_up, met) {
+                (true, _) => look_again,
+                (false, true) => LAST_LOOK,
+                (false, false) => self.poll,
+            };
             look_again = if claimed == 0 { (look_again * 2).min(LAST_LOOK) } else { FIRST_LOOK };
             tokio::select! {
                 () = stop.told() => {}
@@ -318,11 +324,11 @@ impl<H: Handler + 'static> Dispatcher<H> {
     /// Clears up, looks who else takes part, and has the next claim look at everything, every now and then.
     async fn tend(&self, scans: &[Scan], place: &Place) -> Infallible {
         const MOST_PURGED: u64 = 10_000;
-        // Sooner at first: the locks of those that have stopped a moment ago end with their connections.
-        let mut pause = self.poll / 16;
+        // The locks of those that have stopped a moment ago end with their connections.
+        tokio::time::sleep(self.poll / 16).await;
+        place.look(&self.outbox).await;
         loop {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(self.poll);
+            tokio::time::sleep(self.poll).await;
             scans.iter().for_each(Scan::rewind);
             place.look(&self.outbox).await;
             let Some(keep) = self.retention else { continue };
