@@ -57,8 +57,8 @@ impl Columns<'_> {
         let table = self.table;
         if self.only_key() {
             let key = &table.columns[table.keys[0]];
-            let places = vec![key.save(self.backend, "?"); rows];
-            return format!("DELETE FROM {} WHERE {} IN ({})", table.table, key.quoted(), places.join(", "));
+            let places = vec![&*key.save(self.backend, "?"); rows].join(", ");
+            return format!("DELETE FROM {} WHERE {} IN ({places})", table.table, key.quoted());
         }
         let keys = |prefix: &str| {
             table.keys.iter().map(|k| format!("{prefix}{}", table.columns[*k].quoted())).collect::<Vec<_>>().join(", ")

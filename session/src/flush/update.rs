@@ -139,7 +139,7 @@ impl Columns<'_> {
     /// `WITH u(c0, …) AS (VALUES (?, …), …) `.
     pub(super) fn with_text(&self, rows: usize) -> String {
         let tuple = format!("({})", vec!["?"; self.width()].join(", "));
-        format!("WITH u({}) AS (VALUES {}) ", self.aliases(), vec![tuple; rows].join(", "))
+        format!("WITH u({}) AS (VALUES {}) ", self.aliases(), vec![&*tuple; rows].join(", "))
     }
 
     /// One array a column.
