@@ -12,7 +12,7 @@ use crate::{
     record::Recorded,
 };
 
-/// One migration as [`Runner::status`] sees it.
+/// One migration as [`Runner::status`](crate::Runner::status) sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// Its name.
@@ -27,7 +27,7 @@ pub struct Status {
     pub findings: Vec<Finding>,
 }
 
-/// What [`Runner::verify`] finds (G4).
+/// What [`Runner::verify`](crate::Runner::verify) finds (G4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "finding", rename_all = "snake_case")]
 pub enum Finding {

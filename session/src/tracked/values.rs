@@ -174,10 +174,16 @@ impl<E: TrackedEntity> Inner<E> {
     }
 
     /// Keeps what a flush is writing, before the first change to it.
+    #[inline]
     pub(super) fn keep_outgoing(&mut self) {
         if self.sending && self.outgoing.is_none() {
-            self.outgoing = Some(Box::new(Outgoing { data: self.data.clone(), links: self.links.clone() }));
+            self.set_aside();
         }
+    }
+
+    #[cold]
+    fn set_aside(&mut self) {
+        self.outgoing = Some(Box::new(Outgoing { data: self.data.clone(), links: self.links.clone() }));
     }
 
     /// Puts back what was written, if the object has changed since, and returns what it has become meanwhile.
