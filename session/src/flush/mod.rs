@@ -8,6 +8,8 @@ mod delete;
 mod direct;
 mod insert;
 pub(crate) mod plan;
+mod rows;
+mod statement;
 mod update;
 pub(crate) mod value;
 pub(crate) mod wire;
@@ -16,8 +18,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use sea_orm::{
-    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value, sea_query::Values,
-    sqlx::postgres::PgArguments,
+    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value, sqlx::postgres::PgArguments,
 };
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::Mutex;
@@ -30,9 +31,13 @@ use crate::{
     tracked::{AnyObject, Carried, Returned, Stamp},
     undo::UndoLog,
 };
-use plan::{Cell, Kind, Op, Part, Plan, Step};
-use update::Columns;
+use plan::{Cell, Kind, Op};
+pub(crate) use statement::Text;
 pub(crate) use value::show_key;
+
+use rows::{Place, Rows};
+use statement::{Write, sqlite_chunks, sqlite_sizes};
+use update::Columns;
 
 /// What is due about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +206,6 @@ impl Flush<'_> {
                 Kind::Delete => self.delete(table, step, rows, &members).await?,
             }
         }
-        // Rows that a switch or a cycle wrote in two steps are done only now.
         Ok(())
     }
 
@@ -410,235 +414,4 @@ fn switched(delete: &mut RowChange, mut add: RowChange, object: &Arc<dyn AnyObje
         frees: std::mem::take(&mut delete.frees),
         ..add
     })
-}
-
-/// The rows of one step, column by column in the step's order.
-#[derive(Clone)]
-pub(crate) struct Rows {
-    pub(crate) ops: Vec<usize>,
-    pub(crate) keys: Vec<Vec<Value>>,
-    pub(crate) versions: Vec<Value>,
-    pub(crate) values: Vec<Vec<Value>>,
-    pub(crate) checks: Vec<Vec<Value>>,
-    /// The key column whose numbers were drawn for these rows, which the objects do not know yet.
-    pub(crate) drawn: Option<usize>,
-}
-
-impl Rows {
-    fn take(table: &TableMeta, step: &Step, plan: &Plan, ops: &mut [Op], members: &[Behind]) -> Result<Self, Error> {
-        let mut rows = Rows {
-            ops: step.ops.clone(),
-            keys: Vec::with_capacity(step.ops.len()),
-            versions: Vec::new(),
-            values: Vec::with_capacity(step.ops.len()),
-            checks: Vec::new(),
-            drawn: None,
-        };
-        let any_postponed = !plan.postponed.is_empty();
-        for &op in &step.ops {
-            let mut values = Vec::with_capacity(step.columns.len());
-            for &column in &step.columns {
-                let null = || table.columns[column].kind_null();
-                let postponed = any_postponed && plan.postponed.contains(&(op, column));
-                values.push(match step.part {
-                    Part::Open => null(),
-                    Part::Whole if postponed => null(),
-                    _ => resolve(&mut ops[op], column, table, members)?,
-                });
-            }
-            rows.values.push(values);
-            rows.keys.push(match step.part {
-                // The row's own step has taken its key, or the database has made it there.
-                Part::Close if ops[op].key.is_empty() => current_key(table, op, members)?,
-                Part::Whole => std::mem::take(&mut ops[op].key),
-                Part::Open | Part::Close => ops[op].key.clone(),
-            });
-            if step.part == Part::Whole {
-                rows.versions.extend(ops[op].version.take());
-            }
-            let checked = |c: &usize| ops[op].checks.iter().find(|(at, _)| at == c).map(|(_, value)| value.clone());
-            rows.checks.push(step.checks.iter().filter_map(checked).collect());
-        }
-        Ok(rows)
-    }
-
-    /// The rows in chunks of `size`, first rows first.
-    fn chunks(self, size: usize) -> Vec<Rows> {
-        let sizes = (0..self.len().div_ceil(size)).map(|_| size).collect();
-        self.split(sizes)
-    }
-
-    fn split(self, sizes: Vec<usize>) -> Vec<Rows> {
-        if let [_] = sizes[..] {
-            return vec![self];
-        }
-        let (mut ops, mut keys) = (self.ops.into_iter(), self.keys.into_iter());
-        let (mut versions, mut values, mut checks) =
-            (self.versions.into_iter(), self.values.into_iter(), self.checks.into_iter());
-        sizes
-            .into_iter()
-            .map(|size| Rows {
-                ops: ops.by_ref().take(size).collect(),
-                keys: keys.by_ref().take(size).collect(),
-                versions: versions.by_ref().take(size).collect(),
-                values: values.by_ref().take(size).collect(),
-                checks: checks.by_ref().take(size).collect(),
-                drawn: self.drawn,
-            })
-            .collect()
-    }
-
-    fn len(&self) -> usize {
-        self.ops.len()
-    }
-}
-
-/// Which rows a message is about, for the error that it may end in.
-trait Place: Sync {
-    /// How many rows there are.
-    fn count(&self) -> usize;
-    /// The keys of the first so many rows that have one already.
-    fn keys(&self, table: &TableMeta, most: usize) -> Vec<String>;
-
-    /// `note 7`, or `note 7, 8, 9 and 997 more`.
-    fn place(&self, table: &TableMeta) -> String {
-        let known = self.keys(table, 3);
-        let more = self.count() - known.len();
-        match (known.is_empty(), more) {
-            (true, 1) => format!("{} (new)", table.entity),
-            (true, n) => format!("{} ({n} new)", table.entity),
-            (false, 0) => format!("{} {}", table.entity, known.join(", ")),
-            (false, n) => format!("{} {} and {n} more", table.entity, known.join(", ")),
-        }
-    }
-}
-
-impl Place for Rows {
-    fn count(&self) -> usize {
-        self.ops.len()
-    }
-
-    fn keys(&self, table: &TableMeta, most: usize) -> Vec<String> {
-        // Nobody has seen the keys that were drawn for rows which are not there yet.
-        let keys = self.keys.iter().filter(|key| !key.is_empty() && self.drawn.is_none());
-        keys.take(most).map(|key| table.show_key(key)).collect()
-    }
-}
-
-impl Place for &[&Arc<dyn AnyObject>] {
-    fn count(&self) -> usize {
-        self.len()
-    }
-
-    fn keys(&self, table: &TableMeta, most: usize) -> Vec<String> {
-        let key = |object: &&Arc<dyn AnyObject>| object.held_key().map(|key| table.show_key(&key));
-        self.iter().filter_map(key).take(most).collect()
-    }
-}
-
-fn resolve(op: &mut Op, column: usize, table: &TableMeta, members: &[Behind]) -> Result<Value, Error> {
-    let cell = op.cells.iter_mut().find(|(c, _)| *c == column).map(|(_, cell)| cell);
-    match cell {
-        Some(Cell::Value(value)) => Ok(std::mem::replace(value, Value::Bool(None))),
-        Some(Cell::KeyOf { op: parent, column: of }) => {
-            let value = members[*parent].iter().rev().find_map(|(object, _)| object.column_value(*of));
-            value.map(|value| value::as_column(value, &table.columns[column].kind)).ok_or_else(|| Error::Cycle {
-                cycle: format!("{}.{} needs a key that is generated later", table.entity, table.columns[column].name)
-                    .into(),
-            })
-        }
-        None => Ok(table.columns[column].kind_null()),
-    }
-}
-
-fn current_key(table: &TableMeta, op: usize, members: &[Behind]) -> Result<Vec<Value>, Error> {
-    let object = members[op].last().map(|(object, _)| object);
-    let key = table.keys.iter().map(|k| object.and_then(|object| object.column_value(*k))).collect::<Option<Vec<_>>>();
-    key.ok_or_else(|| Error::usage(format!("{} has no key", table.entity)))
-}
-
-/// A write without RETURNING, as values or as arrays.
-enum Write<'a> {
-    Values(Text),
-    Arrays { sql: &'a str, arguments: PgArguments },
-}
-
-impl<'a> Write<'a> {
-    fn sql(&self) -> &str {
-        match self {
-            Write::Values(text) => &text.sql,
-            Write::Arrays { sql, .. } => sql,
-        }
-    }
-
-    fn with_sql<'b>(self, sql: &'b str) -> Write<'b> {
-        match self {
-            Write::Values(mut text) => {
-                text.sql = sql.to_owned();
-                Write::Values(text)
-            }
-            Write::Arrays { arguments, .. } => Write::Arrays { sql, arguments },
-        }
-    }
-
-    fn message(self, fetch: Fetch) -> Message<'a> {
-        match self {
-            Write::Values(text) => text.message(fetch),
-            Write::Arrays { sql, arguments } => Message::Arrays { sql, arguments, fetch },
-        }
-    }
-}
-
-/// Builds a statement of numbered parameters, and keeps their values.
-pub(crate) struct Text {
-    backend: DbBackend,
-    pub(crate) sql: String,
-    pub(crate) values: Vec<Value>,
-}
-
-impl Text {
-    pub(crate) fn new(backend: DbBackend, sql: &str) -> Self {
-        Self { backend, sql: sql.to_owned(), values: Vec::new() }
-    }
-
-    /// A place for `value`; places may stand in the text in any order.
-    pub(crate) fn bind(&mut self, value: Value) -> String {
-        self.values.push(value);
-        let sign = if self.backend == DbBackend::Sqlite { '?' } else { '$' };
-        format!("{sign}{}", self.values.len())
-    }
-
-    pub(crate) fn message<'a>(self, fetch: Fetch) -> Message<'a> {
-        Message::Statement(
-            Statement { sql: self.sql, values: Some(Values(self.values)), db_backend: self.backend },
-            fetch,
-        )
-    }
-}
-
-/// How many rows of `width` values one SQLite statement takes: a power of two, so that few texts exist, and under the
-/// limit of 32,766 parameters.
-pub(crate) fn sqlite_chunk(rows: usize, width: usize) -> usize {
-    const MOST_PARAMETERS: usize = 32_766;
-    const MOST_ROWS: usize = 1_024;
-    let most = (MOST_PARAMETERS / width.max(1)).clamp(1, MOST_ROWS).min(rows.max(1));
-    1 << most.ilog2()
-}
-
-/// Splits into chunks of powers of two, largest first.
-pub(crate) fn sqlite_chunks(rows: Rows, width: usize) -> Vec<Rows> {
-    let sizes = sqlite_sizes(rows.len(), width);
-    rows.split(sizes)
-}
-
-/// The sizes of such chunks.
-pub(crate) fn sqlite_sizes(rows: usize, width: usize) -> Vec<usize> {
-    let mut sizes = Vec::new();
-    let mut left = rows;
-    while left > 0 {
-        let size = sqlite_chunk(left, width);
-        sizes.push(size);
-        left -= size;
-    }
-    sizes
 }

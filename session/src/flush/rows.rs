@@ -1,0 +1,163 @@
+//! The rows of one statement, as values, and how an error names them. Knows no SQL.
+
+use std::sync::Arc;
+
+use sea_orm::Value;
+
+use super::{
+    Behind,
+    plan::{Cell, Op, Part, Plan, Step},
+    value,
+};
+use crate::{error::Error, meta::TableMeta, tracked::AnyObject};
+
+/// The rows of one step, column by column in the step's order.
+#[derive(Clone)]
+pub(super) struct Rows {
+    pub(crate) ops: Vec<usize>,
+    pub(crate) keys: Vec<Vec<Value>>,
+    pub(crate) versions: Vec<Value>,
+    pub(crate) values: Vec<Vec<Value>>,
+    pub(crate) checks: Vec<Vec<Value>>,
+    /// The key column whose numbers were drawn for these rows, which the objects do not know yet.
+    pub(crate) drawn: Option<usize>,
+}
+
+impl Rows {
+    pub(super) fn take(
+        table: &TableMeta,
+        step: &Step,
+        plan: &Plan,
+        ops: &mut [Op],
+        members: &[Behind],
+    ) -> Result<Self, Error> {
+        let mut rows = Rows {
+            ops: step.ops.clone(),
+            keys: Vec::with_capacity(step.ops.len()),
+            versions: Vec::new(),
+            values: Vec::with_capacity(step.ops.len()),
+            checks: Vec::new(),
+            drawn: None,
+        };
+        let any_postponed = !plan.postponed.is_empty();
+        for &op in &step.ops {
+            let mut values = Vec::with_capacity(step.columns.len());
+            for &column in &step.columns {
+                let null = || table.columns[column].kind_null();
+                let postponed = any_postponed && plan.postponed.contains(&(op, column));
+                values.push(match step.part {
+                    Part::Open => null(),
+                    Part::Whole if postponed => null(),
+                    _ => resolve(&mut ops[op], column, table, members)?,
+                });
+            }
+            rows.values.push(values);
+            rows.keys.push(match step.part {
+                // The row's own step has taken its key, or the database has made it there.
+                Part::Close if ops[op].key.is_empty() => current_key(table, op, members)?,
+                Part::Whole => std::mem::take(&mut ops[op].key),
+                Part::Open | Part::Close => ops[op].key.clone(),
+            });
+            if step.part == Part::Whole {
+                rows.versions.extend(ops[op].version.take());
+            }
+            let checked = |c: &usize| ops[op].checks.iter().find(|(at, _)| at == c).map(|(_, value)| value.clone());
+            rows.checks.push(step.checks.iter().filter_map(checked).collect());
+        }
+        Ok(rows)
+    }
+
+    /// The rows in chunks of `size`, first rows first.
+    pub(super) fn chunks(self, size: usize) -> Vec<Rows> {
+        let sizes = (0..self.len().div_ceil(size)).map(|_| size).collect();
+        self.split(sizes)
+    }
+
+    pub(super) fn split(self, sizes: Vec<usize>) -> Vec<Rows> {
+        if let [_] = sizes[..] {
+            return vec![self];
+        }
+        let (mut ops, mut keys) = (self.ops.into_iter(), self.keys.into_iter());
+        let (mut versions, mut values, mut checks) =
+            (self.versions.into_iter(), self.values.into_iter(), self.checks.into_iter());
+        sizes
+            .into_iter()
+            .map(|size| Rows {
+                ops: ops.by_ref().take(size).collect(),
+                keys: keys.by_ref().take(size).collect(),
+                versions: versions.by_ref().take(size).collect(),
+                values: values.by_ref().take(size).collect(),
+                checks: checks.by_ref().take(size).collect(),
+                drawn: self.drawn,
+            })
+            .collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ops.len()
+    }
+}
+
+/// Which rows a message is about, for the error that it may end in.
+pub(super) trait Place: Sync {
+    /// How many rows there are.
+    fn count(&self) -> usize;
+    /// The keys of the first so many rows that have one already.
+    fn keys(&self, table: &TableMeta, most: usize) -> Vec<String>;
+
+    /// `note 7`, or `note 7, 8, 9 and 997 more`.
+    fn place(&self, table: &TableMeta) -> String {
+        let known = self.keys(table, 3);
+        let more = self.count() - known.len();
+        match (known.is_empty(), more) {
+            (true, 1) => format!("{} (new)", table.entity),
+            (true, n) => format!("{} ({n} new)", table.entity),
+            (false, 0) => format!("{} {}", table.entity, known.join(", ")),
+            (false, n) => format!("{} {} and {n} more", table.entity, known.join(", ")),
+        }
+    }
+}
+
+impl Place for Rows {
+    fn count(&self) -> usize {
+        self.ops.len()
+    }
+
+    fn keys(&self, table: &TableMeta, most: usize) -> Vec<String> {
+        // Nobody has seen the keys that were drawn for rows which are not there yet.
+        let keys = self.keys.iter().filter(|key| !key.is_empty() && self.drawn.is_none());
+        keys.take(most).map(|key| table.show_key(key)).collect()
+    }
+}
+
+impl Place for &[&Arc<dyn AnyObject>] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn keys(&self, table: &TableMeta, most: usize) -> Vec<String> {
+        let key = |object: &&Arc<dyn AnyObject>| object.held_key().map(|key| table.show_key(&key));
+        self.iter().filter_map(key).take(most).collect()
+    }
+}
+
+fn resolve(op: &mut Op, column: usize, table: &TableMeta, members: &[Behind]) -> Result<Value, Error> {
+    let cell = op.cells.iter_mut().find(|(c, _)| *c == column).map(|(_, cell)| cell);
+    match cell {
+        Some(Cell::Value(value)) => Ok(std::mem::replace(value, Value::Bool(None))),
+        Some(Cell::KeyOf { op: parent, column: of }) => {
+            let value = members[*parent].iter().rev().find_map(|(object, _)| object.column_value(*of));
+            value.map(|value| value::as_column(value, &table.columns[column].kind)).ok_or_else(|| Error::Cycle {
+                cycle: format!("{}.{} needs a key that is generated later", table.entity, table.columns[column].name)
+                    .into(),
+            })
+        }
+        None => Ok(table.columns[column].kind_null()),
+    }
+}
+
+fn current_key(table: &TableMeta, op: usize, members: &[Behind]) -> Result<Vec<Value>, Error> {
+    let object = members[op].last().map(|(object, _)| object);
+    let key = table.keys.iter().map(|k| object.and_then(|object| object.column_value(*k))).collect::<Option<Vec<_>>>();
+    key.ok_or_else(|| Error::usage(format!("{} has no key", table.entity)))
+}
