@@ -164,6 +164,7 @@ await_leave() {
 }
 
 # The one who launched says "go" once the cluster is its own to start, "leave" if another one was first, or was killed.
+# Any other word is of one who found the link already: the cluster is to start, even if "go" comes later or never.
 await_go() {
     tries=0
     until IFS= read -r word <&3; do
@@ -171,7 +172,7 @@ await_go() {
         [ $tries -lt 100 ] || return 1
         sleep 0.1 3<&-
     done
-    [ "$word" = go ]
+    [ "$word" != leave ]
 }
 
 watch() {

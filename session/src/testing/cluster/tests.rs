@@ -164,7 +164,7 @@ impl Holder {
         let test = "testing::cluster::tests::holder";
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(HOLDER_LINK, link);
-        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("another process")
+        command.stdout(Stdio::piped()).spawn().expect("another process")
     }
 
     /// Waits until it has the cluster.
@@ -209,6 +209,21 @@ fn processes_share_one_cluster_and_a_kill_of_all_leaves_nothing() {
     eventually("folder, link and server are gone", || {
         !folder.exists() && fs::symlink_metadata(&link).is_err() && !runs(server)
     });
+}
+
+/// Between the founder's link and its `go` another process may come, and the founder may even be killed.
+#[tokio::test]
+async fn one_who_comes_before_the_founders_word_gets_the_cluster() {
+    let (keep, link) = link_of_this_test();
+    let folder = tempfile::tempdir_in(keep.path()).expect("a folder").keep();
+    let path = variable("PATH").expect("a PATH");
+    let arguments = ["launch", folder.to_str().expect("a text"), "0", link.to_str().expect("a text")];
+    assert!(script(&arguments, Path::new(&path)).status.success());
+    eventually("the watcher reads", || fs::OpenOptions::new().read(true).open(folder.join("lease")).is_ok());
+    std::os::unix::fs::symlink(&folder, &link).expect("a link");
+    let lease = Lease::shared(&link).await.expect("a cluster without anybody's `go`");
+    assert_eq!(lease.socket_folder().parent(), Some(folder.as_path()));
+    lease.end().await.expect("gone");
 }
 
 #[test]
