@@ -29,6 +29,7 @@ use sea_session::testing::cluster::Cluster;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+/// Tells this test program, started again, that it is a dispatcher: of which database, with which ledger and seed.
 const CHILD: &str = "CHAOS_CHILD";
 const TOPIC: &str = "chaos";
 const DISPATCHERS: usize = 4;
@@ -81,10 +82,8 @@ impl Handler for Receiver {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the other process of the test in this file, which starts it"]
-async fn child_dispatcher() {
-    let task = std::env::var(CHILD).expect("started by the test of this file");
+/// What each of them does, until it is killed.
+async fn dispatch(task: &str) {
     let mut task = task.lines();
     let mut next = || task.next().expect("three lines").to_owned();
     let (url, ledger, seed) = (next(), next(), next().parse().expect("a number"));
@@ -157,7 +156,7 @@ impl Chaos {
     fn spawn(&mut self) -> Worker {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command
-            .args(["--exact", "child_dispatcher", "--ignored", "--nocapture"])
+            .args(["--exact", "q7_nothing_is_lost_stuck_or_out_of_order_whatever_dies", "--nocapture"])
             .env(CHILD, format!("{}\n{}\n{}", self.url, self.ledger.display(), self.random.u64(..)))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -312,6 +311,9 @@ fn read(ledger: &Path, script: &[outbox_event::ActiveModel]) -> Verdict {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn q7_nothing_is_lost_stuck_or_out_of_order_whatever_dies() {
+    if let Ok(task) = std::env::var(CHILD) {
+        return dispatch(&task).await;
+    }
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let events = usize::try_from(number("CHAOS_EVENTS").unwrap_or(2_000)).unwrap().max(STEPS);
     let seed = number("CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..));

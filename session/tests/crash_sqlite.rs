@@ -29,10 +29,10 @@ fn url(file: &Path) -> String {
     format!("sqlite://{}?mode=rwc", file.display())
 }
 
-/// Starts this test program again as a writer.
+/// Starts this test program again as a writer: the test named asks for its task first.
 fn writer(file: &Path, mark: &str, units: usize) -> Child {
     Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "child_writer", "--ignored", "--nocapture"])
+        .args(["--exact", "r7_two_processes_write_one_file_and_nothing_is_lost", "--nocapture"])
         .env(CHILD, format!("{}\n{mark}\n{units}", file.display()))
         .stdout(Stdio::piped())
         .spawn()
@@ -48,10 +48,8 @@ fn acknowledged(child: &mut Child) -> impl Iterator<Item = String> + use<> {
         .filter_map(|line| line.strip_prefix("done ").map(str::to_owned))
 }
 
-#[tokio::test]
-#[ignore = "the other process of the tests in this file; they start it"]
-async fn child_writer() {
-    let task = std::env::var(CHILD).expect("started by a test of this file");
+/// What a writer does.
+async fn write(task: &str) {
     let mut task = task.lines();
     let mut next = || task.next().expect("three lines").to_owned();
     let (file, mark, units) = (next(), next(), next().parse::<usize>().expect("a number"));
@@ -106,6 +104,9 @@ async fn settle(what: &str, db: &Db, acknowledged: &[String]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r7_two_processes_write_one_file_and_nothing_is_lost() {
+    if let Ok(task) = std::env::var(CHILD) {
+        return write(&task).await;
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let db = database(folder.path()).await;
     let file = folder.path().join("crash.db");

@@ -5,12 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use sea_orm::{QueryOrder, Set, entity::prelude::*};
 use sea_session::{
     Error,
-    outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Unavailable},
+    outbox::{Delivery, Dispatcher, Event, Outbox},
     prelude::*,
     testing::create_table,
 };
 
-use crate::support::{Running, Runs, arrived, elsewhere, event, ledger, no_more_waiting, on_both, on_postgres, write};
+use crate::support::{
+    Running, Runs, Stuck, arrived, elsewhere, event, ledger, no_more_waiting, on_both, on_postgres, write,
+};
 
 #[test]
 fn q2_per_key_in_order_under_several_dispatchers_and_other_keys_are_not_held_up() {
@@ -90,14 +92,6 @@ fn q2_a_failure_in_a_run_holds_back_the_rest_of_the_run_uncounted() {
 
 #[test]
 fn q2_keys_that_a_stuck_dispatcher_would_take_first_are_delivered_by_the_others() {
-    /// Never done with what it took, and alive: its leases are extended.
-    struct Stuck;
-    #[async_trait::async_trait]
-    impl Handler for Stuck {
-        async fn deliver(&self, _: &[Event]) -> Result<Vec<Delivery>, Unavailable> {
-            std::future::pending().await
-        }
-    }
     on_postgres(async |db: Db, outbox: Outbox| {
         const KEYS: usize = 60;
         let elsewhere = elsewhere(&db).await;

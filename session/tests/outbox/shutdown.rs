@@ -7,17 +7,10 @@ use sea_session::{
     prelude::*,
 };
 
-use crate::support::{event, on_both, write};
+use crate::support::{Stuck, event, on_both, write};
 
 #[test]
 fn q7_a_shutdown_gives_back_what_is_not_done_within_the_deadline() {
-    struct Stuck;
-    #[async_trait::async_trait]
-    impl Handler for Stuck {
-        async fn deliver(&self, _: &[Event]) -> Result<Vec<Delivery>, Unavailable> {
-            std::future::pending().await
-        }
-    }
     on_both(async |db: Db, outbox: Outbox| {
         write(&db, vec![event("a", 1, "made")]).await;
         let dispatcher = Dispatcher::new(&outbox, Stuck).deadline(Duration::from_millis(50));

@@ -137,6 +137,16 @@ impl<F: Fn(&Event) -> Delivery + Send + Sync> Handler for Runs<F> {
     }
 }
 
+/// Never done with what it took, and alive: its leases are extended.
+pub struct Stuck;
+
+#[async_trait::async_trait]
+impl Handler for Stuck {
+    async fn deliver(&self, _: &[Event]) -> Result<Vec<Delivery>, Unavailable> {
+        std::future::pending().await
+    }
+}
+
 /// A dispatcher that runs until it is told to stop.
 pub struct Running {
     stop: oneshot::Sender<()>,

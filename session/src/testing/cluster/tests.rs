@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbErr, Statement};
 use super::lease::Lease;
 use super::*;
 
-/// Tells a process started by these tests to be `holder`, and which link to use.
+/// Tells this test program, started again, that it is a holder, and of which link.
 const HOLDER_LINK: &str = "SEA_SESSION_TEST_HOLDER_LINK";
 
 async fn connect(url: &str) -> DatabaseConnection {
@@ -145,11 +145,10 @@ async fn a_dropped_private_cluster_goes_by_itself() {
     eventually("folder and server are gone", || !folder.exists() && !runs(server));
 }
 
-/// Not a test of its own: what the tests below start as another process. It holds the cluster until it is killed.
-#[tokio::test]
-async fn holder() {
-    let Some(link) = variable(HOLDER_LINK) else { return };
-    let lease = Lease::shared(Path::new(&link)).await.expect("a cluster");
+/// What a holder does: holds the cluster until it is killed.
+#[tokio::main(flavor = "current_thread")]
+async fn hold(link: &Path) {
+    let lease = Lease::shared(link).await.expect("a cluster");
     println!("\nfolder {}", lease.socket_folder().parent().expect("a folder").display());
     std::future::pending::<()>().await;
 }
@@ -161,7 +160,7 @@ struct Holder {
 
 impl Holder {
     fn start(link: &Path) -> Child {
-        let test = "testing::cluster::tests::holder";
+        let test = "testing::cluster::tests::processes_share_one_cluster_and_a_kill_of_all_leaves_nothing";
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(HOLDER_LINK, link);
         command.stdout(Stdio::piped()).spawn().expect("another process")
@@ -189,6 +188,9 @@ fn link_of_this_test() -> (tempfile::TempDir, PathBuf) {
 
 #[test]
 fn processes_share_one_cluster_and_a_kill_of_all_leaves_nothing() {
+    if let Some(link) = variable(HOLDER_LINK) {
+        return hold(Path::new(&link));
+    }
     let (_keep, link) = link_of_this_test();
     // All at once, as nextest starts them: each must end up on the same one.
     let started: Vec<_> = (0..4).map(|_| Holder::start(&link)).collect();
