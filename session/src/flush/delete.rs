@@ -1,11 +1,7 @@
 //! DELETE in sets (F2), each row matched on its key, its loaded version (O1) and what was read (P1).
 
-use sea_orm::DbBackend;
-
-use super::{Behind, Flush, Rows, plan::Step, sqlite_chunks, update::Columns};
-use crate::{connection::Fetch, error::Error, meta::TableMeta};
-
-pub(super) const POSTGRES_ROWS: usize = 10_000;
+use super::{Behind, Flush, Rows, plan::Step, update::Columns};
+use crate::{error::Error, meta::TableMeta};
 
 impl Flush<'_> {
     pub(super) async fn delete(
@@ -15,31 +11,11 @@ impl Flush<'_> {
         rows: Rows,
         members: &[Behind],
     ) -> Result<(), Error> {
-        let columns = Columns {
-            table,
-            backend: self.connection.backend(),
-            version: table.version,
-            checks: &step.checks,
-            written: &[],
-        };
-        let chunks = match (columns.is_simple(), columns.backend) {
-            (false, _) => rows.chunks(1),
-            (true, DbBackend::Sqlite) => sqlite_chunks(rows, columns.width()),
-            (true, _) => rows.chunks(POSTGRES_ROWS),
-        };
-        for mut chunk in chunks {
-            let gone = match (chunk.len(), columns.backend) {
-                (1, _) => self.change_one(&columns, &mut chunk).await?.into(),
-                (_, DbBackend::Sqlite) => {
-                    let text = columns.flat(&columns.delete_values(chunk.len()), &mut chunk);
-                    self.send(table, &chunk, text.message(Fetch::Nothing)).await?.affected().into()
-                }
-                _ => {
-                    let arguments = columns.arrays(&chunk)?;
-                    self.send_matched(&columns, &chunk, arguments).await?
-                }
-            };
-            self.expect_all(&columns, &chunk, gone, None).await?;
+        let backend = self.connection.backend();
+        let columns = Columns { table, backend, version: table.version, checks: &step.checks, written: &[] };
+        let sizes = columns.sizes(rows.len());
+        for chunk in rows.split(sizes) {
+            self.change(&columns, &chunk, None).await?;
             self.all_done(&chunk, members)?;
         }
         Ok(())
@@ -52,7 +28,7 @@ impl Columns<'_> {
         self.table.keys.len() == 1 && self.version.is_none() && self.checks.is_empty()
     }
 
-    /// The DELETE of so many rows in one text (SQLite). Its places have no numbers: a numbered one is looked up by name.
+    /// The DELETE of so many rows in one text.
     pub(super) fn delete_values(&self, rows: usize) -> String {
         let table = self.table;
         if self.only_key() {

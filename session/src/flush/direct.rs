@@ -13,7 +13,7 @@ use super::{
     Behind, Changed, Flush, Member, RowKind, Rows, Source, Write,
     insert::{DRAWN_ROWS, POSTGRES_ROWS as INSERTED_ROWS, Shape, expect_rows},
     plan::{Kind, Part, Ranks, Step, table_ranks},
-    sqlite_sizes, update,
+    sqlite_sizes,
     update::Columns,
     wire::{ArrayRows, FlatRows, RowSink},
 };
@@ -274,13 +274,8 @@ impl Flush<'_> {
         }
         let held = table.keys.iter().chain(&table.version).map(|c| Put::Held(*c));
         let places: Vec<Put> = held.chain(set.columns.iter().map(|c| Put::New(*c))).collect();
-        let most = if set.kind == RowKind::Update { update::POSTGRES_ROWS } else { super::delete::POSTGRES_ROWS };
-        let sizes = match backend {
-            DbBackend::Sqlite => sqlite_sizes(set.objects.len(), places.len()),
-            _ => set.objects.chunks(most).map(<[_]>::len).collect(),
-        };
         let mut rest = &set.objects[..];
-        for size in sizes {
+        for size in columns.sizes(set.objects.len()) {
             let (chunk, after) = rest.split_at(size);
             rest = after;
             if chunk.len() == 1 {
@@ -322,10 +317,7 @@ impl Flush<'_> {
     ) -> Result<Changed, Error> {
         let mut sink = FlatRows::with_capacity(chunk.len() * places.len());
         chunk.iter().try_for_each(|object| object.put_row(places, &mut sink))?;
-        let sql = match set.kind {
-            RowKind::Update => columns.update_values(chunk.len()),
-            _ => columns.delete_values(chunk.len()),
-        };
+        let sql = columns.values(chunk.len());
         let message = Message::Flat { sql: &sql, arguments: sink.arguments, fetch: Fetch::Nothing };
         Ok(self.send(set.table, &chunk, message).await?.affected().into())
     }

@@ -7,6 +7,7 @@ use sea_orm::Value;
 use super::{
     Behind,
     plan::{Cell, Op, Part, Plan, Step},
+    statement::even_sizes,
     value,
 };
 use crate::{error::Error, meta::TableMeta, tracked::AnyObject};
@@ -69,7 +70,7 @@ impl Rows {
 
     /// The rows in chunks of `size`, first rows first.
     pub(super) fn chunks(self, size: usize) -> Vec<Rows> {
-        let sizes = (0..self.len().div_ceil(size)).map(|_| size).collect();
+        let sizes = even_sizes(self.len(), size);
         self.split(sizes)
     }
 

@@ -73,6 +73,11 @@ pub(crate) fn sqlite_chunk(rows: usize, width: usize) -> usize {
     1 << most.ilog2()
 }
 
+/// The sizes of chunks of `most` rows, of which the last may be smaller.
+pub(crate) fn even_sizes(rows: usize, most: usize) -> Vec<usize> {
+    (0..rows.div_ceil(most)).map(|chunk| most.min(rows - chunk * most)).collect()
+}
+
 /// Splits into chunks of powers of two, largest first.
 pub(crate) fn sqlite_chunks(rows: Rows, width: usize) -> Vec<Rows> {
     let sizes = sqlite_sizes(rows.len(), width);

@@ -8,7 +8,7 @@ use super::{
     Behind, Changed, Flush, Member, Place, Rows, Text, Write, and_xid,
     insert::places,
     plan::{Part, Step},
-    sqlite_chunks,
+    statement::{even_sizes, sqlite_sizes},
     value::{as_integer, decode},
     wire::{ArrayRows, RowSink},
 };
@@ -19,7 +19,9 @@ use crate::{
     value_ref::ValueRef,
 };
 
-pub(super) const POSTGRES_ROWS: usize = 5_000;
+/// Rows of one PostgreSQL statement.
+const UPDATED_ROWS: usize = 5_000;
+const DELETED_ROWS: usize = 10_000;
 
 /// The columns that a set of rows travels with: key, version, checks, then what is written.
 pub(super) struct Columns<'a> {
@@ -43,20 +45,22 @@ impl Columns<'_> {
         self.all().iter().all(|c| self.table.columns[*c].is_simple())
     }
 
-    /// Each row as one tuple, in the order of [`Columns::all`].
-    fn tuples(&self, rows: &mut Rows) -> Vec<Vec<Value>> {
-        let values = std::mem::take(&mut rows.values);
-        let written = values.into_iter().chain(std::iter::repeat_with(Vec::new));
-        (0..rows.len())
-            .zip(written)
-            .map(|(row, written)| {
-                let mut tuple = rows.keys[row].clone();
-                tuple.extend(self.version.map(|_| rows.versions[row].clone()));
-                tuple.extend(rows.checks.get(row).into_iter().flatten().cloned());
-                tuple.extend(written);
-                tuple
-            })
-            .collect()
+    /// One row's values, in the order of [`Columns::all`].
+    fn row<'r>(&self, rows: &'r Rows, row: usize) -> impl Iterator<Item = &'r Value> {
+        let version = self.version.map(|_| &rows.versions[row]);
+        let checks = rows.checks.get(row).into_iter().flatten();
+        let written = rows.values.get(row).into_iter().flatten();
+        rows.keys[row].iter().chain(version).chain(checks).chain(written)
+    }
+
+    /// How many rows go into each statement.
+    pub(super) fn sizes(&self, rows: usize) -> Vec<usize> {
+        match (self.is_simple(), self.backend) {
+            (false, _) => vec![1; rows],
+            (true, DbBackend::Sqlite) => sqlite_sizes(rows, self.width()),
+            (true, _) if self.written.is_empty() => even_sizes(rows, DELETED_ROWS),
+            (true, _) => even_sizes(rows, UPDATED_ROWS),
+        }
     }
 
     fn aliases(&self) -> String {
@@ -125,8 +129,12 @@ impl Columns<'_> {
         )
     }
 
-    /// The UPDATE of so many rows in one text.
-    pub(super) fn update_values(&self, rows: usize) -> String {
+    /// The change of so many rows in one text (SQLite). Its places have no numbers: a numbered one is looked up by name.
+    pub(super) fn values(&self, rows: usize) -> String {
+        if self.written.is_empty() { self.delete_values(rows) } else { self.update_values(rows) }
+    }
+
+    fn update_values(&self, rows: usize) -> String {
         let with = self.with_text(rows);
         format!("{with}UPDATE {} SET {} FROM u WHERE {}", self.table.table, self.assignments(), self.matching())
     }
@@ -143,23 +151,12 @@ impl Columns<'_> {
     }
 
     /// One array a column.
-    pub(super) fn arrays(&self, rows: &Rows) -> Result<PgArguments, Error> {
+    fn arrays(&self, rows: &Rows) -> Result<PgArguments, Error> {
         let mut sink = ArrayRows::new(self.kinds())?;
         for row in 0..rows.len() {
-            let version = self.version.map(|_| &rows.versions[row]);
-            let checks = rows.checks.get(row).into_iter().flatten();
-            let written = rows.values.get(row).into_iter().flatten();
-            let tuple = rows.keys[row].iter().chain(version).chain(checks).chain(written);
-            tuple.enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
+            self.row(rows, row).enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
         }
         sink.arguments()
-    }
-
-    /// The rows' values, one after the other, for this text.
-    pub(super) fn flat(&self, sql: &str, rows: &mut Rows) -> Text {
-        let mut text = Text::new(self.backend, sql);
-        text.values = self.tuples(rows).into_iter().flatten().collect();
-        text
     }
 
     fn place(&self, i: usize) -> String {
@@ -229,13 +226,9 @@ impl Flush<'_> {
             checks: &step.checks,
             written: &step.columns,
         };
-        let chunks = match (columns.is_simple(), columns.backend) {
-            (false, _) => rows.chunks(1),
-            (true, DbBackend::Sqlite) => sqlite_chunks(rows, columns.width()),
-            (true, _) => rows.chunks(POSTGRES_ROWS),
-        };
-        for mut chunk in chunks {
-            self.update_chunk(&columns, &mut chunk, Some(members)).await?;
+        let sizes = columns.sizes(rows.len());
+        for chunk in rows.split(sizes) {
+            self.change(&columns, &chunk, Some(members)).await?;
             match step.part {
                 Part::Whole => self.all_done(&chunk, members)?,
                 Part::Close => {
@@ -247,18 +240,23 @@ impl Flush<'_> {
         Ok(())
     }
 
-    async fn update_chunk(
+    /// Changes the rows of one statement, each of which must be there; `members` as in [`Flush::expect_all`].
+    pub(super) async fn change(
         &mut self,
         columns: &Columns<'_>,
-        chunk: &mut Rows,
+        rows: &Rows,
         members: Option<&[Behind]>,
     ) -> Result<(), Error> {
-        let changed = match (chunk.len(), columns.backend) {
-            (1, _) => self.change_one(columns, chunk).await?.into(),
-            (_, DbBackend::Sqlite) => self.update_values(columns, chunk).await?.into(),
-            _ => self.update_arrays(columns, chunk).await?,
+        let changed = match (rows.len(), columns.backend) {
+            (1, _) => self.change_one(columns, rows).await?.into(),
+            (_, DbBackend::Sqlite) => {
+                let mut text = Text::new(columns.backend, &columns.values(rows.len()));
+                text.values = (0..rows.len()).flat_map(|row| columns.row(rows, row)).cloned().collect();
+                self.send(columns.table, rows, text.message(Fetch::Nothing)).await?.affected().into()
+            }
+            _ => self.send_matched(columns, rows, columns.arrays(rows)?).await?,
         };
-        self.expect_all(columns, chunk, changed, members).await
+        self.expect_all(columns, rows, changed, members).await
     }
 
     /// Makes sure that the rows which a switch replaces are those that were loaded (O1, P1), and locks them: the upsert
@@ -273,35 +271,21 @@ impl Flush<'_> {
             let version = table.version.and_then(|_| rows.versions.get(row));
             *values = version.or_else(|| rows.checks[row].first()).cloned().into_iter().collect();
         }
-        let chunks = match (columns.is_simple(), backend) {
-            (false, _) => loaded.chunks(1),
-            (true, DbBackend::Sqlite) => sqlite_chunks(loaded, columns.width()),
-            (true, _) => loaded.chunks(POSTGRES_ROWS),
-        };
-        for mut chunk in chunks {
-            self.update_chunk(&columns, &mut chunk, None).await?;
+        let sizes = columns.sizes(loaded.len());
+        for chunk in loaded.split(sizes) {
+            self.change(&columns, &chunk, None).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn change_one(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
+    async fn change_one(&mut self, columns: &Columns<'_>, rows: &Rows) -> Result<u64, Error> {
         let sql = columns.text(ChangeForm::One, false);
         let mut text = Text::new(columns.backend, &sql);
-        text.values = rows.values.first_mut().map(std::mem::take).unwrap_or_default();
-        text.values.extend(rows.keys[0].iter().cloned());
-        text.values.extend(columns.version.map(|_| rows.versions[0].clone()));
-        text.values.extend(rows.checks.first().into_iter().flatten().cloned());
+        // What is written comes first, as it does in the text.
+        let matched = columns.width() - columns.written.len();
+        let written = columns.row(rows, 0).skip(matched);
+        text.values = written.chain(columns.row(rows, 0).take(matched)).cloned().collect();
         self.send_counted(columns.table, rows, Write::Values(text)).await
-    }
-
-    async fn update_values(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<u64, Error> {
-        let text = columns.flat(&columns.update_values(rows.len()), rows);
-        Ok(self.send(columns.table, rows, text.message(Fetch::Nothing)).await?.affected())
-    }
-
-    async fn update_arrays(&mut self, columns: &Columns<'_>, rows: &mut Rows) -> Result<Changed, Error> {
-        let arguments = columns.arrays(rows)?;
-        self.send_matched(columns, rows, arguments).await
     }
 
     /// A row count that differs names the row that is to blame (F8, O1, P6).

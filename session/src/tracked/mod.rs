@@ -3,9 +3,14 @@
 //!
 //! An object knows its values, what the database holds, and what it was before each open block. It never sends SQL.
 
+mod any_object;
+mod change;
 mod flushed;
+mod hooks;
 mod lifecycle;
+mod stamp;
 mod values;
+mod written;
 
 use std::{
     fmt,
@@ -24,7 +29,7 @@ use crate::{
     shared::Shared,
     undo::Undo,
 };
-pub(crate) use flushed::{AnyObject, Carried, Put, Returned, Stamp};
+pub(crate) use any_object::{AnyObject, Carried, Put, Returned, Stamp};
 pub(crate) use values::key_of;
 use values::{all_set, position};
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use sea_orm::sea_query::ArrayType;
 
-use super::*;
-use crate::meta::ColumnMeta;
+use super::{planner::Cells, *};
+use crate::meta::{ColumnMeta, ForeignKey};
 
 const NAMES: [&str; 5] = ["alpha", "beta", "gamma", "delta", "epsilon"];
 const ID: usize = 0;

@@ -1,0 +1,96 @@
+//! An object as the flush and the undo log know it, whatever its entity.
+
+use std::{any::Any, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use sea_orm::{QueryResult, Value};
+
+use crate::{
+    error::Error,
+    flush::{FlushConnection, RowChange, RowKind, wire::RowSink},
+    identity::IdentityMap,
+    meta::{ColumnSet, TableMeta},
+};
+
+/// What the flush and the undo log do with an object of any entity.
+pub(crate) trait AnyObject: Send + Sync {
+    fn table(&self) -> &'static TableMeta;
+    fn key_text(&self) -> String;
+    fn is_pending(&self) -> bool;
+    fn column_value(&self, column: usize) -> Option<Value>;
+
+    /// Sets a column of a new object before it is written.
+    fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error>;
+    /// Takes the object off the dirty list; says what the flush has to do about it, if anything.
+    fn due(&self) -> Option<RowKind>;
+    /// Notes that the object goes back on the dirty list. `false`: it is on it already.
+    fn requeue(&self) -> bool;
+    /// Sets what the flush itself sets: versions, times, tenants.
+    fn stamp(&self, kind: RowKind, stamp: &Stamp) -> Result<(), Error>;
+    /// Runs SeaORM's `before_save` or `before_delete` (H10).
+    fn before<'a, 'c: 'a>(
+        self: Arc<Self>,
+        db: &'a FlushConnection<'c>,
+        kind: RowKind,
+    ) -> BoxFuture<'a, Result<Carried, Error>>;
+    /// The flush writes what the object is now. A change from now on is for the next one (F3).
+    fn hold(&self);
+    /// What is to be written.
+    fn change(&self, kind: RowKind) -> Result<Option<RowChange>, Error>;
+    /// The columns that are to be written, if the row can go straight to the wire: it is found by its key and version alone,
+    /// and neither gives up nor takes what is unique. `None`: only the planner can tell.
+    fn straight(&self, kind: RowKind) -> Option<ColumnSet>;
+    /// Puts the values of one row where they are written.
+    fn put_row(&self, places: &[Put], sink: &mut dyn RowSink) -> Result<(), Error>;
+    /// The key that the database holds the row under, or will.
+    fn held_key(&self) -> Option<Vec<Value>>;
+    /// The write worked: the object now is what the database holds.
+    fn written(
+        &self,
+        kind: RowKind,
+        returned: Option<&Returned<'_>>,
+        frame: u64,
+        map: &mut IdentityMap,
+    ) -> Result<bool, Error>;
+    /// The keys that a cycle postponed are written too.
+    fn closed(&self) -> Result<(), Error>;
+    /// Runs SeaORM's `after_save` or `after_delete`.
+    fn after<'a, 'c: 'a>(
+        self: Arc<Self>,
+        db: &'a FlushConnection<'c>,
+        kind: RowKind,
+        carried: Carried,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Says that the object was added in `frame`.
+    fn added(&self, frame: u64) -> bool;
+    /// Takes back what was not flushed.
+    fn revert(&self, map: &mut IdentityMap) -> bool;
+    fn rollback(&self, frame: u64, map: &mut IdentityMap);
+    fn release(&self, frame: u64, parent: u64) -> bool;
+    fn forget(&self, map: &mut IdentityMap);
+}
+
+/// One value of a row on its way to the wire.
+#[derive(Clone, Copy)]
+pub(crate) enum Put {
+    /// As the database holds it.
+    Held(usize),
+    /// As it is to be written.
+    New(usize),
+}
+
+/// What a `before` hook hands to the `after` hook of the same object.
+pub(crate) type Carried = Option<Box<dyn Any + Send>>;
+
+/// What the flush writes into every row it touches.
+pub(crate) struct Stamp {
+    pub(crate) now: chrono::DateTime<chrono::Utc>,
+    pub(crate) tenant: Option<String>,
+}
+
+/// Columns that came back with a write.
+pub(crate) enum Returned<'a> {
+    Row(&'a QueryResult),
+    Values(&'a [(usize, Value)]),
+}

@@ -1,0 +1,82 @@
+//! What the flush itself writes into a row: its tenant, its times and its version (T, O1).
+
+use sea_orm::{ModelTrait, Value};
+
+use super::{AnyObject, Data, ObjectCell, Stamp, values::column_at};
+use crate::{
+    error::Error,
+    flush::{
+        RowKind,
+        value::{as_integer, integer, tenant_text, tenant_value, time_value},
+    },
+    meta::TrackedEntity,
+};
+
+impl<E: TrackedEntity> ObjectCell<E> {
+    pub(super) fn stamp_row(&self, kind: RowKind, stamp: &Stamp) -> Result<(), Error> {
+        let table = self.table;
+        self.check_tenant(kind, stamp)?;
+        let time = |column: usize| time_value(&table.columns[column].kind, stamp.now);
+        if kind == RowKind::Insert {
+            for column in [table.created_at, table.updated_at].into_iter().flatten() {
+                if self.column_value(column).is_none()
+                    && let Some(time) = time(column)
+                {
+                    self.set_stamped(column, time)?;
+                }
+            }
+            if let Some(version) = table.version.filter(|v| self.column_value(*v).is_none()) {
+                self.set_stamped(version, integer(&table.columns[version].kind, 1))?;
+            }
+            return Ok(());
+        }
+        let (linked, changed) = {
+            let inner = self.inner.lock();
+            (!inner.links.is_empty(), inner.changed_columns())
+        };
+        if kind != RowKind::Update || (!linked && changed.is_empty()) {
+            return Ok(());
+        }
+        if let Some(column) = table.updated_at.filter(|c| !changed.contains(c))
+            && let Some(time) = time(column)
+        {
+            self.set_stamped(column, time)?;
+        }
+        if let Some(version) = table.version {
+            let loaded = self.loaded_version().unwrap_or(0);
+            self.set_stamped(version, integer(&table.columns[version].kind, loaded + 1))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_stamped(&self, column: usize, value: Value) -> Result<(), Error> {
+        let mut inner = self.inner.lock();
+        inner.touched.insert(column);
+        Ok(inner.data.try_set_at(column, value)?)
+    }
+
+    pub(super) fn check_tenant(&self, kind: RowKind, stamp: &Stamp) -> Result<(), Error> {
+        let Some(column) = self.table.tenant else { return Ok(()) };
+        let entity = self.table.entity;
+        let Some(tenant) = &stamp.tenant else {
+            return Err(Error::Tenant { entity, reason: "open the unit with `.tenant(key, …)`".into() });
+        };
+        match self.column_value(column) {
+            None if kind == RowKind::Insert => {
+                self.set_stamped(column, tenant_value(&self.table.columns[column].kind, tenant)?)
+            }
+            Some(value) if tenant_text(&value).as_deref() == Some(tenant) => Ok(()),
+            _ => Err(Error::Tenant { entity, reason: "the object belongs to another tenant than the unit".into() }),
+        }
+    }
+
+    pub(super) fn loaded_version(&self) -> Option<i64> {
+        let inner = self.inner.lock();
+        let column = column_at::<E>(self.table.version?)?;
+        let held = inner.base.as_ref().or(match &inner.data {
+            Data::Full(model) => Some(model),
+            Data::Draft(_) => None,
+        })?;
+        as_integer(&held.get(column))
+    }
+}
