@@ -32,6 +32,9 @@ pub(crate) enum Message<'a> {
     Unprepared(&'a str),
     /// A statement with the values that SeaORM built.
     Statement(Statement, Fetch),
+    /// A statement whose rows are handed over as they come. Rows that pile up first are read again from cold memory, and
+    /// SQLite's, which its own thread has allocated, cannot be used again by that thread meanwhile.
+    Read(Statement, Taker<'a>),
     /// A set-based statement of the flush, its arrays bound without a detour through `Value`.
     Arrays { sql: &'a str, arguments: PgArguments, fetch: Fetch },
     /// A multi-row statement of the flush, bound in the same way (SQLite).
@@ -42,6 +45,9 @@ pub(crate) enum Message<'a> {
 
 /// Writes the next piece of a COPY into an empty buffer; says whether more follow, or why the COPY must be given up.
 pub(crate) type Piece<'a> = &'a mut (dyn FnMut(&mut Vec<u8>) -> Result<bool, String> + Send);
+
+/// Takes a row of the answer.
+pub(crate) type Taker<'a> = &'a mut (dyn FnMut(QueryResult) + Send);
 
 /// How much of the answer is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,14 +61,15 @@ pub(crate) enum Fetch {
 pub(crate) enum Reply {
     Done(ExecResult),
     Rows(Vec<QueryResult>),
-    Copied(u64),
+    /// So many rows were copied, or handed over.
+    Counted(u64),
 }
 
 impl Reply {
     pub(crate) fn rows(self) -> Vec<QueryResult> {
         match self {
             Reply::Rows(rows) => rows,
-            Reply::Done(_) | Reply::Copied(_) => Vec::new(),
+            Reply::Done(_) | Reply::Counted(_) => Vec::new(),
         }
     }
 
@@ -70,7 +77,7 @@ impl Reply {
         match self {
             Reply::Rows(rows) => rows.len() as u64,
             Reply::Done(done) => done.rows_affected(),
-            Reply::Copied(rows) => *rows,
+            Reply::Counted(rows) => *rows,
         }
     }
 }
@@ -361,7 +368,7 @@ impl Message<'_> {
             | Message::Arrays { sql, .. }
             | Message::Flat { sql, .. }
             | Message::Copy { sql, .. } => sql,
-            Message::Statement(statement, _) => &statement.sql,
+            Message::Statement(statement, _) | Message::Read(statement, _) => &statement.sql,
         }
     }
 
@@ -384,7 +391,7 @@ impl Message<'_> {
 
     fn values(&self) -> Option<&Vec<Value>> {
         match self {
-            Message::Statement(statement, _) => statement.values.as_ref().map(|v| &v.0),
+            Message::Statement(statement, _) | Message::Read(statement, _) => statement.values.as_ref().map(|v| &v.0),
             _ => None,
         }
     }
@@ -479,6 +486,11 @@ mod wire {
                 let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), values);
                 run(conn, query, fetch, |row| row.into(), |done| done.into()).await
             }
+            Message::Read(Statement { sql, values, .. }, take) => {
+                let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
+                let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), values);
+                hand_over(conn, query, |row| take(row.into())).await
+            }
             Message::Arrays { sql, arguments, fetch } => {
                 let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), arguments);
                 run(conn, query, fetch, |row| row.into(), |done| done.into()).await
@@ -494,7 +506,7 @@ mod wire {
                     };
                     match sent {
                         Ok(true) => {}
-                        Ok(false) => return Ok(Reply::Copied(copy.finish().await?)),
+                        Ok(false) => return Ok(Reply::Counted(copy.finish().await?)),
                         Err(e) => {
                             copy.abort("the data could not be sent").await?;
                             return Err(e);
@@ -515,6 +527,11 @@ mod wire {
                 let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), values);
                 run(conn, query, fetch, |row| row.into(), |done| done.into()).await
             }
+            Message::Read(Statement { sql, values, .. }, take) => {
+                let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
+                let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), values);
+                hand_over(conn, query, |row| take(row.into())).await
+            }
             Message::Flat { sql, arguments, fetch } => {
                 let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), arguments);
                 run(conn, query, fetch, |row| row.into(), |done| done.into()).await
@@ -523,6 +540,25 @@ mod wire {
                 Err(sqlx::Error::Protocol("arrays and COPY are PostgreSQL's".into()))
             }
         }
+    }
+
+    async fn hand_over<'q, DB, A>(
+        conn: &mut PoolConnection<DB>,
+        query: sqlx::query::Query<'q, DB, A>,
+        mut take: impl FnMut(DB::Row),
+    ) -> Result<Reply, sqlx::Error>
+    where
+        DB: sqlx::Database,
+        A: sqlx::IntoArguments<DB> + Send + 'q,
+        for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    {
+        let mut rows = query.fetch(&mut **conn);
+        let mut count = 0;
+        while let Some(row) = rows.try_next().await? {
+            take(row);
+            count += 1;
+        }
+        Ok(Reply::Counted(count))
     }
 
     async fn run<'q, DB, A>(

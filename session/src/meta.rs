@@ -361,8 +361,10 @@ pub(crate) enum ChangeForm {
     One,
     /// A few rows in arrays, each answering with its place.
     Few,
-    /// Rows in arrays, counted by the database.
+    /// Rows in arrays, counted by the database, which names one that is missing.
     Many,
+    /// Rows in arrays, of which the answer tells the number and nothing else.
+    Bare,
 }
 
 /// An application has few sets of columns that it changes together; one that has many builds the rest again each time.

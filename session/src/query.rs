@@ -3,14 +3,14 @@
 use std::future::Future;
 
 use sea_orm::{
-    ColumnTrait, Condition, DbBackend, EntityTrait, Iterable, ModelTrait, PrimaryKeyToColumn, QueryFilter, QuerySelect,
-    QueryTrait, Select, Statement, Value,
+    ColumnTrait, Condition, DbBackend, EntityTrait, Iterable, ModelTrait, PrimaryKeyToColumn, QueryFilter, QueryResult,
+    QuerySelect, QueryTrait, Select, Statement, Value,
     sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, LockBehavior, LockType, Query, ValueTuple, Values},
 };
 
 use crate::{
     Session, Tracked,
-    connection::{Fetch, Message},
+    connection::Message,
     core::Core,
     error::Error,
     flush::value,
@@ -437,11 +437,19 @@ async fn read<E: TrackedEntity>(
 ) -> Result<Vec<Tracked<E>>, Error> {
     refuse_other_tenant::<E>(&s.core().settings, None)?;
     let secret = !meta::table::<E>().secret.is_empty();
-    let rows = s.core().statement_about(Message::Statement(statement, Fetch::All), secret).await?.rows();
+    let (mut reader, mut models) = (RowReader::<E>::new(), Vec::new());
+    let mut failed = None;
+    let mut take = |row: QueryResult| match reader.read(&row) {
+        Ok(model) if failed.is_none() => models.push(model),
+        Ok(_) => {}
+        Err(e) => _ = failed.get_or_insert(e),
+    };
+    s.core().statement_about(Message::Read(statement, &mut take), secret).await?;
     let core = s.core();
-    core.map.reserve::<E>(rows.len());
-    let mut reader = RowReader::<E>::new();
-    rows.iter().map(|row| admit::<E>(core, reader.read(row)?, refresh, lock)).collect()
+    core.map.reserve::<E>(models.len());
+    let objects = models.into_iter().map(|model| admit::<E>(core, model, refresh, lock));
+    let objects = objects.collect::<Result<_, Error>>()?;
+    failed.map_or(Ok(objects), |e| Err(e.into()))
 }
 
 /// A tenant's entity is not read without a tenant, nor another tenant's row (T2).

@@ -118,7 +118,10 @@ fn f2_statements_of_parents_and_children_with_generated_keys() {
 fn f2_statements_of_a_load_and_its_changes() {
     on_both(async |db: Db| {
         insert(&db).await;
-        for (changes, chunks) in [(ROWS, 6), (100, 3)] {
+        // Many rows are only counted, behind a savepoint from which the one that is missing could be looked for.
+        let many = &[("BEGIN", 1), ("SELECT", 1), ("SAVEPOINT", 1), ("UPDATE", 1), ("RELEASE", 1), ("COMMIT", 1)][..];
+        let few = &[("BEGIN", 1), ("SELECT", 1), ("UPDATE", 1), ("COMMIT", 1)][..];
+        for (changes, postgres, chunks) in [(ROWS, many, 6), (100, few, 3)] {
             let sent = sent(&db, async |s| {
                 let rows = item::Entity::find().load(s).await?;
                 for row in &rows[..changes] {
@@ -127,12 +130,7 @@ fn f2_statements_of_a_load_and_its_changes() {
                 Ok(())
             })
             .await;
-            expect(
-                &db,
-                &sent,
-                &[("BEGIN", 1), ("SELECT", 1), ("UPDATE", 1), ("COMMIT", 1)],
-                &[("BEGIN", 1), ("SELECT", 1), ("UPDATE", chunks), ("COMMIT", 1)],
-            );
+            expect(&db, &sent, postgres, &[("BEGIN", 1), ("SELECT", 1), ("UPDATE", chunks), ("COMMIT", 1)]);
         }
     });
 }
@@ -150,9 +148,12 @@ fn f2_statements_of_a_delete_of_what_was_loaded() {
         expect(
             &db,
             &sent,
-            &[("BEGIN", 1), ("SELECT", 1), ("DELETE", 1), ("COMMIT", 1)],
+            &[("BEGIN", 1), ("SELECT", 1), ("SAVEPOINT", 1), ("DELETE", 1), ("RELEASE", 1), ("COMMIT", 1)],
             &[("BEGIN", 1), ("SELECT", 1), ("DELETE", 6), ("COMMIT", 1)],
         );
+        if db.backend() == DbBackend::Postgres {
+            assert!(sent[2].contains("pg_current_xact_id"), "what a lost COMMIT is settled by (R9): {}", sent[2]);
+        }
         assert_eq!(item::Entity::find().count(db.connection()).await.unwrap(), 0);
     });
 }

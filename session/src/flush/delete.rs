@@ -49,23 +49,15 @@ impl Columns<'_> {
         )
     }
 
-    /// The DELETE of rows in arrays, which returns the keys' arrays.
-    pub(super) fn delete_arrays(&self) -> String {
-        let table = self.table;
-        if self.only_key() {
-            let key = &table.columns[table.keys[0]];
+    /// The DELETE of rows in arrays, and the keys that it may return.
+    pub(super) fn delete_arrays(&self) -> (String, String) {
+        let table = &self.table.table;
+        let key = &self.table.columns[self.table.keys[0]];
+        if self.only_key() && key.save(self.backend, "u.c0") == "u.c0" {
             let name = key.quoted();
-            return match key.save(self.backend, "u.c0") {
-                plain if plain == "u.c0" => {
-                    format!("DELETE FROM {} WHERE {name} = ANY($1) RETURNING {name}", table.table)
-                }
-                cast => format!(
-                    "DELETE FROM {0} USING UNNEST($1) AS u(c0) WHERE {0}.{name} = {cast} RETURNING u.c0",
-                    table.table
-                ),
-            };
+            return (format!("DELETE FROM {table} WHERE {name} = ANY($1)"), name);
         }
-        let (from, matching, keys) = (self.from(), self.matching(), self.key_aliases());
-        format!("DELETE FROM {} USING {from} WHERE {matching} RETURNING {keys}", table.table)
+        let (from, matching) = (self.from(), self.matching());
+        (format!("DELETE FROM {table} USING {from} WHERE {matching}"), self.key_aliases())
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use sea_orm::{DbBackend, Value, sqlx::postgres::PgArguments};
+use sea_orm::{DbBackend, Value};
 use smallvec::smallvec;
 
 use super::{
@@ -302,9 +302,11 @@ impl Flush<'_> {
         places: &[Put],
         chunk: &[&Arc<dyn AnyObject>],
     ) -> Result<Changed, Error> {
-        let mut sink = ArrayRows::new(columns.kinds())?;
-        chunk.iter().try_for_each(|object| object.put_row(places, &mut sink))?;
-        let arguments: PgArguments = sink.arguments()?;
+        let arguments = || {
+            let mut sink = ArrayRows::new(columns.kinds())?;
+            chunk.iter().try_for_each(|object| object.put_row(places, &mut sink))?;
+            sink.arguments()
+        };
         self.send_matched(columns, &chunk, arguments).await
     }
 

@@ -125,8 +125,14 @@ pub(crate) struct Flush<'a> {
 /// Up to so many changed rows answer one by one.
 const FEW_ROWS: usize = 32;
 
+/// From this many changed rows on the server's own count is worth the two short messages around it.
+const MANY_ROWS: usize = 1_000;
+
 /// The transaction's id, as a column of an answer (R9).
 const XID: &str = "pg_current_xact_id()::text AS sea_session_xid";
+
+/// The savepoint around a set of changes; those of blocks have numbers.
+const SET: &str = "sea_session_set";
 
 /// How many rows a write has changed, and the first that it has not, where that is known.
 pub(crate) struct Changed {
@@ -247,15 +253,43 @@ impl Flush<'_> {
         &mut self,
         columns: &Columns<'_>,
         rows: &dyn Place,
-        arguments: PgArguments,
+        arguments: impl Fn() -> Result<PgArguments, Error>,
     ) -> Result<Changed, Error> {
-        let few = rows.count() <= FEW_ROWS;
+        if rows.count() >= MANY_ROWS && self.changed_all(columns, rows, arguments()?).await? {
+            return Ok(Changed::from(rows.count() as u64));
+        }
+        let (arguments, few) = (arguments()?, rows.count() <= FEW_ROWS);
         let (form, fetch) = if few { (ChangeForm::Few, Fetch::All) } else { (ChangeForm::Many, Fetch::One) };
         let sql = columns.text(form, self.xid.is_none());
         let message = Message::Arrays { sql: &sql, arguments, fetch };
         let answer = self.send(columns.table, rows, message).await?.rows();
         answer.first().into_iter().for_each(|row| self.learn_xid(row));
         if few { by_place(&answer, rows.count()) } else { by_count(&answer) }
+    }
+
+    /// Sends a change of many rows that only counts them, which the server does for nothing. Where rows are missing the
+    /// change is undone: the statement that names one has to find them as this one did.
+    async fn changed_all(
+        &mut self,
+        columns: &Columns<'_>,
+        rows: &dyn Place,
+        arguments: PgArguments,
+    ) -> Result<bool, Error> {
+        let savepoint = match self.xid {
+            Some(_) => format!("SAVEPOINT {SET}"),
+            None => format!("SAVEPOINT {SET}; SELECT {XID}"),
+        };
+        let answer = self.send(columns.table, rows, Message::Control(&savepoint)).await?.rows();
+        answer.first().into_iter().for_each(|row| self.learn_xid(row));
+        let sql = columns.text(ChangeForm::Bare, false);
+        let change = Message::Arrays { sql: &sql, arguments, fetch: Fetch::Nothing };
+        let all = self.send(columns.table, rows, change).await?.affected() == rows.count() as u64;
+        let end = match all {
+            true => format!("RELEASE SAVEPOINT {SET}"),
+            false => format!("ROLLBACK TO SAVEPOINT {SET}; RELEASE SAVEPOINT {SET}"),
+        };
+        self.send(columns.table, rows, Message::Control(&end)).await?;
+        Ok(all)
     }
 
     /// Takes the transaction's id from a row that RETURNING brought.

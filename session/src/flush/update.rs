@@ -77,6 +77,7 @@ impl Columns<'_> {
             ChangeForm::One => self.one(),
             ChangeForm::Few => self.few(xid),
             ChangeForm::Many => self.many(xid),
+            ChangeForm::Bare => self.change_arrays(false),
         };
         if !self.checks.is_empty() || !ColumnSet::tells_apart(self.table.columns.len()) {
             return build().into();
@@ -93,12 +94,12 @@ impl Columns<'_> {
         let keys = self.table.keys.len();
         let list = |prefix: &str| (0..keys).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>().join(", ");
         let same = (0..keys).map(|i| format!("written.c{i} = m.c{i}")).collect::<Vec<_>>().join(" AND ");
-        let write = if self.written.is_empty() { self.delete_arrays() } else { self.update_arrays() };
         format!(
             "WITH written({columns}) AS ({write}) SELECT count(*) AS sea_session_rows, \
              CASE WHEN count(*) < cardinality($1) THEN (SELECT min(m.ord) FROM UNNEST({arrays}) WITH ORDINALITY AS m({columns}, ord) \
              WHERE NOT EXISTS (SELECT 1 FROM written WHERE {same})) END AS sea_session_missing{xid} FROM written",
             columns = list("c"),
+            write = self.change_arrays(true),
             arrays = places(keys),
             xid = and_xid(xid),
         )
@@ -117,16 +118,17 @@ impl Columns<'_> {
         format!("{write} WHERE {matching} RETURNING u.ord AS sea_session_row{xid}")
     }
 
-    /// The UPDATE of rows in arrays, which returns the keys' arrays.
-    fn update_arrays(&self) -> String {
-        format!(
-            "UPDATE {} SET {} FROM {} WHERE {} RETURNING {}",
-            self.table.table,
-            self.assignments(),
-            self.from(),
-            self.matching(),
-            self.key_aliases()
-        )
+    /// The change of rows in arrays; if wanted, it returns the keys' arrays.
+    fn change_arrays(&self, returning: bool) -> String {
+        let (write, keys) = if self.written.is_empty() { self.delete_arrays() } else { self.update_arrays() };
+        if returning { format!("{write} RETURNING {keys}") } else { write }
+    }
+
+    /// The UPDATE of rows in arrays, and the keys that it may return.
+    fn update_arrays(&self) -> (String, String) {
+        let table = &self.table.table;
+        let (assignments, from, matching) = (self.assignments(), self.from(), self.matching());
+        (format!("UPDATE {table} SET {assignments} FROM {from} WHERE {matching}"), self.key_aliases())
     }
 
     /// The change of so many rows in one text (SQLite). Its places have no numbers: a numbered one is looked up by name.
@@ -254,7 +256,7 @@ impl Flush<'_> {
                 text.values = (0..rows.len()).flat_map(|row| columns.row(rows, row)).cloned().collect();
                 self.send(columns.table, rows, text.message(Fetch::Nothing)).await?.affected().into()
             }
-            _ => self.send_matched(columns, rows, columns.arrays(rows)?).await?,
+            _ => self.send_matched(columns, rows, || columns.arrays(rows)).await?,
         };
         self.expect_all(columns, rows, changed, members).await
     }
