@@ -242,6 +242,30 @@ impl Session {
         }
     }
 
+    /// Says whether the unit was opened with `.read_only()`, for code that must not write or hold the write lock (B4): a
+    /// function with `#[db_session(read_only)]` asks first.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it was not.
+    pub fn require_read_only(&mut self) -> Result<(), Error> {
+        let settings = &self.core().settings;
+        settings.read_only.then_some(()).ok_or_else(|| {
+            Error::usage("a read-only unit of work is asked for inside one that may write: open it with `.read_only()`")
+        })
+    }
+
+    /// Says whether the unit was opened with `.deferrable()`, for code that must not fail for a concurrent one (B4): a function
+    /// with `#[db_session(deferrable)]` asks first.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it was not.
+    pub fn require_deferrable(&mut self) -> Result<(), Error> {
+        let settings = &self.core().settings;
+        settings.deferrable.then_some(()).ok_or_else(|| {
+            Error::usage("a deferrable unit of work is asked for inside one that is not: open it with `.deferrable()`")
+        })
+    }
+
     /// Which database this is.
     pub fn backend(&self) -> DbBackend {
         self.backend

@@ -166,6 +166,39 @@ fn b4_read_only_and_deferrable_blocks_are_refused_by_name_before_anything_is_sen
     });
 }
 
+#[db_session(read_only)]
+async fn report(s: &mut Session) -> Result<u64, Error> {
+    Ok(note::Entity::find().count(s).await?)
+}
+
+#[db_session(isolation = "serializable", read_only, deferrable)]
+async fn backup(s: &mut Session) -> Result<u64, Error> {
+    Ok(note::Entity::find().count(s).await?)
+}
+
+#[test]
+fn b4_a_function_that_asks_for_a_read_only_or_deferrable_unit_joins_no_other() {
+    on_both(async |db: Db| {
+        assert_eq!(report_on(&db).await.unwrap(), 0);
+        // SQLite has no such units (`b4_deferrable_needs_serializable_and_read_only`), and refuses them by name.
+        let deferrable = db.backend() == DbBackend::Postgres;
+        assert_eq!(backup_on(&db).await.is_ok(), deferrable);
+        let (recorder, unit) = watched(&db);
+        let reports = async |s: &mut Session| -> Result<u64, Error> { report(s).await };
+        let backs_up = async |s: &mut Session| -> Result<u64, Error> { backup(s).await };
+        let refused = unit.clone().run(reports).await.unwrap_err();
+        assert!(matches!(&refused, Error::Usage(text) if text.contains("`.read_only()`")), "{refused}");
+        let serializable = unit.clone().isolation(IsolationLevel::Serializable);
+        let refused = serializable.clone().run(backs_up).await.unwrap_err();
+        assert!(matches!(&refused, Error::Usage(text) if text.contains("`.read_only()`")), "{refused}");
+        let refused = serializable.clone().read_only().run(backs_up).await.unwrap_err();
+        assert!(matches!(&refused, Error::Usage(text) if text.contains("`.deferrable()`")), "{refused}");
+        assert_eq!(recorder.take(), Vec::<String>::new(), "refused before anything is sent");
+        unit.read_only().run(reports).await.unwrap();
+        assert_eq!(serializable.read_only().deferrable().run(backs_up).await.is_ok(), deferrable);
+    });
+}
+
 #[test]
 fn b4_deferrable_needs_serializable_and_read_only() {
     on_both(async |db: Db| {

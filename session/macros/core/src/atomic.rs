@@ -146,8 +146,12 @@ pub(crate) fn wrap(function: &mut Function, analysis: &Analysis, kind: Kind) {
     }
 }
 
-/// Has the body refuse a unit of another isolation than this before it does anything (B3).
-pub(crate) fn require_isolation(function: &mut Function, analysis: &Analysis, level: &TokenStream) {
+/// Has the body ask its unit for what it must have been opened with, before it does anything (B3, B4): each of `asked` is a
+/// call on the session.
+pub(crate) fn require(function: &mut Function, analysis: &Analysis, asked: &[TokenStream]) {
+    if asked.is_empty() {
+        return;
+    }
     let session = match &analysis.name {
         Some(name) => name.clone(),
         None => name_session(function, analysis),
@@ -155,14 +159,13 @@ pub(crate) fn require_isolation(function: &mut Function, analysis: &Analysis, le
     let Some(body) = &mut function.body else { return };
     // What rustc says of the error type belongs to the return type, where it is written.
     let place = Span::call_site().located_at(analysis.output.span());
-    let asked: Stmt = parse_quote_spanned!(place=> #session.require_isolation(#level)?;);
-    match analysis.shape {
-        Shape::Async => body.stmts.insert(0, asked),
-        Shape::Boxed | Shape::Returned => {
-            if let Some(block) = async_block(body) {
-                block.stmts.insert(0, asked);
-            }
-        }
+    let asked = asked.iter().map(|call| -> Stmt { parse_quote_spanned!(place=> #session.#call?;) });
+    let first = match analysis.shape {
+        Shape::Async => Some(&mut body.stmts),
+        Shape::Boxed | Shape::Returned => async_block(body).map(|block| &mut block.stmts),
+    };
+    if let Some(stmts) = first {
+        stmts.splice(..0, asked);
     }
 }
 

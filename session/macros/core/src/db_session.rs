@@ -1,8 +1,7 @@
 //! `#[db_session(…)]`: beside a function that joins its caller's unit of work, one that opens a unit for it.
 //!
-//! The function itself stays as it was written (with `durable`, its body becomes a durable block; with `isolation`, it refuses a
-//! unit of another level first). The second function
-//! must never run a body that the first would not run: it calls the first.
+//! The function itself stays as it was written (with `durable`, its body becomes a durable block; with `isolation`, `read_only`
+//! or `deferrable`, it refuses a unit that was opened without it first). The second function must never run a body that the first would not run: it calls the first.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -119,9 +118,7 @@ impl Unit<'_> {
     fn joined(&self) -> TokenStream {
         if !self.durable() {
             let mut joined = self.function.clone();
-            if let Some(level) = &self.options.isolation {
-                atomic::require_isolation(&mut joined, self.analysis, level);
-            }
+            atomic::require(&mut joined, self.analysis, &self.requirements());
             return joined.to_token_stream();
         }
         let mut joined = self.function.clone();
@@ -131,6 +128,19 @@ impl Unit<'_> {
         body.vis = syn::Visibility::Inherited;
         body.attrs.retain(|a| !a.path().is_ident("doc"));
         quote!(#joined #[doc(hidden)] #body)
+    }
+
+    /// What the caller's unit must have been opened with: it cannot be had inside its transaction any more (B3, B4).
+    fn requirements(&self) -> Vec<TokenStream> {
+        let mut asked: Vec<TokenStream> =
+            self.options.isolation.iter().map(|level| quote!(require_isolation(#level))).collect();
+        if self.options.has("read_only") {
+            asked.push(quote!(require_read_only()));
+        }
+        if self.options.has("deferrable") {
+            asked.push(quote!(require_deferrable()));
+        }
+        asked
     }
 
     /// With `durable`, the name of the body without the durable block around it.

@@ -21,6 +21,7 @@ impl Bank {
             .await
     }
     async fn audit(self, s: &mut Session) -> Result<u64, Error> {
+        s.require_read_only()?;
         self.count(s).await
     }
     /// `audit` in a unit of work of its own: commits on `Ok`, rolls back on `Err`.
