@@ -231,34 +231,33 @@ fn key_filter<E: TrackedEntity>(values: Vec<Value>) -> Condition {
     columns.zip(values).fold(Condition::all(), |all, (column, value)| all.add(column.eq(value)))
 }
 
-/// One flat list, never a chain of ORs, which is as deep as it is long.
+/// Rows whose key is one of these.
 fn keys_filter<E: TrackedEntity>(tuples: &[ValueTuple], backend: DbBackend) -> Result<Condition, Error> {
     let columns: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
-    if let [column] = columns[..] {
-        let mut values = Vec::with_capacity(tuples.len());
-        for tuple in tuples {
-            values.append(&mut key_values::<E>(tuple.clone())?);
-        }
-        return Ok(Condition::all().add(column.is_in(values)));
-    }
-    let names = Expr::tuple(columns.iter().map(|column| Expr::col(column.as_column_ref())));
-    let mut rows = Vec::with_capacity(tuples.len());
-    for tuple in tuples {
-        rows.push(key_values::<E>(tuple.clone())?);
-    }
-    Ok(Condition::all().add(match backend {
+    let rows = tuples.iter().map(|tuple| key_values::<E>(tuple.clone())).collect::<Result<Vec<_>, Error>>()?;
+    let names = columns.iter().map(|column| Expr::col(column.as_column_ref())).collect();
+    Ok(Condition::all().add(one_of(names, &columns, rows, backend)))
+}
+
+/// Whether `names` hold the values of one of `rows`, which are those of `columns`. One flat list, never a chain of ORs, which
+/// is as deep as it is long.
+pub(crate) fn one_of<C: ColumnTrait>(
+    mut names: Vec<Expr>,
+    columns: &[C],
+    rows: Vec<Vec<Value>>,
+    backend: DbBackend,
+) -> Expr {
+    // Cast as the columns ask for it (enums), which bare values would not be.
+    let cast = |row: Vec<Value>| columns.iter().zip(row).map(|(column, value)| column.save_as(Expr::val(value)));
+    match (names.len(), backend) {
+        (1, _) => names.swap_remove(0).is_in(rows.into_iter().flat_map(cast)),
         // SQLite compares a row with the rows of a query only.
-        DbBackend::Sqlite => {
+        (_, DbBackend::Sqlite) => {
             let rows = rows.into_iter().map(ValueTuple::Many);
-            names.in_subquery(Query::select().column(Asterisk).from_values(rows, "keys").take())
+            Expr::tuple(names).in_subquery(Query::select().column(Asterisk).from_values(rows, "keys").take())
         }
-        // Cast as the columns ask for it (enums), which a list of bare values would not be.
-        _ => {
-            let cast =
-                |row: Vec<Value>| columns.iter().zip(row).map(|(column, value)| column.save_as(Expr::val(value)));
-            names.is_in(rows.into_iter().map(|row| Expr::tuple(cast(row))))
-        }
-    }))
+        _ => Expr::tuple(names).is_in(rows.into_iter().map(|row| Expr::tuple(cast(row)))),
+    }
 }
 
 /// A query whose rows come in through the identity map.

@@ -2,9 +2,13 @@
 //! (F5), and many-to-many (F10).
 
 mod by;
+mod through;
 
 use rustc_hash::FxHashSet;
-use sea_orm::{Identity, LoaderTrait, ModelTrait, Related, RelationDef, RelationTrait, Select, Value};
+use sea_orm::{
+    Identity, LoaderTrait, ModelTrait, Related, RelationDef, RelationTrait, Select, Value,
+    sea_query::{SchemaName, TableName, TableRef},
+};
 
 use crate::{
     Session, Tracked,
@@ -193,6 +197,15 @@ where
     }
 }
 
+/// A table's name as SQL, with its schema.
+fn quoted(table: &TableRef) -> String {
+    let name = quote(&table.sea_orm_table().inner());
+    match table {
+        TableRef::Table(TableName(Some(SchemaName(_, schema)), _), _) => format!("{}.{name}", quote(&schema.inner())),
+        _ => name,
+    }
+}
+
 /// The junction's table, its columns, and the columns of both sides that they hold.
 struct JunctionTable {
     table: String,
@@ -213,7 +226,7 @@ impl JunctionTable {
         let to = <E as Related<R>>::to();
         let names = |identity: &Identity| identity.iter().map(|name| quote(&name.inner())).collect::<Vec<_>>();
         Ok(Self {
-            table: quote(&via.to_tbl.sea_orm_table().inner()),
+            table: quoted(&via.to_tbl),
             columns: names(&via.to_col).into_iter().chain(names(&to.from_col)).collect(),
             own: positions::<E>(&via.from_col)?,
             theirs: positions::<R>(&to.to_col)?,
@@ -251,8 +264,8 @@ impl JunctionTable {
 }
 
 impl Session {
-    /// Loads the relation of many parents in one statement (I8), or as few as their parameters allow: for each parent its related
-    /// objects, in the parents' order.
+    /// Loads the relation of many parents in one statement (I8), through a junction in two, or in as few as their parameters allow:
+    /// for each parent its related objects, in the parents' order.
     ///
     /// # Errors
     /// What the database says.
@@ -272,12 +285,15 @@ impl Session {
         // A parent that waits for its key has no relation to load yet.
         self.autoflush().await?;
         let _ = related;
+        if let Some(via) = <E as Related<R>>::via() {
+            return self.load_through(parents, &via).await;
+        }
         let def = <E as Related<R>>::to();
         let columns = meta::table::<E>().keys.len().max(def.from_col.arity());
         let mut loaded: Vec<Vec<R::Model>> = Vec::with_capacity(parents.len());
         for some in parents.chunks(keys_a_statement(columns)) {
             let models: Vec<E::Model> = some.iter().map(|parent| parent.object().model()).collect();
-            if <E as Related<R>>::via().is_none() && !def.is_owner {
+            if !def.is_owner {
                 let ones = models.load_one(R::find(), &*self).await?;
                 loaded.extend(ones.into_iter().map(|one| one.into_iter().collect()));
             } else {

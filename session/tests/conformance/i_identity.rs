@@ -1,5 +1,7 @@
 //! The identity map (I): one object a row, however it is reached.
 
+use std::collections::HashMap;
+
 use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use sea_session::{Error, Session, prelude::*};
 
@@ -491,6 +493,148 @@ fn i8_a_relation_of_more_parents_than_a_statement_has_parameters() {
             assert!(authors.iter().zip(&parents).all(|(author, found)| Tracked::ptr_eq(author, &found[0])));
             let sent = s.stats().statements - before;
             assert!(sent <= 8, "{sent} statements for {MANY} parents, and back");
+            Ok(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+#[test]
+fn i8_a_relation_through_a_junction_to_more_rows_than_a_statement_has_parameters() {
+    on_both(async |db: Db| {
+        const MANY: i64 = 33_000;
+        let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY})");
+        behind_the_back(&db, &format!("{numbers} INSERT INTO tag (name) SELECT 't' || i FROM n")).await;
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let notes: Vec<_> = (0..3).map(|id| s.add(draft(id, "n"))).collect();
+            s.flush().await?;
+            // The first has every tag, the second one in a thousand, the third none.
+            for sql in [
+                "INSERT INTO note_tag (note_id, tag_name) SELECT 0, name FROM tag",
+                "INSERT INTO note_tag (note_id, tag_name) SELECT 1, name FROM tag WHERE name LIKE '%000'",
+            ] {
+                s.execute_unprepared(sql).await?;
+            }
+            let before = s.stats().statements;
+            let tags = s.load_related(&notes, tag::Entity).await?;
+            let sent = s.stats().statements - before;
+            assert_eq!(tags.iter().map(Vec::len).collect::<Vec<_>>(), [33_000, 33, 0]);
+            assert!(sent <= 5, "{sent} statements: the pairs, and the tags in parts");
+            let of_all: HashMap<String, _> = tags[0].iter().map(|tag| (tag.name(), tag)).collect();
+            assert!(tags[1].iter().all(|tag| Tracked::ptr_eq(tag, of_all[&tag.name()])), "one row, one object");
+            Ok(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+/// What a program would declare whose tables are in a schema of their own.
+mod library {
+    pub mod book {
+        use sea_orm::entity::prelude::*;
+        use sea_session::Tracked;
+
+        #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+        #[sea_orm(schema_name = "library", table_name = "book")]
+        pub struct Model {
+            #[sea_orm(primary_key, auto_increment = false)]
+            pub id: i64,
+        }
+
+        #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+        pub enum Relation {}
+
+        impl Related<super::shelf::Entity> for Entity {
+            fn to() -> RelationDef {
+                super::placed::Relation::Shelf.def()
+            }
+
+            fn via() -> Option<RelationDef> {
+                Some(super::placed::Relation::Book.def().rev())
+            }
+        }
+
+        impl ActiveModelBehavior for ActiveModel {}
+    }
+
+    pub mod shelf {
+        use sea_orm::entity::prelude::*;
+        use sea_session::Tracked;
+
+        #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+        #[sea_orm(schema_name = "library", table_name = "shelf")]
+        pub struct Model {
+            #[sea_orm(primary_key, auto_increment = false)]
+            pub room: i32,
+            #[sea_orm(primary_key, auto_increment = false)]
+            pub place: String,
+        }
+
+        #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+        pub enum Relation {}
+
+        impl ActiveModelBehavior for ActiveModel {}
+    }
+
+    pub mod placed {
+        use sea_orm::entity::prelude::*;
+
+        #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+        #[sea_orm(schema_name = "library", table_name = "placed")]
+        pub struct Model {
+            #[sea_orm(primary_key, auto_increment = false)]
+            pub book_id: i64,
+            #[sea_orm(primary_key, auto_increment = false)]
+            pub room: i32,
+            #[sea_orm(primary_key, auto_increment = false)]
+            pub place: String,
+        }
+
+        #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+        pub enum Relation {
+            #[sea_orm(belongs_to = "super::book::Entity", from = "Column::BookId", to = "super::book::Column::Id")]
+            Book,
+            #[sea_orm(
+                belongs_to = "super::shelf::Entity",
+                from = "(Column::Room, Column::Place)",
+                to = "(super::shelf::Column::Room, super::shelf::Column::Place)"
+            )]
+            Shelf,
+        }
+
+        impl ActiveModelBehavior for ActiveModel {}
+    }
+}
+
+/// PostgreSQL only: what SQLite calls a schema is another file, attached to one connection.
+#[test]
+fn i8_f10_a_junction_in_a_schema_of_its_own_to_a_key_of_two_columns() {
+    use library::{book, shelf};
+    on_postgres(async |db: Db| {
+        behind_the_back(
+            &db,
+            "CREATE SCHEMA library; CREATE TABLE library.book (id bigint PRIMARY KEY); \
+             CREATE TABLE library.shelf (room int, place text, PRIMARY KEY (room, place)); \
+             CREATE TABLE library.placed (book_id bigint REFERENCES library.book, room int, place text, \
+             PRIMARY KEY (book_id, room, place), FOREIGN KEY (room, place) REFERENCES library.shelf)",
+        )
+        .await;
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let books: Vec<_> = (1..=3).map(|id| s.add(book::ActiveModel { id: Set(id) })).collect();
+            let shelves: Vec<_> = [(1, "a"), (1, "b"), (2, "a")]
+                .map(|(room, place)| s.add(shelf::ActiveModel { room: Set(room), place: Set(place.to_owned()) }))
+                .into();
+            books[0].junction::<shelf::Entity>().attach(s, &shelves).await?;
+            books[1].junction::<shelf::Entity>().attach(s, &shelves[2..]).await?;
+            books[0].junction::<shelf::Entity>().detach(s, &shelves[..1]).await?;
+            let before = s.stats().statements;
+            let found = s.load_related(&books, shelf::Entity).await?;
+            assert_eq!(s.stats().statements - before, 2, "the pairs and the shelves");
+            assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 0]);
+            assert!(found[0].iter().any(|shelf| Tracked::ptr_eq(shelf, &shelves[1])));
+            assert!(Tracked::ptr_eq(&found[1][0], &shelves[2]));
             Ok(())
         })
         .await
