@@ -368,8 +368,11 @@ impl Settings {
         if let Some(timeout) = self.statement_timeout {
             sql += &format!("; SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
         }
+        // One statement, however many settings: each is parsed, planned and answered.
+        let mut before = "; SELECT ";
         for (key, value) in self.set_local.iter().chain(&self.tenant) {
-            sql += &format!("; SELECT set_config('{key}', {}, true)", literal(value));
+            sql += &format!("{before}set_config('{key}', {}, true)", literal(value));
+            before = ", ";
         }
         sql
     }

@@ -24,7 +24,7 @@ use super::{
     claim::{Claimant, Look},
     delivery::Batch,
     health::Pulse,
-    pace::{backoff, linger},
+    pace::{Pace, Watch, backoff},
     scan::Scan,
     share::Place,
 };
@@ -33,6 +33,9 @@ use crate::{Session, error::Error};
 /// The first look after events that another claim held up, and the bound of its doubling.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(10);
+
+/// What is owed waits so long for a bell that has rung, so that one transaction acknowledges and claims.
+const GRACE: Duration = Duration::from_millis(2);
 
 /// Delivers the events of an outbox to a [`Handler`].
 #[must_use = "a dispatcher does nothing until `.run(…)` or `.drain()`"]
@@ -104,13 +107,23 @@ pub struct Report {
     pub mean_latency: Duration,
 }
 
-/// What is owed to the outbox for the batch before.
+/// What is owed to the outbox for batches before: the next claim of the dispatcher, whichever it is, pays it.
 #[derive(Debug, Default)]
 struct Owed {
     endings: Vec<Ending>,
     /// When the events that were delivered were written.
     written: Vec<DateTime<Utc>>,
 }
+
+impl Owed {
+    fn add(&mut self, more: Owed) {
+        self.endings.extend(more.endings);
+        self.written.extend(more.written);
+    }
+}
+
+/// What the claimants of one dispatcher owe together.
+type Debt = Mutex<Owed>;
 
 impl<H: Handler + 'static> Dispatcher<H> {
     /// Batches of 100, one at a time, leases of 30 seconds, a poll every second, 10 attempts, done events kept for a day.
@@ -202,16 +215,16 @@ impl<H: Handler + 'static> Dispatcher<H> {
     pub async fn drain(&self) -> Result<Report, Error> {
         let (scan, never) = (Scan::new(self.batch), Stop::never());
         let claimant = self.claimant(&scan);
-        let mut owed = Owed::default();
+        let debt = Debt::default();
         loop {
-            let look = self.turn(&claimant, &mut owed, self.batch).await?;
+            let look = self.turn(&claimant, &debt, self.batch).await?;
             if look.events.is_empty() {
                 return Ok(self.report());
             }
-            let down;
-            (owed, down) = self.hand_over(&look.events, &never).await;
+            let (owed, down) = self.hand_over(&look.events, &never).await;
+            debt.lock().add(owed);
             if let Some(down) = down {
-                self.turn(&claimant, &mut owed, 0).await?;
+                self.turn(&claimant, &debt, 0).await?;
                 return Err(Error::usage(down.to_string()));
             }
         }
@@ -227,7 +240,8 @@ impl<H: Handler + 'static> Dispatcher<H> {
         let place = Place::new(self.outbox.waker().channel(), self.claims);
         let scans: Vec<Scan> = (0..self.claims).map(|_| Scan::new(self.batch)).collect();
         let stop = Stop(Some(stop));
-        let working = join_all(scans.iter().enumerate().map(|(at, scan)| self.work(scan, (&place, at), &stop)));
+        let crew = Crew { place: &place, pace: Pace::new(self.batch), debt: Debt::default() };
+        let working = join_all(scans.iter().enumerate().map(|(at, scan)| self.work(scan, at, &crew, &stop)));
         let telling = async {
             shutdown.await;
             told.send_replace(true);
@@ -247,15 +261,19 @@ impl<H: Handler + 'static> Dispatcher<H> {
         Claimant { worker: &self.worker, lease: self.lease, scan, shares: None }
     }
 
-    /// One claim after the other, as the one of this number in the dispatcher's place.
-    async fn work(&self, scan: &Scan, (place, at): (&Place, usize), stop: &Stop) {
-        let mut owed = Owed::default();
+    /// One claim after the other, as the one of this number in the dispatcher's crew.
+    async fn work(&self, scan: &Scan, at: usize, crew: &Crew<'_>, stop: &Stop) {
+        let Crew { place, pace, debt } = crew;
         let mut failures = 0;
         let (mut look_again, mut busy) = (FIRST_LOOK, false);
+        let mut watch: Option<Watch<'_>> = None;
         place.known().await;
         while !stop.is_told() {
             let shares = place.shares(at);
-            let look = match self.turn(&Claimant { shares, ..self.claimant(scan) }, &mut owed, self.batch).await {
+            let outcome = self.turn(&Claimant { shares, ..self.claimant(scan) }, debt, self.batch).await;
+            pace.claimed(outcome.as_ref().map_or(0, |look| look.events.len()));
+            drop(watch.take());
+            let look = match outcome {
                 Ok(look) => look,
                 Err(e) => {
                     failures += 1;
@@ -270,23 +288,20 @@ impl<H: Handler + 'static> Dispatcher<H> {
                 self.outbox.waker().ring();
             }
             if claimed > 0 {
-                let down;
-                (owed, down) = self.hand_over(&look.events, stop).await;
+                let (owed, down) = self.hand_over(&look.events, stop).await;
+                debt.lock().add(owed);
                 failures = if down.is_some() { failures + 1 } else { 0 };
-                if let Some(down) = &down {
-                    tracing::warn!(worker = self.worker, error = %down, "events are held back");
-                }
-                if claimed == self.batch && down.is_none() {
-                    continue;
-                }
-                self.settle(scan, &mut owed).await;
                 look_again = FIRST_LOOK;
-                if held_up && down.is_none() {
-                    // There is more, and some of it is free by now.
+                if let Some(down) = down {
+                    tracing::warn!(worker = self.worker, error = %down, "events are held back");
+                    self.settle(scan, debt).await;
+                    stop.sleep(backoff(failures)).await;
+                } else if claimed == self.batch || held_up {
+                    // There is more, and some of what was held up is free by now.
                     continue;
+                } else if pace.opens() <= Instant::now() {
+                    self.settle(scan, debt).await;
                 }
-                let pause = if down.is_some() { backoff(failures) } else { linger(claimed) };
-                stop.sleep(pause).await;
             }
             // What was held up is free when another claim ends, of which no bell tells.
             // Nor does one when a dispatcher that looked at everything has locked what it did not take.
@@ -297,24 +312,45 @@ impl<H: Handler + 'static> Dispatcher<H> {
                 (false, false) => self.poll,
             };
             look_again = if claimed == 0 { (look_again * 2).min(LAST_LOOK) } else { FIRST_LOOK };
-            tokio::select! {
-                () = stop.told() => {}
-                () = self.outbox.waker().rung() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
+            watch = self.wait(crew, Instant::now() + pause, stop).await;
         }
-        self.settle(scan, &mut owed).await;
+        self.settle(scan, debt).await;
+    }
+
+    /// Waits for the bell, while keeping watch; for `until`; or until what is owed has waited long enough for a claim.
+    async fn wait<'c>(&self, crew: &'c Crew<'_>, until: Instant, stop: &Stop) -> Option<Watch<'c>> {
+        let bell = async {
+            let watch = crew.pace.watch().await;
+            self.outbox.waker().rung().await;
+            watch
+        };
+        let payday = async {
+            while !crew.debt.lock().endings.is_empty() {
+                let due = crew.pace.opens() + GRACE;
+                if due <= Instant::now() {
+                    return;
+                }
+                tokio::time::sleep_until(due).await;
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = stop.told() => None,
+            watch = bell => Some(watch),
+            () = tokio::time::sleep_until(until) => None,
+            () = payday => None,
+        }
     }
 
     /// Acknowledges now what is owed. What cannot be acknowledged is delivered again when its lease runs out.
-    async fn settle(&self, scan: &Scan, owed: &mut Owed) {
+    async fn settle(&self, scan: &Scan, debt: &Debt) {
         const ATTEMPTS: i32 = 3;
         for attempt in 1..=ATTEMPTS {
-            match self.turn(&self.claimant(scan), owed, 0).await {
+            match self.turn(&self.claimant(scan), debt, 0).await {
                 Ok(_) => return,
                 Err(e) if attempt == ATTEMPTS => {
                     tracing::error!(worker = self.worker, error = %e, "a batch could not be acknowledged; it will be delivered again");
-                    owed.endings.clear();
+                    *debt.lock() = Owed::default();
                 }
                 Err(_) => tokio::time::sleep(backoff(attempt)).await,
             }
@@ -338,8 +374,9 @@ impl<H: Handler + 'static> Dispatcher<H> {
         }
     }
 
-    /// Acknowledges the batch before and claims the next one, as one transaction (Q3). On an error what is owed stays owed.
-    async fn turn(&self, by: &Claimant<'_>, owed: &mut Owed, most: usize) -> Result<Look, Error> {
+    /// Acknowledges what is owed and claims the next batch, as one transaction (Q3). On an error what is owed stays owed.
+    async fn turn(&self, by: &Claimant<'_>, debt: &Debt, most: usize) -> Result<Look, Error> {
+        let owed = std::mem::take(&mut *debt.lock());
         if owed.endings.is_empty() && most == 0 {
             return Ok(Look::default());
         }
@@ -359,12 +396,12 @@ impl<H: Handler + 'static> Dispatcher<H> {
         match outcome {
             Ok((acknowledged, look)) => {
                 self.counts.pulse.claimed();
-                self.count(acknowledged, owed, &look);
-                *owed = Owed::default();
+                self.count(acknowledged, &owed, &look);
                 Ok(look)
             }
             Err(e) => {
                 self.counts.pulse.database_failed(e.to_string());
+                debt.lock().add(owed);
                 Err(e)
             }
         }
@@ -438,6 +475,13 @@ impl<H: Handler + 'static> Dispatcher<H> {
             }
         }
     }
+}
+
+/// What the claimants of one dispatcher share.
+struct Crew<'r> {
+    place: &'r Place,
+    pace: Pace,
+    debt: Debt,
 }
 
 /// Whether to stop.

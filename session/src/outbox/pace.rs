@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
 /// The first pause after a failure, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -14,14 +17,84 @@ pub(crate) fn backoff(attempt: i32) -> Duration {
     ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
-/// How long to wait before the next claim after one that took `claimed` events, fewer than a batch.
+/// When the claimants of one dispatcher answer the bell.
 ///
 /// One event at a time is delivered at once. Where several came together more are coming, and a claim costs the writers'
-/// server about the same for one event as for twenty: so the next one waits for some of them.
-pub(crate) fn linger(claimed: usize) -> Duration {
-    const EACH: Duration = Duration::from_micros(500);
+/// server about the same for one event as for twenty: so one claimant at a time keeps watch, and it answers when enough may
+/// have come for a batch that is worth its claim. Full batches and polls do not ask here.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    batch: usize,
+    watch: tokio::sync::Mutex<()>,
+    rate: Mutex<Rate>,
+}
+
+/// Held by the claimant that answers the bell, until it knows what it claimed.
+pub(crate) type Watch<'p> = tokio::sync::MutexGuard<'p, ()>;
+
+/// How fast events come.
+#[derive(Debug)]
+struct Rate {
+    /// So many were claimed since then.
+    events: usize,
+    since: Instant,
+    /// The bell is not answered before.
+    opens: Instant,
+}
+
+/// A full batch may have left a rest for one more claim, and who claimed it takes that when it has delivered. If it has not
+/// within this time, another does; if that is a full batch again, all do.
+const REST: Duration = Duration::from_millis(3);
+
+impl Pace {
+    pub(crate) fn new(batch: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            batch,
+            watch: tokio::sync::Mutex::default(),
+            rate: Mutex::new(Rate { events: 0, since: now, opens: now }),
+        }
+    }
+
+    /// Waits until no other claimant keeps watch, and until the bell may be answered.
+    pub(crate) async fn watch(&self) -> Watch<'_> {
+        let watch = self.watch.lock().await;
+        // What others claim meanwhile may put it off.
+        while self.opens() > Instant::now() {
+            tokio::time::sleep_until(self.opens()).await;
+        }
+        watch
+    }
+
+    /// When the bell may be answered.
+    pub(crate) fn opens(&self) -> Instant {
+        self.rate.lock().opens
+    }
+
+    /// Learns from a claim.
+    pub(crate) fn claimed(&self, events: usize) {
+        let (mut rate, now) = (self.rate.lock(), Instant::now());
+        rate.events += events;
+        if events < self.batch {
+            let pause = linger(rate.events, now - rate.since, self.batch);
+            *rate = Rate { events: 0, since: now, opens: rate.opens.max(now + pause) };
+        } else if rate.events > events {
+            rate.opens = now;
+        } else {
+            rate.opens = rate.opens.max(now + REST);
+        }
+    }
+}
+
+/// How long to wait after a claim that found less than a batch, if so many events have come within `time`.
+fn linger(events: usize, time: Duration, batch: usize) -> Duration {
+    const EACH: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_millis(20);
-    EACH.saturating_mul(u32::try_from(claimed.saturating_sub(1)).unwrap_or(u32::MAX)).min(LONGEST)
+    let events = u32::try_from(events).unwrap_or(u32::MAX);
+    let most = EACH.saturating_mul(events.saturating_sub(1)).min(LONGEST);
+    // A full batch leaves a rest, which is one more claim: so no longer than until three fifths of one will have come.
+    let enough = u32::try_from(batch).unwrap_or(u32::MAX) / 5 * 3;
+    if events > enough { most.min(time * enough / events) } else { most }
 }
 
 #[cfg(test)]
@@ -42,7 +115,40 @@ mod tests {
 
     #[test]
     fn q6_one_event_at_a_time_is_not_waited_with_and_many_are_taken_together() {
-        assert_eq!((linger(0), linger(1)), (Duration::ZERO, Duration::ZERO));
-        assert!(linger(9) > linger(8) && linger(usize::MAX) == Duration::from_millis(20));
+        let second = Duration::from_secs(1);
+        assert_eq!((linger(0, second, 100), linger(1, second, 100)), (Duration::ZERO, Duration::ZERO));
+        assert!(linger(9, second, 100) > linger(8, second, 100));
+        assert_eq!(linger(60, second, 100), Duration::from_millis(20));
+        assert!(linger(usize::MAX, second, 100) < Duration::from_micros(1), "a batch is there already");
+        let fast = linger(120, Duration::from_millis(20), 100);
+        assert_eq!(fast, Duration::from_millis(10), "until three fifths of a batch are there");
+    }
+
+    #[test]
+    fn q6_a_full_batch_is_followed_by_its_rest_and_a_queue_by_everybody() {
+        let pace = Pace::new(100);
+        let wait = || pace.opens().saturating_duration_since(Instant::now());
+        pace.claimed(100);
+        assert!(wait() <= REST && wait() > Duration::ZERO, "who took it looks for the rest");
+        pace.claimed(100);
+        assert_eq!(wait(), Duration::ZERO, "there is a queue");
+        let pace = Pace::new(100);
+        pace.claimed(40);
+        let (before, _) = (pace.opens(), pace.claimed(1));
+        assert_eq!(pace.opens(), before, "a claim of few shortens nothing");
+    }
+
+    #[tokio::test]
+    async fn q6_one_claimant_at_a_time_answers_the_bell() {
+        use futures_util::FutureExt;
+        let pace = Pace::new(100);
+        let watch = pace.watch().await;
+        let mut second = Box::pin(pace.watch());
+        assert!(second.as_mut().now_or_never().is_none(), "the first keeps watch");
+        pace.claimed(11);
+        let opens = pace.opens();
+        drop(watch);
+        drop(second.await);
+        assert!(Instant::now() >= opens, "the second waits until several may have come");
     }
 }

@@ -34,8 +34,10 @@ const BURST: Duration = Duration::from_micros(500);
 /// A task that had nothing to tell for so long ends.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Between two NOTIFYs of a burst.
+/// Between two NOTIFYs of a burst: twice as long each time that it goes on, up to the longest. Dispatchers that get
+/// several events at once look again by themselves.
 const APART: Duration = Duration::from_millis(5);
+const FURTHEST_APART: Duration = Duration::from_millis(20);
 
 struct Bell {
     /// Dispatchers of this process wait here.
@@ -105,6 +107,7 @@ impl Waker {
         let bell = self.0.clone();
         runtime.spawn(async move {
             let sql = format!("SELECT pg_notify({}, '')", literal(&bell.channel));
+            let mut apart = APART;
             loop {
                 if tokio::time::timeout(IDLE, bell.tell.notified()).await.is_err() {
                     bell.telling.store(false, Ordering::Release);
@@ -122,8 +125,11 @@ impl Waker {
                     tracing::debug!(error = %e, "dispatchers elsewhere were not woken; they poll");
                 }
                 if tokio::time::timeout(BURST, bell.tell.notified()).await.is_ok() {
-                    tokio::time::sleep(APART).await;
+                    tokio::time::sleep(apart).await;
+                    apart = (apart * 2).min(FURTHEST_APART);
                     bell.tell.notify_one();
+                } else {
+                    apart = APART;
                 }
             }
         });

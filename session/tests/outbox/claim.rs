@@ -8,7 +8,7 @@ use sea_session::{
     prelude::*,
 };
 
-use crate::support::{Runs, event, ledger, on_both, write};
+use crate::support::{Running, Runs, arrived, event, ledger, on_both, write};
 
 #[test]
 fn q3_a_worker_whose_lease_ran_out_changes_nothing() {
@@ -56,5 +56,26 @@ fn q3_a_claim_takes_the_run_of_a_busy_key_and_the_handler_still_sees_one_event_o
         let report =
             Dispatcher::new(&outbox, Runs(Arc::clone(&calls), |_: &Event| Delivery::Done)).drain().await.unwrap();
         assert_eq!((report.delivered, calls.lock().len()), (61, 1), "one call for the whole run");
+    });
+}
+
+/// The acknowledgement of several waits for the next claim; none is asked for here.
+#[test]
+fn q3_what_was_delivered_is_acknowledged_although_nothing_more_comes() {
+    on_both(async |db: Db, outbox: Outbox| {
+        let (seen, handler) = ledger(|_| Delivery::Done);
+        let dispatcher = Dispatcher::new(&outbox, handler).claims(2).poll(Duration::from_secs(3600));
+        let running = Running::start(dispatcher);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        write(&db, (1..=7).map(|n| event(&format!("key {n}"), 1, "made")).collect()).await;
+        outbox.wake();
+        assert_eq!(arrived(&seen, 7).await, 7);
+        let acknowledged = async {
+            while outbox.metrics().await.unwrap().done < 7 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), acknowledged).await.expect("an acknowledgement");
+        assert_eq!(running.stop().await.delivered, 7);
     });
 }
