@@ -1,9 +1,13 @@
 //! The identity map: one object a row in a unit of work (I1). Knows keys and objects; never talks to the database and
 //! never looks into an object.
 
-use std::any::{Any, TypeId};
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hash, Hasher},
+};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 use sea_orm::{
     Value,
     sea_query::{IntoValueTuple, ValueTuple},
@@ -13,10 +17,11 @@ use crate::{meta::TrackedEntity, tracked::Object, value_ref::ValueRef};
 
 /// A primary key as the map keeps it. Integers of every width are one kind, so that an `i32` key asked for as `i64` is the
 /// same row (I7, Z13); each entity has a map of its own, so kinds of different entities never meet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     Int(i64),
-    Uuid(u128),
+    /// As bytes: a number of 128 bits would make every key half as large again.
+    Uuid([u8; 16]),
     Text(Box<str>),
     Other(Box<Value>),
     Many(Box<[Key]>),
@@ -40,7 +45,7 @@ impl Key {
         match tuple {
             ValueTuple::One(Value::BigInt(Some(i))) => Key::Int(*i),
             ValueTuple::One(Value::Int(Some(i))) => Key::Int((*i).into()),
-            ValueTuple::One(Value::Uuid(Some(u))) => Key::Uuid(u.as_u128()),
+            ValueTuple::One(Value::Uuid(Some(u))) => Key::Uuid(*u.as_bytes()),
             ValueTuple::One(Value::String(Some(s))) => Key::Text(s.as_str().into()),
             other => Self::from_tuple(other.clone()),
         }
@@ -60,7 +65,7 @@ impl Key {
             ValueRef::Small(i) => Key::Int((*i).into()),
             ValueRef::Int(i) => Key::Int((*i).into()),
             ValueRef::Big(i) => Key::Int(*i),
-            ValueRef::Uuid(u) => Key::Uuid(u.as_u128()),
+            ValueRef::Uuid(u) => Key::Uuid(*u.as_bytes()),
             ValueRef::Text(s) => Key::Text((*s).into()),
             _ => return None,
         })
@@ -76,14 +81,56 @@ impl Key {
             Value::SmallUnsigned(Some(i)) => Key::Int(i.into()),
             Value::Unsigned(Some(i)) => Key::Int(i.into()),
             Value::BigUnsigned(Some(i)) if i64::try_from(i).is_ok() => Key::Int(i.cast_signed()),
-            Value::Uuid(Some(u)) => Key::Uuid(u.as_u128()),
+            Value::Uuid(Some(u)) => Key::Uuid(*u.as_bytes()),
             Value::String(Some(s)) => Key::Text(s.into()),
             other => Key::Other(Box::new(other)),
         }
     }
 }
 
-struct Rows<E: TrackedEntity>(FxHashMap<Key, Object<E>>);
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Key::Int(number) => state.write_i64(*number),
+            Key::Uuid(bytes) => state.write(bytes),
+            Key::Text(text) => state.write(text.as_bytes()),
+            Key::Other(value) => value.hash(state),
+            Key::Many(parts) => parts.iter().for_each(|part| part.hash(state)),
+        }
+    }
+}
+
+/// Numbers that differ in so many of their lowest bits only stay together: an entry or two fill a line of the cache.
+const NEAR_BITS: u32 = 4;
+
+/// Spreads keys like [`FxHasher`], but leaves numbers that follow each other side by side: rows come from the database, and
+/// go back, in the order of their keys, and what is met in order should stand in order.
+#[derive(Default)]
+struct KeyHasher {
+    spread: FxHasher,
+    near: u64,
+}
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.spread.write(bytes);
+    }
+
+    fn write_i64(&mut self, number: i64) {
+        self.spread.write_u64(self.near);
+        self.spread.write_i64(number >> NEAR_BITS);
+        self.near = number.cast_unsigned() & ((1 << NEAR_BITS) - 1);
+    }
+
+    fn finish(&self) -> u64 {
+        // The lowest bits say where an entry stands, the highest seven tell the entries there apart.
+        self.spread.finish() ^ self.near ^ (self.near << 57)
+    }
+}
+
+type KeyMap<E> = HashMap<Key, Object<E>, BuildHasherDefault<KeyHasher>>;
+
+struct Rows<E: TrackedEntity>(KeyMap<E>);
 
 /// What a map of one entity can do without knowing the entity.
 trait AnyRows: Any + Send {
@@ -113,13 +160,13 @@ pub(crate) struct IdentityMap {
 }
 
 impl IdentityMap {
-    fn rows<E: TrackedEntity>(&self) -> Option<&FxHashMap<Key, Object<E>>> {
+    fn rows<E: TrackedEntity>(&self) -> Option<&KeyMap<E>> {
         let rows = self.tables.get(&TypeId::of::<E>())?;
         rows.as_any().downcast_ref::<Rows<E>>().map(|rows| &rows.0)
     }
 
-    fn rows_mut<E: TrackedEntity>(&mut self) -> Option<&mut FxHashMap<Key, Object<E>>> {
-        let rows = self.tables.entry(TypeId::of::<E>()).or_insert_with(|| Box::new(Rows::<E>(FxHashMap::default())));
+    fn rows_mut<E: TrackedEntity>(&mut self) -> Option<&mut KeyMap<E>> {
+        let rows = self.tables.entry(TypeId::of::<E>()).or_insert_with(|| Box::new(Rows::<E>(KeyMap::default())));
         rows.as_any_mut().downcast_mut::<Rows<E>>().map(|rows| &mut rows.0)
     }
 
@@ -141,10 +188,11 @@ impl IdentityMap {
 
     /// Takes `object` out, if it is what the map holds under `key`: a row switch may have put another there.
     pub(crate) fn remove<E: TrackedEntity>(&mut self, key: &Key, object: &Object<E>) {
-        if let Some(rows) = self.rows_mut::<E>()
-            && rows.get(key).is_some_and(|held| held.same(object))
+        let Some(rows) = self.rows_mut::<E>() else { return };
+        if let Some((key, held)) = rows.remove_entry(key)
+            && !held.same(object)
         {
-            rows.remove(key);
+            rows.insert(key, held);
         }
     }
 

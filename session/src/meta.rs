@@ -342,7 +342,7 @@ pub(crate) struct Texts {
     changes: RwLock<FxHashMap<ChangeText, Arc<str>>>,
 }
 
-/// What the text of an UPDATE or a DELETE depends on, where nothing but key and version is matched.
+/// What the text of a write depends on, where nothing but key and version is matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ChangeText {
     pub(crate) sqlite: bool,
@@ -354,9 +354,11 @@ pub(crate) struct ChangeText {
     pub(crate) xid: bool,
 }
 
-/// How rows are changed, and which were is answered.
+/// How rows are written, and how it is answered which were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ChangeForm {
+    /// One new row, by values.
+    New,
     /// One row, by values.
     One,
     /// A few rows in arrays, each answering with its place.

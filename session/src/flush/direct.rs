@@ -15,12 +15,12 @@ use super::{
     plan::{Kind, Part, Ranks, Step, table_ranks},
     sqlite_sizes,
     update::Columns,
-    wire::{ArrayRows, FlatRows, RowSink},
+    wire::{ArrayRows, FlatRows, RowSink, SingleRow},
 };
 use crate::{
     connection::{Fetch, Message},
     error::Error,
-    meta::{ColumnSet, TableMeta},
+    meta::{ChangeForm, ColumnSet, TableMeta},
     tracked::{AnyObject, Put, Returned},
 };
 
@@ -100,6 +100,12 @@ fn turn(table: usize, set: &Set<'_>, ranks: &Ranks) -> (u8, usize) {
     }
 }
 
+/// Whether a row of these columns can be sent by itself as it stands: its statement has the planner's text, and a prepared
+/// statement keeps the types with which it was sent first.
+fn goes_alone(table: &TableMeta, columns: &[usize], backend: DbBackend) -> bool {
+    backend == DbBackend::Sqlite || columns.iter().all(|c| SingleRow::takes(&table.columns[*c].kind))
+}
+
 impl Set<'_> {
     fn columns_to_match(&self, backend: DbBackend) -> Columns<'_> {
         Columns { table: self.table, backend, version: self.table.version, checks: &[], written: &self.columns }
@@ -175,7 +181,16 @@ impl Flush<'_> {
         let wanted: Vec<usize> = (0..table.columns.len()).filter(|c| !set.columns.contains(c)).collect();
         let counted = table.auto_key.filter(|key| wanted == [*key]);
         let shape = Shape { table, columns: &set.columns, wanted, kind: Kind::Insert, backend };
-        let plain = set.objects.len() > 1 && shape.is_set_based();
+        let plain = shape.is_set_based();
+        if let [object] = set.objects[..] {
+            if !plain || !shape.wanted.is_empty() || !goes_alone(table, &set.columns, backend) {
+                return self.write_as_planned(set, &set.objects).await;
+            }
+            let places: Vec<Put> = set.columns.iter().map(|c| Put::New(*c)).collect();
+            let inserted = self.send_alone(table, &shape.insert_alone(), &places, object).await?;
+            expect_rows(table, &&set.objects[..], 1, inserted)?;
+            return self.all_written(set, &set.objects);
+        }
         match (backend, counted) {
             (DbBackend::Sqlite, Some(key)) if plain => self.insert_flat(&shape, set, Some(key)).await,
             (DbBackend::Sqlite, None) if plain && shape.wanted.is_empty() => self.insert_flat(&shape, set, None).await,
@@ -269,21 +284,26 @@ impl Flush<'_> {
     async fn change_set(&mut self, set: &Set<'_>) -> Result<(), Error> {
         let (table, backend) = (set.table, self.connection.backend());
         let columns = set.columns_to_match(backend);
-        if set.objects.len() == 1 || !columns.is_simple() {
+        if !columns.is_simple() {
             return self.write_as_planned(set, &set.objects).await;
         }
-        let held = table.keys.iter().chain(&table.version).map(|c| Put::Held(*c));
-        let places: Vec<Put> = held.chain(set.columns.iter().map(|c| Put::New(*c))).collect();
+        let held = || table.keys.iter().chain(&table.version).map(|c| Put::Held(*c));
+        let new = || set.columns.iter().map(|c| Put::New(*c));
+        let places: Vec<Put> = held().chain(new()).collect();
         let mut rest = &set.objects[..];
         for size in columns.sizes(set.objects.len()) {
             let (chunk, after) = rest.split_at(size);
             rest = after;
-            if chunk.len() == 1 {
-                self.write_as_planned(set, chunk).await?;
-                continue;
-            }
-            let changed = match backend {
-                DbBackend::Sqlite => self.change_flat(set, &columns, &places, chunk).await?,
+            let changed = match (chunk, backend) {
+                ([_], _) if !goes_alone(table, &columns.all(), backend) => {
+                    self.write_as_planned(set, chunk).await?;
+                    continue;
+                }
+                ([object], _) => {
+                    let (sql, places) = (columns.text(ChangeForm::One, false), new().chain(held()).collect::<Vec<_>>());
+                    self.send_alone(table, &sql, &places, object).await?.into()
+                }
+                (_, DbBackend::Sqlite) => self.change_flat(set, &columns, &places, chunk).await?,
                 _ => self.change_arrays(&columns, &places, chunk).await?,
             };
             if changed.rows != chunk.len() as u64 {
@@ -322,6 +342,29 @@ impl Flush<'_> {
         let sql = columns.values(chunk.len());
         let message = Message::Flat { sql: &sql, arguments: sink.arguments, fetch: Fetch::Nothing };
         Ok(self.send(set.table, &chunk, message).await?.affected().into())
+    }
+
+    // ---- a row alone -----------------------------------------------------------------------------------------------
+
+    /// Sends the write of one row, whose values are put in this order, and says how many rows it changed.
+    async fn send_alone(
+        &mut self,
+        table: &TableMeta,
+        sql: &str,
+        places: &[Put],
+        object: &Arc<dyn AnyObject>,
+    ) -> Result<u64, Error> {
+        let place = [object];
+        let place = &&place[..];
+        if self.connection.backend() == DbBackend::Sqlite {
+            let mut sink = FlatRows::with_capacity(places.len());
+            object.put_row(places, &mut sink)?;
+            let message = Message::Flat { sql, arguments: sink.arguments, fetch: Fetch::Nothing };
+            return Ok(self.send(table, place, message).await?.affected());
+        }
+        let mut sink = SingleRow::new(places.iter().map(|put| &table.columns[put.column()].kind));
+        object.put_row(places, &mut sink)?;
+        self.send_counted(table, place, Write::Arrays { sql, arguments: sink.arguments }).await
     }
 
     // ---- what came back --------------------------------------------------------------------------------------------

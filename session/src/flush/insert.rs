@@ -3,6 +3,8 @@
 //! The order in which RETURNING answers is never relied on: rows are matched by their key, and where the database makes
 //! the key, by a number that travels with the row (PostgreSQL) or by the rising order in which SQLite counts (F5).
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 use sea_orm::{DbBackend, QueryResult, Value, sqlx::postgres::PgArguments};
 
@@ -16,7 +18,7 @@ use super::{
 use crate::{
     connection::{Fetch, Message},
     error::Error,
-    meta::{TableMeta, quote},
+    meta::{ChangeForm, ChangeText, ColumnSet, TableMeta, quote},
     tracked::Returned,
     value_ref::ValueRef,
 };
@@ -83,6 +85,30 @@ impl Shape<'_> {
             return format!(" ON CONFLICT ({}) DO NOTHING", self.names(&self.table.keys));
         }
         format!(" ON CONFLICT ({}) DO UPDATE SET {}", self.names(&self.table.keys), others.join(", "))
+    }
+
+    /// One row, without what is to come back.
+    fn insert_one(&self) -> String {
+        let table = self.table;
+        if self.columns.is_empty() {
+            return format!("INSERT INTO {} DEFAULT VALUES{}", table.table, self.on_conflict());
+        }
+        let sign = if self.backend == DbBackend::Sqlite { '?' } else { '$' };
+        let place = |(at, c): (usize, &usize)| table.columns[*c].save(self.backend, &format!("{sign}{}", at + 1));
+        let places = self.columns.iter().enumerate().map(place).collect::<Vec<_>>().join(", ");
+        format!("INSERT INTO {} ({}) VALUES ({places}){}", table.table, self.names(self.columns), self.on_conflict())
+    }
+
+    /// One row of which nothing is to come back; the text is built once.
+    pub(super) fn insert_alone(&self) -> Arc<str> {
+        let sqlite = self.backend == DbBackend::Sqlite;
+        let build = || if sqlite { self.insert_values(1) } else { self.insert_one() };
+        if self.kind != Kind::Insert || !ColumnSet::tells_apart(self.table.columns.len()) {
+            return build().into();
+        }
+        let written = self.columns.iter().copied().collect();
+        let what = ChangeText { sqlite, form: ChangeForm::New, written, versioned: false, xid: false };
+        self.table.texts.change(what, build)
     }
 
     /// So many rows in one text (SQLite).
@@ -207,24 +233,8 @@ impl Flush<'_> {
     /// One row. Whatever the database fills in comes back with it.
     async fn insert_one(&mut self, shape: &Shape<'_>, mut row: Rows, members: &[Behind]) -> Result<(), Error> {
         let table = shape.table;
-        let mut text = Text::new(shape.backend, "");
-        let values = std::mem::take(&mut row.values[0]);
-        let places: Vec<String> = shape
-            .columns
-            .iter()
-            .zip(values)
-            .map(|(c, value)| {
-                let place = text.bind(value);
-                table.columns[*c].save(shape.backend, &place)
-            })
-            .collect();
-        text.sql = match places.is_empty() {
-            true => format!("INSERT INTO {} DEFAULT VALUES", table.table),
-            false => {
-                format!("INSERT INTO {} ({}) VALUES ({})", table.table, shape.names(shape.columns), places.join(", "))
-            }
-        };
-        text.sql += &shape.on_conflict();
+        let mut text = Text::new(shape.backend, &shape.insert_one());
+        text.values = std::mem::take(&mut row.values[0]);
         // A type that cannot be read by itself comes back with the whole row.
         let whole = !shape.wanted.iter().all(|c| table.columns[*c].is_simple());
         text.sql += &match (shape.wanted.is_empty(), whole) {

@@ -33,7 +33,7 @@ pub(super) struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    fn all(&self) -> Vec<usize> {
+    pub(super) fn all(&self) -> Vec<usize> {
         self.table.keys.iter().chain(&self.version).chain(self.checks).chain(self.written).copied().collect()
     }
 
@@ -74,7 +74,7 @@ impl Columns<'_> {
     /// The text of a change, built once where it depends on nothing but the columns.
     pub(super) fn text(&self, form: ChangeForm, xid: bool) -> Arc<str> {
         let build = || match form {
-            ChangeForm::One => self.one(),
+            ChangeForm::New | ChangeForm::One => self.one(),
             ChangeForm::Few => self.few(xid),
             ChangeForm::Many => self.many(xid),
             ChangeForm::Bare => self.change_arrays(false),

@@ -59,12 +59,12 @@ struct ArrayColumn {
 impl ArrayRows {
     pub(super) fn new<'k>(kinds: impl Iterator<Item = &'k ArrayType>) -> Result<Self, Error> {
         let columns = kinds.map(|kind| {
-            let element = array_of(kind).ok_or_else(|| Error::usage(format!("{kind:?} cannot be sent as an array")))?.1;
+            let form = form(kind).ok_or_else(|| Error::usage(format!("{kind:?} cannot be sent as an array")))?;
             let mut data = Vec::new();
             // One dimension, no flags, the elements' type, the length (when it is known), counted from 1.
             data.extend_from_slice(&1_i32.to_be_bytes());
             data.extend_from_slice(&0_i32.to_be_bytes());
-            data.extend_from_slice(&element.to_be_bytes());
+            data.extend_from_slice(&form.element.to_be_bytes());
             data.extend_from_slice(&0_i32.to_be_bytes());
             data.extend_from_slice(&1_i32.to_be_bytes());
             Ok(ArrayColumn { kind: kind.clone(), data, rows: 0 })
@@ -125,7 +125,7 @@ impl Encode<'_, Postgres> for ArrayColumn {
     }
 
     fn produces(&self) -> Option<PgTypeInfo> {
-        array_of(&self.kind).map(|(array, _)| array)
+        form(&self.kind).map(|form| form.array)
     }
 
     fn size_hint(&self) -> usize {
@@ -133,30 +133,100 @@ impl Encode<'_, Postgres> for ArrayColumn {
     }
 }
 
-/// The array that a column of this kind travels in, and its elements' type by PostgreSQL's fixed number.
-fn array_of(kind: &ArrayType) -> Option<(PgTypeInfo, u32)> {
-    fn of<T: Type<Postgres>>() -> PgTypeInfo {
-        T::type_info()
+/// How a column of this kind travels: in an array whose elements have this number, or by itself.
+struct Form {
+    array: PgTypeInfo,
+    element: u32,
+    single: PgTypeInfo,
+}
+
+fn form(kind: &ArrayType) -> Option<Form> {
+    fn of<T: Type<Postgres>>(element: u32) -> Form
+    where
+        Vec<T>: Type<Postgres>,
+    {
+        Form { array: <Vec<T>>::type_info(), element, single: T::type_info() }
     }
     Some(match kind {
-        ArrayType::Bool => (of::<Vec<bool>>(), 16),
-        ArrayType::TinyInt | ArrayType::TinyUnsigned | ArrayType::SmallInt => (of::<Vec<i16>>(), 21),
-        ArrayType::SmallUnsigned | ArrayType::Int => (of::<Vec<i32>>(), 23),
-        ArrayType::Unsigned | ArrayType::BigInt => (of::<Vec<i64>>(), 20),
-        ArrayType::Float => (of::<Vec<f32>>(), 700),
-        ArrayType::Double => (of::<Vec<f64>>(), 701),
-        ArrayType::String | ArrayType::Enum(_) => (of::<Vec<String>>(), 25),
-        ArrayType::Bytes => (of::<Vec<Vec<u8>>>(), 17),
-        ArrayType::Json => (of::<Vec<serde_json::Value>>(), 3802),
-        ArrayType::ChronoDate => (of::<Vec<NaiveDate>>(), 1082),
-        ArrayType::ChronoTime => (of::<Vec<NaiveTime>>(), 1083),
-        ArrayType::ChronoDateTime => (of::<Vec<NaiveDateTime>>(), 1114),
+        ArrayType::Bool => of::<bool>(16),
+        ArrayType::TinyInt | ArrayType::TinyUnsigned | ArrayType::SmallInt => of::<i16>(21),
+        ArrayType::SmallUnsigned | ArrayType::Int => of::<i32>(23),
+        ArrayType::Unsigned | ArrayType::BigInt => of::<i64>(20),
+        ArrayType::Float => of::<f32>(700),
+        ArrayType::Double => of::<f64>(701),
+        ArrayType::String | ArrayType::Enum(_) => of::<String>(25),
+        ArrayType::Bytes => of::<Vec<u8>>(17),
+        ArrayType::Json => of::<serde_json::Value>(3802),
+        ArrayType::ChronoDate => of::<NaiveDate>(1082),
+        ArrayType::ChronoTime => of::<NaiveTime>(1083),
+        ArrayType::ChronoDateTime => of::<NaiveDateTime>(1114),
         ArrayType::ChronoDateTimeUtc | ArrayType::ChronoDateTimeLocal | ArrayType::ChronoDateTimeWithTimeZone => {
-            (of::<Vec<DateTime<Utc>>>(), 1184)
+            of::<DateTime<Utc>>(1184)
         }
-        ArrayType::Uuid => (of::<Vec<uuid::Uuid>>(), 2950),
+        ArrayType::Uuid => of::<uuid::Uuid>(2950),
         _ => return None,
     })
+}
+
+/// The arguments of a single row (PostgreSQL), of the types that a `Value` of each column has.
+pub(super) struct SingleRow<'k> {
+    kinds: Vec<&'k ArrayType>,
+    pub(super) arguments: PgArguments,
+    data: Vec<u8>,
+}
+
+struct Single<'a> {
+    kind: &'a ArrayType,
+    /// As an array's element: the length, negative for NULL, then the value.
+    data: &'a [u8],
+}
+
+impl<'k> SingleRow<'k> {
+    pub(super) fn new(kinds: impl Iterator<Item = &'k ArrayType>) -> Self {
+        Self { kinds: kinds.collect(), arguments: PgArguments::default(), data: Vec::new() }
+    }
+
+    /// SeaORM sends an `i8` as `"char"`, and its arrays as `smallint`.
+    pub(super) fn takes(kind: &ArrayType) -> bool {
+        *kind != ArrayType::TinyInt && form(kind).is_some()
+    }
+}
+
+impl RowSink for SingleRow<'_> {
+    fn begin_row(&mut self) {}
+
+    fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error> {
+        let Self { kinds, arguments, data } = self;
+        data.clear();
+        checked(value, kinds[at], |value| field(data, value, true))?;
+        let added = arguments.add(Single { kind: kinds[at], data });
+        added.map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))
+    }
+}
+
+impl Type<Postgres> for Single<'_> {
+    fn type_info() -> PgTypeInfo {
+        <String as Type<Postgres>>::type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Single<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let (length, value) = self.data.split_at(4);
+        if length[0] & 0x80 != 0 {
+            return Ok(IsNull::Yes);
+        }
+        buffer.extend_from_slice(value);
+        Ok(IsNull::No)
+    }
+
+    fn produces(&self) -> Option<PgTypeInfo> {
+        form(self.kind).map(|form| form.single)
+    }
+
+    fn size_hint(&self) -> usize {
+        self.data.len()
+    }
 }
 
 /// The arguments of a multi-row statement, row by row (SQLite).

@@ -80,6 +80,14 @@ pub(crate) enum Put {
     New(usize),
 }
 
+impl Put {
+    pub(crate) fn column(self) -> usize {
+        match self {
+            Put::Held(column) | Put::New(column) => column,
+        }
+    }
+}
+
 /// What a `before` hook hands to the `after` hook of the same object.
 pub(crate) type Carried = Option<Box<dyn Any + Send>>;
 
