@@ -236,6 +236,15 @@ fn l1_spans_for_unit_block_flush_statement_and_retry_carry_counts() {
                 },
             );
         unit.with_subscriber(log.subscriber()).await.unwrap();
+        // SQLite's thread answers first, and lets go of the statement's span afterwards; the unit's closes with it.
+        let closes = |text: &str| {
+            let unit = |l: &&str| l.contains("sea_session.unit{attempt=2 statements=") && l.contains("close");
+            text.lines().find(unit).map(str::to_owned)
+        };
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while closes(&log.text()).is_none() && std::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let text = log.text();
         for span in [
             "sea_session.unit{attempt=1",
@@ -247,8 +256,7 @@ fn l1_spans_for_unit_block_flush_statement_and_retry_carry_counts() {
         ] {
             assert!(text.contains(span), "{span} is missing:\n{text}");
         }
-        let closed =
-            text.lines().find(|l| l.contains("sea_session.unit{attempt=2 statements=") && l.contains("close")).unwrap();
+        let closed = closes(&text).unwrap();
         assert!(closed.contains("statements=4") && closed.contains("flushes=4"), "{closed}");
     });
 }
