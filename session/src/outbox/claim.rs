@@ -29,6 +29,8 @@ pub(crate) struct Look {
     due: usize,
     /// The first of them.
     first: Option<i64>,
+    /// None was free to look at, but there are some: others have them locked, and may not take them all.
+    locked: bool,
 }
 
 impl Look {
@@ -38,6 +40,7 @@ impl Look {
         if let Some(row) = rows.first() {
             look.first = row.try_get("", "first")?;
             look.due = usize::try_from(row.try_get::<i64>("", "due")?).unwrap_or_default();
+            look.locked = row.try_get("", "locked")?;
         }
         Ok(look)
     }
@@ -45,6 +48,11 @@ impl Look {
     /// Due events that something earlier of their key stands before, which another claim holds.
     pub(crate) fn held_up(&self) -> usize {
         self.due.saturating_sub(self.events.len())
+    }
+
+    /// Whether there are due events that others had locked when they were looked for.
+    pub(crate) fn locked(&self) -> bool {
+        self.locked
     }
 
     fn found(&self) -> Found {
@@ -129,10 +137,19 @@ impl Outbox {
                 "AND (hashtext(event_key) & 2147483647) % $7 BETWEEN $8 AND $9 "
             }
         };
+        let due = format!(
+            "FROM {table} WHERE topic = $1 AND finished_at IS NULL AND id > $2 \
+             AND available_at <= statement_timestamp() AND (state = 'pending' OR lease_until < statement_timestamp()) {share}"
+        );
+        // Of a look that finds nothing, and after which another follows at once, nobody asks why.
+        let last = aim.share.is_none_or(|share| by.shares.is_none_or(|shares| share == shares.dispatchers));
+        let locked = if last {
+            format!("CASE WHEN count(*) = 0 THEN EXISTS (SELECT {due}) ELSE false END")
+        } else {
+            "false".to_owned()
+        };
         let sql = format!(
-            "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence FROM {table} WHERE topic = $1 AND finished_at IS NULL AND id > $2 \
-             AND available_at <= statement_timestamp() AND (state = 'pending' OR lease_until < statement_timestamp()) \
-             {share}ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED), \
+            "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence {due}ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED), \
              keys AS (SELECT event_key, max(sequence) AS upto FROM seen GROUP BY event_key), \
              run AS (SELECT r.id, r.sequence, bool_and(r.id IN (SELECT id FROM seen)) OVER w AS free, max(r.id) OVER w AS place \
              FROM keys AS k CROSS JOIN LATERAL (SELECT p.id, p.event_key, p.sequence FROM {table} AS p WHERE p.topic = $1 \
@@ -141,7 +158,7 @@ impl Outbox {
              taken AS (UPDATE {table} SET state = 'processing', fence = fence + 1, attempts = attempts + 1, claimed_by = $4, \
              lease_until = statement_timestamp() + $5 * interval '1 microsecond' \
              WHERE id = ANY(ARRAY(SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT $6)) RETURNING {CLAIMED}) \
-             SELECT look.first, look.due, taken.* FROM (SELECT min(id) AS first, count(*) AS due FROM seen) AS look LEFT JOIN taken ON true"
+             SELECT look.*, taken.* FROM (SELECT min(id) AS first, count(*) AS due, {locked} AS locked FROM seen) AS look LEFT JOIN taken ON true"
         );
         let rows = self.rows(s, &sql, &values).await?;
         let mut look = Look::at(&rows)?;
@@ -166,7 +183,7 @@ impl Outbox {
              FROM keys AS k CROSS JOIN {table} AS p WHERE p.topic = ?1 AND p.event_key = k.event_key AND p.finished_at IS NULL \
              AND p.sequence <= k.upto WINDOW w AS (PARTITION BY p.event_key ORDER BY p.sequence, p.id)), \
              free AS (SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT ?5) \
-             SELECT look.first, look.due, free.id FROM (SELECT min(id) AS first, count(*) AS due FROM seen) AS look LEFT JOIN free ON true"
+             SELECT look.*, free.id FROM (SELECT min(id) AS first, count(*) AS due, false AS locked FROM seen) AS look LEFT JOIN free ON true"
         );
         let values = [self.topic.clone().into(), aim.floor.into(), now.into(), number(aim.window), number(most)];
         let rows = self.rows(s, &sql, &values).await?;

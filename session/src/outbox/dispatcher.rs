@@ -265,10 +265,12 @@ impl<H: Handler + 'static> Dispatcher<H> {
     async fn work(&self, scan: &Scan, at: usize, crew: &Crew<'_>, stop: &Stop) {
         let Crew { place, pace, debt } = crew;
         let mut failures = 0;
-        let (mut look_again, mut busy) = (FIRST_LOOK, false);
+        let mut look_again = FIRST_LOOK;
         let mut watch: Option<Watch<'_>> = None;
         place.known().await;
+        let mut divisions = place.divisions();
         while !stop.is_told() {
+            divisions.mark_unchanged();
             let shares = place.shares(at);
             let outcome = self.turn(&Claimant { shares, ..self.claimant(scan) }, debt, self.batch).await;
             pace.claimed(outcome.as_ref().map_or(0, |look| look.events.len()));
@@ -282,7 +284,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
                     continue;
                 }
             };
-            let (claimed, held_up) = (look.events.len(), look.held_up() > 0);
+            let (claimed, held_up, locked) = (look.events.len(), look.held_up() > 0, look.locked());
             if claimed == self.batch && shares.is_none() {
                 // There is more than one can take. Who has a share knows by itself what is in it.
                 self.outbox.waker().ring();
@@ -304,15 +306,20 @@ impl<H: Handler + 'static> Dispatcher<H> {
                 }
             }
             // What was held up is free when another claim ends, of which no bell tells.
-            // Nor does one when a dispatcher that looked at everything has locked what it did not take.
-            let met = shares.is_some() && std::mem::replace(&mut busy, claimed > 0);
-            let pause = match (held_up, met) {
-                (true, _) => look_again,
-                (false, true) => LAST_LOOK,
-                (false, false) => self.poll,
+            // Nor does one when another has locked what it did not take: it may have looked at everything, or at a share that
+            // was its own before the keys were divided anew. Who takes something cannot know whether something was locked.
+            let now = Instant::now();
+            let until = match held_up {
+                true => now + look_again,
+                false if locked || (claimed > 0 && shares.is_some()) => pace.opens().max(now) + LAST_LOOK,
+                false => now + self.poll,
             };
             look_again = if claimed == 0 { (look_again * 2).min(LAST_LOOK) } else { FIRST_LOOK };
-            watch = self.wait(crew, Instant::now() + pause, stop).await;
+            tokio::select! {
+                held = self.wait(crew, until, stop) => watch = held,
+                // A place outlives its claimants, so this ends with a new division only.
+                _ = divisions.changed() => {}
+            }
         }
         self.settle(scan, debt).await;
     }

@@ -9,11 +9,15 @@
 //!
 //! Who takes part is read from advisory locks, one a dispatcher, held by the connection that listens for wake-ups: they end
 //! with it, however it ends. A server without them gives everybody everything.
+//!
+//! The hash is PostgreSQL's own `hashtext`. It is not documented, and need not be the same on two servers: no share is stored, and
+//! the dispatchers that compare theirs ask one server. It is what hash indexes of text are built with, so a server has it.
+//! What is documented and would do costs ten times as much a row (`md5`, `sha256`); a column of our own would be one more
+//! that each application's table needs.
+//!
+//! A share has no index: who has little of a long queue reads past the events of the others to find it.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use sea_orm::sqlx::{self, postgres::PgListener};
@@ -54,10 +58,11 @@ pub(crate) struct Place {
     claims: u32,
     /// The lock's second number, while it is held.
     member: Mutex<Option<u32>>,
-    /// Shares in all, and the first of ours; 0 while we have everything.
-    taken: AtomicU64,
-    /// Whether it was looked who takes part, or that cannot be known.
-    known: watch::Sender<bool>,
+    /// Shares in all, and the first of ours; 0 while we have everything. None until it was looked who takes part, or found
+    /// that nobody can say.
+    taken: watch::Sender<Option<u64>>,
+    /// Two that count at once might note the older count last.
+    counting: tokio::sync::Mutex<()>,
 }
 
 /// Dispatchers that start together have joined within this time.
@@ -74,14 +79,14 @@ impl Place {
             stream: stream(channel),
             claims,
             member: Mutex::default(),
-            taken: AtomicU64::new(0),
-            known: watch::Sender::new(false),
+            taken: watch::Sender::new(None),
+            counting: tokio::sync::Mutex::default(),
         }
     }
 
     /// The shares of the claimant of this number; none while it has everything.
     pub(crate) fn shares(&self, claimant: usize) -> Option<Shares> {
-        let taken = self.taken.load(Ordering::Relaxed);
+        let taken = self.taken.borrow().unwrap_or_default();
         let (of, first) = ((taken >> 32) as u32, taken as u32);
         let own = first + u32::try_from(claimant).unwrap_or(u32::MAX).min(self.claims - 1);
         let dispatchers = Share { of, from: first, upto: first + self.claims - 1 };
@@ -90,13 +95,19 @@ impl Place {
 
     /// Waits until the shares are known, but not for long. Claims of many that start together would meet each other.
     pub(crate) async fn known(&self) {
-        let mut known = self.known.subscribe();
-        drop(tokio::time::timeout(PATIENCE, known.wait_for(|known| *known)).await);
+        let mut taken = self.taken.subscribe();
+        drop(tokio::time::timeout(PATIENCE, taken.wait_for(Option::is_some)).await);
+    }
+
+    /// Tells when the keys are divided anew: what was another's may be waiting, and no bell rings for it.
+    pub(crate) fn divisions(&self) -> watch::Receiver<Option<u64>> {
+        self.taken.subscribe()
     }
 
     /// There are no shares to be known of.
     pub(super) fn settle(&self) {
-        self.known.send_replace(true);
+        let taken = self.taken.borrow().unwrap_or_default();
+        self.take(taken);
     }
 
     /// Takes part, for as long as this connection lives. Whether it does.
@@ -117,7 +128,7 @@ impl Place {
     /// Takes part no longer.
     pub(super) fn leave(&self) {
         *self.member.lock() = None;
-        self.taken.store(0, Ordering::Relaxed);
+        self.take(0);
     }
 
     /// Looks who takes part. If the database does not say, everything stays as it was.
@@ -129,6 +140,7 @@ impl Place {
     }
 
     async fn count(&self, outbox: &Outbox) -> Result<(), Error> {
+        let _alone = self.counting.lock().await;
         let member = *self.member.lock();
         let Some(member) = member else { return Ok(()) };
         let sql = format!(
@@ -140,8 +152,12 @@ impl Place {
         for row in alone(outbox.db(), &sql, Fetch::All).await?.rows() {
             members.push(u32::try_from(row.try_get::<i64>("", "member")?).unwrap_or_default());
         }
-        self.taken.store(divided(members, member), Ordering::Relaxed);
+        self.take(divided(members, member));
         Ok(())
+    }
+
+    fn take(&self, taken: u64) {
+        self.taken.send_if_modified(|held| held.replace(taken) != Some(taken));
     }
 }
 
@@ -169,7 +185,7 @@ mod tests {
 
     fn place(taken: u64, claims: usize) -> Place {
         let place = Place::new("stream", claims);
-        place.taken.store(taken, Ordering::Relaxed);
+        place.take(taken);
         place
     }
 

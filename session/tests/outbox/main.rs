@@ -13,6 +13,7 @@ mod failure;
 mod inbox;
 mod order;
 mod server;
+mod share;
 mod shutdown;
 mod support;
 #[path = "../support_outbox/mod.rs"]
