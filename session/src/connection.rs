@@ -321,7 +321,7 @@ impl Connection {
             if let Some(dead) = self.raw.take() {
                 dead.close();
             }
-            self.raw = Some(acquire(&self.db).await?);
+            self.raw = Some(Box::pin(acquire(&self.db)).await?);
         }
         Err(Error::connection_lost("every pooled connection was dead"))
     }

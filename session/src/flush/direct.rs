@@ -224,7 +224,7 @@ impl Flush<'_> {
             return self.inserted(set, objects, drawn);
         }
         for (chunk, at) in objects.chunks(INSERTED_ROWS).zip((0..).step_by(INSERTED_ROWS)) {
-            let mut sink = ArrayRows::new(shape.columns.iter().map(|c| &table.columns[*c].kind))?;
+            let mut sink = ArrayRows::new(chunk.len(), shape.columns.iter().map(|c| &table.columns[*c].kind))?;
             (at..at + chunk.len()).try_for_each(|row| put(row, &mut sink))?;
             let sql = shape.insert_arrays(drawn.is_some());
             let write = Write::Arrays { sql: &sql, arguments: sink.arguments()? };
@@ -323,7 +323,7 @@ impl Flush<'_> {
         chunk: &[&Arc<dyn AnyObject>],
     ) -> Result<Changed, Error> {
         let arguments = || {
-            let mut sink = ArrayRows::new(columns.kinds())?;
+            let mut sink = ArrayRows::new(chunk.len(), columns.kinds())?;
             chunk.iter().try_for_each(|object| object.put_row(places, &mut sink))?;
             sink.arguments()
         };

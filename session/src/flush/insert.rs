@@ -406,7 +406,7 @@ fn unnest_numbered(shape: &Shape<'_>, rows: &Rows) -> Result<(PgArguments, Strin
 }
 
 fn arrays(shape: &Shape<'_>, rows: &Rows) -> Result<PgArguments, Error> {
-    let mut sink = ArrayRows::new(shape.columns.iter().map(|c| &shape.table.columns[*c].kind))?;
+    let mut sink = ArrayRows::new(rows.len(), shape.columns.iter().map(|c| &shape.table.columns[*c].kind))?;
     for row in &rows.values {
         row.iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
     }

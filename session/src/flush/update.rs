@@ -154,7 +154,7 @@ impl Columns<'_> {
 
     /// One array a column.
     fn arrays(&self, rows: &Rows) -> Result<PgArguments, Error> {
-        let mut sink = ArrayRows::new(self.kinds())?;
+        let mut sink = ArrayRows::new(rows.len(), self.kinds())?;
         for row in 0..rows.len() {
             self.row(rows, row).enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
         }

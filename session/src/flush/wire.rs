@@ -20,6 +20,9 @@ use crate::{error::Error, value_ref::ValueRef};
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 const EPOCH_DAYS: i32 = 10_957;
 
+/// The bytes before a value that say how long it is.
+const LENGTH: usize = 4;
+
 /// What takes rows, value by value, in the order of the statement's columns.
 pub(crate) trait RowSink {
     fn begin_row(&mut self);
@@ -57,16 +60,15 @@ struct ArrayColumn {
 }
 
 impl ArrayRows {
-    pub(super) fn new<'k>(kinds: impl Iterator<Item = &'k ArrayType>) -> Result<Self, Error> {
+    /// For so many rows, of columns of these kinds.
+    pub(super) fn new<'k>(rows: usize, kinds: impl Iterator<Item = &'k ArrayType>) -> Result<Self, Error> {
         let columns = kinds.map(|kind| {
             let form = form(kind).ok_or_else(|| Error::usage(format!("{kind:?} cannot be sent as an array")))?;
-            let mut data = Vec::new();
             // One dimension, no flags, the elements' type, the length (when it is known), counted from 1.
-            data.extend_from_slice(&1_i32.to_be_bytes());
-            data.extend_from_slice(&0_i32.to_be_bytes());
-            data.extend_from_slice(&form.element.to_be_bytes());
-            data.extend_from_slice(&0_i32.to_be_bytes());
-            data.extend_from_slice(&1_i32.to_be_bytes());
+            let header = [1, 0, form.element, 0, 1].map(u32::to_be_bytes);
+            // Numbers and moments are eight bytes long at most; what is longer grows it.
+            let mut data = Vec::with_capacity(header.as_flattened().len() + rows * (LENGTH + 8));
+            data.extend_from_slice(header.as_flattened());
             Ok(ArrayColumn { kind: kind.clone(), data, rows: 0 })
         });
         Ok(Self { columns: columns.collect::<Result<_, Error>>()? })
