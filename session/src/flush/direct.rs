@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use sea_orm::{DbBackend, Value};
+use futures_util::future::join;
+use sea_orm::{DbBackend, Value, sqlx::sqlite::SqliteArguments};
 use smallvec::smallvec;
 
 use super::{
@@ -97,6 +98,45 @@ fn turn(table: usize, set: &Set<'_>, ranks: &Ranks) -> (u8, usize) {
         RowKind::Insert => (0, rank),
         RowKind::Update => (1, rank),
         RowKind::Delete => (2, usize::MAX - rank),
+    }
+}
+
+/// The rows of a set in chunks, each encoded while SQLite's own thread works on the one before.
+struct Chunks<'a, 'o> {
+    rest: &'a [&'o Arc<dyn AnyObject>],
+    sizes: std::vec::IntoIter<usize>,
+    places: &'a [Put],
+    next: Option<Result<SqliteArguments, Error>>,
+}
+
+/// Rows, and the arguments that they make.
+type Chunk<'a, 'o> = (&'a [&'o Arc<dyn AnyObject>], SqliteArguments);
+
+impl<'a, 'o> Chunks<'a, 'o> {
+    fn new(objects: &'a [&'o Arc<dyn AnyObject>], sizes: Vec<usize>, places: &'a [Put]) -> Self {
+        Self { rest: objects, sizes: sizes.into_iter(), places, next: None }
+    }
+
+    /// The next chunk.
+    fn take(&mut self) -> Result<Option<Chunk<'a, 'o>>, Error> {
+        self.encode();
+        let (Some(size), Some(arguments)) = (self.sizes.next(), self.next.take()) else { return Ok(None) };
+        let (chunk, rest) = self.rest.split_at(size);
+        self.rest = rest;
+        Ok(Some((chunk, arguments?)))
+    }
+
+    /// Encodes the chunk after the one that was taken, while that is on its way.
+    async fn encode_while<T>(&mut self, sent: impl Future<Output = T>) -> T {
+        join(sent, async { self.encode() }).await.0
+    }
+
+    fn encode(&mut self) {
+        if let (None, Some(size)) = (&self.next, self.sizes.as_slice().first()) {
+            let mut sink = FlatRows::with_capacity(size * self.places.len());
+            let put = self.rest[..*size].iter().try_for_each(|object| object.put_row(self.places, &mut sink));
+            self.next = Some(put.map(|()| sink.arguments));
+        }
     }
 }
 
@@ -239,15 +279,12 @@ impl Flush<'_> {
     async fn insert_flat(&mut self, shape: &Shape<'_>, set: &Set<'_>, counted: Option<usize>) -> Result<(), Error> {
         let table = set.table;
         let places: Vec<Put> = set.columns.iter().map(|c| Put::New(*c)).collect();
-        let mut rest = &set.objects[..];
-        for size in sqlite_sizes(rest.len(), set.columns.len()) {
-            let (chunk, after) = rest.split_at(size);
-            rest = after;
-            let mut sink = FlatRows::with_capacity(chunk.len() * places.len());
-            chunk.iter().try_for_each(|object| object.put_row(&places, &mut sink))?;
+        let mut chunks = Chunks::new(&set.objects, sqlite_sizes(set.objects.len(), set.columns.len()), &places);
+        while let Some((chunk, arguments)) = chunks.take()? {
             let sql = shape.insert_values(chunk.len());
             let fetch = if counted.is_some() { Fetch::All } else { Fetch::Nothing };
-            let reply = self.send(table, &chunk, Message::Flat { sql: &sql, arguments: sink.arguments, fetch }).await?;
+            let sent = self.send(table, &chunk, Message::Flat { sql: &sql, arguments, fetch });
+            let reply = chunks.encode_while(sent).await?;
             expect_rows(table, &chunk, chunk.len() as u64, reply.affected())?;
             let Some(key) = counted else {
                 self.inserted(set, chunk, None)?;
@@ -290,30 +327,41 @@ impl Flush<'_> {
         let held = || table.keys.iter().chain(&table.version).map(|c| Put::Held(*c));
         let new = || set.columns.iter().map(|c| Put::New(*c));
         let places: Vec<Put> = held().chain(new()).collect();
+        let alone: Vec<Put> = new().chain(held()).collect();
+        if backend == DbBackend::Sqlite && set.objects.len() > 1 {
+            return self.change_flat(set, &columns, &places, &alone).await;
+        }
         let mut rest = &set.objects[..];
         for size in columns.sizes(set.objects.len()) {
             let (chunk, after) = rest.split_at(size);
             rest = after;
-            let changed = match (chunk, backend) {
-                ([_], _) if !goes_alone(table, &columns.all(), backend) => {
+            let changed = match chunk {
+                [_] if !goes_alone(table, &columns.all(), backend) => {
                     self.write_as_planned(set, chunk).await?;
                     continue;
                 }
-                ([object], _) => {
-                    let (sql, places) = (columns.text(ChangeForm::One, false), new().chain(held()).collect::<Vec<_>>());
-                    self.send_alone(table, &sql, &places, object).await?.into()
-                }
-                (_, DbBackend::Sqlite) => self.change_flat(set, &columns, &places, chunk).await?,
+                [object] => self.send_alone(table, &columns.text(ChangeForm::One, false), &alone, object).await?.into(),
                 _ => self.change_arrays(&columns, &places, chunk).await?,
             };
-            if changed.rows != chunk.len() as u64 {
-                let (_, rows, members) = set.planned(chunk)?;
-                let blamed = Some(&members[..]).filter(|_| set.kind == RowKind::Update);
-                self.expect_all(&columns, &rows, changed, blamed).await?;
-            }
-            self.all_written(set, chunk)?;
+            self.changed(set, &columns, chunk, changed).await?;
         }
         Ok(())
+    }
+
+    /// Rows that were changed, if all of them were.
+    async fn changed(
+        &mut self,
+        set: &Set<'_>,
+        columns: &Columns<'_>,
+        chunk: &[&Arc<dyn AnyObject>],
+        changed: Changed,
+    ) -> Result<(), Error> {
+        if changed.rows != chunk.len() as u64 {
+            let (_, rows, members) = set.planned(chunk)?;
+            let blamed = Some(&members[..]).filter(|_| set.kind == RowKind::Update);
+            self.expect_all(columns, &rows, changed, blamed).await?;
+        }
+        self.all_written(set, chunk)
     }
 
     async fn change_arrays(
@@ -330,18 +378,27 @@ impl Flush<'_> {
         self.send_matched(columns, &chunk, arguments).await
     }
 
+    /// Many rows in one text of VALUES (SQLite).
     async fn change_flat(
         &mut self,
         set: &Set<'_>,
         columns: &Columns<'_>,
         places: &[Put],
-        chunk: &[&Arc<dyn AnyObject>],
-    ) -> Result<Changed, Error> {
-        let mut sink = FlatRows::with_capacity(chunk.len() * places.len());
-        chunk.iter().try_for_each(|object| object.put_row(places, &mut sink))?;
-        let sql = columns.values(chunk.len());
-        let message = Message::Flat { sql: &sql, arguments: sink.arguments, fetch: Fetch::Nothing };
-        Ok(self.send(set.table, &chunk, message).await?.affected().into())
+        alone: &[Put],
+    ) -> Result<(), Error> {
+        let mut chunks = Chunks::new(&set.objects, columns.sizes(set.objects.len()), places);
+        while let Some((chunk, arguments)) = chunks.take()? {
+            let changed = match chunk {
+                [object] => self.send_alone(set.table, &columns.text(ChangeForm::One, false), alone, object).await?,
+                _ => {
+                    let sql = columns.values(chunk.len());
+                    let message = Message::Flat { sql: &sql, arguments, fetch: Fetch::Nothing };
+                    chunks.encode_while(self.send(set.table, &chunk, message)).await?.affected()
+                }
+            };
+            self.changed(set, columns, chunk, changed.into()).await?;
+        }
+        Ok(())
     }
 
     // ---- a row alone -----------------------------------------------------------------------------------------------
