@@ -298,10 +298,13 @@ impl<H: Handler + 'static> Dispatcher<H> {
                     tracing::warn!(worker = self.worker, error = %down, "events are held back");
                     self.settle(scan, debt).await;
                     stop.sleep(backoff(failures)).await;
-                } else if claimed == self.batch || held_up {
-                    // There is more, and some of what was held up is free by now.
+                } else if held_up {
+                    // Some of it is free by now.
                     continue;
                 } else if pace.opens() <= Instant::now() {
+                    if claimed == self.batch {
+                        continue;
+                    }
                     self.settle(scan, debt).await;
                 }
             }

@@ -21,7 +21,7 @@ pub(crate) fn backoff(attempt: i32) -> Duration {
 ///
 /// One event at a time is delivered at once. Where several came together more are coming, and a claim costs the writers'
 /// server about the same for one event as for twenty: so one claimant at a time keeps watch, and it answers when enough may
-/// have come for a batch that is worth its claim. Full batches and polls do not ask here.
+/// have come for a batch that is worth its claim. Queues and polls do not ask here.
 #[derive(Debug)]
 pub(crate) struct Pace {
     batch: usize,
@@ -41,10 +41,6 @@ struct Rate {
     /// The bell is not answered before.
     opens: Instant,
 }
-
-/// A full batch may have left a rest for one more claim, and who claimed it takes that when it has delivered. If it has not
-/// within this time, another does; if that is a full batch again, all do.
-const REST: Duration = Duration::from_millis(3);
 
 impl Pace {
     pub(crate) fn new(batch: usize) -> Self {
@@ -75,25 +71,27 @@ impl Pace {
     pub(crate) fn claimed(&self, events: usize) {
         let (mut rate, now) = (self.rate.lock(), Instant::now());
         rate.events += events;
+        let pause = linger(rate.events, now - rate.since, self.batch);
         if events < self.batch {
-            let pause = linger(rate.events, now - rate.since, self.batch);
             *rate = Rate { events: 0, since: now, opens: rate.opens.max(now + pause) };
         } else if rate.events > events {
+            // The second full batch in a row: there is a queue, for all claimants.
             rate.opens = now;
         } else {
-            rate.opens = rate.opens.max(now + REST);
+            rate.opens = rate.opens.max(now + pause.min(LONGEST / 2));
         }
     }
 }
 
-/// How long to wait after a claim that found less than a batch, if so many events have come within `time`.
+/// The longest that a wake-up is left unanswered.
+const LONGEST: Duration = Duration::from_millis(20);
+
+/// How long to wait after a claim, if so many events have come within `time`.
 fn linger(events: usize, time: Duration, batch: usize) -> Duration {
     const EACH: Duration = Duration::from_millis(1);
-    const LONGEST: Duration = Duration::from_millis(20);
     let events = u32::try_from(events).unwrap_or(u32::MAX);
     let most = EACH.saturating_mul(events.saturating_sub(1)).min(LONGEST);
-    // A full batch leaves a rest, which is one more claim: so no longer than until three fifths of one will have come.
-    let enough = u32::try_from(batch).unwrap_or(u32::MAX) / 5 * 3;
+    let enough = u32::try_from(batch).unwrap_or(u32::MAX) / 5 * 4;
     if events > enough { most.min(time * enough / events) } else { most }
 }
 
@@ -120,22 +118,23 @@ mod tests {
         assert!(linger(9, second, 100) > linger(8, second, 100));
         assert_eq!(linger(60, second, 100), Duration::from_millis(20));
         assert!(linger(usize::MAX, second, 100) < Duration::from_micros(1), "a batch is there already");
-        let fast = linger(120, Duration::from_millis(20), 100);
-        assert_eq!(fast, Duration::from_millis(10), "until three fifths of a batch are there");
+        let fast = linger(160, Duration::from_millis(20), 100);
+        assert_eq!(fast, Duration::from_millis(10), "until four fifths of a batch are there");
     }
 
     #[test]
-    fn q6_a_full_batch_is_followed_by_its_rest_and_a_queue_by_everybody() {
-        let pace = Pace::new(100);
+    fn q6_after_one_full_batch_more_may_come_and_a_second_is_a_queue() {
+        let pace = Pace::new(10);
         let wait = || pace.opens().saturating_duration_since(Instant::now());
-        pace.claimed(100);
-        assert!(wait() <= REST && wait() > Duration::ZERO, "who took it looks for the rest");
-        pace.claimed(100);
-        assert_eq!(wait(), Duration::ZERO, "there is a queue");
-        let pace = Pace::new(100);
-        pace.claimed(40);
+        std::thread::sleep(LONGEST);
+        pace.claimed(10);
+        assert!(wait() > Duration::ZERO && wait() <= LONGEST / 2);
+        pace.claimed(10);
+        assert_eq!(wait(), Duration::ZERO);
+        std::thread::sleep(LONGEST);
+        pace.claimed(8);
         let (before, _) = (pace.opens(), pace.claimed(1));
-        assert_eq!(pace.opens(), before, "a claim of few shortens nothing");
+        assert!(before > Instant::now() && pace.opens() == before, "a claim of few shortens nothing");
     }
 
     #[tokio::test]
