@@ -56,6 +56,17 @@ pub async fn database_url() -> Result<String, ClusterError> {
     Ok(shared().await?.admin.to_string())
 }
 
+/// The URL of a database of the shared server, as its administrator: for another process of a test that made it.
+///
+/// # Errors
+/// Those of [`database_url`]. Whether there is such a database is not asked.
+///
+/// # Cancel safety
+/// As [`database_url`].
+pub async fn url_of(database: &str) -> Result<String, ClusterError> {
+    Ok(shared().await?.admin.with_database(database).to_string())
+}
+
 /// A new, empty database on the shared server: UTF-8, collated by code point, dropped with the value.
 ///
 /// # Errors

@@ -51,9 +51,7 @@ pub async fn url(db: &Db) -> String {
     if db.backend() == DbBackend::Sqlite {
         return format!("sqlite://{}", one("SELECT file AS name FROM pragma_database_list WHERE name = 'main'").await);
     }
-    let server = cluster::database_url().await.unwrap();
-    let (before, after) = server.split_once("/postgres?").unwrap_or_else(|| panic!("an unexpected URL: {server}"));
-    format!("{before}/{}?{after}", one("SELECT current_database()::text AS name").await)
+    cluster::url_of(&one("SELECT current_database()::text AS name").await).await.unwrap()
 }
 
 /// A pool of its own on the same database stands for another process: it shares no bell with this one.
