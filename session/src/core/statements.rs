@@ -1,7 +1,11 @@
 //! Statements of a session: pending changes go first, then what the open blocks owe, then the statement; a failure flags its
 //! block (A8, A14) and perhaps the unit (R8). Nothing is sent for a flagged block.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+    time::Instant,
+};
 
 use sea_orm::DbBackend;
 
@@ -108,21 +112,24 @@ impl Core {
     }
 
     async fn open_blocks_from(&mut self, first: usize) -> Result<(), Error> {
-        let mut parts: Vec<String> = std::mem::take(&mut self.riding).into_iter().rev().map(release_text).collect();
+        let mut parts = Parts::default();
+        for savepoint in std::mem::take(&mut self.riding).into_iter().rev() {
+            parts.push(format_args!("RELEASE SAVEPOINT {}", savepoint_name(savepoint)));
+        }
         for index in first..self.frames.len() {
             let frame = &self.frames[index];
             match decide(frame.kind, self.standing(index, false), Event::Statement) {
                 Action::Begin => {
-                    parts.push(self.settings.begin_text(self.backend()));
+                    parts.push(format_args!("{}", self.settings.begin_text(self.backend())));
                     if self.settings.settle {
-                        parts.push("SELECT pg_current_xact_id()::text AS sea_session_xid".into());
+                        parts.push(format_args!("SELECT pg_current_xact_id()::text AS sea_session_xid"));
                     }
                     self.connection.opening();
                     self.state = UnitState::Started;
                     self.began = Some(Instant::now());
                 }
                 Action::Savepoint => {
-                    parts.push(format!("SAVEPOINT {}", frame.savepoint_name()));
+                    parts.push(format_args!("SAVEPOINT {}", frame.savepoint_name()));
                     self.connection.counters().savepoint();
                 }
                 _ => continue,
@@ -130,7 +137,7 @@ impl Core {
             self.frames[index].live = true;
         }
         self.warn_of_savepoints();
-        let sent = self.connection.send(Message::Control(&parts.join("; "))).await;
+        let sent = self.connection.send(Message::Control(&parts.text)).await;
         if let Ok(reply) = sent {
             self.xid =
                 self.xid.take().or_else(|| reply.rows().iter().find_map(|row| row.try_get("", "sea_session_xid").ok()));
@@ -211,6 +218,16 @@ impl Core {
     }
 }
 
-fn release_text(savepoint: u64) -> String {
-    format!("RELEASE SAVEPOINT {}", savepoint_name(savepoint))
+/// A message of several statements.
+#[derive(Default)]
+struct Parts {
+    text: String,
+}
+
+impl Parts {
+    fn push(&mut self, part: fmt::Arguments<'_>) {
+        let separator = if self.text.is_empty() { "" } else { "; " };
+        // Nothing but memory could refuse to take it.
+        _ = write!(self.text, "{separator}{part}");
+    }
 }
