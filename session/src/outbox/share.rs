@@ -12,7 +12,7 @@
 //!
 //! The hash is PostgreSQL's own `hashtext`. It is not documented, and need not be the same on two servers: no share is stored, and
 //! the dispatchers that compare theirs ask one server. It is what hash indexes of text are built with, so a server has it.
-//! What is documented and would do costs ten times as much a row (`md5`, `sha256`); a column of our own would be one more
+//! What is documented and would do costs ten times as much a row (`sha256`, `md5`); a column of our own would be one more
 //! that each application's table needs.
 //!
 //! A share has no index: who has little of a long queue reads past the events of the others to find it.
