@@ -39,6 +39,50 @@ pub mod item {
     pub enum Relation {}
 }
 
+/// The same rows, with a hook of SeaORM's that runs before each is saved.
+pub mod hooked {
+    use sea_orm::entity::prelude::*;
+    use sea_session::Tracked;
+
+    /// A row.
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "item")]
+    pub struct Model {
+        /// Made by the client.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        /// Unique, 30 bytes.
+        pub uri: String,
+        /// 20 bytes; what the update workloads change.
+        pub title: String,
+        /// 600 bytes.
+        pub content: String,
+        /// Three members.
+        pub meta: Json,
+        /// A float.
+        pub score: f64,
+        /// A flag.
+        pub active: bool,
+        /// A number, which the hook raises.
+        pub revision: i32,
+        /// A point in time.
+        pub updated_at: DateTimeUtc,
+    }
+
+    /// None.
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    #[async_trait::async_trait]
+    impl ActiveModelBehavior for ActiveModel {
+        async fn before_save<C: ConnectionTrait>(mut self, _: &C, _: bool) -> Result<Self, DbErr> {
+            let revision = self.revision.take().unwrap_or_default();
+            self.revision = sea_orm::Set(revision + 1);
+            Ok(self)
+        }
+    }
+}
+
 /// Rows whose keys the database makes, and which others refer to.
 pub mod parent {
     use sea_orm::entity::prelude::*;

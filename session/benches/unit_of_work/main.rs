@@ -156,6 +156,9 @@ async fn workloads(report: &mut Report, sides: &Sides) {
     if wants("load_change_all", report) {
         load_and_change(report, sides, "load_change_all", MANY, 1.25).await;
     }
+    if wants("load_change_hooked", report) {
+        load_and_change_hooked(report, sides).await;
+    }
     if wants("load_change_100", report) {
         load_and_change(report, sides, "load_change_100", 100, 1.2).await;
     }
@@ -266,6 +269,23 @@ async fn load_and_change(report: &mut Report, sides: &Sides, name: &str, changes
         }));
     }
     report.compare(name, changes, ours, references).await;
+}
+
+/// An entity whose hooks SeaORM would call: they take the model by value, so each object is copied for each of them.
+async fn load_and_change_hooked(report: &mut Report, Sides { db, orm, floor }: &Sides) {
+    let ours = side(async || {
+        floor.fill(MANY).await;
+        ours::load_and_update_hooked(db, "ours").await
+    });
+    let save = shown("SeaORM save in a loop, with the hook", async || {
+        floor.fill(MANY).await;
+        plain::save_loop_hooked(orm, "plain").await
+    });
+    let bare = shown("the session, without hooks", async || {
+        floor.fill(MANY).await;
+        ours::load_and_update(db, MANY, "ours").await
+    });
+    report.compare("load_change_hooked", MANY, ours, vec![save, bare]).await;
 }
 
 async fn load(report: &mut Report, Sides { db, orm, floor }: &Sides) {

@@ -7,7 +7,7 @@ use sea_orm::{EntityTrait, IsolationLevel, QuerySelect};
 use sea_session::Error;
 use sea_session::prelude::*;
 
-use crate::entities::{account, child, item, new_child, new_item, new_parent, parent};
+use crate::entities::{account, child, hooked, item, new_child, new_item, new_parent, parent};
 
 /// Adds every row and commits, which flushes once.
 pub async fn insert(db: &Db, rows: Vec<item::Model>) -> Duration {
@@ -51,6 +51,20 @@ pub async fn load_and_update(db: &Db, changes: usize, suffix: &str) -> Duration 
         row.set_title(format!("title {} {suffix}", row.id()));
     }
     s.commit().await.expect("commit");
+    drop((s, rows));
+    start.elapsed()
+}
+
+/// Loads every row, changes the title of each, and commits; a hook of the entity runs before each is saved.
+pub async fn load_and_update_hooked(db: &Db, suffix: &str) -> Duration {
+    let start = Instant::now();
+    let mut s = db.begin().await.expect("begin");
+    let rows = hooked::Entity::find().load(&mut s).await.expect("load");
+    for row in &rows {
+        row.set_title(format!("title {} {suffix}", row.id()));
+    }
+    s.commit().await.expect("commit");
+    assert!(rows.iter().all(|row| row.revision() == 2), "the hook ran once for each");
     drop((s, rows));
     start.elapsed()
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, IntoActiveModel, TransactionTrait};
 
-use crate::entities::{item, new_item};
+use crate::entities::{hooked, item, new_item};
 
 /// How many rows `insert_many` is given: nine binds a row stay under the limits of both databases.
 const CHUNK: usize = 1_000;
@@ -40,6 +40,21 @@ pub async fn save_loop(db: &DatabaseConnection, changes: usize, suffix: &str) ->
     let tx = db.begin().await.expect("begin");
     let rows = item::Entity::find().all(&tx).await.expect("select");
     for row in rows.into_iter().take(changes) {
+        let title = format!("title {} {suffix}", row.id);
+        let mut row = row.into_active_model();
+        row.title = Set(title);
+        row.save(&tx).await.expect("save");
+    }
+    tx.commit().await.expect("commit");
+    start.elapsed()
+}
+
+/// Loads every row, changes the title of each, and saves it; a hook of the entity runs before.
+pub async fn save_loop_hooked(db: &DatabaseConnection, suffix: &str) -> Duration {
+    let start = Instant::now();
+    let tx = db.begin().await.expect("begin");
+    let rows = hooked::Entity::find().all(&tx).await.expect("select");
+    for row in rows {
         let title = format!("title {} {suffix}", row.id);
         let mut row = row.into_active_model();
         row.title = Set(title);
