@@ -31,8 +31,9 @@ use entities::{item, items};
 use floor::Floor;
 use harness::{Options, Report, bounded, shown, side};
 use reference::{postgres, sea_orm as plain};
-use sea_orm::sqlx::postgres::PgPoolOptions;
+use sea_orm::sqlx::postgres::{PgConnection, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::{AssertSqlSafe, Connection};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, EntityTrait, sqlx};
 use sea_session::prelude::*;
 use sea_session::testing::cluster;
@@ -102,12 +103,22 @@ struct Sides {
 async fn on_postgres(report: &mut Report) {
     let database = cluster::fresh_database().await.expect("a database");
     let url = database.url();
+    no_new_segments(&database).await;
     let pool = PgPoolOptions::new().max_connections(1).test_before_acquire(false).connect(&url).await.expect("a pool");
     sqlx::raw_sql(entities::POSTGRES).execute(&pool).await.expect("tables");
     sqlx::raw_sql("ALTER TABLE item SET (autovacuum_enabled = off)").execute(&pool).await.expect("a quiet table");
     let sides = Sides { db: connect(&url).await, orm: plain_sea_orm(&url).await, floor: Floor::Postgres(pool) };
     report.backend("postgres");
     workloads(report, &sides).await;
+}
+
+/// Connections from now on do not fill a new WAL segment with zeros: 16 MB, which takes as long as a sample and meets the same
+/// side again and again, since one turn of all sides writes about three segments.
+async fn no_new_segments(database: &cluster::TestDatabase) {
+    let mut admin = PgConnection::connect(&database.url()).await.expect("a connection");
+    let setting = format!("ALTER DATABASE {} SET wal_init_zero = off", database.name());
+    sqlx::raw_sql(AssertSqlSafe(setting)).execute(&mut admin).await.expect("the setting");
+    admin.close().await.expect("closed");
 }
 
 async fn on_sqlite(report: &mut Report) {

@@ -109,6 +109,25 @@ fn r1_n_plus_one_attempts_with_full_jitter_and_a_capped_pause() {
 }
 
 #[test]
+fn r1_by_default_the_pause_after_a_conflict_is_capped_lower_than_after_a_lost_connection() {
+    on_postgres(async |db: Db| {
+        for (code, most) in [("40001", 100), ("08006", 1_000)] {
+            let (retry, pauses) = noted(40);
+            let outcome = db
+                .session()
+                .retry(retry)
+                .run(async |s: &mut Session| -> Result<(), Error> { raise(s, code).await })
+                .await;
+            assert_eq!(outcome.unwrap_err().sqlstate(), Some(code));
+            let longest = *pauses.lock().iter().max().unwrap();
+            let (least, most) = (Duration::from_millis(most / 2), Duration::from_millis(most));
+            // Thirty random parts of the cap: all below its half once in a thousand million runs.
+            assert!((least..=most).contains(&longest), "{code}: {longest:?}");
+        }
+    });
+}
+
+#[test]
 fn r1_no_attempt_starts_after_the_limit() {
     on_postgres(async |db: Db| {
         let ran = AtomicU32::new(0);

@@ -231,8 +231,8 @@ pub async fn transfer(pool: &PgPool, write: &'static str, from: i64, to: i64, am
     while let Err(error) = try_transfer(pool, write, from, to, amount).await {
         let code = error.as_database_error().and_then(|error| error.code());
         assert!(matches!(code.as_deref(), Some("40001" | "40P01")), "{error}");
-        // The session's own pauses: a random part of 10 ms, doubled each time, never over a second.
-        let limit = (10_000_u64 << retries.min(7)).min(1_000_000);
+        // The session's own pauses after a conflict: a random part of 5 ms, doubled each time, never over 100 ms.
+        let limit = (5_000_u64 << retries.min(5)).min(100_000);
         retries += 1;
         tokio::time::sleep(Duration::from_micros(fastrand::u64(..limit))).await;
     }
