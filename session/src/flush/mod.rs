@@ -1,7 +1,8 @@
 //! The flush: from dirty objects to set-based statements, and back into the objects (F).
 //!
 //! Four phases, apart: hooks and stamps on the objects, the [`plan`] (pure), the statements, and what came back. It looks
-//! at dirty objects only (INV7). It never decides about savepoints; a failure is handed to the session, which rolls back.
+//! at dirty objects only (INV7). It never touches a savepoint but its own around a large set of changes, which it ends itself;
+//! a failure is handed to the session, which rolls back.
 
 mod copy;
 mod delete;
