@@ -170,7 +170,7 @@ impl Retry {
 
 /// The matrix of R7, for a unit whose COMMIT was not sent or is known to have failed.
 pub(crate) fn is_retryable(class: Class) -> bool {
-    matches!(class, Class::Serialization | Class::Deadlock | Class::Busy | Class::ConnectionLost)
+    is_conflict(class) || class == Class::ConnectionLost
 }
 
 /// Whether the unit lost against a concurrent one, which is done by now or soon.
@@ -180,10 +180,7 @@ fn is_conflict(class: Class) -> bool {
 
 /// Whether a failure inside a nested block dooms the whole unit, because only the unit can be repeated (R8).
 pub(crate) fn dooms_unit(class: Class) -> bool {
-    matches!(
-        class,
-        Class::Serialization | Class::Deadlock | Class::Busy | Class::ConnectionLost | Class::CompletionUnknown
-    )
+    is_retryable(class) || class == Class::CompletionUnknown
 }
 
 pub(crate) async fn run_unit<T, E, B>(

@@ -286,7 +286,7 @@ async fn load_and_change(report: &mut Report, sides: &Sides, name: &str, changes
 async fn load_and_change_hooked(report: &mut Report, Sides { db, orm, floor }: &Sides) {
     let ours = side(async || {
         floor.fill(MANY).await;
-        ours::load_and_update_hooked(db, "ours").await
+        ours::load_and_update_hooked(db, MANY, "ours").await
     });
     let save = shown("SeaORM save in a loop, with the hook", async || {
         floor.fill(MANY).await;

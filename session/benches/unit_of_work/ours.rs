@@ -44,27 +44,31 @@ pub async fn insert_family(db: &Db, parents: Vec<item::Model>, children: Vec<ite
 
 /// Loads every row, changes the title of the first so many, and commits.
 pub async fn load_and_update(db: &Db, changes: usize, suffix: &str) -> Duration {
-    let start = Instant::now();
-    let mut s = db.begin().await.expect("begin");
-    let rows = item::Entity::find().load(&mut s).await.expect("load");
-    for row in &rows[..changes] {
-        row.set_title(format!("title {} {suffix}", row.id()));
-    }
-    s.commit().await.expect("commit");
-    drop((s, rows));
-    start.elapsed()
+    let change = |row: &Tracked<item::Entity>| _ = row.set_title(format!("title {} {suffix}", row.id()));
+    load_and_change(db, changes, change, |_| ()).await
 }
 
-/// Loads every row, changes the title of each, and commits; a hook of the entity runs before each is saved.
-pub async fn load_and_update_hooked(db: &Db, suffix: &str) -> Duration {
+/// The same with all rows; a hook of the entity runs before each is saved.
+pub async fn load_and_update_hooked(db: &Db, n: usize, suffix: &str) -> Duration {
+    let change = |row: &Tracked<hooked::Entity>| _ = row.set_title(format!("title {} {suffix}", row.id()));
+    let hooked = |rows: &[Tracked<hooked::Entity>]| {
+        assert!(rows.iter().all(|row| row.revision() == 2), "the hook ran once for each");
+    };
+    load_and_change(db, n, change, hooked).await
+}
+
+async fn load_and_change<E: TrackedEntity>(
+    db: &Db,
+    changes: usize,
+    change: impl Fn(&Tracked<E>),
+    check: impl Fn(&[Tracked<E>]),
+) -> Duration {
     let start = Instant::now();
     let mut s = db.begin().await.expect("begin");
-    let rows = hooked::Entity::find().load(&mut s).await.expect("load");
-    for row in &rows {
-        row.set_title(format!("title {} {suffix}", row.id()));
-    }
+    let rows = E::find().load(&mut s).await.expect("load");
+    rows[..changes].iter().for_each(change);
     s.commit().await.expect("commit");
-    assert!(rows.iter().all(|row| row.revision() == 2), "the hook ran once for each");
+    check(&rows);
     drop((s, rows));
     start.elapsed()
 }

@@ -214,7 +214,7 @@ impl Type<Postgres> for Single<'_> {
 
 impl Encode<'_, Postgres> for Single<'_> {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        let (length, value) = self.data.split_at(4);
+        let (length, value) = self.data.split_at(LENGTH);
         if length[0] & 0x80 != 0 {
             return Ok(IsNull::Yes);
         }
@@ -312,14 +312,14 @@ fn put(data: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
 /// Written in place; its length is known only then.
 fn json(data: &mut Vec<u8>, value: &serde_json::Value, binary: bool) -> Result<(), Error> {
     let start = data.len();
-    data.extend_from_slice(&[0; 4]);
+    data.extend_from_slice(&[0; LENGTH]);
     if binary {
         data.push(1);
     }
     serde_json::to_writer(&mut *data, value)
         .map_err(|e| Error::usage(format!("a JSON value could not be encoded: {e}")))?;
-    let length = length(data.len() - start - 4)?;
-    data[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    let length = length(data.len() - start - LENGTH)?;
+    data[start..start + LENGTH].copy_from_slice(&length.to_be_bytes());
     Ok(())
 }
 

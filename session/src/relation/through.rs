@@ -4,8 +4,8 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use sea_orm::{
-    ColumnTrait, Identity, Iterable, QueryFilter, Related, RelationDef, StatementBuilder, Value,
-    sea_query::{Alias, Expr, Query},
+    ColumnTrait, Identity, Iterable, QueryFilter, QueryResult, Related, RelationDef, StatementBuilder, Value,
+    sea_query::{Alias, Expr, Query, SelectStatement},
 };
 
 use super::positions;
@@ -22,6 +22,7 @@ type Side = Vec<Value>;
 
 /// Columns of an entity, and the junction's columns that hold their values.
 struct Ends<C> {
+    at: Vec<usize>,
     columns: Vec<C>,
     metas: Vec<&'static ColumnMeta>,
     names: Vec<Alias>,
@@ -34,12 +35,24 @@ impl<C: ColumnTrait + Iterable> Ends<C> {
             columns: at.iter().filter_map(|at| C::iter().nth(*at)).collect(),
             metas: at.iter().map(|at| &meta::table::<E>().columns[*at]).collect(),
             names: in_junction.iter().map(|name| Alias::new(name.inner())).collect(),
+            at,
         })
     }
 
     fn values_of<E: TrackedEntity<Column = C>>(&self, object: &Tracked<E>) -> Option<Side> {
-        let at = |meta: &&ColumnMeta| object.object().any_column(meta::table::<E>().column(meta.name)?);
-        self.metas.iter().map(at).collect()
+        self.at.iter().map(|at| object.object().any_column(*at)).collect()
+    }
+
+    /// Has the junction's columns read, by their number after `prefix`.
+    fn select(&self, select: &mut SelectStatement, prefix: &str) {
+        for (at, (column, name)) in self.columns.iter().zip(&self.names).enumerate() {
+            select.expr_as(column.select_as(Expr::col(name.clone())), Alias::new(format!("{prefix}{at}")));
+        }
+    }
+
+    fn read(&self, row: &QueryResult, prefix: &str) -> Result<Side, Error> {
+        let metas = self.metas.iter().enumerate();
+        metas.map(|(at, meta)| decode(row, &format!("{prefix}{at}"), &meta.kind)).collect()
     }
 }
 
@@ -71,7 +84,7 @@ impl Session {
     }
 
     /// The junction's pairs of these parents.
-    async fn pairs<A: ColumnTrait, B: ColumnTrait>(
+    async fn pairs<A: ColumnTrait + Iterable, B: ColumnTrait + Iterable>(
         &mut self,
         via: &RelationDef,
         own: &Ends<A>,
@@ -81,21 +94,12 @@ impl Session {
         let mut pairs = Vec::new();
         for some in parents.chunks(keys_a_statement(own.names.len())) {
             let mut select = Query::select();
-            for (at, (column, name)) in own.columns.iter().zip(&own.names).enumerate() {
-                select.expr_as(column.select_as(Expr::col(name.clone())), Alias::new(format!("own{at}")));
-            }
-            for (at, (column, name)) in theirs.columns.iter().zip(&theirs.names).enumerate() {
-                select.expr_as(column.select_as(Expr::col(name.clone())), Alias::new(format!("their{at}")));
-            }
+            own.select(&mut select, "own");
+            theirs.select(&mut select, "their");
             let names = own.names.iter().map(|name| Expr::col(name.clone())).collect();
             select.from(via.to_tbl.clone()).and_where(one_of(names, &own.columns, some.to_vec(), self.backend()));
-            let statement = StatementBuilder::build(&select, &self.backend());
-            for row in self.query_all(statement).await? {
-                let side = |prefix: &str, metas: &[&ColumnMeta]| -> Result<Side, Error> {
-                    let values = metas.iter().enumerate();
-                    values.map(|(at, meta)| decode(&row, &format!("{prefix}{at}"), &meta.kind)).collect()
-                };
-                pairs.push((side("own", &own.metas)?, side("their", &theirs.metas)?));
+            for row in self.query_all(StatementBuilder::build(&select, &self.backend())).await? {
+                pairs.push((own.read(&row, "own")?, theirs.read(&row, "their")?));
             }
         }
         Ok(pairs)

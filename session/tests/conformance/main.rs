@@ -17,6 +17,7 @@ mod b_manual;
 mod f_flush;
 mod h_hooks;
 mod i_identity;
+mod i_relations;
 mod l_looking;
 mod m_several;
 mod o_optimistic;

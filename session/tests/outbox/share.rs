@@ -14,6 +14,8 @@ use crate::support::{Running, Seen, arrived, elsewhere, event, ledger, on_postgr
 /// So long that nothing is found by polling within a test.
 const NEVER: Duration = Duration::from_secs(3600);
 const KEYS: usize = 40;
+/// The advisory locks of this database.
+const LOCKS: &str = "FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 async fn write_keys(db: &Db) {
     write(db, (0..KEYS).map(|n| event(&format!("key {n}"), 1, "made")).collect()).await;
@@ -21,9 +23,8 @@ async fn write_keys(db: &Db) {
 
 /// Waits until so many dispatchers take part.
 async fn joined(pool: &PgPool, dispatchers: i64) {
-    let members = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 \
-         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    while sqlx::query_scalar::<_, i64>(members).fetch_one(pool).await.unwrap() < dispatchers {
+    let members = format!("SELECT count(*) {LOCKS} AND objsubid = 2");
+    while sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(&*members)).fetch_one(pool).await.unwrap() < dispatchers {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     // They have told each other, and looked.
@@ -85,8 +86,7 @@ fn q3_keys_that_are_divided_anew_are_looked_at_at_once() {
         joined(pool, 1).await;
         // A second one that takes its share and delivers nothing of it: a lock beside the first one's, and word of it.
         let mut second = pool.acquire().await.unwrap();
-        let join = "SELECT pg_advisory_lock(classid::int, 513) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 \
-             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let join = sqlx::AssertSqlSafe(format!("SELECT pg_advisory_lock(classid::int, 513) {LOCKS} AND objsubid = 2"));
         let tell = "NOTIFY sea_session_events_test, 'joined'";
         sqlx::query(join).execute(&mut *second).await.unwrap();
         sqlx::query(tell).execute(&mut *second).await.unwrap();
@@ -136,8 +136,7 @@ fn q3_without_advisory_locks_everybody_has_everything_and_each_key_its_order() {
         }
         let events = KEYS * EACH as usize;
         assert_eq!(arrived(&seen, events).await, events, "nothing is lost");
-        let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = \
-             (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let locks = sqlx::AssertSqlSafe(format!("SELECT count(*) {LOCKS}"));
         assert_eq!(sqlx::query_scalar::<_, i64>(locks).fetch_one(pool).await.unwrap(), 0, "nobody has a share");
         let mut delivered = 0;
         for (one, db) in running {

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, IntoActiveModel, TransactionTrait};
+use sea_orm::{
+    ActiveModelBehavior, ActiveModelTrait, DatabaseConnection, EntityTrait, FromQueryResult, IntoActiveModel,
+    ModelTrait, TransactionTrait,
+};
 
 use crate::entities::{hooked, item, new_item};
 
@@ -36,29 +39,33 @@ pub async fn insert_many(db: &DatabaseConnection, rows: Vec<item::Model>) -> Dur
 
 /// Loads every row, changes the title of the first so many, and saves each.
 pub async fn save_loop(db: &DatabaseConnection, changes: usize, suffix: &str) -> Duration {
-    let start = Instant::now();
-    let tx = db.begin().await.expect("begin");
-    let rows = item::Entity::find().all(&tx).await.expect("select");
-    for row in rows.into_iter().take(changes) {
-        let title = format!("title {} {suffix}", row.id);
-        let mut row = row.into_active_model();
-        row.title = Set(title);
-        row.save(&tx).await.expect("save");
-    }
-    tx.commit().await.expect("commit");
-    start.elapsed()
+    save_each(db, changes, |row: item::Model| {
+        let title = Set(format!("title {} {suffix}", row.id));
+        item::ActiveModel { title, ..row.into_active_model() }
+    })
+    .await
 }
 
-/// Loads every row, changes the title of each, and saves it; a hook of the entity runs before.
+/// The same with all rows; a hook of the entity runs before each is saved.
 pub async fn save_loop_hooked(db: &DatabaseConnection, suffix: &str) -> Duration {
+    save_each(db, usize::MAX, |row: hooked::Model| {
+        let title = Set(format!("title {} {suffix}", row.id));
+        hooked::ActiveModel { title, ..row.into_active_model() }
+    })
+    .await
+}
+
+async fn save_each<M, A>(db: &DatabaseConnection, changes: usize, change: impl Fn(M) -> A) -> Duration
+where
+    M: ModelTrait + FromQueryResult + IntoActiveModel<A>,
+    M::Entity: EntityTrait<Model = M>,
+    A: ActiveModelTrait<Entity = M::Entity> + ActiveModelBehavior + Send,
+{
     let start = Instant::now();
     let tx = db.begin().await.expect("begin");
-    let rows = hooked::Entity::find().all(&tx).await.expect("select");
-    for row in rows {
-        let title = format!("title {} {suffix}", row.id);
-        let mut row = row.into_active_model();
-        row.title = Set(title);
-        row.save(&tx).await.expect("save");
+    let rows = M::Entity::find().all(&tx).await.expect("select");
+    for row in rows.into_iter().take(changes) {
+        change(row).save(&tx).await.expect("save");
     }
     tx.commit().await.expect("commit");
     start.elapsed()

@@ -26,12 +26,12 @@ PORT=5432
 candidates() {
     printf '%s\n' "$PATH" | tr ':' '\n'
     pg_config --bindir 2>/dev/null
-    # Where package managers put it. Homebrew installs below a fixed prefix of its own on each system: /opt/homebrew and
-    # /usr/local on macOS, /home/linuxbrew/.linuxbrew on Linux, which is nobody's home.
+    # Where package managers put it. Homebrew says where its prefix is; on macOS it has two that are always the same.
+    brew=${HOMEBREW_PREFIX:-$(brew --prefix 2>/dev/null)}
     # Newest version first: sort by the number in the path, not by the text.
     for folder in /usr/lib/postgresql/*/bin /usr/lib64/postgresql*/bin /usr/pgsql-*/bin /usr/libexec/postgresql*/ \
         /usr/local/pgsql/bin /opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin /opt/homebrew/bin \
-        /home/linuxbrew/.linuxbrew/opt/postgresql*/bin /opt/local/lib/postgresql*/bin \
+        "$brew"/opt/postgresql*/bin /opt/local/lib/postgresql*/bin \
         /Applications/Postgres.app/Contents/Versions/*/bin; do
         [ -d "$folder" ] && printf '%s %s\n' "$(printf '%s' "$folder" | sed 's/[^0-9]*\([0-9]*\).*/\1/')" "$folder"
     done | sort -rn | sed 's/^[0-9]* //'

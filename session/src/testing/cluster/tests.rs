@@ -180,6 +180,14 @@ impl Holder {
     }
 }
 
+impl Drop for Holder {
+    /// A test that fails leaves no server behind.
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 fn link_of_this_test() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let link = folder.path().join("link");
