@@ -25,6 +25,9 @@ pub(crate) struct Settings {
     pub(crate) set_local: Vec<(String, String)>,
     pub(crate) tenant: Option<(String, String)>,
     pub(crate) statement_timeout: Option<Duration>,
+    /// Settings that are always the same, as text: a SET costs the server a tenth of a SELECT of `set_config`, but each
+    /// text that is new is one more entry of `pg_stat_statements`, which a tenant's must not be.
+    pub(crate) fixed: &'static str,
     pub(crate) optimistic: bool,
     pub(crate) strict: bool,
     pub(crate) sql_debug: bool,
@@ -106,6 +109,12 @@ impl UnitOptions {
     /// Sets a configuration parameter for this transaction only (T1), in the message that carries BEGIN; PostgreSQL only.
     pub fn set_local(mut self, key: impl Into<String>, value: impl ToString) -> Self {
         self.settings.set_local.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// Settings of this library's own for this transaction, each as `; SET LOCAL …`; PostgreSQL only.
+    pub(crate) fn fixed(mut self, settings: &'static str) -> Self {
+        self.settings.fixed = settings;
         self
     }
 
@@ -368,6 +377,7 @@ impl Settings {
         if let Some(timeout) = self.statement_timeout {
             sql += &format!("; SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
         }
+        sql += self.fixed;
         // One statement, however many settings: each is parsed, planned and answered.
         let mut before = "; SELECT ";
         for (key, value) in self.set_local.iter().chain(&self.tenant) {

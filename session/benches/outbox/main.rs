@@ -42,7 +42,9 @@ use stream::{event, note, outbox};
 
 const EVENTS: usize = 20_000;
 const KEYS: usize = 1_000;
-const BATCH: i64 = 100;
+const BATCH: usize = 100;
+/// A dispatcher of a stream that is written to all the time: what a claim costs whatever is in it is shared by more events.
+const STEADY_BATCH: usize = 250;
 
 fn main() {
     if process::is_child() {
@@ -163,7 +165,7 @@ async fn claim_and_delete(pool: &PgPool) -> Duration {
     let start = Instant::now();
     let mut taken = 0;
     loop {
-        let rows = sqlx::query(sql).bind(BATCH).fetch_all(&mut *connection).await.expect("a batch");
+        let rows = sqlx::query(sql).bind(BATCH as i64).fetch_all(&mut *connection).await.expect("a batch");
         if rows.is_empty() {
             break;
         }
@@ -216,7 +218,7 @@ async fn enqueue(report: &mut Report, bench: &Bench) {
 }
 
 async fn processes(report: &mut Report, bench: &Bench) {
-    let crew = tokio::sync::Mutex::new(Crew::start(&bench.url, 4).await);
+    let crew = tokio::sync::Mutex::new(Crew::start(&bench.url, 4, BATCH).await);
     let four = side(async || {
         bench.fill(EVENTS).await;
         crew.lock().await.deliver(4, EVENTS).await
@@ -234,7 +236,7 @@ async fn processes(report: &mut Report, bench: &Bench) {
 async fn latency(report: &mut Report, bench: &Bench) {
     const EVENTS: usize = 300;
     bench.sql("TRUNCATE events").await;
-    let mut crew = Crew::start(&bench.url, 1).await;
+    let mut crew = Crew::start(&bench.url, 1, BATCH).await;
     crew.run(1).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut random = fastrand::Rng::with_seed(7);
@@ -259,7 +261,7 @@ async fn latency(report: &mut Report, bench: &Bench) {
 /// Units that change a row and enqueue an event, from so many clients.
 async fn writers(report: &mut Report, bench: &Bench, name: &str, clients: usize) {
     let units = 4_000;
-    let crew = tokio::sync::Mutex::new(Crew::start(&bench.url, 1).await);
+    let crew = tokio::sync::Mutex::new(Crew::start(&bench.url, 1, STEADY_BATCH).await);
     stream::notes(&bench.db, clients).await;
     let with = side(async || {
         bench.sql("TRUNCATE events").await;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::stream::dispatcher;
 
 const CHILD: &str = "OUTBOX_BENCH_CHILD";
+const BATCH: &str = "OUTBOX_BENCH_BATCH";
 
 pub fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
@@ -39,6 +40,7 @@ fn say(line: &str) {
 /// The child's life: `run`, `stop`, and so on, until its input ends.
 pub fn child() {
     let url = std::env::var(CHILD).expect("a URL");
+    let batch = std::env::var(BATCH).ok().and_then(|batch| batch.parse().ok()).expect("a number");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut options = ConnectOptions::new(url);
@@ -49,7 +51,7 @@ pub fn child() {
         say("ready");
         while told.recv().await.is_some() {
             let told = async { drop(told.recv().await) };
-            dispatcher(&db, Say).run(told).await;
+            dispatcher(&db, Say).batch(batch).run(told).await;
             say("stopped");
         }
     });
@@ -63,13 +65,18 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Starts so many children, which wait.
-    pub async fn start(url: &str, children: usize) -> Self {
+    /// Starts so many children, which wait; each claims so many events at a time.
+    pub async fn start(url: &str, children: usize, batch: usize) -> Self {
         let (say, said) = mpsc::unbounded_channel();
         let mut crew = Self { members: Vec::new(), said, running: 0 };
         for _ in 0..children {
             let mut command = Command::new(std::env::current_exe().expect("this program"));
-            command.env(CHILD, url).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+            command
+                .env(CHILD, url)
+                .env(BATCH, batch.to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .kill_on_drop(true);
             let mut child = command.spawn().expect("a child");
             let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
             tokio::spawn(listen(lines, say.clone()));

@@ -40,7 +40,7 @@ pub fn outbox(db: &Db) -> Outbox {
 
 /// A dispatcher as it is measured: batches of 100, two of them in hand, delivered events removed.
 pub fn dispatcher<H: Handler + 'static>(db: &Db, handler: H) -> Dispatcher<H> {
-    Dispatcher::new(&outbox(db), handler).batch(100).claims(2).retention(None)
+    Dispatcher::new(&outbox(db), handler).batch(crate::BATCH).claims(2).retention(None)
 }
 
 /// Does nothing with an event but count it.

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use sea_orm::{DbBackend, FromQueryResult, QueryResult, Value, sea_query::ArrayType};
+use sea_orm::{DbBackend, QueryResult, Value, sea_query::ArrayType};
 
 use super::{
     Event, Outbox,
@@ -34,6 +34,9 @@ pub(crate) struct Look {
 }
 
 impl Look {
+    /// So many columns of each row tell of the window, before those of an event.
+    const COLUMNS: usize = 3;
+
     /// The window, which each row tells of.
     fn at(rows: &[QueryResult]) -> Result<Self, Error> {
         let mut look = Self::default();
@@ -71,6 +74,25 @@ pub(crate) struct Claimant<'c> {
 }
 
 const CLAIMED: &str = "id, account_id, event_key, sequence, event_type, payload, attempts, created_at, fence";
+
+impl Event {
+    /// Reads the columns of [`CLAIMED`] from `first` on; nothing if there is no event in the row. By place: by name, each
+    /// column of each row is hashed.
+    fn read(row: &QueryResult, first: usize) -> Result<Option<Self>, Error> {
+        let Some(id) = row.try_get_by_index(first)? else { return Ok(None) };
+        Ok(Some(Self {
+            id,
+            account_id: row.try_get_by_index(first + 1)?,
+            key: row.try_get_by_index(first + 2)?,
+            sequence: row.try_get_by_index(first + 3)?,
+            event_type: row.try_get_by_index(first + 4)?,
+            payload: row.try_get_by_index(first + 5)?,
+            attempt: row.try_get_by_index(first + 6)?,
+            created_at: row.try_get_by_index(first + 7)?,
+            fence: row.try_get_by_index(first + 8)?,
+        }))
+    }
+}
 
 impl Outbox {
     pub(super) fn text(&self) -> Text {
@@ -163,9 +185,7 @@ impl Outbox {
         let rows = self.rows(s, &sql, &values).await?;
         let mut look = Look::at(&rows)?;
         for row in &rows {
-            if row.try_get::<Option<i64>>("", "id")?.is_some() {
-                look.events.push(Event::from_query_result(row, "")?);
-            }
+            look.events.extend(Event::read(row, Look::COLUMNS)?);
         }
         in_order(&mut look.events);
         Ok(look)
@@ -199,7 +219,7 @@ impl Outbox {
         );
         let values = [by.worker.into(), (now + by.lease).into(), serde_json::json!(ids).to_string().into()];
         for row in self.rows(s, &sql, &values).await? {
-            look.events.push(Event::from_query_result(&row, "")?);
+            look.events.extend(Event::read(&row, 0)?);
         }
         in_order(&mut look.events);
         Ok(look)

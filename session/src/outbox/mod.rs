@@ -35,7 +35,7 @@ mod wake;
 use std::{fmt, time::Duration};
 
 use chrono::{DateTime, Utc};
-use sea_orm::{DbBackend, FromQueryResult, QueryResult};
+use sea_orm::DbBackend;
 
 pub use dead::DeadLetter;
 pub use dispatcher::{Dispatcher, Report};
@@ -177,9 +177,7 @@ impl Outbox {
         if self.db.backend() == DbBackend::Postgres {
             // A queue is empty when its statements are planned and long when they run, or the other way round: what the
             // planner knows of its size is always wrong. Its indexes are right for every size.
-            for (key, value) in [("enable_seqscan", "off"), ("enable_sort", "off"), ("jit", "off")] {
-                unit = unit.set_local(key, value);
-            }
+            unit = unit.fixed("; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off");
             for (key, value) in &self.settings {
                 unit = unit.set_local(key, value);
             }
@@ -271,22 +269,6 @@ impl Metrics {
     /// Whether nothing waits and nothing is under way.
     pub fn is_drained(&self) -> bool {
         self.pending + self.processing == 0
-    }
-}
-
-impl FromQueryResult for Event {
-    fn from_query_result(row: &QueryResult, prefix: &str) -> Result<Self, sea_orm::DbErr> {
-        Ok(Self {
-            id: row.try_get(prefix, "id")?,
-            account_id: row.try_get(prefix, "account_id")?,
-            key: row.try_get(prefix, "event_key")?,
-            sequence: row.try_get(prefix, "sequence")?,
-            event_type: row.try_get(prefix, "event_type")?,
-            payload: row.try_get(prefix, "payload")?,
-            attempt: row.try_get(prefix, "attempts")?,
-            created_at: row.try_get(prefix, "created_at")?,
-            fence: row.try_get(prefix, "fence")?,
-        })
     }
 }
 

@@ -84,7 +84,7 @@ impl Pace {
 }
 
 /// The longest that a wake-up is left unanswered.
-const LONGEST: Duration = Duration::from_millis(20);
+const LONGEST: Duration = Duration::from_millis(30);
 
 /// How long to wait after a claim, if so many events have come within `time`.
 fn linger(events: usize, time: Duration, batch: usize) -> Duration {
@@ -116,7 +116,7 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!((linger(0, second, 100), linger(1, second, 100)), (Duration::ZERO, Duration::ZERO));
         assert!(linger(9, second, 100) > linger(8, second, 100));
-        assert_eq!(linger(60, second, 100), Duration::from_millis(20));
+        assert_eq!(linger(60, second, 100), LONGEST);
         assert!(linger(usize::MAX, second, 100) < Duration::from_micros(1), "a batch is there already");
         let fast = linger(160, Duration::from_millis(20), 100);
         assert_eq!(fast, Duration::from_millis(10), "until four fifths of a batch are there");
