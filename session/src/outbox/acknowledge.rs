@@ -8,7 +8,7 @@ use sea_orm::{DbBackend, QueryResult};
 
 use super::{
     Delivery, Event, Outbox,
-    claim::{numbers, texts},
+    claim::{HELD, numbers, texts},
     pace::backoff,
 };
 use crate::{Session, error::Error};
@@ -97,10 +97,8 @@ impl Outbox {
             DbBackend::Postgres => {
                 let ids = text.bind(numbers(endings.iter().map(|ending| ending.id)));
                 let fences = text.bind(numbers(endings.iter().map(|ending| ending.fence)));
-                text.sql = format!(
-                    "DELETE FROM {table} AS e USING UNNEST({ids}, {fences}) AS u(id, fence) \
-                     WHERE e.id = u.id AND e.fence = u.fence AND e.state = 'processing'"
-                );
+                text.sql =
+                    format!("DELETE FROM {table} AS e USING UNNEST({ids}, {fences}) AS u(id, fence) WHERE {HELD}");
             }
             _ => {
                 let pairs: Vec<[i64; 2]> = endings.iter().map(|ending| [ending.id, ending.fence]).collect();
@@ -131,7 +129,7 @@ impl Outbox {
              claimed_by = NULL, lease_until = NULL \
              FROM UNNEST({ids}::bigint[], {fences}::bigint[], {states}::text[], {reasons}::text[], {pauses}::bigint[], {unspent}::int[]) \
              AS u(id, fence, state, reason, pause, unspent) \
-             WHERE e.id = u.id AND e.fence = u.fence AND e.state = 'processing' RETURNING e.id, e.state",
+             WHERE {HELD} RETURNING e.id, e.state",
             self.table()
         );
         self.rows(s, &text.sql, &text.values).await

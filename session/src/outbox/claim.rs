@@ -225,37 +225,35 @@ impl Outbox {
         Ok(look)
     }
 
-    /// Extends the leases of events that are still being handled.
+    /// Extends the leases of events that are still being handled: those that are still held under their tokens.
     pub(crate) async fn extend(&self, events: &[Event], lease: Duration) -> Result<u64, Error> {
-        let mut text = self.text();
-        let events: Vec<&Event> = events.iter().collect();
-        let until = match self.backend() {
-            DbBackend::Postgres => {
-                let micros = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
-                format!("statement_timestamp() + {} * interval '1 microsecond'", text.bind(micros.into()))
-            }
-            _ => text.bind((Utc::now() + lease).into()),
-        };
-        let held = self.held(&mut text, &events);
-        text.sql = format!("UPDATE {} SET lease_until = {until} WHERE {held}", self.table());
-        self.execute(text).await
-    }
-
-    /// The condition that these events are still held under their tokens.
-    pub(super) fn held(&self, text: &mut Text, events: &[&Event]) -> String {
-        if self.backend() == DbBackend::Postgres {
+        let (mut text, table) = (self.text(), self.table());
+        text.sql = if self.backend() == DbBackend::Postgres {
+            let lease = text.bind(i64::try_from(lease.as_micros()).unwrap_or(i64::MAX).into());
             let ids = text.bind(numbers(events.iter().map(|e| e.id)));
             let fences = text.bind(numbers(events.iter().map(|e| e.fence)));
-            let table = self.table();
-            return format!(
-                "{table}.state = 'processing' AND ({table}.id, {table}.fence) IN (SELECT * FROM UNNEST({ids}, {fences}))"
-            );
-        }
-        let pairs: Vec<[i64; 2]> = events.iter().map(|e| [e.id, e.fence]).collect();
-        let pairs = text.bind(serde_json::json!(pairs).to_string().into());
-        format!("state = 'processing' AND (id, fence) IN (SELECT value ->> 0, value ->> 1 FROM json_each({pairs}))")
+            format!(
+                "UPDATE {table} AS e SET lease_until = statement_timestamp() + {lease} * interval '1 microsecond' \
+                 FROM UNNEST({ids}, {fences}) AS u(id, fence) WHERE {HELD}"
+            )
+        } else {
+            let until = text.bind((Utc::now() + lease).into());
+            let pairs: Vec<[i64; 2]> = events.iter().map(|e| [e.id, e.fence]).collect();
+            let pairs = text.bind(serde_json::json!(pairs).to_string().into());
+            format!(
+                "UPDATE {table} SET lease_until = {until} WHERE state = 'processing' \
+                 AND (id, fence) IN (SELECT value ->> 0, value ->> 1 FROM json_each({pairs}))"
+            )
+        };
+        self.execute(text).await
     }
 }
+
+/// On PostgreSQL, that the event `e` is still held under the token of `u`.
+///
+/// `= ANY` of one number, since only an index on the number can answer that, event by event. With `=` a join is possible that
+/// reads all events there are, and of a queue that was empty when it was vacuumed, the planner believes that those are none.
+pub(super) const HELD: &str = "e.id = ANY (ARRAY[u.id]) AND e.fence = u.fence AND e.state = 'processing'";
 
 /// The events of a key in their order, keys in the order of their first event.
 fn in_order(events: &mut Vec<Event>) {

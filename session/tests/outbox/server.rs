@@ -53,6 +53,15 @@ impl Watched {
         sqlx::raw_sql("SELECT pg_stat_statements_reset()").execute(&self.pool).await.unwrap();
     }
 
+    /// From now on, writes the plan of each statement of a new connection into the log.
+    async fn explain(&self) {
+        let name = self.database.name();
+        for setting in ["log_min_duration = 0", "log_analyze = on", "log_format = 'json'"] {
+            let explain = format!("ALTER DATABASE {name} SET auto_explain.{setting}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).execute(&self.pool).await.unwrap();
+        }
+    }
+
     /// Delivers everything, by so many dispatchers with pools and listeners of their own.
     async fn deliver(&self, dispatchers: usize) {
         let mut running = Vec::new();
@@ -126,8 +135,8 @@ fn q3_four_dispatchers_send_and_read_hardly_more_an_event_than_one() {
     });
 }
 
-/// The plans of claims in the server's log.
-fn plans(log: PathBuf) -> Vec<Value> {
+/// The plans in the server's log of statements that begin so.
+fn plans(log: PathBuf, begin: &str) -> Vec<Value> {
     let log = std::fs::read_to_string(log).unwrap();
     let plan = |after: &str| -> Value {
         let lines: Vec<&str> = after.lines().take_while(|line| line.starts_with('\t')).collect();
@@ -135,7 +144,7 @@ fn plans(log: PathBuf) -> Vec<Value> {
     };
     // What our own pool asked between the settings stands there in another format.
     let plans = log.split("  plan:\n").skip(1).filter(|after| after.starts_with("\t{")).map(plan);
-    plans.filter(|plan| plan["Query Text"].as_str().is_some_and(|sql| sql.starts_with("WITH seen"))).collect()
+    plans.filter(|plan| plan["Query Text"].as_str().is_some_and(|sql| sql.starts_with(begin))).collect()
 }
 
 /// A node of a plan and those below it.
@@ -151,13 +160,9 @@ fn q3_a_claim_reads_what_is_due_by_its_index_however_long_the_queue() {
     wait(async {
         let watched = Watched::start().await;
         watched.fill().await;
-        let name = watched.database.name();
-        for setting in ["log_min_duration = 0", "log_analyze = on", "log_format = 'json'"] {
-            let explain = format!("ALTER DATABASE {name} SET auto_explain.{setting}");
-            sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).execute(&watched.pool).await.unwrap();
-        }
+        watched.explain().await;
         watched.deliver(4).await;
-        let plans = plans(watched.cluster.log());
+        let plans = plans(watched.cluster.log(), "WITH seen");
         let shared = plans.iter().filter(|plan| plan["Query Text"].as_str().unwrap().contains("hashtext")).count();
         assert!(plans.len() > 50 && shared > 50, "{} claims, {shared} of them of a share", plans.len());
         for plan in &plans {
@@ -174,6 +179,30 @@ fn q3_a_claim_reads_what_is_due_by_its_index_however_long_the_queue() {
                 let sorted = if kind(node).contains("Sort") { rows(node, "Actual Rows") } else { 0.0 };
                 assert!(sorted <= 16.0 * BATCH as f64, "{sorted} rows are sorted: {plan}");
             }
+        }
+        watched.stop().await;
+    });
+}
+
+/// A vacuum of an idle stream leaves pages with nothing in them, so the planner takes a full one for empty.
+#[test]
+fn q3_an_acknowledgement_finds_its_events_by_number_also_in_a_queue_that_the_planner_takes_for_empty() {
+    wait(async {
+        let watched = Watched::start().await;
+        watched.fill().await;
+        watched.deliver(1).await;
+        sqlx::raw_sql("VACUUM (TRUNCATE false, ANALYZE) events").execute(&watched.pool).await.unwrap();
+        watched.fill().await;
+        watched.explain().await;
+        watched.deliver(1).await;
+        let plans = plans(watched.cluster.log(), "DELETE FROM");
+        assert!(plans.len() > 50, "{} acknowledgements", plans.len());
+        for plan in &plans {
+            let mut all = Vec::new();
+            nodes(&plan["Plan"], &mut all);
+            let reads = all.iter().filter(|node| node["Index Name"].is_string());
+            let conditions: Vec<&str> = reads.map(|node| node["Index Cond"].as_str().unwrap_or("none")).collect();
+            assert!(!conditions.is_empty() && !conditions.contains(&"none"), "the whole queue is read: {plan}");
         }
         watched.stop().await;
     });
