@@ -62,6 +62,10 @@ impl Db {
     /// never closed. PostgreSQL connections notice a client that went away within 100 ms, so that a dropped unit frees its
     /// locks (C3).
     ///
+    /// SeaORM has one place for a function that maps the driver's options (`map_sqlx_sqlite_opts`) or the pool's
+    /// (`map_sqlx_postgres_pool_opts`), and this takes it: for hooks or pragmas of your own, connect with SeaORM and use
+    /// [`Db::from`].
+    ///
     /// # Errors
     /// The server cannot be reached, or the URL is not of a kind that was built in.
     ///

@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     pub(crate) set_local: Vec<(String, String)>,
     pub(crate) tenant: Option<(String, String)>,
     pub(crate) statement_timeout: Option<Duration>,
-    /// Settings that are always the same, as text: a SET costs the server a tenth of a SELECT of `set_config`, but each
+    /// Settings that are always the same, as text: a SET costs the server a third of a SELECT of `set_config`, but each
     /// text that is new is one more entry of `pg_stat_statements`, which a tenant's must not be.
     pub(crate) fixed: &'static str,
     pub(crate) optimistic: bool,
