@@ -159,8 +159,10 @@ impl Outbox {
                 "AND (hashtext(event_key) & 2147483647) % $7 BETWEEN $8 AND $9 "
             }
         };
+        // Only the index of due events has this order. With `topic = $1` and the order of numbers the primary key would do as well,
+        // and reads all that was delivered and is kept.
         let due = format!(
-            "FROM {table} WHERE topic = $1 AND finished_at IS NULL AND id > $2 \
+            "FROM {table} WHERE (topic, id) > ($1, $2) AND topic <= $1 AND finished_at IS NULL \
              AND available_at <= statement_timestamp() AND (state = 'pending' OR lease_until < statement_timestamp()) {share}"
         );
         // Of a look that finds nothing, and after which another follows at once, nobody asks why.
@@ -171,7 +173,7 @@ impl Outbox {
             "false".to_owned()
         };
         let sql = format!(
-            "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence {due}ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED), \
+            "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence {due}ORDER BY topic, id LIMIT $3 FOR UPDATE SKIP LOCKED), \
              keys AS (SELECT event_key, max(sequence) AS upto FROM seen GROUP BY event_key), \
              run AS (SELECT r.id, r.sequence, bool_and(r.id IN (SELECT id FROM seen)) OVER w AS free, max(r.id) OVER w AS place \
              FROM keys AS k CROSS JOIN LATERAL (SELECT p.id, p.event_key, p.sequence FROM {table} AS p WHERE p.topic = $1 \
