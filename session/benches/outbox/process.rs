@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::stream::dispatcher;
 
 const CHILD: &str = "OUTBOX_BENCH_CHILD";
-const BATCH: &str = "OUTBOX_BENCH_BATCH";
+const CHILDS_BATCH: &str = "OUTBOX_BENCH_BATCH";
 
 pub fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
@@ -40,7 +40,7 @@ fn say(line: &str) {
 /// The child's life: `run`, `stop`, and so on, until its input ends.
 pub fn child() {
     let url = std::env::var(CHILD).expect("a URL");
-    let batch = std::env::var(BATCH).ok().and_then(|batch| batch.parse().ok()).expect("a number");
+    let batch = std::env::var(CHILDS_BATCH).ok().and_then(|batch| batch.parse().ok()).expect("a number");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut options = ConnectOptions::new(url);
@@ -51,7 +51,7 @@ pub fn child() {
         say("ready");
         while told.recv().await.is_some() {
             let told = async { drop(told.recv().await) };
-            dispatcher(&db, Say).batch(batch).run(told).await;
+            dispatcher(&db, Say, batch).run(told).await;
             say("stopped");
         }
     });
@@ -73,7 +73,7 @@ impl Crew {
             let mut command = Command::new(std::env::current_exe().expect("this program"));
             command
                 .env(CHILD, url)
-                .env(BATCH, batch.to_string())
+                .env(CHILDS_BATCH, batch.to_string())
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .kill_on_drop(true);

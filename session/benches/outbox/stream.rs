@@ -38,9 +38,9 @@ pub fn outbox(db: &Db) -> Outbox {
     Outbox::new(db, "events", "bench")
 }
 
-/// A dispatcher as it is measured: batches of 100, two of them in hand, delivered events removed.
-pub fn dispatcher<H: Handler + 'static>(db: &Db, handler: H) -> Dispatcher<H> {
-    Dispatcher::new(&outbox(db), handler).batch(crate::BATCH).claims(2).retention(None)
+/// A dispatcher as it is measured: two batches in hand, delivered events removed.
+pub fn dispatcher<H: Handler + 'static>(db: &Db, handler: H, batch: usize) -> Dispatcher<H> {
+    Dispatcher::new(&outbox(db), handler).batch(batch).claims(2).retention(None)
 }
 
 /// Does nothing with an event but count it.
@@ -62,7 +62,7 @@ impl Handler for Count {
 /// Delivers so many events, acknowledgement included.
 pub async fn deliver(db: &Db, events: usize) -> Duration {
     let over = Arc::new(Notify::new());
-    let dispatcher = dispatcher(db, Count { left: AtomicUsize::new(events), over: over.clone() });
+    let dispatcher = dispatcher(db, Count { left: AtomicUsize::new(events), over: over.clone() }, crate::BATCH);
     let start = Instant::now();
     let report = dispatcher.run(async move { over.notified().await }).await;
     let time = start.elapsed();

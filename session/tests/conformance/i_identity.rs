@@ -293,7 +293,7 @@ fn i5_get_many_takes_composite_keys_of_any_integer_width() {
 fn i5_get_many_takes_more_keys_than_a_statement_has_parameters() {
     on_both(async |db: Db| {
         const MANY: i64 = 33_000;
-        let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY})");
+        let numbers = numbers(MANY);
         let now = "'2026-01-01 00:00:00+00:00'";
         behind_the_back(
             &db,

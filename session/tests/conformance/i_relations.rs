@@ -49,7 +49,7 @@ fn i8_a_relation_of_many_parents_is_one_statement() {
 fn i8_a_relation_of_more_parents_than_a_statement_has_parameters() {
     on_both(async |db: Db| {
         const MANY: i64 = 33_000;
-        let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY})");
+        let numbers = numbers(MANY);
         behind_the_back(&db, &format!("{numbers} INSERT INTO author (id, name) SELECT i, 'author ' || i FROM n")).await;
         let columns = "(id, author_id, title, version, updated_at)";
         let notes =
@@ -77,7 +77,7 @@ fn i8_a_relation_of_more_parents_than_a_statement_has_parameters() {
 fn i8_a_relation_through_a_junction_to_more_rows_than_a_statement_has_parameters() {
     on_both(async |db: Db| {
         const MANY: i64 = 33_000;
-        let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY})");
+        let numbers = numbers(MANY);
         behind_the_back(&db, &format!("{numbers} INSERT INTO tag (name) SELECT 't' || i FROM n")).await;
         db.run(async |s: &mut Session| -> Result<(), Error> {
             let notes: Vec<_> = (0..3).map(|id| s.add(draft(id, "n"))).collect();

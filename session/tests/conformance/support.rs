@@ -174,6 +174,11 @@ pub fn second_subscriber() {
     std::sync::LazyLock::force(&SECOND);
 }
 
+/// The numbers from 1 to `upto` as the table `n(i)` of the statement that follows.
+pub fn numbers(upto: i64) -> String {
+    format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {upto})")
+}
+
 /// Changes the database past every session.
 pub async fn behind_the_back(db: &Db, sql: &str) {
     db.connection().execute_unprepared(sql).await.unwrap();

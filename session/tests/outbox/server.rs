@@ -180,10 +180,9 @@ fn q3_a_claim_reads_what_is_due_by_its_index_however_long_the_queue() {
                 let walked = node["Index Name"] == "events_pkey"
                     && !node["Index Cond"].as_str().is_some_and(|condition| condition.contains("id = ANY"));
                 assert!(!walked, "delivered events are read: {plan}");
-                // A window is at most 16 batches, seen once by each way of looking at it, with what eight claimants have in hand of
-                // its keys, handed over or owed.
+                // A window is at most 16 batches, seen once by each way of looking at it.
                 let sorted = if kind(node).contains("Sort") { rows(node, "Actual Rows") } else { 0.0 };
-                assert!(sorted <= (16.0 + 8.0 * 2.0) * BATCH as f64, "{sorted} rows are sorted: {plan}");
+                assert!(sorted <= 16.0 * BATCH as f64, "{sorted} rows are sorted: {plan}");
             }
         }
         watched.stop().await;
