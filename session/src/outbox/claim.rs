@@ -138,6 +138,31 @@ impl Outbox {
         }
     }
 
+    /// What follows `seen` in a claim: of the window, the events that are `free` to be taken, and their keys' order.
+    ///
+    /// A key's first event of the window looks for the key's `stop`, the first that is not finished and not in the window;
+    /// what comes after it is not free. However many of a key are in hand, one of them is read.
+    fn run(&self) -> String {
+        let table = self.table();
+        let postgres = self.backend() == DbBackend::Postgres;
+        let (topic, columns) = if postgres { ("$1", "p.sequence, p.id") } else { ("?1", "p.id") };
+        let first = format!(
+            "(SELECT {columns} FROM {table} AS p WHERE s.nth = 1 AND p.topic = {topic} AND p.event_key = s.event_key \
+             AND p.finished_at IS NULL AND p.id NOT IN (SELECT id FROM seen) ORDER BY p.sequence, p.id LIMIT 1)"
+        );
+        let stop = if postgres {
+            format!("LATERAL {first} AS stop ON true")
+        } else {
+            format!("{table} AS stop ON stop.id = {first}")
+        };
+        format!(
+            "step AS (SELECT id, event_key, sequence, row_number() OVER (PARTITION BY event_key ORDER BY sequence, id) AS nth FROM seen), \
+             run AS (SELECT s.id, s.sequence, max(s.id) OVER w AS place, \
+             ((s.sequence, s.id) > (first_value(stop.sequence) OVER w, first_value(stop.id) OVER w)) IS NOT TRUE AS free \
+             FROM step AS s LEFT JOIN {stop} WINDOW w AS (PARTITION BY s.event_key ORDER BY s.sequence, s.id))"
+        )
+    }
+
     /// One statement. The rows of the window are locked, and those that another claim holds at this moment are skipped; the
     /// lock looks at each row's newest version, so nothing is claimed twice. `run` sees the keys as they were when the
     /// statement began: what another has taken since is not in the window and ends its key's run. A share limits which keys
@@ -172,13 +197,10 @@ impl Outbox {
         } else {
             "false".to_owned()
         };
+        let run = self.run();
         let sql = format!(
             "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence {due}ORDER BY topic, id LIMIT $3 FOR UPDATE SKIP LOCKED), \
-             keys AS (SELECT event_key, max(sequence) AS upto FROM seen GROUP BY event_key), \
-             run AS (SELECT r.id, r.sequence, bool_and(r.id IN (SELECT id FROM seen)) OVER w AS free, max(r.id) OVER w AS place \
-             FROM keys AS k CROSS JOIN LATERAL (SELECT p.id, p.event_key, p.sequence FROM {table} AS p WHERE p.topic = $1 \
-             AND p.event_key = k.event_key AND p.finished_at IS NULL AND p.sequence <= k.upto ORDER BY p.sequence, p.id) AS r \
-             WINDOW w AS (PARTITION BY r.event_key ORDER BY r.sequence, r.id)), \
+             {run}, \
              taken AS (UPDATE {table} SET state = 'processing', fence = fence + 1, attempts = attempts + 1, claimed_by = $4, \
              lease_until = statement_timestamp() + $5 * interval '1 microsecond' \
              WHERE id = ANY(ARRAY(SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT $6)) RETURNING {CLAIMED}) \
@@ -197,13 +219,11 @@ impl Outbox {
     /// the look and the compare-and-set.
     async fn claim_sqlite(&self, s: &mut Session, by: &Claimant<'_>, aim: Aim, most: usize) -> Result<Look, Error> {
         let (table, now) = (self.table(), Utc::now());
+        let run = self.run();
         let sql = format!(
             "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence FROM {table} WHERE topic = ?1 AND finished_at IS NULL AND id > ?2 \
              AND available_at <= ?3 AND (state = 'pending' OR lease_until < ?3) ORDER BY id LIMIT ?4), \
-             keys AS MATERIALIZED (SELECT event_key, max(sequence) AS upto FROM seen GROUP BY event_key), \
-             run AS (SELECT p.id, p.sequence, p.event_key, min(p.id IN (SELECT id FROM seen)) OVER w AS free, max(p.id) OVER w AS place \
-             FROM keys AS k CROSS JOIN {table} AS p WHERE p.topic = ?1 AND p.event_key = k.event_key AND p.finished_at IS NULL \
-             AND p.sequence <= k.upto WINDOW w AS (PARTITION BY p.event_key ORDER BY p.sequence, p.id)), \
+             {run}, \
              free AS (SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT ?5) \
              SELECT look.*, free.id FROM (SELECT min(id) AS first, count(*) AS due, false AS locked FROM seen) AS look LEFT JOIN free ON true"
         );
