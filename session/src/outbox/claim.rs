@@ -140,15 +140,15 @@ impl Outbox {
 
     /// What follows `seen` in a claim: of the window, the events that are `free` to be taken, and their keys' order.
     ///
-    /// A key's first event of the window looks for the key's `stop`, the first that is not finished and not in the window;
-    /// what comes after it is not free. However many of a key are in hand, one of them is read.
+    /// A key's first event of the window looks for the key's `stop`, the first up to the last in the window that is not
+    /// finished and not in it; what comes after it is not free. However many of a key are in hand, one of them is read.
     fn run(&self) -> String {
         let table = self.table();
         let postgres = self.backend() == DbBackend::Postgres;
         let (topic, columns) = if postgres { ("$1", "p.sequence, p.id") } else { ("?1", "p.id") };
         let first = format!(
             "(SELECT {columns} FROM {table} AS p WHERE s.nth = 1 AND p.topic = {topic} AND p.event_key = s.event_key \
-             AND p.finished_at IS NULL AND p.id NOT IN (SELECT id FROM seen) ORDER BY p.sequence, p.id LIMIT 1)"
+             AND p.sequence <= s.upto AND p.finished_at IS NULL AND p.id NOT IN (SELECT id FROM seen) ORDER BY p.sequence, p.id LIMIT 1)"
         );
         let stop = if postgres {
             format!("LATERAL {first} AS stop ON true")
@@ -156,7 +156,8 @@ impl Outbox {
             format!("{table} AS stop ON stop.id = {first}")
         };
         format!(
-            "step AS (SELECT id, event_key, sequence, row_number() OVER (PARTITION BY event_key ORDER BY sequence, id) AS nth FROM seen), \
+            "step AS (SELECT id, event_key, sequence, row_number() OVER w AS nth, last_value(sequence) OVER w AS upto FROM seen \
+             WINDOW w AS (PARTITION BY event_key ORDER BY sequence, id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)), \
              run AS (SELECT s.id, s.sequence, max(s.id) OVER w AS place, \
              ((s.sequence, s.id) > (first_value(stop.sequence) OVER w, first_value(stop.id) OVER w)) IS NOT TRUE AS free \
              FROM step AS s LEFT JOIN {stop} WINDOW w AS (PARTITION BY s.event_key ORDER BY s.sequence, s.id))"
