@@ -16,7 +16,7 @@ use sea_orm::{DbBackend, QueryResult, Value, sea_query::ArrayType};
 use super::{
     Event, Outbox,
     scan::{Aim, Found, Scan},
-    share::Shares,
+    share::Share,
 };
 use crate::{Session, connection::Fetch, error::Error, flush::Text};
 
@@ -70,7 +70,7 @@ pub(crate) struct Claimant<'c> {
     pub(crate) lease: Duration,
     pub(crate) scan: &'c Scan,
     /// The keys that are looked at first; all of them otherwise.
-    pub(crate) shares: Option<Shares>,
+    pub(crate) share: Option<Share>,
 }
 
 const CLAIMED: &str = "id, account_id, event_key, sequence, event_type, payload, attempts, created_at, fence";
@@ -127,7 +127,7 @@ impl Outbox {
     /// What the database says; nothing is claimed then.
     pub(crate) async fn claim(&self, s: &mut Session, by: &Claimant<'_>, most: usize) -> Result<Look, Error> {
         loop {
-            let aim = by.scan.aim(most, by.shares);
+            let aim = by.scan.aim(most, by.share);
             let look = match self.backend() {
                 DbBackend::Postgres => self.claim_postgres(s, by, aim, most).await?,
                 _ => self.claim_sqlite(s, by, aim, most).await?,
@@ -191,13 +191,6 @@ impl Outbox {
             "FROM {table} WHERE (topic, id) > ($1, $2) AND topic <= $1 AND finished_at IS NULL \
              AND available_at <= statement_timestamp() AND (state = 'pending' OR lease_until < statement_timestamp()) {share}"
         );
-        // Of a look that finds nothing, and after which another follows at once, nobody asks why.
-        let last = aim.share.is_none_or(|share| by.shares.is_none_or(|shares| share == shares.dispatchers));
-        let locked = if last {
-            format!("CASE WHEN count(*) = 0 THEN EXISTS (SELECT {due}) ELSE false END")
-        } else {
-            "false".to_owned()
-        };
         let run = self.run();
         let sql = format!(
             "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence {due}ORDER BY topic, id LIMIT $3 FOR UPDATE SKIP LOCKED), \
@@ -205,7 +198,7 @@ impl Outbox {
              taken AS (UPDATE {table} SET state = 'processing', fence = fence + 1, attempts = attempts + 1, claimed_by = $4, \
              lease_until = statement_timestamp() + $5 * interval '1 microsecond' \
              WHERE id = ANY(ARRAY(SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT $6)) RETURNING {CLAIMED}) \
-             SELECT look.*, taken.* FROM (SELECT min(id) AS first, count(*) AS due, {locked} AS locked FROM seen) AS look LEFT JOIN taken ON true"
+             SELECT look.*, taken.* FROM (SELECT min(id) AS first, count(*) AS due, CASE WHEN count(*) = 0 THEN EXISTS (SELECT {due}) ELSE false END AS locked FROM seen) AS look LEFT JOIN taken ON true"
         );
         let rows = self.rows(s, &sql, &values).await?;
         let mut look = Look::at(&rows)?;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use futures_util::future::join_all;
+use futures_util::future::{OptionFuture, join_all};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
@@ -150,7 +150,8 @@ impl<H: Handler + 'static> Dispatcher<H> {
     }
 
     /// How many batches [`Dispatcher::run`] has in hand side by side: one is claimed and acknowledged while the receiver
-    /// works on another. Each needs a connection of the pool for its statements.
+    /// works on another. Each needs a connection of the pool for its statements. While there are several dispatchers of
+    /// a stream, each claims one batch at a time, of its share of the keys.
     pub fn claims(mut self, batches: usize) -> Self {
         self.claims = batches.max(1);
         self
@@ -238,10 +239,10 @@ impl<H: Handler + 'static> Dispatcher<H> {
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Report {
         let (told, stop) = watch::channel(false);
         let place = Place::new(self.outbox.waker().channel(), self.claims);
-        let scans: Vec<Scan> = (0..self.claims).map(|_| Scan::new(self.batch)).collect();
+        let (scan, pace) = (Scan::new(self.batch), Pace::new(self.batch));
+        let crew = Crew { place, scan, pace, debt: Debt::default(), turns: tokio::sync::Mutex::default() };
         let stop = Stop(Some(stop));
-        let crew = Crew { place: &place, pace: Pace::new(self.batch), debt: Debt::default() };
-        let working = join_all(scans.iter().enumerate().map(|(at, scan)| self.work(scan, at, &crew, &stop)));
+        let working = join_all((0..self.claims).map(|_| self.work(&crew, &stop)));
         let telling = async {
             shutdown.await;
             told.send_replace(true);
@@ -250,20 +251,20 @@ impl<H: Handler + 'static> Dispatcher<H> {
         tokio::select! {
             _ = working => {}
             never = telling => match never {},
-            never = self.tend(&scans, &place) => match never {},
-            never = self.outbox.waker().listen(&place, &self.outbox) => match never {},
+            never = self.tend(&crew) => match never {},
+            never = self.outbox.waker().listen(&crew.place, &self.outbox) => match never {},
         }
         self.report()
     }
 
     /// One who may claim any key.
     fn claimant<'c>(&'c self, scan: &'c Scan) -> Claimant<'c> {
-        Claimant { worker: &self.worker, lease: self.lease, scan, shares: None }
+        Claimant { worker: &self.worker, lease: self.lease, scan, share: None }
     }
 
-    /// One claim after the other, as the one of this number in the dispatcher's crew.
-    async fn work(&self, scan: &Scan, at: usize, crew: &Crew<'_>, stop: &Stop) {
-        let Crew { place, pace, debt } = crew;
+    /// One claim after the other, as one of the dispatcher's crew.
+    async fn work(&self, crew: &Crew, stop: &Stop) {
+        let Crew { place, scan, pace, debt, turns } = crew;
         let mut failures = 0;
         let mut look_again = FIRST_LOOK;
         let mut watch: Option<Watch<'_>> = None;
@@ -271,8 +272,11 @@ impl<H: Handler + 'static> Dispatcher<H> {
         let mut divisions = place.divisions();
         while !stop.is_told() {
             divisions.mark_unchanged();
-            let shares = place.shares(at);
-            let outcome = self.turn(&Claimant { shares, ..self.claimant(scan) }, debt, self.batch).await;
+            // From a share one claims at a time: another would find what the first has locked.
+            let turn = OptionFuture::from(place.share().map(|_| turns.lock())).await;
+            let share = place.share();
+            let outcome = self.turn(&Claimant { share, ..self.claimant(scan) }, debt, self.batch).await;
+            drop(turn);
             pace.claimed(outcome.as_ref().map_or(0, |look| look.events.len()));
             drop(watch.take());
             let look = match outcome {
@@ -285,7 +289,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
                 }
             };
             let (claimed, held_up, locked) = (look.events.len(), look.held_up() > 0, look.locked());
-            if claimed == self.batch && shares.is_none() {
+            if claimed == self.batch && share.is_none() {
                 // There is more than one can take. Who has a share knows by itself what is in it.
                 self.outbox.waker().ring();
             }
@@ -314,7 +318,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
             let now = Instant::now();
             let until = match held_up {
                 true => now + look_again,
-                false if locked || (claimed > 0 && shares.is_some()) => pace.opens().max(now) + LAST_LOOK,
+                false if locked || (claimed > 0 && share.is_some()) => pace.opens().max(now) + LAST_LOOK,
                 false => now + self.poll,
             };
             look_again = if claimed == 0 { (look_again * 2).min(LAST_LOOK) } else { FIRST_LOOK };
@@ -328,7 +332,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
     }
 
     /// Waits for the bell, while keeping watch; for `until`; or until what is owed has waited long enough for a claim.
-    async fn wait<'c>(&self, crew: &'c Crew<'_>, until: Instant, stop: &Stop) -> Option<Watch<'c>> {
+    async fn wait<'c>(&self, crew: &'c Crew, until: Instant, stop: &Stop) -> Option<Watch<'c>> {
         let bell = async {
             let watch = crew.pace.watch().await;
             self.outbox.waker().rung().await;
@@ -368,14 +372,14 @@ impl<H: Handler + 'static> Dispatcher<H> {
     }
 
     /// Clears up, looks who else takes part, and has the next claim look at everything, every now and then.
-    async fn tend(&self, scans: &[Scan], place: &Place) -> Infallible {
+    async fn tend(&self, Crew { place, scan, .. }: &Crew) -> Infallible {
         const MOST_PURGED: u64 = 10_000;
         // The locks of those that have stopped a moment ago end with their connections.
         tokio::time::sleep(self.poll / 16).await;
         place.look(&self.outbox).await;
         loop {
             tokio::time::sleep(self.poll).await;
-            scans.iter().for_each(Scan::rewind);
+            scan.rewind();
             place.look(&self.outbox).await;
             let Some(keep) = self.retention else { continue };
             if let Err(e) = self.outbox.purge_done(keep, MOST_PURGED).await {
@@ -488,10 +492,12 @@ impl<H: Handler + 'static> Dispatcher<H> {
 }
 
 /// What the claimants of one dispatcher share.
-struct Crew<'r> {
-    place: &'r Place,
+struct Crew {
+    place: Place,
+    scan: Scan,
     pace: Pace,
     debt: Debt,
+    turns: tokio::sync::Mutex<()>,
 }
 
 /// Whether to stop.

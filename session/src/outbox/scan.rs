@@ -4,7 +4,7 @@
 
 use parking_lot::Mutex;
 
-use super::share::{Share, Shares};
+use super::share::Share;
 
 /// The largest window is so many times the batch, except where a run begins behind it.
 const WIDEST: usize = 16;
@@ -31,7 +31,7 @@ pub(crate) struct Found {
     pub(crate) first: Option<i64>,
 }
 
-/// The memory of one that claims again and again.
+/// The memory of a dispatcher, which claims again and again.
 #[derive(Debug)]
 pub(crate) struct Scan {
     batch: usize,
@@ -55,9 +55,6 @@ struct State {
     share: Option<Share>,
     /// The next claim looks at all keys, whatever share it has.
     at_all: bool,
-    /// The next claim looks at the keys that are this claimant's alone: the last one was full, or is yet to come and the queue
-    /// may be long. Otherwise at those of its dispatcher, because a wake-up is heard by any one of its claimants.
-    narrow: bool,
 }
 
 impl Place {
@@ -87,7 +84,7 @@ impl State {
 impl Scan {
     pub(crate) fn new(batch: usize) -> Self {
         let place = Place::new(batch);
-        Self { batch, state: Mutex::new(State { all: place, own: place, share: None, at_all: false, narrow: true }) }
+        Self { batch, state: Mutex::new(State { all: place, own: place, share: None, at_all: false }) }
     }
 
     /// Looks at everything with the next claim: below the floor, and outside of the share, whose owner may be gone or stuck.
@@ -96,11 +93,10 @@ impl Scan {
         (state.all.floor, state.own.floor, state.at_all) = (i64::MIN, i64::MIN, true);
     }
 
-    /// Where the next claim looks that may take so many, by one who has these shares of the keys.
-    pub(crate) fn aim(&self, most: usize, shares: Option<Shares>) -> Aim {
+    /// Where the next claim looks that may take so many, by one who has this share of the keys.
+    pub(crate) fn aim(&self, most: usize, share: Option<Share>) -> Aim {
         let mut state = self.state.lock();
-        let shares = shares.filter(|_| !state.at_all);
-        let share = shares.map(|shares| if state.narrow { shares.own } else { shares.dispatchers });
+        let share = share.filter(|_| !state.at_all);
         if share.is_some() && state.share != share {
             (state.share, state.own) = (share, Place::new(self.batch));
         }
@@ -112,22 +108,16 @@ impl Scan {
     pub(crate) fn learn(&self, aim: Aim, found: Found) -> bool {
         let mut state = self.state.lock();
         let place = state.place(aim);
-        if found.claimed == 0 && place.floor != i64::MIN {
+        if found.claimed == 0 && aim.floor != i64::MIN {
             place.floor = i64::MIN;
             return true;
         }
-        if found.claimed == 0 && aim.share.is_some() && state.narrow {
-            state.narrow = false;
-            return true;
-        }
-        let place = state.place(aim);
         // A window full of events that are all held up: what is free lies behind it.
         if found.claimed == 0 && found.due >= aim.window {
             place.window = aim.window.saturating_mul(4);
             return true;
         }
         place.note(self.batch, aim.window, found);
-        state.narrow = found.claimed >= self.batch;
         state.at_all = false;
         false
     }
@@ -137,12 +127,7 @@ impl Scan {
 mod tests {
     use super::*;
 
-    const OWN: Option<Share> = Some(Share { of: 8, from: 2, upto: 2 });
-    const WHOLE: Option<Share> = Some(Share { of: 8, from: 2, upto: 3 });
-
-    fn shares() -> Option<Shares> {
-        OWN.zip(WHOLE).map(|(own, dispatchers)| Shares { own, dispatchers })
-    }
+    const SHARE: Option<Share> = Some(Share { of: 8, from: 2, upto: 3 });
 
     fn found(due: usize, claimed: usize, first: i64) -> Found {
         Found { due, claimed, first: (due > 0).then_some(first) }
@@ -162,28 +147,15 @@ mod tests {
     #[test]
     fn q2_shares_have_a_place_of_their_own_and_everything_is_looked_at_now_and_then() {
         let scan = Scan::new(10);
-        assert!(!scan.learn(scan.aim(10, shares()), found(10, 10, 500)));
-        assert_eq!(scan.aim(10, shares()), Aim { share: OWN, floor: 499, window: 10 });
+        assert!(!scan.learn(scan.aim(10, SHARE), found(10, 10, 500)));
+        assert_eq!(scan.aim(10, SHARE), Aim { share: SHARE, floor: 499, window: 10 });
         assert_eq!(scan.aim(10, None).floor, i64::MIN, "what is known of a share says nothing of the rest");
-        let other = Share { of: 4, from: 0, upto: 0 };
-        let aim = scan.aim(10, Some(Shares { own: other, dispatchers: other }));
-        assert_eq!(aim, Aim { share: Some(other), floor: i64::MIN, window: 10 }, "nor of another share");
+        let other = Some(Share { of: 4, from: 0, upto: 0 });
+        assert_eq!(scan.aim(10, other), Aim { share: other, floor: i64::MIN, window: 10 }, "nor of another share");
         scan.rewind();
-        assert_eq!(scan.aim(10, shares()).share, None);
-        assert!(!scan.learn(scan.aim(10, shares()), found(20, 10, 1)));
-        assert_eq!(scan.aim(10, shares()).share, OWN, "once");
-    }
-
-    #[test]
-    fn q2_who_finds_nothing_among_its_own_keys_looks_at_once_at_those_of_its_dispatcher() {
-        let scan = Scan::new(10);
-        assert_eq!(scan.aim(10, shares()).share, OWN);
-        assert!(scan.learn(scan.aim(10, shares()), found(0, 0, 0)));
-        assert_eq!(scan.aim(10, shares()).share, WHOLE);
-        assert!(!scan.learn(scan.aim(10, shares()), found(3, 3, 1)));
-        assert_eq!(scan.aim(10, shares()).share, WHOLE, "until there is more than it can take");
-        assert!(!scan.learn(scan.aim(10, shares()), found(10, 10, 7)));
-        assert_eq!(scan.aim(10, shares()).share, OWN);
+        assert_eq!(scan.aim(10, SHARE).share, None);
+        assert!(!scan.learn(scan.aim(10, SHARE), found(20, 10, 1)));
+        assert_eq!(scan.aim(10, SHARE).share, SHARE, "once");
     }
 
     #[test]

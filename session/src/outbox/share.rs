@@ -1,7 +1,7 @@
 //! Which keys a dispatcher claims first (Q3): dispatchers of one stream, in whatever processes, divide them by a hash.
 //!
 //! Two that look at the same end of a stream find the events that the other has locked, and then those that wait for them:
-//! each claim reads and locks more to take less. With a share of its own a claim meets nobody.
+//! each claim reads and locks more to take less. Who has a share, and claims from it one batch at a time, meets nobody.
 //!
 //! A share is a preference and nothing more: what may be claimed is decided by the claim. Whoever is wrong about the shares,
 //! or has none, skips locks as if there were none; and every dispatcher looks at all keys now and then, so that the
@@ -26,22 +26,13 @@ use tokio::sync::watch;
 use super::Outbox;
 use crate::{connection::Fetch, error::Error, tokens::alone};
 
-/// A range of the values that the hash of a key has modulo `of`.
+/// A range of the values that the hash of a key has modulo `of`: one value for each claim that a dispatcher has in hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
     pub(crate) of: u32,
     pub(crate) from: u32,
     /// The last one.
     pub(crate) upto: u32,
-}
-
-/// What one of a dispatcher's claimants looks at first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shares {
-    /// The keys that are its alone.
-    pub(crate) own: Share,
-    /// Those of its dispatcher.
-    pub(crate) dispatchers: Share,
 }
 
 /// What the others are told when one has joined them.
@@ -84,13 +75,11 @@ impl Place {
         }
     }
 
-    /// The shares of the claimant of this number; none while it has everything.
-    pub(crate) fn shares(&self, claimant: usize) -> Option<Shares> {
+    /// The dispatcher's share; none while it has everything.
+    pub(crate) fn share(&self) -> Option<Share> {
         let taken = self.taken.borrow().unwrap_or_default();
-        let (of, first) = ((taken >> 32) as u32, taken as u32);
-        let own = first + u32::try_from(claimant).unwrap_or(u32::MAX).min(self.claims - 1);
-        let dispatchers = Share { of, from: first, upto: first + self.claims - 1 };
-        (of > 0).then_some(Shares { own: Share { of, from: own, upto: own }, dispatchers })
+        let (of, from) = ((taken >> 32) as u32, taken as u32);
+        (of > 0).then_some(Share { of, from, upto: from + self.claims - 1 })
     }
 
     /// Waits until the shares are known, but not for long. Claims of many that start together would meet each other.
@@ -195,13 +184,9 @@ mod tests {
         let members = vec![member(7, 2), member(3, 1), member(9, 3)];
         let mut held = vec![0; 6];
         for (one, claims) in members.iter().zip([2, 1, 3]) {
-            let place = place(divided(members.clone(), *one), claims);
-            for claimant in 0..claims {
-                let Shares { own, dispatchers } = place.shares(claimant).unwrap();
-                assert_eq!((dispatchers.of, dispatchers.upto - dispatchers.from + 1), (6, claims as u32));
-                assert!(own.from == own.upto && (dispatchers.from..=dispatchers.upto).contains(&own.from));
-                held[own.from as usize] += 1;
-            }
+            let share = place(divided(members.clone(), *one), claims).share().unwrap();
+            assert_eq!((share.of, share.upto - share.from + 1), (6, claims as u32));
+            (share.from..=share.upto).for_each(|at| held[at as usize] += 1);
         }
         assert_eq!(held, [1; 6]);
     }
@@ -209,7 +194,7 @@ mod tests {
     #[test]
     fn q3_one_alone_and_one_that_is_not_counted_have_everything() {
         for members in [vec![], vec![0x102], vec![0x302, 0x501]] {
-            assert_eq!(place(divided(members, 0x102), 2).shares(1), None);
+            assert_eq!(place(divided(members, 0x102), 2).share(), None);
         }
     }
 
