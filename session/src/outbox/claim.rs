@@ -138,36 +138,13 @@ impl Outbox {
         }
     }
 
-    /// What follows `seen` in a claim: of the window, the events that are `free` to be taken, and their keys' order.
-    ///
-    /// A key's first event of the window looks for the key's `stop`, the first up to the last in the window that is not
-    /// finished and not in it; what comes after it is not free. However many of a key are in hand, one of them is read.
-    fn run(&self) -> String {
-        let table = self.table();
-        let postgres = self.backend() == DbBackend::Postgres;
-        let (topic, columns) = if postgres { ("$1", "p.sequence, p.id") } else { ("?1", "p.id") };
-        let first = format!(
-            "(SELECT {columns} FROM {table} AS p WHERE s.nth = 1 AND p.topic = {topic} AND p.event_key = s.event_key \
-             AND p.sequence <= s.upto AND p.finished_at IS NULL AND p.id NOT IN (SELECT id FROM seen) ORDER BY p.sequence, p.id LIMIT 1)"
-        );
-        let stop = if postgres {
-            format!("LATERAL {first} AS stop ON true")
-        } else {
-            format!("{table} AS stop ON stop.id = {first}")
-        };
-        format!(
-            "step AS (SELECT id, event_key, sequence, row_number() OVER w AS nth, last_value(sequence) OVER w AS upto FROM seen \
-             WINDOW w AS (PARTITION BY event_key ORDER BY sequence, id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)), \
-             run AS (SELECT s.id, s.sequence, max(s.id) OVER w AS place, \
-             ((s.sequence, s.id) > (first_value(stop.sequence) OVER w, first_value(stop.id) OVER w)) IS NOT TRUE AS free \
-             FROM step AS s LEFT JOIN {stop} WINDOW w AS (PARTITION BY s.event_key ORDER BY s.sequence, s.id))"
-        )
-    }
-
     /// One statement. The rows of the window are locked, and those that another claim holds at this moment are skipped; the
     /// lock looks at each row's newest version, so nothing is claimed twice. `run` sees the keys as they were when the
     /// statement began: what another has taken since is not in the window and ends its key's run. A share limits which keys
     /// are looked at, and each of its keys is looked at whole.
+    ///
+    /// A key's first event of the window looks for the key's `stop`, the first that is not finished and not in the window.
+    /// However many of a key are in hand, one of them is read; and no row where the window has one event of it and that is free.
     async fn claim_postgres(&self, s: &mut Session, by: &Claimant<'_>, aim: Aim, most: usize) -> Result<Look, Error> {
         let table = self.table();
         let mut values = vec![
@@ -191,10 +168,16 @@ impl Outbox {
             "FROM {table} WHERE (topic, id) > ($1, $2) AND topic <= $1 AND finished_at IS NULL \
              AND available_at <= statement_timestamp() AND (state = 'pending' OR lease_until < statement_timestamp()) {share}"
         );
-        let run = self.run();
         let sql = format!(
             "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence {due}ORDER BY topic, id LIMIT $3 FOR UPDATE SKIP LOCKED), \
-             {run}, \
+             step AS (SELECT *, row_number() OVER w AS nth, last_value(sequence) OVER w AS upto, last_value(id) OVER w AS last FROM seen \
+             WINDOW w AS (PARTITION BY event_key ORDER BY sequence, id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)), \
+             run AS (SELECT s.id, s.sequence, max(s.id) OVER w AS place, \
+             ((s.sequence, s.id) > (first_value(stop.sequence) OVER w, first_value(stop.id) OVER w)) IS NOT TRUE AS free \
+             FROM step AS s LEFT JOIN LATERAL (SELECT p.sequence, p.id FROM {table} AS p WHERE s.nth = 1 AND p.topic = $1 \
+             AND p.event_key = s.event_key AND (p.sequence, p.id) < (s.upto, s.last) AND p.finished_at IS NULL \
+             AND p.id NOT IN (SELECT id FROM seen) ORDER BY p.sequence, p.id LIMIT 1) AS stop ON true \
+             WINDOW w AS (PARTITION BY s.event_key ORDER BY s.sequence, s.id)), \
              taken AS (UPDATE {table} SET state = 'processing', fence = fence + 1, attempts = attempts + 1, claimed_by = $4, \
              lease_until = statement_timestamp() + $5 * interval '1 microsecond' \
              WHERE id = ANY(ARRAY(SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT $6)) RETURNING {CLAIMED}) \
@@ -210,14 +193,18 @@ impl Outbox {
     }
 
     /// Two statements. There is no SKIP LOCKED and no need of it: the unit holds the write lock, so nobody comes between
-    /// the look and the compare-and-set.
+    /// the look and the compare-and-set. A bound on the search for the `stop` would cost more here than it saves.
     async fn claim_sqlite(&self, s: &mut Session, by: &Claimant<'_>, aim: Aim, most: usize) -> Result<Look, Error> {
         let (table, now) = (self.table(), Utc::now());
-        let run = self.run();
         let sql = format!(
             "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence FROM {table} WHERE topic = ?1 AND finished_at IS NULL AND id > ?2 \
              AND available_at <= ?3 AND (state = 'pending' OR lease_until < ?3) ORDER BY id LIMIT ?4), \
-             {run}, \
+             step AS (SELECT *, row_number() OVER (PARTITION BY event_key ORDER BY sequence, id) AS nth FROM seen), \
+             run AS (SELECT s.id, s.sequence, max(s.id) OVER w AS place, \
+             ((s.sequence, s.id) > (first_value(stop.sequence) OVER w, first_value(stop.id) OVER w)) IS NOT TRUE AS free \
+             FROM step AS s LEFT JOIN {table} AS stop ON stop.id = (SELECT p.id FROM {table} AS p WHERE s.nth = 1 AND p.topic = ?1 \
+             AND p.event_key = s.event_key AND p.finished_at IS NULL AND p.id NOT IN (SELECT id FROM seen) \
+             ORDER BY p.sequence, p.id LIMIT 1) WINDOW w AS (PARTITION BY s.event_key ORDER BY s.sequence, s.id)), \
              free AS (SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT ?5) \
              SELECT look.*, free.id FROM (SELECT min(id) AS first, count(*) AS due, false AS locked FROM seen) AS look LEFT JOIN free ON true"
         );
