@@ -130,7 +130,7 @@ fn q3_four_dispatchers_send_and_read_hardly_more_an_event_than_one() {
         assert!(one >= EVENTS / BATCH as i64, "claims were counted");
         // Before they shared the keys out, four sent 2 times the claims and read 16 times the pages.
         assert!(four * 2 <= one * 3, "statements: one {one}, four {four}");
-        assert!(read_by_four <= read_by_one * 3, "pages: one {read_by_one}, four {read_by_four}");
+        assert!(read_by_four * 2 <= read_by_one * 3, "pages: one {read_by_one}, four {read_by_four}");
         watched.stop().await;
     });
 }
