@@ -40,11 +40,12 @@ mod search;
 mod sessions;
 mod set;
 mod status;
+mod traverse;
 mod write;
 
 pub use archive::ExportReport;
 pub use doctor::{Ailment, Diagnosis, Finding};
-pub use edges::{Direction, Edge, EdgePage, Link, LinkTo, Neighbour, Traverse};
+pub use edges::{Direction, Edge, EdgePage, Link, LinkTo};
 pub use git::{GitOptions, GitProgress, GitReport};
 pub use history::{HistoryEntry, VersionedNode};
 pub use import::{ImportOptions, ImportProgress, ImportReport, Refusal};
@@ -55,6 +56,7 @@ pub use removal::{DeleteOptions, Removed};
 pub use search::{Hit, SearchOptions};
 pub use sessions::{ConversationReport, LogEntry, Message, Summary};
 pub use status::StoreStatus;
+pub use traverse::{Neighbour, Traverse};
 pub use write::{NewEvent, Write, Written};
 
 /// How often a unit that lost against a concurrent one is run again.

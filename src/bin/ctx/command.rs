@@ -1,5 +1,8 @@
 //! Carries a command out and says what to print.
 
+mod listing;
+mod transfer;
+
 use std::{
     fs,
     io::{IsTerminal, Read as _},
@@ -8,14 +11,14 @@ use std::{
 };
 
 use context_store::{
-    Caller, DeleteOptions, Direction, Entry, GitOptions, GitProgress, ImportOptions, ImportProgress, Level, Link,
-    Message, Page, Paging, Retention, Role, SearchOptions, Store, StoreError, Summary, Traverse, TreeOptions, Uri,
-    Write,
+    Caller, DeleteOptions, GitOptions, Level, Link, Message, Paging, Retention, Role, Store, StoreError, Summary,
+    Traverse, Uri, Write,
 };
-use indicatif::{ProgressBar, ProgressStyle};
 
+use self::listing::{direction_of, paging};
+pub use self::transfer::progress_bar;
 use crate::{
-    args::{Cli, Command, Common, DirectionName, LevelName, PageArgs, RoleName},
+    args::{Cli, Command, Common, LevelName, RoleName},
     outbox,
     output::{self, json, table},
 };
@@ -129,16 +132,7 @@ impl Context {
                 let options = GitOptions { revision, commits, ..GitOptions::default() };
                 self.import_git(&folder, &options).await
             }
-            Command::Import { folder, .. } if folder.is_file() => {
-                let bar = progress_bar(!self.json, "lines");
-                let mut progress = |state: ImportProgress| {
-                    bar.set_length(state.files);
-                    bar.set_position(state.done);
-                };
-                let report = self.store.import_archive(&self.caller, &folder, self.uri(0)?, &mut progress).await;
-                bar.finish_and_clear();
-                self.exported("imported", &report?)
-            }
+            Command::Import { folder, .. } if folder.is_file() => self.import_archive(&folder).await,
             Command::Import { folder, ignored, batch, .. } => self.import(&folder, ignored, batch).await,
             Command::Export { target, archive: true, .. } => {
                 let report = self.store.export_archive(&self.caller, self.uri(0)?, &target).await?;
@@ -240,115 +234,6 @@ impl Context {
         }
     }
 
-    async fn import(&self, folder: &Path, ignored: bool, batch: u32) -> Outcome {
-        let options = ImportOptions { gitignore: !ignored, batch: batch as usize, ..ImportOptions::default() };
-        let bar = progress_bar(!self.json, "files");
-        let mut progress = |state: ImportProgress| {
-            bar.set_length(state.files);
-            bar.set_position(state.done);
-        };
-        let report = self.store.import(&self.caller, folder, self.uri(0)?, &options, &mut progress).await;
-        bar.finish_and_clear();
-        let report = report?;
-        if self.json {
-            return json(&report);
-        }
-        let mut text = String::new();
-        for refusal in &report.refused {
-            text += &format!("refused {:?}: {}\n", refusal.path, refusal.reason);
-        }
-        text += &format!(
-            "{} file(s): {} created, {} updated, {} unchanged, {} refused; {} batch(es), {} statements, {:.2} s\n",
-            report.files,
-            report.created,
-            report.updated,
-            report.unchanged,
-            report.refused.len(),
-            report.batches,
-            report.statements,
-            report.time.as_secs_f64()
-        );
-        Ok(text)
-    }
-
-    async fn import_git(&self, repository: &Path, options: &GitOptions) -> Outcome {
-        let bar = progress_bar(!self.json, "commits");
-        let mut progress = |state: GitProgress| {
-            bar.set_length(state.commits);
-            bar.set_position(state.done);
-        };
-        let report = self.store.import_git(&self.caller, repository, self.uri(0)?, options, &mut progress).await;
-        bar.finish_and_clear();
-        let report = report?;
-        if self.json {
-            return json(&report);
-        }
-        let mut text: String =
-            report.refused.iter().map(|refusal| format!("refused {:?}: {}\n", refusal.path, refusal.reason)).collect();
-        text += &format!(
-            "{} commit(s): {} write(s), {} move(s), {} deletion(s); {} commit(s) were there before\n",
-            report.commits, report.writes, report.moves, report.deletes, report.before
-        );
-        Ok(text)
-    }
-
-    async fn tree(&self, depth: Option<u32>) -> Outcome {
-        let root = self.uri(0)?;
-        let page =
-            all(async |paging| self.store.tree(&self.caller, root, &TreeOptions { depth, paging }).await).await?;
-        if self.json {
-            return json(&page);
-        }
-        let folders = page.items.iter().filter(|entry| entry.is_folder).count();
-        let nodes = page.items.iter().filter(|entry| entry.node.is_some()).count();
-        let tree = output::tree(root.depth(), &page.items);
-        Ok(format!("{}\n{tree}\n{folders} folder(s), {nodes} node(s)\n", root.pretty()))
-    }
-
-    async fn ls(&self, long: bool, page: &PageArgs) -> Outcome {
-        let folder = self.uri(0)?;
-        let listed = match page.limit {
-            Some(_) => self.store.list_children(&self.caller, folder, &paging(page)).await?,
-            None => all(async |paging| self.store.list_children(&self.caller, folder, &paging).await).await?,
-        };
-        self.entries(listed, long)
-    }
-
-    async fn glob(&self, pattern: &str, page: &PageArgs) -> Outcome {
-        let listed = match page.limit {
-            Some(_) => self.store.glob(&self.caller, pattern, &paging(page)).await?,
-            None => all(async |paging| self.store.glob(&self.caller, pattern, &paging).await).await?,
-        };
-        if self.json {
-            return json(&listed);
-        }
-        let lines = listed.items.iter().map(|entry| entry.uri.pretty() + "\n").collect::<String>();
-        Ok(lines + &next_line(&listed))
-    }
-
-    fn entries(&self, page: Page<Entry>, long: bool) -> Outcome {
-        if self.json {
-            return json(&page);
-        }
-        let text = match long {
-            false => page.items.iter().map(|entry| output::name(entry) + "\n").collect(),
-            true => {
-                let rows = page.items.iter().map(|entry| {
-                    let node = entry.node.as_ref();
-                    [
-                        node.map_or_else(|| "-".into(), |node| node.node_type.clone()),
-                        node.map_or_else(|| "-".into(), |node| node.version.to_string()),
-                        node.map_or_else(|| "-".into(), |node| node.content_bytes.to_string()),
-                        node.map_or_else(|| "-".into(), |node| output::time(node.updated_at)),
-                        output::name(entry),
-                    ]
-                });
-                table(["TYPE", "VERSION", "BYTES", "CHANGED", "NAME"], rows)
-            }
-        };
-        Ok(text + &next_line(&page))
-    }
-
     async fn read(&self, level: LevelName, version: Option<i64>) -> Outcome {
         let uri = self.uri(0)?;
         if let Some(version) = version {
@@ -405,92 +290,11 @@ impl Context {
         self.written(self.store.append(&self.caller, self.uri(0)?, &text).await?)
     }
 
-    async fn edges(&self, direction: DirectionName, page: &PageArgs) -> Outcome {
-        let (uri, direction) = (self.uri(0)?, direction_of(direction));
-        let listed = match page.limit {
-            Some(_) => self.store.edges(&self.caller, uri, direction, &paging(page)).await?,
-            None => all(async |paging| self.store.edges(&self.caller, uri, direction, &paging).await).await?,
-        };
-        if self.json {
-            return json(&listed);
-        }
-        let rows = listed.items.iter().map(|edge| {
-            [
-                edge.edge_type.clone(),
-                format!("{:.2}", edge.weight),
-                edge.from.pretty(),
-                edge.to.pretty(),
-                edge.reason.clone(),
-            ]
-        });
-        Ok(table(["TYPE", "WEIGHT", "FROM", "TO", "REASON"], rows) + &next_line(&listed))
-    }
-
-    async fn traverse(&self, options: Traverse, whole: bool) -> Outcome {
-        let uri = self.uri(0)?;
-        let found = match whole {
-            false => self.store.traverse(&self.caller, uri, &options).await?,
-            true => {
-                all(async |paging| {
-                    self.store.traverse(&self.caller, uri, &Traverse { paging, ..options.clone() }).await
-                })
-                .await?
-            }
-        };
-        if self.json {
-            return json(&found);
-        }
-        let rows = found.items.iter().map(|node| {
-            [
-                node.depth.to_string(),
-                format!("{:.3}", node.score),
-                node.via.clone(),
-                node.uri.pretty(),
-                node.r#abstract.clone(),
-            ]
-        });
-        Ok(table(["DEPTH", "SCORE", "VIA", "NODE", "ABSTRACT"], rows) + &next_line(&found))
-    }
-
-    async fn history(&self, page: &PageArgs) -> Outcome {
-        let uri = self.uri(0)?;
-        let listed = match page.limit {
-            Some(_) => self.store.history(&self.caller, uri, &paging(page)).await?,
-            None => all(async |paging| self.store.history(&self.caller, uri, &paging).await).await?,
-        };
-        if self.json {
-            return json(&listed);
-        }
-        let rows = listed.items.iter().map(|entry| {
-            let replaced =
-                entry.replaced_by.map_or_else(|| "current".to_owned(), |change| format!("{change:?}").to_lowercase());
-            [entry.version.to_string(), output::time(entry.written_at), replaced, entry.uri.pretty()]
-        });
-        Ok(table(["VERSION", "WRITTEN", "REPLACED BY", "URI"], rows) + &next_line(&listed))
-    }
-
     async fn prune(&self, keep: Option<u64>, older_than_days: Option<u32>) -> Outcome {
         let age = older_than_days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
         let retention = Retention { keep, age };
         let pruned = self.store.prune_history(&self.caller, self.uri(0)?, retention).await?;
         if self.json { json(&pruned) } else { Ok(format!("forgot {} version(s)\n", pruned.versions)) }
-    }
-
-    async fn search(&self, query: &str, paging: Paging) -> Outcome {
-        let options = SearchOptions { within: self.uris.first().cloned(), paging, ..SearchOptions::default() };
-        let found = self.store.search(&self.caller, query, &options).await?;
-        if self.json {
-            return json(&found);
-        }
-        let mut text = String::new();
-        for hit in &found.items {
-            let snippet = hit.snippet.split_whitespace().collect::<Vec<_>>().join(" ");
-            text += &format!("{}\n    {snippet}\n", hit.uri.pretty());
-        }
-        if found.items.is_empty() {
-            text += "nothing found\n";
-        }
-        Ok(text + &next_line(&found))
     }
 
     async fn status(&self) -> Outcome {
@@ -525,23 +329,6 @@ impl Context {
         Ok(messages.iter().map(line).collect())
     }
 
-    async fn conversations(&self, file: &Path) -> Outcome {
-        let report = self.store.import_conversations(&self.caller, file, self.uri(0)?, &mut |_| {}).await?;
-        if self.json {
-            return json(&report);
-        }
-        let mut text: String = report
-            .refused
-            .iter()
-            .map(|(number, reason)| format!("refused conversation {number}: {reason}\n"))
-            .collect();
-        text += &format!(
-            "{} conversation(s) created, {} unchanged, {} message(s)\n",
-            report.created, report.unchanged, report.messages
-        );
-        Ok(text)
-    }
-
     async fn doctor(&self, repair: bool) -> Outcome {
         let diagnosis = self.store.doctor(&self.caller, repair).await?;
         if self.json {
@@ -560,23 +347,6 @@ impl Context {
             ]
         });
         Ok(table(["WHAT", "WHERE", "FINDING", ""], rows))
-    }
-
-    fn exported(&self, what: &str, report: &context_store::ExportReport) -> Outcome {
-        if self.json {
-            return json(report);
-        }
-        let mut text: String =
-            report.refused.iter().map(|refusal| format!("refused {}: {}\n", refusal.path, refusal.reason)).collect();
-        text += &format!(
-            "{what} {} node(s), {} earlier version(s), {} log(s) and {} edge(s)",
-            report.nodes, report.versions, report.logs, report.edges
-        );
-        text += &match report.unchanged {
-            0 => "\n".to_owned(),
-            n => format!("; {n} were there already\n"),
-        };
-        Ok(text)
     }
 
     fn written(&self, written: context_store::Written) -> Outcome {
@@ -650,51 +420,4 @@ fn stdin() -> Result<String, StoreError> {
     let read = std::io::stdin().read_to_string(&mut text);
     read.map_err(|e| StoreError::Io { path: "standard input".into(), message: e.to_string() })?;
     Ok(text)
-}
-
-fn direction_of(direction: DirectionName) -> Direction {
-    match direction {
-        DirectionName::Out => Direction::Outgoing,
-        DirectionName::In => Direction::Incoming,
-        DirectionName::Both => Direction::Both,
-    }
-}
-
-fn paging(page: &PageArgs) -> Paging {
-    Paging { limit: page.limit.unwrap_or(WHOLE_PAGE), after: page.after.clone() }
-}
-
-/// The size of the pages in which a whole listing is fetched.
-const WHOLE_PAGE: u64 = 1_000;
-
-/// All pages of a listing as one.
-async fn all<T>(mut fetch: impl AsyncFnMut(Paging) -> Result<Page<T>, StoreError>) -> Result<Page<T>, StoreError> {
-    let mut whole = Vec::new();
-    let mut paging = Paging::first(WHOLE_PAGE);
-    loop {
-        let page = fetch(paging).await?;
-        whole.extend(page.items);
-        match page.next {
-            Some(next) => paging = Paging::first(WHOLE_PAGE).after(next),
-            None => return Ok(Page { items: whole, next: None }),
-        }
-    }
-}
-
-fn next_line<T>(page: &Page<T>) -> String {
-    page.next.as_ref().map(|next| format!("more: --after {next:?}\n")).unwrap_or_default()
-}
-
-pub fn progress_bar(wanted: bool, of: &str) -> ProgressBar {
-    if !wanted || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    if let Ok(style) =
-        ProgressStyle::with_template(&format!("{{bar:32}} {{pos}}/{{len}} {of}, {{per_sec}}, {{eta}} left"))
-    {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
 }

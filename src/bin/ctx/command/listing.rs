@@ -1,0 +1,182 @@
+//! What is listed, page by page: folders, edges, versions and what a search finds.
+
+use context_store::{Direction, Entry, Page, Paging, SearchOptions, StoreError, Traverse, TreeOptions};
+
+use super::{Context, Outcome};
+use crate::{
+    args::{DirectionName, PageArgs},
+    output::{self, json, table},
+};
+
+impl Context {
+    pub(super) async fn tree(&self, depth: Option<u32>) -> Outcome {
+        let root = self.uri(0)?;
+        let page =
+            all(async |paging| self.store.tree(&self.caller, root, &TreeOptions { depth, paging }).await).await?;
+        if self.json {
+            return json(&page);
+        }
+        let folders = page.items.iter().filter(|entry| entry.is_folder).count();
+        let nodes = page.items.iter().filter(|entry| entry.node.is_some()).count();
+        let tree = output::tree(root.depth(), &page.items);
+        Ok(format!("{}\n{tree}\n{folders} folder(s), {nodes} node(s)\n", root.pretty()))
+    }
+
+    pub(super) async fn ls(&self, long: bool, page: &PageArgs) -> Outcome {
+        let folder = self.uri(0)?;
+        let listed = match page.limit {
+            Some(_) => self.store.list_children(&self.caller, folder, &paging(page)).await?,
+            None => all(async |paging| self.store.list_children(&self.caller, folder, &paging).await).await?,
+        };
+        self.entries(listed, long)
+    }
+
+    pub(super) async fn glob(&self, pattern: &str, page: &PageArgs) -> Outcome {
+        let listed = match page.limit {
+            Some(_) => self.store.glob(&self.caller, pattern, &paging(page)).await?,
+            None => all(async |paging| self.store.glob(&self.caller, pattern, &paging).await).await?,
+        };
+        if self.json {
+            return json(&listed);
+        }
+        let lines = listed.items.iter().map(|entry| entry.uri.pretty() + "\n").collect::<String>();
+        Ok(lines + &next_line(&listed))
+    }
+
+    fn entries(&self, page: Page<Entry>, long: bool) -> Outcome {
+        if self.json {
+            return json(&page);
+        }
+        let text = match long {
+            false => page.items.iter().map(|entry| output::name(entry) + "\n").collect(),
+            true => {
+                let rows = page.items.iter().map(|entry| {
+                    let node = entry.node.as_ref();
+                    [
+                        node.map_or_else(|| "-".into(), |node| node.node_type.clone()),
+                        node.map_or_else(|| "-".into(), |node| node.version.to_string()),
+                        node.map_or_else(|| "-".into(), |node| node.content_bytes.to_string()),
+                        node.map_or_else(|| "-".into(), |node| output::time(node.updated_at)),
+                        output::name(entry),
+                    ]
+                });
+                table(["TYPE", "VERSION", "BYTES", "CHANGED", "NAME"], rows)
+            }
+        };
+        Ok(text + &next_line(&page))
+    }
+
+    pub(super) async fn edges(&self, direction: DirectionName, page: &PageArgs) -> Outcome {
+        let (uri, direction) = (self.uri(0)?, direction_of(direction));
+        let listed = match page.limit {
+            Some(_) => self.store.edges(&self.caller, uri, direction, &paging(page)).await?,
+            None => all(async |paging| self.store.edges(&self.caller, uri, direction, &paging).await).await?,
+        };
+        if self.json {
+            return json(&listed);
+        }
+        let rows = listed.items.iter().map(|edge| {
+            [
+                edge.edge_type.clone(),
+                format!("{:.2}", edge.weight),
+                edge.from.pretty(),
+                edge.to.pretty(),
+                edge.reason.clone(),
+            ]
+        });
+        Ok(table(["TYPE", "WEIGHT", "FROM", "TO", "REASON"], rows) + &next_line(&listed))
+    }
+
+    pub(super) async fn traverse(&self, options: Traverse, whole: bool) -> Outcome {
+        let uri = self.uri(0)?;
+        let found = match whole {
+            false => self.store.traverse(&self.caller, uri, &options).await?,
+            true => {
+                all(async |paging| {
+                    self.store.traverse(&self.caller, uri, &Traverse { paging, ..options.clone() }).await
+                })
+                .await?
+            }
+        };
+        if self.json {
+            return json(&found);
+        }
+        let rows = found.items.iter().map(|node| {
+            [
+                node.depth.to_string(),
+                format!("{:.3}", node.score),
+                node.via.clone(),
+                node.uri.pretty(),
+                node.r#abstract.clone(),
+            ]
+        });
+        Ok(table(["DEPTH", "SCORE", "VIA", "NODE", "ABSTRACT"], rows) + &next_line(&found))
+    }
+
+    pub(super) async fn history(&self, page: &PageArgs) -> Outcome {
+        let uri = self.uri(0)?;
+        let listed = match page.limit {
+            Some(_) => self.store.history(&self.caller, uri, &paging(page)).await?,
+            None => all(async |paging| self.store.history(&self.caller, uri, &paging).await).await?,
+        };
+        if self.json {
+            return json(&listed);
+        }
+        let rows = listed.items.iter().map(|entry| {
+            let replaced =
+                entry.replaced_by.map_or_else(|| "current".to_owned(), |change| format!("{change:?}").to_lowercase());
+            [entry.version.to_string(), output::time(entry.written_at), replaced, entry.uri.pretty()]
+        });
+        Ok(table(["VERSION", "WRITTEN", "REPLACED BY", "URI"], rows) + &next_line(&listed))
+    }
+
+    pub(super) async fn search(&self, query: &str, paging: Paging) -> Outcome {
+        let options = SearchOptions { within: self.uris.first().cloned(), paging, ..SearchOptions::default() };
+        let found = self.store.search(&self.caller, query, &options).await?;
+        if self.json {
+            return json(&found);
+        }
+        let mut text = String::new();
+        for hit in &found.items {
+            let snippet = hit.snippet.split_whitespace().collect::<Vec<_>>().join(" ");
+            text += &format!("{}\n    {snippet}\n", hit.uri.pretty());
+        }
+        if found.items.is_empty() {
+            text += "nothing found\n";
+        }
+        Ok(text + &next_line(&found))
+    }
+}
+
+pub(super) fn direction_of(direction: DirectionName) -> Direction {
+    match direction {
+        DirectionName::Out => Direction::Outgoing,
+        DirectionName::In => Direction::Incoming,
+        DirectionName::Both => Direction::Both,
+    }
+}
+
+pub(super) fn paging(page: &PageArgs) -> Paging {
+    Paging { limit: page.limit.unwrap_or(WHOLE_PAGE), after: page.after.clone() }
+}
+
+/// The size of the pages in which a whole listing is fetched.
+const WHOLE_PAGE: u64 = 1_000;
+
+/// All pages of a listing as one.
+async fn all<T>(mut fetch: impl AsyncFnMut(Paging) -> Result<Page<T>, StoreError>) -> Result<Page<T>, StoreError> {
+    let mut whole = Vec::new();
+    let mut paging = Paging::first(WHOLE_PAGE);
+    loop {
+        let page = fetch(paging).await?;
+        whole.extend(page.items);
+        match page.next {
+            Some(next) => paging = Paging::first(WHOLE_PAGE).after(next),
+            None => return Ok(Page { items: whole, next: None }),
+        }
+    }
+}
+
+fn next_line<T>(page: &Page<T>) -> String {
+    page.next.as_ref().map(|next| format!("more: --after {next:?}\n")).unwrap_or_default()
+}
