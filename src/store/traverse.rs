@@ -74,8 +74,8 @@ impl Store {
         direction: Direction,
         paging: &Paging,
     ) -> Result<Page<Neighbour>, StoreError> {
-        let options = Traverse { depth: 1, direction, paging: paging.clone(), ..Traverse::default() };
-        self.traverse(caller, uri, &options).await
+        let unit = self.read_unit(caller);
+        unit.run(async |s: &mut Session| self.neighbours_in(s, caller, uri, direction, paging).await).await
     }
 
     /// [`Store::neighbours`] inside the caller's unit.

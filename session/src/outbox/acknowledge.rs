@@ -8,7 +8,7 @@ use sea_orm::{DbBackend, QueryResult};
 
 use super::{
     Delivery, Event, Outbox,
-    claim::{HELD, numbers, texts},
+    claim::{HELD, held_as, numbers, texts},
     pace::backoff,
 };
 use crate::{Session, error::Error};
@@ -101,11 +101,8 @@ impl Outbox {
                     format!("DELETE FROM {table} AS e USING UNNEST({ids}, {fences}) AS u(id, fence) WHERE {HELD}");
             }
             _ => {
-                let pairs: Vec<[i64; 2]> = endings.iter().map(|ending| [ending.id, ending.fence]).collect();
-                let pairs = text.bind(serde_json::json!(pairs).to_string().into());
-                text.sql = format!(
-                    "DELETE FROM {table} WHERE state = 'processing' AND (id, fence) IN (SELECT value ->> 0, value ->> 1 FROM json_each({pairs}))"
-                );
+                let held = held_as(&mut text, endings.iter().map(|ending| [ending.id, ending.fence]));
+                text.sql = format!("DELETE FROM {table} WHERE {held}");
             }
         }
         self.changed(s, &text.sql, &text.values).await

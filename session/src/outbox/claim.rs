@@ -241,12 +241,8 @@ impl Outbox {
             )
         } else {
             let until = text.bind((Utc::now() + lease).into());
-            let pairs: Vec<[i64; 2]> = events.iter().map(|e| [e.id, e.fence]).collect();
-            let pairs = text.bind(serde_json::json!(pairs).to_string().into());
-            format!(
-                "UPDATE {table} SET lease_until = {until} WHERE state = 'processing' \
-                 AND (id, fence) IN (SELECT value ->> 0, value ->> 1 FROM json_each({pairs}))"
-            )
+            let held = held_as(&mut text, events.iter().map(|e| [e.id, e.fence]));
+            format!("UPDATE {table} SET lease_until = {until} WHERE {held}")
         };
         self.execute(text).await
     }
@@ -257,6 +253,13 @@ impl Outbox {
 /// `= ANY` of one number, since only an index on the number can answer that, event by event. With `=` a join is possible that
 /// reads all events there are, and of a queue that was empty when it was vacuumed, the planner believes that those are none.
 pub(super) const HELD: &str = "e.id = ANY (ARRAY[u.id]) AND e.fence = u.fence AND e.state = 'processing'";
+
+/// On SQLite, that an event is still held under its token: one of these numbers, with the token that goes with it.
+pub(super) fn held_as(text: &mut Text, tokens: impl Iterator<Item = [i64; 2]>) -> String {
+    let tokens: Vec<[i64; 2]> = tokens.collect();
+    let tokens = text.bind(serde_json::json!(tokens).to_string().into());
+    format!("state = 'processing' AND (id, fence) IN (SELECT value ->> 0, value ->> 1 FROM json_each({tokens}))")
+}
 
 /// The events of a key in their order, keys in the order of their first event.
 fn in_order(events: &mut Vec<Event>) {

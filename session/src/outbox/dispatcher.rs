@@ -497,6 +497,7 @@ struct Crew {
     scan: Scan,
     pace: Pace,
     debt: Debt,
+    /// Held by the one that claims from the share.
     turns: tokio::sync::Mutex<()>,
 }
 

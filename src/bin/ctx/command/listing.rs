@@ -24,18 +24,12 @@ impl Context {
 
     pub(super) async fn ls(&self, long: bool, page: &PageArgs) -> Outcome {
         let folder = self.uri(0)?;
-        let listed = match page.limit {
-            Some(_) => self.store.list_children(&self.caller, folder, &paging(page)).await?,
-            None => all(async |paging| self.store.list_children(&self.caller, folder, &paging).await).await?,
-        };
+        let listed = listed(page, async |paging| self.store.list_children(&self.caller, folder, &paging).await).await?;
         self.entries(listed, long)
     }
 
     pub(super) async fn glob(&self, pattern: &str, page: &PageArgs) -> Outcome {
-        let listed = match page.limit {
-            Some(_) => self.store.glob(&self.caller, pattern, &paging(page)).await?,
-            None => all(async |paging| self.store.glob(&self.caller, pattern, &paging).await).await?,
-        };
+        let listed = listed(page, async |paging| self.store.glob(&self.caller, pattern, &paging).await).await?;
         if self.json {
             return json(&listed);
         }
@@ -68,10 +62,7 @@ impl Context {
 
     pub(super) async fn edges(&self, direction: DirectionName, page: &PageArgs) -> Outcome {
         let (uri, direction) = (self.uri(0)?, direction_of(direction));
-        let listed = match page.limit {
-            Some(_) => self.store.edges(&self.caller, uri, direction, &paging(page)).await?,
-            None => all(async |paging| self.store.edges(&self.caller, uri, direction, &paging).await).await?,
-        };
+        let listed = listed(page, async |paging| self.store.edges(&self.caller, uri, direction, &paging).await).await?;
         if self.json {
             return json(&listed);
         }
@@ -115,10 +106,7 @@ impl Context {
 
     pub(super) async fn history(&self, page: &PageArgs) -> Outcome {
         let uri = self.uri(0)?;
-        let listed = match page.limit {
-            Some(_) => self.store.history(&self.caller, uri, &paging(page)).await?,
-            None => all(async |paging| self.store.history(&self.caller, uri, &paging).await).await?,
-        };
+        let listed = listed(page, async |paging| self.store.history(&self.caller, uri, &paging).await).await?;
         if self.json {
             return json(&listed);
         }
@@ -162,6 +150,17 @@ pub(super) fn paging(page: &PageArgs) -> Paging {
 
 /// The size of the pages in which a whole listing is fetched.
 const WHOLE_PAGE: u64 = 1_000;
+
+/// The page that was asked for, or all of them.
+async fn listed<T>(
+    page: &PageArgs,
+    mut fetch: impl AsyncFnMut(Paging) -> Result<Page<T>, StoreError>,
+) -> Result<Page<T>, StoreError> {
+    match page.limit {
+        Some(_) => fetch(paging(page)).await,
+        None => all(fetch).await,
+    }
+}
 
 /// All pages of a listing as one.
 async fn all<T>(mut fetch: impl AsyncFnMut(Paging) -> Result<Page<T>, StoreError>) -> Result<Page<T>, StoreError> {
