@@ -3,19 +3,27 @@
 //! [`Connection::send`] counts, traces, classifies and guards every message. It must never let a connection whose
 //! transaction state is not known go back to the pool (INV3), and it must never log a value (L1).
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 
-use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures_util::{
+    StreamExt, TryStreamExt,
+    future::{BoxFuture, Either},
+    stream::BoxStream,
+};
 use sea_orm::{
     DatabaseConnectionType, DbBackend, ExecResult, QueryResult, Statement, Value,
     sqlx::{
-        self, AssertSqlSafe, Executor, Postgres, Sqlite, pool::PoolConnection, postgres::PgArguments,
+        self, AssertSqlSafe, Executor, Postgres, Sqlite, pool::PoolConnection, postgres::PgArguments, query::Query,
         sqlite::SqliteArguments,
     },
 };
 use sea_query::Values;
 use sea_query_sqlx::SqlxValues;
-use tracing::{Instrument, instrument::WithSubscriber, subscriber::NoSubscriber};
+use tracing::{
+    Instrument, Span,
+    instrument::{Instrumented, WithSubscriber},
+    subscriber::NoSubscriber,
+};
 
 use crate::{
     db::Db,
@@ -35,8 +43,9 @@ pub(crate) enum Message<'a> {
     /// A statement whose rows are handed over as they come. Rows that pile up first are read again from cold memory, and
     /// SQLite's, which its own thread has allocated, cannot be used again by that thread meanwhile.
     Read(Statement, Taker<'a>),
-    /// A set-based statement of the flush, its arrays bound without a detour through `Value`.
-    Arrays { sql: &'a str, arguments: PgArguments, fetch: Fetch },
+    /// A set-based statement of the flush, its arrays bound without a detour through `Value`. Boxed, since every future on
+    /// the way to the driver has room for a message.
+    Arrays { sql: &'a str, arguments: Box<PgArguments>, fetch: Fetch },
     /// A multi-row statement of the flush, bound in the same way (SQLite).
     Flat { sql: &'a str, arguments: SqliteArguments, fetch: Fetch },
     /// Binary COPY, encoded piece by piece while the server takes in the one before.
@@ -221,15 +230,14 @@ impl Connection {
             // Boxed, as all that happens once a unit: no statement's future has room for it.
             self.raw = Some(Box::pin(acquire(&self.db)).await?);
         }
-        let Some(raw) = self.raw.as_mut() else { return Err(Error::connection_lost("no connection")) };
 
         let shown = !std::mem::take(&mut self.hush) && self.show_values;
         let control = matches!(message, Message::Control(_));
-        let (text, logged) = (message.recorded(), message.logged(shown));
+        let text = message.recorded();
         // The text of these holds values, and the driver would log it whole.
         let quiet = matches!(text, Cow::Owned(_));
-        let span = tracing::debug_span!("sea_session.statement", db.statement = &*logged, rows = tracing::field::Empty);
-        announce((self.recorder.as_ref(), &text), (self.sql_debug, &logged), message.values().filter(|_| shown));
+        let span = self.announce(&text, &Logged(&message, shown), message.values().filter(|_| shown));
+        let Some(raw) = self.raw.as_mut() else { return Err(Error::connection_lost("no connection")) };
 
         self.in_flight = true;
         let started = Instant::now();
@@ -237,8 +245,8 @@ impl Connection {
             Message::Control(text) if first && quiet => {
                 Box::pin(self.begin_afresh(text)).with_subscriber(NoSubscriber::default()).await
             }
-            Message::Control(text) if first => Box::pin(self.begin_afresh(text)).instrument(span.clone()).await,
-            _ => raw.dispatch(message).instrument(span.clone()).await.map_err(Error::from),
+            Message::Control(text) if first => in_span(&span, Box::pin(self.begin_afresh(text))).await,
+            _ => in_span(&span, raw.dispatch(message)).await.map_err(Error::from),
         };
         self.in_flight = false;
         self.counters.sent(control, started.elapsed());
@@ -261,19 +269,31 @@ impl Connection {
     }
 }
 
-fn announce(recorded: (Option<&Recorder>, &str), (sql_debug, sql): (bool, &str), values: Option<&Vec<Value>>) {
-    if let (Some(recorder), sql) = recorded {
-        recorder.push(sql);
-    }
-    if sql_debug {
-        match values {
-            Some(values) => tracing::info!(target: "sea_session::sql", sql, ?values),
-            None => tracing::info!(target: "sea_session::sql", sql),
-        }
+/// A message's text as a log may show it, with its values or without.
+struct Logged<'a, 'm>(&'a Message<'m>, bool);
+
+impl fmt::Display for Logged<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.logged(self.1))
     }
 }
 
 impl Connection {
+    /// Says what goes out to whoever asked, and opens the span that it goes out in. `logged` is written only for a reader.
+    fn announce(&self, text: &str, logged: &dyn fmt::Display, values: Option<&Vec<Value>>) -> Span {
+        if let Some(recorder) = &self.recorder {
+            recorder.push(text);
+        }
+        if self.sql_debug {
+            let sql = &*logged.to_string();
+            match values {
+                Some(values) => tracing::info!(target: "sea_session::sql", sql, ?values),
+                None => tracing::info!(target: "sea_session::sql", sql),
+            }
+        }
+        tracing::debug_span!("sea_session.statement", db.statement = %logged, rows = tracing::field::Empty)
+    }
+
     /// Sends a read whose rows are taken one at a time (I6); SQLite's, which steps the statement as they are asked for.
     ///
     /// Cancel safety: dropped half-way the statement is reset; the transaction's state is not changed by a read.
@@ -282,8 +302,7 @@ impl Connection {
         let values = statement.values.as_ref().map(|values| &values.0).filter(|_| shown);
         let logged =
             if shown { Cow::Borrowed(&*statement.sql) } else { without_literals(&statement.sql, Hide::Strings) };
-        announce((self.recorder.as_ref(), &statement.sql), (self.sql_debug, &logged), values);
-        let span = tracing::debug_span!("sea_session.statement", db.statement = &*logged, rows = tracing::field::Empty);
+        let span = self.announce(&statement.sql, &logged, values);
         drop(logged);
         self.counters.sent(false, std::time::Duration::ZERO);
         let (counters, failed, mut read) = (self.counters.clone(), &mut self.failed_stream, 0_u64);
@@ -302,6 +321,11 @@ impl Connection {
             })
             .boxed()
     }
+}
+
+/// `work` in its span, which is entered at every poll; not at all if nobody listens.
+pub(crate) fn in_span<F: Future>(span: &Span, work: F) -> Either<Instrumented<F>, F> {
+    if span.is_disabled() { Either::Right(work) } else { Either::Left(work.instrument(span.clone())) }
 }
 
 /// The most connections that may turn out to be dead before one that answers.
@@ -403,26 +427,29 @@ mod wire {
     use super::*;
 
     impl Raw {
-        pub(super) async fn dispatch(&mut self, message: Message<'_>) -> Result<Reply, sqlx::Error> {
-            match self {
-                Raw::Postgres(conn) => postgres(conn, message).await,
-                Raw::Sqlite(conn) => sqlite(conn, message).await,
+        /// Hands the message to the driver. What it holds is the driver's by then: no caller's future has room for it.
+        pub(super) fn dispatch<'a, 'm: 'a>(
+            &'a mut self,
+            message: Message<'m>,
+        ) -> impl Future<Output = Result<Reply, sqlx::Error>> + Send + use<'a, 'm> {
+            let asked = match self {
+                Raw::Postgres(conn) => Either::Left(postgres(conn, message)),
+                Raw::Sqlite(conn) => Either::Right(sqlite(conn, message)),
+            };
+            async move {
+                match asked {
+                    Either::Left(asked) => asked.answer().await,
+                    Either::Right(asked) => asked.answer().await,
+                }
             }
         }
 
         /// The rows of a read as they come.
         pub(super) fn step(&mut self, statement: Statement) -> BoxStream<'_, Result<QueryResult, sqlx::Error>> {
             let Statement { sql, values, .. } = statement;
-            let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
             match self {
-                Raw::Postgres(conn) => {
-                    let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), values);
-                    query.fetch(&mut **conn).map_ok(QueryResult::from).boxed()
-                }
-                Raw::Sqlite(conn) => {
-                    let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), values);
-                    query.fetch(&mut **conn).map_ok(QueryResult::from).boxed()
-                }
+                Raw::Postgres(conn) => conn.fetch(built(sql, values)).map_ok(QueryResult::from).boxed(),
+                Raw::Sqlite(conn) => conn.fetch(built(sql, values)).map_ok(QueryResult::from).boxed(),
             }
         }
 
@@ -474,109 +501,126 @@ mod wire {
         }
     }
 
-    async fn postgres(conn: &mut PoolConnection<Postgres>, message: Message<'_>) -> Result<Reply, sqlx::Error> {
-        match message {
-            // Settings and the transaction's id answer with rows.
-            Message::Control(sql) => {
-                Ok(Reply::Rows(conn.fetch_all(AssertSqlSafe(sql)).await?.into_iter().map(Into::into).collect()))
+    /// A question that the driver has, and what is wanted of its answer.
+    enum Asked<'a, 'm, DB: sqlx::Database> {
+        /// No more than the first row.
+        One(BoxFuture<'a, Result<Option<DB::Row>, sqlx::Error>>),
+        Nothing(Parts<'a, DB>),
+        All(Parts<'a, DB>),
+        /// Each row to the taker.
+        Each(Parts<'a, DB>, Taker<'m>),
+        Copied(BoxFuture<'a, Result<Reply, sqlx::Error>>),
+        Refused(&'static str),
+    }
+
+    /// The rows of each statement, and its end.
+    type Parts<'a, DB> = BoxStream<
+        'a,
+        Result<sqlx::Either<<DB as sqlx::Database>::QueryResult, <DB as sqlx::Database>::Row>, sqlx::Error>,
+    >;
+
+    impl<'a, 'm: 'a, DB: sqlx::Database> Asked<'a, 'm, DB>
+    where
+        for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+        DB::Row: Into<QueryResult>,
+        DB::QueryResult: Into<ExecResult>,
+    {
+        fn new<E: sqlx::Execute<'m, DB> + 'm>(conn: &'a mut PoolConnection<DB>, query: E, fetch: Fetch) -> Self {
+            match fetch {
+                Fetch::One => Asked::One(conn.fetch_optional(query)),
+                Fetch::Nothing => Asked::Nothing(conn.fetch_many(query)),
+                Fetch::All => Asked::All(conn.fetch_many(query)),
             }
-            Message::Unprepared(sql) => Ok(Reply::Done(conn.execute(AssertSqlSafe(sql)).await?.into())),
-            Message::Statement(Statement { sql, values, .. }, fetch) => {
-                let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
-                let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), values);
-                run(conn, query, fetch, |row| row.into(), |done| done.into()).await
-            }
-            Message::Read(Statement { sql, values, .. }, take) => {
-                let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
-                let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), values);
-                hand_over(conn, query, |row| take(row.into())).await
-            }
-            Message::Arrays { sql, arguments, fetch } => {
-                let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), arguments);
-                run(conn, query, fetch, |row| row.into(), |done| done.into()).await
-            }
-            Message::Flat { .. } => Err(sqlx::Error::Protocol("flat arguments are SQLite's".into())),
-            Message::Copy { sql, piece } => {
-                let mut copy = conn.copy_in_raw(sql).await?;
-                let mut data = Vec::new();
-                loop {
-                    let sent = match piece(&mut data) {
-                        Ok(more) => copy.send(&data[..]).await.map(|_| more),
-                        Err(why) => Err(sqlx::Error::Protocol(why)),
-                    };
-                    match sent {
-                        Ok(true) => {}
-                        Ok(false) => return Ok(Reply::Counted(copy.finish().await?)),
-                        Err(e) => {
-                            copy.abort("the data could not be sent").await?;
-                            return Err(e);
+        }
+
+        async fn answer(self) -> Result<Reply, sqlx::Error> {
+            match self {
+                Asked::One(row) => Ok(Reply::Rows(row.await?.into_iter().map(Into::into).collect())),
+                Asked::Nothing(mut parts) => {
+                    let mut done = DB::QueryResult::default();
+                    while let Some(part) = parts.try_next().await? {
+                        done.extend(part.left());
+                    }
+                    Ok(Reply::Done(done.into()))
+                }
+                Asked::All(mut parts) => {
+                    let mut rows = Vec::new();
+                    while let Some(part) = parts.try_next().await? {
+                        rows.extend(part.right().map(Into::into));
+                    }
+                    Ok(Reply::Rows(rows))
+                }
+                Asked::Each(mut parts, take) => {
+                    let mut count = 0;
+                    while let Some(part) = parts.try_next().await? {
+                        if let Some(row) = part.right() {
+                            take(row.into());
+                            count += 1;
                         }
                     }
+                    Ok(Reply::Counted(count))
+                }
+                Asked::Copied(copied) => copied.await,
+                Asked::Refused(why) => Err(sqlx::Error::Protocol(why.into())),
+            }
+        }
+    }
+
+    /// A statement with values as SeaORM has built them.
+    fn built<DB: sqlx::Database>(sql: String, values: Option<Values>) -> Query<'static, DB, SqlxValues>
+    where
+        SqlxValues: sqlx::IntoArguments<DB>,
+    {
+        sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values.unwrap_or(Values(Vec::new()))))
+    }
+
+    fn postgres<'a, 'm: 'a>(conn: &'a mut PoolConnection<Postgres>, message: Message<'m>) -> Asked<'a, 'm, Postgres> {
+        match message {
+            // The transaction's id is in the first row, if it was asked for.
+            Message::Control(sql) => Asked::One(conn.fetch_optional(AssertSqlSafe(sql))),
+            Message::Unprepared(sql) => Asked::Nothing(conn.fetch_many(AssertSqlSafe(sql))),
+            Message::Statement(Statement { sql, values, .. }, fetch) => Asked::new(conn, built(sql, values), fetch),
+            Message::Read(Statement { sql, values, .. }, take) => {
+                Asked::Each(conn.fetch_many(built(sql, values)), take)
+            }
+            Message::Arrays { sql, arguments, fetch } => {
+                Asked::new(conn, sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), *arguments), fetch)
+            }
+            Message::Copy { sql, piece } => Asked::Copied(Box::pin(copy(conn, sql, piece))),
+            Message::Flat { .. } => Asked::Refused("flat arguments are SQLite's"),
+        }
+    }
+
+    async fn copy(conn: &mut PoolConnection<Postgres>, sql: &str, piece: Piece<'_>) -> Result<Reply, sqlx::Error> {
+        let mut copy = conn.copy_in_raw(sql).await?;
+        let mut data = Vec::new();
+        loop {
+            let sent = match piece(&mut data) {
+                Ok(more) => copy.send(&data[..]).await.map(|_| more),
+                Err(why) => Err(sqlx::Error::Protocol(why)),
+            };
+            match sent {
+                Ok(true) => {}
+                Ok(false) => return Ok(Reply::Counted(copy.finish().await?)),
+                Err(e) => {
+                    copy.abort("the data could not be sent").await?;
+                    return Err(e);
                 }
             }
         }
     }
 
-    async fn sqlite(conn: &mut PoolConnection<Sqlite>, message: Message<'_>) -> Result<Reply, sqlx::Error> {
+    fn sqlite<'a, 'm: 'a>(conn: &'a mut PoolConnection<Sqlite>, message: Message<'m>) -> Asked<'a, 'm, Sqlite> {
         match message {
-            Message::Control(sql) | Message::Unprepared(sql) => {
-                Ok(Reply::Done(conn.execute(AssertSqlSafe(sql)).await?.into()))
-            }
-            Message::Statement(Statement { sql, values, .. }, fetch) => {
-                let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
-                let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), values);
-                run(conn, query, fetch, |row| row.into(), |done| done.into()).await
-            }
+            Message::Control(sql) | Message::Unprepared(sql) => Asked::Nothing(conn.fetch_many(AssertSqlSafe(sql))),
+            Message::Statement(Statement { sql, values, .. }, fetch) => Asked::new(conn, built(sql, values), fetch),
             Message::Read(Statement { sql, values, .. }, take) => {
-                let values = SqlxValues(values.unwrap_or(Values(Vec::new())));
-                let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), values);
-                hand_over(conn, query, |row| take(row.into())).await
+                Asked::Each(conn.fetch_many(built(sql, values)), take)
             }
             Message::Flat { sql, arguments, fetch } => {
-                let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), arguments);
-                run(conn, query, fetch, |row| row.into(), |done| done.into()).await
+                Asked::new(conn, sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), arguments), fetch)
             }
-            Message::Arrays { .. } | Message::Copy { .. } => {
-                Err(sqlx::Error::Protocol("arrays and COPY are PostgreSQL's".into()))
-            }
-        }
-    }
-
-    async fn hand_over<'q, DB, A>(
-        conn: &mut PoolConnection<DB>,
-        query: sqlx::query::Query<'q, DB, A>,
-        mut take: impl FnMut(DB::Row),
-    ) -> Result<Reply, sqlx::Error>
-    where
-        DB: sqlx::Database,
-        A: sqlx::IntoArguments<DB> + Send + 'q,
-        for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-    {
-        let mut rows = query.fetch(&mut **conn);
-        let mut count = 0;
-        while let Some(row) = rows.try_next().await? {
-            take(row);
-            count += 1;
-        }
-        Ok(Reply::Counted(count))
-    }
-
-    async fn run<'q, DB, A>(
-        conn: &mut PoolConnection<DB>,
-        query: sqlx::query::Query<'q, DB, A>,
-        fetch: Fetch,
-        row: impl Fn(DB::Row) -> QueryResult,
-        done: impl Fn(DB::QueryResult) -> ExecResult,
-    ) -> Result<Reply, sqlx::Error>
-    where
-        DB: sqlx::Database,
-        A: sqlx::IntoArguments<DB> + Send + 'q,
-        for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-    {
-        match fetch {
-            Fetch::Nothing => Ok(Reply::Done(done(query.execute(&mut **conn).await?))),
-            Fetch::One => Ok(Reply::Rows(query.fetch_optional(&mut **conn).await?.into_iter().map(row).collect())),
-            Fetch::All => Ok(Reply::Rows(query.fetch_all(&mut **conn).await?.into_iter().map(row).collect())),
+            Message::Arrays { .. } | Message::Copy { .. } => Asked::Refused("arrays and COPY are PostgreSQL's"),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     db::Db,
     error::Error,
     fate::Word,
+    flush::XID,
     predicate::Predicate,
     retry::{self, Retry},
     stats::{Counters, Recorder},
@@ -378,8 +379,12 @@ impl Settings {
             sql += &format!("; SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
         }
         sql += self.fixed;
-        // One statement, however many settings: each is parsed, planned and answered.
+        // One statement, whatever is asked for: each is parsed, planned and answered.
         let mut before = "; SELECT ";
+        if self.settle {
+            sql += &format!("{before}{XID}");
+            before = ", ";
+        }
         for (key, value) in self.set_local.iter().chain(&self.tenant) {
             sql += &format!("{before}set_config('{key}', {}, true)", literal(value));
             before = ", ";

@@ -7,10 +7,10 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
-use tracing::Instrument;
 
 use crate::{
     body::Attempt,
+    connection::in_span,
     db::Db,
     error::{Class, Error},
     options::Settings,
@@ -200,7 +200,7 @@ where
     loop {
         let span = unit_span(attempt);
         let mut session = db.open(&settings, &counters);
-        let verdict = session.run_unit(&body).instrument(span.clone()).await;
+        let verdict = in_span(&span, session.run_unit(&body)).await;
         record_numbers(&span, &counters);
         let (error, said) = match verdict {
             Verdict::Done(value) => return Ok(value),
@@ -218,7 +218,7 @@ where
         counters.retry();
         tracing::debug!(attempt, cause = said.as_ref().map(tracing::field::display), "a unit of work is retried");
         let span = tracing::debug_span!("sea_session.retry", attempt, pause_ms = pause.as_millis());
-        retry.pause(pause).instrument(span).await;
+        in_span(&span, retry.pause(pause)).await;
         attempt += 1;
     }
 }

@@ -2,14 +2,21 @@
 
 use std::marker::PhantomData;
 
-use sea_orm::{DbErr, FromQueryResult, IdenStatic, Iterable, QueryResult};
+use sea_orm::{
+    DbErr, FromQueryResult, IdenStatic, Iterable, QueryResult,
+    sqlx::{Column, Row},
+};
+use smallvec::SmallVec;
 
 use crate::meta::TrackedEntity;
+
+/// One for each column of an entity, most of which have no more.
+type Few<T> = SmallVec<[T; 16]>;
 
 /// Reads the rows of one answer.
 pub(crate) struct RowReader<E: TrackedEntity> {
     /// Where the columns stand; not known before the first row.
-    places: Option<Vec<usize>>,
+    places: Option<Few<usize>>,
     entity: PhantomData<fn() -> E>,
 }
 
@@ -23,14 +30,29 @@ impl<E: TrackedEntity> RowReader<E> {
     /// # Errors
     /// As SeaORM's `from_query_result`.
     pub(crate) fn read(&mut self, row: &QueryResult) -> Result<E::Model, DbErr> {
-        let places = self.places.get_or_insert_with(|| places::<E>(&row.column_names()));
+        let places = self.places.get_or_insert_with(|| places::<E>(&names(row)));
         E::from_row(row, places).map_or_else(|| E::Model::from_query_result(row, ""), Ok)
+    }
+}
+
+/// What the columns of a row are called; nothing if it is a row of no driver.
+fn names(row: &QueryResult) -> Few<&str> {
+    if let Some(row) = row.try_as_pg_row() {
+        row.columns().iter().map(Column::name).collect()
+    } else if let Some(row) = row.try_as_sqlite_row() {
+        row.columns().iter().map(Column::name).collect()
+    } else {
+        Few::new()
     }
 }
 
 /// Where each column of `E` stands among `names`; nothing if one is missing. Of columns named alike the last is meant, as
 /// it is by name.
-fn places<E: TrackedEntity>(names: &[String]) -> Vec<usize> {
-    let place = |column: E::Column| names.iter().rposition(|name| name == column.as_str());
+fn places<E: TrackedEntity>(names: &[&str]) -> Few<usize> {
+    // As `find()` asks for them.
+    if E::Column::iter().map(|column| column.as_str()).eq(names.iter().copied()) {
+        return (0..names.len()).collect();
+    }
+    let place = |column: E::Column| names.iter().rposition(|name| *name == column.as_str());
     E::Column::iter().map(place).collect::<Option<_>>().unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use chrono::Utc;
 use super::Core;
 use crate::{
     block::{BlockKind, Flag, savepoint_name},
-    connection::Message,
+    connection::{Message, in_span},
     error::Error,
     flush::{Flush, RowKind},
     shared::Shared,
@@ -77,7 +77,7 @@ impl Core {
         };
         // If this future is dropped, the objects are found again by the rollback of their block.
         let mut guard = Requeue { shared: self.shared.clone(), objects: due.iter().map(|(o, _)| o.clone()).collect() };
-        let outcome = tracing::Instrument::instrument(flush.run(due), span).await;
+        let outcome = in_span(&span, flush.run(due)).await;
         match outcome {
             Ok(()) => {
                 guard.objects.clear();

@@ -121,9 +121,6 @@ impl Core {
             match decide(frame.kind, self.standing(index, false), Event::Statement) {
                 Action::Begin => {
                     parts.push(format_args!("{}", self.settings.begin_text(self.backend())));
-                    if self.settings.settle {
-                        parts.push(format_args!("SELECT pg_current_xact_id()::text AS sea_session_xid"));
-                    }
                     self.connection.opening();
                     self.state = UnitState::Started;
                     self.began = Some(Instant::now());

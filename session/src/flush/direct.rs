@@ -142,8 +142,8 @@ impl<'a, 'o> Chunks<'a, 'o> {
 
 /// Whether a row of these columns can be sent by itself as it stands: its statement has the planner's text, and a prepared
 /// statement keeps the types with which it was sent first.
-fn goes_alone(table: &TableMeta, columns: &[usize], backend: DbBackend) -> bool {
-    backend == DbBackend::Sqlite || columns.iter().all(|c| SingleRow::takes(&table.columns[*c].kind))
+fn goes_alone(table: &TableMeta, mut columns: impl Iterator<Item = usize>, backend: DbBackend) -> bool {
+    backend == DbBackend::Sqlite || columns.all(|c| SingleRow::takes(&table.columns[c].kind))
 }
 
 impl Set<'_> {
@@ -204,13 +204,13 @@ impl Flush<'_> {
         Ok(())
     }
 
-    /// Sends rows of a set the planner's way.
+    /// Sends rows of a set the planner's way; boxed, so that the straight way has no room for it.
     async fn write_as_planned(&mut self, set: &Set<'_>, objects: &[&Arc<dyn AnyObject>]) -> Result<(), Error> {
         let (step, rows, members) = set.planned(objects)?;
         match set.kind {
-            RowKind::Insert => self.insert(set.table, &step, rows, &members).await,
-            RowKind::Update => self.update(set.table, &step, rows, &members).await,
-            RowKind::Delete => self.delete(set.table, &step, rows, &members).await,
+            RowKind::Insert => Box::pin(self.insert(set.table, &step, rows, &members)).await,
+            RowKind::Update => Box::pin(self.update(set.table, &step, rows, &members)).await,
+            RowKind::Delete => Box::pin(self.delete(set.table, &step, rows, &members)).await,
         }
     }
 
@@ -223,7 +223,7 @@ impl Flush<'_> {
         let shape = Shape { table, columns: &set.columns, wanted, kind: Kind::Insert, backend };
         let plain = shape.is_set_based();
         if let [object] = set.objects[..] {
-            if !plain || !shape.wanted.is_empty() || !goes_alone(table, &set.columns, backend) {
+            if !plain || !shape.wanted.is_empty() || !goes_alone(table, set.columns.iter().copied(), backend) {
                 return self.write_as_planned(set, &set.objects).await;
             }
             let places: Vec<Put> = set.columns.iter().map(|c| Put::New(*c)).collect();
@@ -336,7 +336,7 @@ impl Flush<'_> {
             let (chunk, after) = rest.split_at(size);
             rest = after;
             let changed = match chunk {
-                [_] if !goes_alone(table, &columns.all(), backend) => {
+                [_] if !goes_alone(table, columns.all(), backend) => {
                     self.write_as_planned(set, chunk).await?;
                     continue;
                 }
@@ -359,7 +359,7 @@ impl Flush<'_> {
         if changed.rows != chunk.len() as u64 {
             let (_, rows, members) = set.planned(chunk)?;
             let blamed = Some(&members[..]).filter(|_| set.kind == RowKind::Update);
-            self.expect_all(columns, &rows, changed, blamed).await?;
+            Box::pin(self.expect_all(columns, &rows, changed, blamed)).await?;
         }
         self.all_written(set, chunk)
     }
@@ -421,7 +421,7 @@ impl Flush<'_> {
         }
         let mut sink = SingleRow::new(places.iter().map(|put| &table.columns[put.column()].kind));
         object.put_row(places, &mut sink)?;
-        self.send_counted(table, place, Write::Arrays { sql, arguments: sink.arguments }).await
+        self.send_counted(table, place, Write::Arrays { sql, arguments: Box::new(sink.arguments) }).await
     }
 
     // ---- what came back --------------------------------------------------------------------------------------------

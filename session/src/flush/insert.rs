@@ -399,13 +399,13 @@ fn saved(shape: &Shape<'_>) -> String {
     shape.columns.iter().enumerate().map(save).collect::<Vec<_>>().join(", ")
 }
 
-fn unnest_numbered(shape: &Shape<'_>, rows: &Rows) -> Result<(PgArguments, String), Error> {
+fn unnest_numbered(shape: &Shape<'_>, rows: &Rows) -> Result<(Box<PgArguments>, String), Error> {
     let arguments = arrays(shape, rows)?;
     let width = shape.columns.len();
     Ok((arguments, format!("UNNEST({}) WITH ORDINALITY AS u({}, ord)", places(width), aliases(width))))
 }
 
-fn arrays(shape: &Shape<'_>, rows: &Rows) -> Result<PgArguments, Error> {
+fn arrays(shape: &Shape<'_>, rows: &Rows) -> Result<Box<PgArguments>, Error> {
     let mut sink = ArrayRows::new(rows.len(), shape.columns.iter().map(|c| &shape.table.columns[*c].kind))?;
     for row in &rows.values {
         row.iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;

@@ -130,7 +130,7 @@ const FEW_ROWS: usize = 32;
 const MANY_ROWS: usize = 1_000;
 
 /// The transaction's id, as a column of an answer (R9).
-const XID: &str = "pg_current_xact_id()::text AS sea_session_xid";
+pub(crate) const XID: &str = "pg_current_xact_id()::text AS sea_session_xid";
 
 /// The savepoint around a set of changes; those of blocks have numbers.
 const SET: &str = "sea_session_set";
@@ -193,7 +193,8 @@ impl Flush<'_> {
         {
             return self.write_sets(&sets).await;
         }
-        self.write_planned(due).await
+        // Boxed, as the planner's way from the straight one is: most flushes need no room for it.
+        Box::pin(self.write_planned(due)).await
     }
 
     async fn write_planned(&mut self, due: &[Member]) -> Result<(), Error> {
@@ -254,7 +255,7 @@ impl Flush<'_> {
         &mut self,
         columns: &Columns<'_>,
         rows: &dyn Place,
-        arguments: impl Fn() -> Result<PgArguments, Error>,
+        arguments: impl Fn() -> Result<Box<PgArguments>, Error>,
     ) -> Result<Changed, Error> {
         if rows.count() >= MANY_ROWS && self.changed_all(columns, rows, arguments()?).await? {
             return Ok(Changed::from(rows.count() as u64));
@@ -274,7 +275,7 @@ impl Flush<'_> {
         &mut self,
         columns: &Columns<'_>,
         rows: &dyn Place,
-        arguments: PgArguments,
+        arguments: Box<PgArguments>,
     ) -> Result<bool, Error> {
         let savepoint = match self.xid {
             Some(_) => format!("SAVEPOINT {SET}"),

@@ -8,7 +8,7 @@ use crate::connection::{Fetch, Message};
 /// A write without RETURNING, as values or as arrays.
 pub(super) enum Write<'a> {
     Values(Text),
-    Arrays { sql: &'a str, arguments: PgArguments },
+    Arrays { sql: &'a str, arguments: Box<PgArguments> },
 }
 
 impl<'a> Write<'a> {

@@ -33,16 +33,16 @@ pub(super) struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    pub(super) fn all(&self) -> Vec<usize> {
-        self.table.keys.iter().chain(&self.version).chain(self.checks).chain(self.written).copied().collect()
+    pub(super) fn all(&self) -> impl Iterator<Item = usize> {
+        self.table.keys.iter().chain(&self.version).chain(self.checks).chain(self.written).copied()
     }
 
     pub(super) fn width(&self) -> usize {
-        self.all().len()
+        self.all().count()
     }
 
     pub(super) fn is_simple(&self) -> bool {
-        self.all().iter().all(|c| self.table.columns[*c].is_simple())
+        self.all().all(|c| self.table.columns[c].is_simple())
     }
 
     /// One row's values, in the order of [`Columns::all`].
@@ -68,7 +68,7 @@ impl Columns<'_> {
     }
 
     pub(super) fn kinds(&self) -> impl Iterator<Item = &ArrayType> {
-        self.all().into_iter().map(|c| &self.table.columns[c].kind)
+        self.all().map(|c| &self.table.columns[c].kind)
     }
 
     /// The text of a change, built once where it depends on nothing but the columns.
@@ -153,7 +153,7 @@ impl Columns<'_> {
     }
 
     /// One array a column.
-    fn arrays(&self, rows: &Rows) -> Result<PgArguments, Error> {
+    fn arrays(&self, rows: &Rows) -> Result<Box<PgArguments>, Error> {
         let mut sink = ArrayRows::new(rows.len(), self.kinds())?;
         for row in 0..rows.len() {
             self.row(rows, row).enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
@@ -161,8 +161,9 @@ impl Columns<'_> {
         sink.arguments()
     }
 
-    fn place(&self, i: usize) -> String {
-        self.table.columns[self.all()[i]].save(self.backend, &format!("u.c{i}"))
+    /// The place of a column, which stands there among [`Columns::all`].
+    fn place(&self, i: usize, column: usize) -> String {
+        self.table.columns[column].save(self.backend, &format!("u.c{i}"))
     }
 
     /// `t.key = u.c0 AND …` over key, version and checks.
@@ -170,11 +171,11 @@ impl Columns<'_> {
         let table = self.table;
         let fixed = table.keys.len() + usize::from(self.version.is_some());
         let same = if self.backend == DbBackend::Sqlite { "IS" } else { "IS NOT DISTINCT FROM" };
-        let all = self.all();
-        (0..fixed + self.checks.len())
-            .map(|i| {
+        let matched = self.all().take(fixed + self.checks.len()).enumerate();
+        matched
+            .map(|(i, c)| {
                 let equals = if i < fixed { "=" } else { same };
-                format!("{}.{} {equals} {}", table.table, table.columns[all[i]].quoted(), self.place(i))
+                format!("{}.{} {equals} {}", table.table, table.columns[c].quoted(), self.place(i, c))
             })
             .collect::<Vec<_>>()
             .join(" AND ")
@@ -187,9 +188,8 @@ impl Columns<'_> {
 
     fn assignments(&self) -> String {
         let first = self.width() - self.written.len();
-        let assign =
-            |(i, c): (usize, &usize)| format!("{} = {}", self.table.columns[*c].quoted(), self.place(first + i));
-        self.written.iter().enumerate().map(assign).collect::<Vec<_>>().join(", ")
+        let assign = |(i, c): (usize, &usize)| format!("{} = {}", self.table.columns[*c].quoted(), self.place(i, *c));
+        (first..).zip(self.written).map(assign).collect::<Vec<_>>().join(", ")
     }
 
     /// The change of a single row: what is written, then key, version and checks.

@@ -74,8 +74,9 @@ impl ArrayRows {
         Ok(Self { columns: columns.collect::<Result<_, Error>>()? })
     }
 
-    pub(super) fn arguments(self) -> Result<PgArguments, Error> {
-        let mut arguments = PgArguments::default();
+    pub(super) fn arguments(self) -> Result<Box<PgArguments>, Error> {
+        let mut arguments = Box::new(PgArguments::default());
+        arguments.reserve(self.columns.len(), self.columns.iter().map(|column| column.data.len() + 4).sum());
         for mut column in self.columns {
             column.data[12..16].copy_from_slice(&column.rows.to_be_bytes());
             arguments.add(column).map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))?;

@@ -6,10 +6,9 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use futures_util::FutureExt;
 use sea_orm::IsolationLevel;
-use tracing::Instrument;
 
 use super::Session;
-use crate::{block::BlockKind, body::BlockOnce, error::Error};
+use crate::{block::BlockKind, body::BlockOnce, connection::in_span, error::Error};
 
 /// A nested block before it runs.
 #[must_use = "a block does nothing until `.run(…)`"]
@@ -81,7 +80,7 @@ impl NestedBlock<'_> {
         let mut guard = BlockGuard { session: self.session, index: Some(index) };
         let span = tracing::debug_span!("sea_session.block", depth = index, statements = tracing::field::Empty);
         let before = guard.session.core().connection.counters().snapshot().statements;
-        let outcome = AssertUnwindSafe(body(&mut *guard.session)).catch_unwind().instrument(span.clone()).await;
+        let outcome = in_span(&span, AssertUnwindSafe(body(&mut *guard.session)).catch_unwind()).await;
         span.record("statements", guard.session.core().connection.counters().snapshot().statements - before);
         let outcome = match outcome {
             Err(panic) => {

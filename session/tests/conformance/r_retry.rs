@@ -414,18 +414,20 @@ fn r9_a_lost_answer_that_cannot_be_settled_is_never_retried() {
             .await;
         assert!(matches!(outcome, Err(Error::CommitUnknown { .. })), "{outcome:?}");
         assert_eq!(ran.load(Ordering::Relaxed), 1);
-        // With the id it is known to be aborted, and retried.
-        behind_the_back(&db, "ALTER SEQUENCE losses RESTART").await;
-        db.session()
-            .settle()
-            .retry(noted(5).0)
-            .run(async |s: &mut Session| -> Result<(), Error> {
-                s.execute_unprepared(insert).await?;
-                Ok(())
-            })
-            .await
-            .unwrap();
-        assert_eq!(notes_in_database(&db).await.len(), 1);
+        // With the id it is known to be aborted, and retried; also where settings answer beside it.
+        let settled = db.session().settle();
+        let with_settings = settled.clone().set_local("app.tenant", "acme").statement_timeout(Duration::from_secs(5));
+        for unit in [settled, with_settings] {
+            behind_the_back(&db, "ALTER SEQUENCE losses RESTART; TRUNCATE note CASCADE").await;
+            unit.retry(noted(5).0)
+                .run(async |s: &mut Session| -> Result<(), Error> {
+                    s.execute_unprepared(insert).await?;
+                    Ok(())
+                })
+                .await
+                .unwrap();
+            assert_eq!(notes_in_database(&db).await.len(), 1);
+        }
     });
 }
 
