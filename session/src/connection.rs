@@ -8,21 +8,18 @@ mod wire;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 
-use futures_util::{StreamExt, future::Either, stream::BoxStream};
+use futures_util::{StreamExt, stream::BoxStream};
 use sea_orm::{
     DatabaseConnectionType, DbBackend, ExecResult, QueryResult, Statement, Value,
     sqlx::{self, Postgres, Sqlite, pool::PoolConnection, postgres::PgArguments, sqlite::SqliteArguments},
 };
-use tracing::{
-    Instrument, Span,
-    instrument::{Instrumented, WithSubscriber},
-    subscriber::NoSubscriber,
-};
+use tracing::{Span, instrument::WithSubscriber, subscriber::NoSubscriber};
 
 use crate::{
     db::Db,
     error::{Class, Error},
     shown::{Hide, without_literals},
+    span::in_span,
     stats::{Counters, Recorder},
 };
 
@@ -230,7 +227,7 @@ impl Connection {
         let text = message.recorded();
         // The text of these holds values, and the driver would log it whole.
         let quiet = matches!(text, Cow::Owned(_));
-        let span = self.announce(&text, &Logged(&message, shown), message.values().filter(|_| shown));
+        let span = self.announce(&text, message.logged(shown), message.values().filter(|_| shown));
         let Some(raw) = self.raw.as_mut() else { return Err(Error::connection_lost("no connection")) };
 
         self.in_flight = true;
@@ -263,18 +260,25 @@ impl Connection {
     }
 }
 
-/// A message's text as a log may show it, with its values or without.
-struct Logged<'a, 'm>(&'a Message<'m>, bool);
+/// A text as a log may show it; written only if there is a log.
+struct Logged<'a> {
+    sql: &'a str,
+    /// Nothing: values are shown.
+    hide: Option<Hide>,
+}
 
-impl fmt::Display for Logged<'_, '_> {
+impl fmt::Display for Logged<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.logged(self.1))
+        match self.hide {
+            Some(hide) => f.write_str(&without_literals(self.sql, hide)),
+            None => f.write_str(self.sql),
+        }
     }
 }
 
 impl Connection {
-    /// Says what goes out to whoever asked, and opens the span that it goes out in. `logged` is written only for a reader.
-    fn announce(&self, text: &str, logged: &dyn fmt::Display, values: Option<&Vec<Value>>) -> Span {
+    /// Says what goes out to whoever asked, and opens the span that it goes out in.
+    fn announce(&self, text: &str, logged: Logged<'_>, values: Option<&Vec<Value>>) -> Span {
         if let Some(recorder) = &self.recorder {
             recorder.push(text);
         }
@@ -294,10 +298,8 @@ impl Connection {
     pub(crate) fn stream(&mut self, statement: Statement) -> BoxStream<'_, Result<QueryResult, Error>> {
         let shown = !std::mem::take(&mut self.hush) && self.show_values;
         let values = statement.values.as_ref().map(|values| &values.0).filter(|_| shown);
-        let logged =
-            if shown { Cow::Borrowed(&*statement.sql) } else { without_literals(&statement.sql, Hide::Strings) };
-        let span = self.announce(&statement.sql, &logged, values);
-        drop(logged);
+        let logged = Logged { sql: &statement.sql, hide: (!shown).then_some(Hide::Strings) };
+        let span = self.announce(&statement.sql, logged, values);
         self.counters.sent(false, std::time::Duration::ZERO);
         let (counters, failed, mut read) = (self.counters.clone(), &mut self.failed_stream, 0_u64);
         let Some(raw) = self.raw.as_mut() else {
@@ -315,11 +317,6 @@ impl Connection {
             })
             .boxed()
     }
-}
-
-/// `work` in its span, which is entered at every poll; not at all if nobody listens.
-pub(crate) fn in_span<F: Future>(span: &Span, work: F) -> Either<Instrumented<F>, F> {
-    if span.is_disabled() { Either::Right(work) } else { Either::Left(work.instrument(span.clone())) }
 }
 
 /// The most connections that may turn out to be dead before one that answers.
@@ -398,13 +395,12 @@ impl Message<'_> {
         }
     }
 
-    /// The text as a log may show it.
-    fn logged(&self, shown: bool) -> Cow<'_, str> {
-        match self {
-            Message::Control(sql) => without_literals(sql, Hide::Escaped),
-            other if shown => other.text().into(),
-            other => without_literals(other.text(), Hide::Strings),
-        }
+    fn logged(&self, shown: bool) -> Logged<'_> {
+        let hide = match self {
+            Message::Control(_) => Some(Hide::Escaped),
+            _ => (!shown).then_some(Hide::Strings),
+        };
+        Logged { sql: self.text(), hide }
     }
 
     fn values(&self) -> Option<&Vec<Value>> {

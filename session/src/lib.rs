@@ -26,6 +26,7 @@ mod settle;
 mod several;
 mod shared;
 mod shown;
+mod span;
 mod states;
 mod stats;
 mod stream;

@@ -380,14 +380,12 @@ impl Settings {
         }
         sql += self.fixed;
         // One statement, whatever is asked for: each is parsed, planned and answered.
-        let mut before = "; SELECT ";
-        if self.settle {
-            sql += &format!("{before}{XID}");
-            before = ", ";
-        }
-        for (key, value) in self.set_local.iter().chain(&self.tenant) {
-            sql += &format!("{before}set_config('{key}', {}, true)", literal(value));
-            before = ", ";
+        let xid = self.settle.then(|| XID.to_owned());
+        let settings = self.set_local.iter().chain(&self.tenant);
+        let settings = settings.map(|(key, value)| format!("set_config('{key}', {}, true)", literal(value)));
+        let asked: Vec<String> = xid.into_iter().chain(settings).collect();
+        if !asked.is_empty() {
+            sql += &format!("; SELECT {}", asked.join(", "));
         }
         sql
     }

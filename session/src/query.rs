@@ -10,7 +10,7 @@ use sea_orm::{
 
 use crate::{
     Session, Tracked,
-    connection::{Fetch, Message},
+    connection::{Fetch, Message, Reply},
     core::Core,
     error::Error,
     flush::value,
@@ -78,9 +78,7 @@ impl Session {
         let by_key = || E::find().filter(key_filter::<E>(values.clone())).build(backend).sql;
         let sql = meta::table::<E>().texts.by_key(backend, by_key).to_owned();
         let statement = Statement { sql, values: Some(Values(values)), db_backend: backend };
-        refuse_other_tenant::<E>(&self.core().settings, None)?;
-        let message = Message::Statement(statement, Fetch::One);
-        let rows = self.core().statement_about(message, !meta::table::<E>().secret.is_empty()).await?.rows();
+        let rows = ask::<E>(self, Message::Statement(statement, Fetch::One)).await?.rows();
         let model = rows.first().map(|row| RowReader::<E>::new().read(row)).transpose()?;
         model.map(|model| admit::<E>(self.core(), model, false, false)).transpose()
     }
@@ -431,6 +429,12 @@ impl<E: TrackedEntity> Loader<E> {
     }
 }
 
+/// Sends a question about rows of `E`.
+async fn ask<E: TrackedEntity>(s: &mut Session, message: Message<'_>) -> Result<Reply, Error> {
+    refuse_other_tenant::<E>(&s.core().settings, None)?;
+    s.core().statement_about(message, !meta::table::<E>().secret.is_empty()).await
+}
+
 /// Reads rows through the map.
 async fn read<E: TrackedEntity>(
     s: &mut Session,
@@ -438,8 +442,6 @@ async fn read<E: TrackedEntity>(
     refresh: bool,
     lock: bool,
 ) -> Result<Vec<Tracked<E>>, Error> {
-    refuse_other_tenant::<E>(&s.core().settings, None)?;
-    let secret = !meta::table::<E>().secret.is_empty();
     let (mut reader, mut models) = (RowReader::<E>::new(), Vec::new());
     let mut failed = None;
     let mut take = |row: QueryResult| match reader.read(&row) {
@@ -447,7 +449,7 @@ async fn read<E: TrackedEntity>(
         Ok(_) => {}
         Err(e) => _ = failed.get_or_insert(e),
     };
-    s.core().statement_about(Message::Read(statement, &mut take), secret).await?;
+    ask::<E>(s, Message::Read(statement, &mut take)).await?;
     let core = s.core();
     core.map.reserve::<E>(models.len());
     let objects = models.into_iter().map(|model| admit::<E>(core, model, refresh, lock));

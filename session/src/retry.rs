@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use crate::{
     body::Attempt,
-    connection::in_span,
     db::Db,
     error::{Class, Error},
     options::Settings,
     session::Verdict,
+    span::in_span,
     stats::Counters,
 };
 

@@ -22,15 +22,9 @@ impl Raw {
         &'a mut self,
         message: Message<'m>,
     ) -> impl Future<Output = Result<Reply, sqlx::Error>> + Send + use<'a, 'm> {
-        let asked = match self {
-            Raw::Postgres(conn) => Either::Left(postgres(conn, message)),
-            Raw::Sqlite(conn) => Either::Right(sqlite(conn, message)),
-        };
-        async move {
-            match asked {
-                Either::Left(asked) => asked.answer().await,
-                Either::Right(asked) => asked.answer().await,
-            }
+        match self {
+            Raw::Postgres(conn) => Either::Left(postgres(conn, message).answer()),
+            Raw::Sqlite(conn) => Either::Right(sqlite(conn, message).answer()),
         }
     }
 

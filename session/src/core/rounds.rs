@@ -8,10 +8,11 @@ use chrono::Utc;
 use super::Core;
 use crate::{
     block::{BlockKind, Flag, savepoint_name},
-    connection::{Message, in_span},
+    connection::Message,
     error::Error,
     flush::{Flush, RowKind},
     shared::Shared,
+    span::in_span,
     tracked::{AnyObject, Stamp},
 };
 

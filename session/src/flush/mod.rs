@@ -193,7 +193,7 @@ impl Flush<'_> {
         {
             return self.write_sets(&sets).await;
         }
-        // Boxed, as the planner's way from the straight one is: most flushes need no room for it.
+        // Boxed: most flushes go the straight way, and need no room for this one.
         Box::pin(self.write_planned(due)).await
     }
 

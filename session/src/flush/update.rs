@@ -161,7 +161,7 @@ impl Columns<'_> {
         sink.arguments()
     }
 
-    /// The place of a column, which stands there among [`Columns::all`].
+    /// The value of a column, which is the `i`th of [`Columns::all`].
     fn place(&self, i: usize, column: usize) -> String {
         self.table.columns[column].save(self.backend, &format!("u.c{i}"))
     }
@@ -171,8 +171,9 @@ impl Columns<'_> {
         let table = self.table;
         let fixed = table.keys.len() + usize::from(self.version.is_some());
         let same = if self.backend == DbBackend::Sqlite { "IS" } else { "IS NOT DISTINCT FROM" };
-        let matched = self.all().take(fixed + self.checks.len()).enumerate();
-        matched
+        self.all()
+            .take(fixed + self.checks.len())
+            .enumerate()
             .map(|(i, c)| {
                 let equals = if i < fixed { "=" } else { same };
                 format!("{}.{} {equals} {}", table.table, table.columns[c].quoted(), self.place(i, c))

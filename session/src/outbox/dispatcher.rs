@@ -28,7 +28,7 @@ use super::{
     scan::Scan,
     share::Place,
 };
-use crate::{Session, error::Error};
+use crate::{Session, error::Error, span::in_span};
 
 /// The first look after events that another claim held up, and the bound of its doubling.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
@@ -448,7 +448,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
             tokio::time::sleep(self.deadline).await;
         };
         let outcome = tokio::select! {
-            outcome = tracing::Instrument::instrument(batch.deliver(&*self.handler), span) => outcome,
+            outcome = in_span(&span, batch.deliver(&*self.handler)) => outcome,
             never = self.keep_leases(events, &ours_until) => match never {},
             () = deadline => {
                 let release = |event| Ending::released(event, Duration::ZERO, "the dispatcher was shut down");

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use sea_orm::IsolationLevel;
 
 use super::Session;
-use crate::{block::BlockKind, body::BlockOnce, connection::in_span, error::Error};
+use crate::{block::BlockKind, body::BlockOnce, error::Error, span::in_span};
 
 /// A nested block before it runs.
 #[must_use = "a block does nothing until `.run(…)`"]
