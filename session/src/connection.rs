@@ -11,6 +11,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 use futures_util::{StreamExt, stream::BoxStream};
 use sea_orm::{
     DatabaseConnectionType, DbBackend, ExecResult, QueryResult, Statement, Value,
+    sea_query::Values,
     sqlx::{self, Postgres, Sqlite, pool::PoolConnection, postgres::PgArguments, sqlite::SqliteArguments},
 };
 use tracing::{Span, instrument::WithSubscriber, subscriber::NoSubscriber};
@@ -31,14 +32,16 @@ pub(crate) enum Message<'a> {
     Unprepared(&'a str),
     /// A statement with the values that SeaORM built.
     Statement(Statement, Fetch),
+    /// A statement whose text was built before.
+    Built { sql: Arc<str>, values: Values, fetch: Fetch },
     /// A statement whose rows are handed over as they come. Rows that pile up first are read again from cold memory, and
     /// SQLite's, which its own thread has allocated, cannot be used again by that thread meanwhile.
     Read(Statement, Taker<'a>),
     /// A set-based statement of the flush, its arrays bound without a detour through `Value`. Boxed, since every future on
     /// the way to the driver has room for a message.
-    Arrays { sql: &'a str, arguments: Box<PgArguments>, fetch: Fetch },
+    Arrays { sql: Arc<str>, arguments: Box<PgArguments>, fetch: Fetch },
     /// A multi-row statement of the flush, bound in the same way (SQLite).
-    Flat { sql: &'a str, arguments: SqliteArguments, fetch: Fetch },
+    Flat { sql: Arc<str>, arguments: SqliteArguments, fetch: Fetch },
     /// Binary COPY, encoded piece by piece while the server takes in the one before.
     Copy { sql: &'a str, piece: Piece<'a> },
 }
@@ -224,16 +227,14 @@ impl Connection {
 
         let shown = !std::mem::take(&mut self.hush) && self.show_values;
         let control = matches!(message, Message::Control(_));
-        let text = message.recorded();
-        // The text of these holds values, and the driver would log it whole.
-        let quiet = matches!(text, Cow::Owned(_));
-        let span = self.announce(&text, message.logged(shown), message.values().filter(|_| shown));
+        let span = self.announce(|| message.recorded(), message.logged(shown), message.values().filter(|_| shown));
         let Some(raw) = self.raw.as_mut() else { return Err(Error::connection_lost("no connection")) };
 
         self.in_flight = true;
         let started = Instant::now();
         let outcome = match &message {
-            Message::Control(text) if first && quiet => {
+            // The driver would log the values in it.
+            Message::Control(text) if first && holds_values(text) => {
                 Box::pin(self.begin_afresh(text)).with_subscriber(NoSubscriber::default()).await
             }
             Message::Control(text) if first => in_span(&span, Box::pin(self.begin_afresh(text))).await,
@@ -246,7 +247,9 @@ impl Connection {
             Ok(reply) => {
                 if !control {
                     self.counters.rows(reply.affected());
-                    span.record("rows", reply.affected());
+                    if !span.is_disabled() {
+                        span.record("rows", reply.affected());
+                    }
                 }
                 Ok(reply)
             }
@@ -278,9 +281,14 @@ impl fmt::Display for Logged<'_> {
 
 impl Connection {
     /// Says what goes out to whoever asked, and opens the span that it goes out in.
-    fn announce(&self, text: &str, logged: Logged<'_>, values: Option<&Vec<Value>>) -> Span {
+    fn announce<'t>(
+        &self,
+        text: impl FnOnce() -> Cow<'t, str>,
+        logged: Logged<'_>,
+        values: Option<&Vec<Value>>,
+    ) -> Span {
         if let Some(recorder) = &self.recorder {
-            recorder.push(text);
+            recorder.push(&text());
         }
         if self.sql_debug {
             let sql = &*logged.to_string();
@@ -299,7 +307,7 @@ impl Connection {
         let shown = !std::mem::take(&mut self.hush) && self.show_values;
         let values = statement.values.as_ref().map(|values| &values.0).filter(|_| shown);
         let logged = Logged { sql: &statement.sql, hide: (!shown).then_some(Hide::Strings) };
-        let span = self.announce(&statement.sql, logged, values);
+        let span = self.announce(|| Cow::Borrowed(&statement.sql), logged, values);
         self.counters.sent(false, std::time::Duration::ZERO);
         let (counters, failed, mut read) = (self.counters.clone(), &mut self.failed_stream, 0_u64);
         let Some(raw) = self.raw.as_mut() else {
@@ -375,14 +383,16 @@ async fn acquire(db: &Db) -> Result<Raw, Error> {
     }
 }
 
+/// Whether settings of the transaction are in a message, whose values are a tenant's.
+fn holds_values(control: &str) -> bool {
+    control.contains("set_config(")
+}
+
 impl Message<'_> {
     fn text(&self) -> &str {
         match self {
-            Message::Control(sql)
-            | Message::Unprepared(sql)
-            | Message::Arrays { sql, .. }
-            | Message::Flat { sql, .. }
-            | Message::Copy { sql, .. } => sql,
+            Message::Control(sql) | Message::Unprepared(sql) | Message::Copy { sql, .. } => sql,
+            Message::Built { sql, .. } | Message::Arrays { sql, .. } | Message::Flat { sql, .. } => sql,
             Message::Statement(statement, _) | Message::Read(statement, _) => &statement.sql,
         }
     }
@@ -390,7 +400,7 @@ impl Message<'_> {
     /// The text as a recorder keeps it: settings without their values.
     fn recorded(&self) -> Cow<'_, str> {
         match self {
-            Message::Control(sql) if sql.contains("set_config(") => without_literals(sql, Hide::Escaped),
+            Message::Control(sql) if holds_values(sql) => without_literals(sql, Hide::Escaped),
             other => other.text().into(),
         }
     }
@@ -406,6 +416,7 @@ impl Message<'_> {
     fn values(&self) -> Option<&Vec<Value>> {
         match self {
             Message::Statement(statement, _) | Message::Read(statement, _) => statement.values.as_ref().map(|v| &v.0),
+            Message::Built { values, .. } => Some(&values.0),
             _ => None,
         }
     }

@@ -7,11 +7,12 @@ use std::{
     hash::{BuildHasherDefault, Hash, Hasher},
 };
 
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHasher;
 use sea_orm::{
     Value,
     sea_query::{IntoValueTuple, ValueTuple},
 };
+use smallvec::SmallVec;
 
 use crate::{meta::TrackedEntity, tracked::Object, value_ref::ValueRef};
 
@@ -156,18 +157,27 @@ impl<E: TrackedEntity> AnyRows for Rows<E> {
 /// The objects of a unit of work by entity and key. Holds them strongly (I6).
 #[derive(Default)]
 pub(crate) struct IdentityMap {
-    tables: FxHashMap<TypeId, Box<dyn AnyRows>>,
+    /// A unit has a few entities, which are found sooner by looking at each than by hashing.
+    tables: SmallVec<[(TypeId, Box<dyn AnyRows>); 4]>,
 }
 
 impl IdentityMap {
     fn rows<E: TrackedEntity>(&self) -> Option<&KeyMap<E>> {
-        let rows = self.tables.get(&TypeId::of::<E>())?;
-        rows.as_any().downcast_ref::<Rows<E>>().map(|rows| &rows.0)
+        let at = self.place::<E>()?;
+        self.tables[at].1.as_any().downcast_ref::<Rows<E>>().map(|rows| &rows.0)
     }
 
     fn rows_mut<E: TrackedEntity>(&mut self) -> Option<&mut KeyMap<E>> {
-        let rows = self.tables.entry(TypeId::of::<E>()).or_insert_with(|| Box::new(Rows::<E>(KeyMap::default())));
-        rows.as_any_mut().downcast_mut::<Rows<E>>().map(|rows| &mut rows.0)
+        let at = self.place::<E>().unwrap_or_else(|| {
+            self.tables.push((TypeId::of::<E>(), Box::new(Rows::<E>(KeyMap::default()))));
+            self.tables.len() - 1
+        });
+        self.tables[at].1.as_any_mut().downcast_mut::<Rows<E>>().map(|rows| &mut rows.0)
+    }
+
+    fn place<E: TrackedEntity>(&self) -> Option<usize> {
+        let id = TypeId::of::<E>();
+        self.tables.iter().position(|(known, _)| *known == id)
     }
 
     pub(crate) fn get<E: TrackedEntity>(&self, key: &Key) -> Option<&Object<E>> {
@@ -203,7 +213,7 @@ impl IdentityMap {
 
     /// How many objects the map holds.
     pub(crate) fn len(&self) -> usize {
-        self.tables.values().map(|rows| rows.len()).sum()
+        self.tables.iter().map(|(_, rows)| rows.len()).sum()
     }
 
     pub(crate) fn clear(&mut self) {

@@ -337,8 +337,8 @@ pub(crate) struct TableMeta {
 /// The texts of a table's statements that are sent again and again, once they were built: that costs more than to send them.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
-    by_key_postgres: OnceLock<Box<str>>,
-    by_key_sqlite: OnceLock<Box<str>>,
+    by_key_postgres: OnceLock<Arc<str>>,
+    by_key_sqlite: OnceLock<Arc<str>>,
     changes: RwLock<FxHashMap<ChangeText, Arc<str>>>,
 }
 
@@ -387,9 +387,9 @@ impl Texts {
     }
 
     /// The text of `SELECT … WHERE key = ?`; `build` makes it the first time.
-    pub(crate) fn by_key(&self, backend: DbBackend, build: impl FnOnce() -> String) -> &str {
+    pub(crate) fn by_key(&self, backend: DbBackend, build: impl FnOnce() -> String) -> Arc<str> {
         let cell = if backend == DbBackend::Sqlite { &self.by_key_sqlite } else { &self.by_key_postgres };
-        cell.get_or_init(|| build().into())
+        cell.get_or_init(|| build().into()).clone()
     }
 }
 

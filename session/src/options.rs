@@ -1,6 +1,10 @@
 //! What a unit of work may be asked to be. Nothing is emulated silently: what a backend cannot do is an error that says so.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use sea_orm::{DbBackend, IsolationLevel};
 
@@ -360,39 +364,44 @@ impl Settings {
         Ok(())
     }
 
-    /// The text of the message that begins the transaction: BEGIN, its modes and the local settings in one (section 5).
-    pub(crate) fn begin_text(&self, backend: DbBackend) -> String {
+    /// Writes the message that begins the transaction: BEGIN, its modes and the local settings in one (section 5).
+    pub(crate) fn write_begin(&self, backend: DbBackend, sql: &mut String) {
         if backend == DbBackend::Sqlite {
-            return if self.read_only { "BEGIN; PRAGMA query_only = 1".into() } else { "BEGIN IMMEDIATE".into() };
+            *sql += if self.read_only { "BEGIN; PRAGMA query_only = 1" } else { "BEGIN IMMEDIATE" };
+            return;
         }
-        let mut sql = String::from("BEGIN");
+        *sql += "BEGIN";
         if let Some(level) = self.isolation {
-            sql += &format!(" ISOLATION LEVEL {level}");
+            _ = write!(sql, " ISOLATION LEVEL {level}");
         }
         if self.read_only {
-            sql += " READ ONLY";
+            *sql += " READ ONLY";
         }
         if self.deferrable {
-            sql += " DEFERRABLE";
+            *sql += " DEFERRABLE";
         }
         if let Some(timeout) = self.statement_timeout {
-            sql += &format!("; SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
+            _ = write!(sql, "; SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
         }
-        sql += self.fixed;
+        *sql += self.fixed;
         // One statement, whatever is asked for: each is parsed, planned and answered.
-        let xid = self.settle.then(|| XID.to_owned());
         let settings = self.set_local.iter().chain(&self.tenant);
         let settings = settings.map(|(key, value)| format!("set_config('{key}', {}, true)", literal(value)));
-        let asked: Vec<String> = xid.into_iter().chain(settings).collect();
-        if !asked.is_empty() {
-            sql += &format!("; SELECT {}", asked.join(", "));
+        let asked = self.settle.then(|| XID.to_owned()).into_iter().chain(settings);
+        for (at, asked) in asked.enumerate() {
+            *sql += if at == 0 { "; SELECT " } else { ", " };
+            *sql += &asked;
         }
-        sql
     }
 
-    /// The end of the COMMIT or ROLLBACK message: what BEGIN changed on the connection is put back.
-    pub(crate) fn end_text(&self, backend: DbBackend) -> &'static str {
-        if backend == DbBackend::Sqlite && self.read_only { "; PRAGMA query_only = 0" } else { "" }
+    /// COMMIT or ROLLBACK, which also puts back what BEGIN changed on the connection.
+    pub(crate) fn end_text(&self, backend: DbBackend, commit: bool) -> &'static str {
+        match (commit, backend == DbBackend::Sqlite && self.read_only) {
+            (true, false) => "COMMIT",
+            (true, true) => "COMMIT; PRAGMA query_only = 0",
+            (false, false) => "ROLLBACK",
+            (false, true) => "ROLLBACK; PRAGMA query_only = 0",
+        }
     }
 }
 

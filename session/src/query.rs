@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     flush::value,
     identity::Key,
-    meta::{self, TrackedEntity},
+    meta::{self, TableMeta, TrackedEntity},
     options::Settings,
     rows::RowReader,
     states::{self, Operation},
@@ -73,12 +73,12 @@ impl Session {
 
     async fn fetch<E: TrackedEntity>(&mut self, tuple: ValueTuple) -> Result<Option<Tracked<E>>, Error> {
         self.core().connection.counters().miss();
-        let values = key_values::<E>(tuple)?;
-        let backend = self.backend();
+        let (table, backend) = (meta::table::<E>(), self.backend());
+        let values = key_values(table, tuple)?;
         let by_key = || E::find().filter(key_filter::<E>(values.clone())).build(backend).sql;
-        let sql = meta::table::<E>().texts.by_key(backend, by_key).to_owned();
-        let statement = Statement { sql, values: Some(Values(values)), db_backend: backend };
-        let rows = ask::<E>(self, Message::Statement(statement, Fetch::One)).await?.rows();
+        let sql = table.texts.by_key(backend, by_key);
+        let message = Message::Built { sql, values: Values(values), fetch: Fetch::One };
+        let rows = ask(self, table, message).await?.rows();
         let model = rows.first().map(|row| RowReader::<E>::new().read(row)).transpose()?;
         model.map(|model| admit::<E>(self.core(), model, false, false)).transpose()
     }
@@ -140,7 +140,7 @@ impl Session {
             )));
         };
         let shown = object.object().key_for_messages();
-        let mut select = E::find().filter(key_filter::<E>(key_values::<E>(key)?));
+        let mut select = E::find().filter(key_filter::<E>(key_values(meta::table::<E>(), key)?));
         if let Some(lock) = lock {
             select = select.lock(lock);
         }
@@ -207,9 +207,11 @@ fn is_there(phase: Phase) -> bool {
 }
 
 /// Values of a key as the columns want them: an `i32` for an `i64` column and the other way round (I7).
-fn key_values<E: TrackedEntity>(tuple: ValueTuple) -> Result<Vec<Value>, Error> {
-    let table = meta::table::<E>();
-    let values: Vec<Value> = tuple.into_iter().collect();
+fn key_values(table: &TableMeta, tuple: ValueTuple) -> Result<Vec<Value>, Error> {
+    let mut values = match tuple {
+        ValueTuple::One(value) => vec![value],
+        several => several.into_iter().collect(),
+    };
     if values.len() != table.keys.len() {
         return Err(Error::usage(format!(
             "the key of {} has {} columns, {} were given",
@@ -218,14 +220,13 @@ fn key_values<E: TrackedEntity>(tuple: ValueTuple) -> Result<Vec<Value>, Error> 
             values.len()
         )));
     }
-    let typed = table.keys.iter().zip(values).map(|(column, given)| {
+    for (column, value) in table.keys.iter().zip(&mut values) {
         let kind = &table.columns[*column].kind;
-        match value::as_integer(&given) {
-            Some(n) if meta::is_integer(kind) => value::integer(kind, n),
-            _ => given,
+        if let Some(n) = value::as_integer(value).filter(|_| meta::is_integer(kind)) {
+            *value = value::integer(kind, n);
         }
-    });
-    Ok(typed.collect())
+    }
+    Ok(values)
 }
 
 fn key_filter<E: TrackedEntity>(values: Vec<Value>) -> Condition {
@@ -236,7 +237,8 @@ fn key_filter<E: TrackedEntity>(values: Vec<Value>) -> Condition {
 /// Rows whose key is one of these.
 fn keys_filter<E: TrackedEntity>(tuples: &[ValueTuple], backend: DbBackend) -> Result<Condition, Error> {
     let columns: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
-    let rows = tuples.iter().map(|tuple| key_values::<E>(tuple.clone())).collect::<Result<Vec<_>, Error>>()?;
+    let table = meta::table::<E>();
+    let rows = tuples.iter().map(|tuple| key_values(table, tuple.clone())).collect::<Result<Vec<_>, Error>>()?;
     let names = columns.iter().map(|column| Expr::col(column.as_column_ref())).collect();
     Ok(Condition::all().add(one_of(names, &columns, rows, backend)))
 }
@@ -429,10 +431,10 @@ impl<E: TrackedEntity> Loader<E> {
     }
 }
 
-/// Sends a question about rows of `E`.
-async fn ask<E: TrackedEntity>(s: &mut Session, message: Message<'_>) -> Result<Reply, Error> {
-    refuse_other_tenant::<E>(&s.core().settings, None)?;
-    s.core().statement_about(message, !meta::table::<E>().secret.is_empty()).await
+/// Sends a question about rows of this table.
+async fn ask(s: &mut Session, table: &TableMeta, message: Message<'_>) -> Result<Reply, Error> {
+    refuse_without_tenant(table, &s.core().settings)?;
+    s.core().statement_about(message, !table.secret.is_empty()).await
 }
 
 /// Reads rows through the map.
@@ -449,7 +451,7 @@ async fn read<E: TrackedEntity>(
         Ok(_) => {}
         Err(e) => _ = failed.get_or_insert(e),
     };
-    ask::<E>(s, Message::Read(statement, &mut take)).await?;
+    ask(s, meta::table::<E>(), Message::Read(statement, &mut take)).await?;
     let core = s.core();
     core.map.reserve::<E>(models.len());
     let objects = models.into_iter().map(|model| admit::<E>(core, model, refresh, lock));
@@ -457,18 +459,30 @@ async fn read<E: TrackedEntity>(
     failed.map_or(Ok(objects), |e| Err(e.into()))
 }
 
-/// A tenant's entity is not read without a tenant, nor another tenant's row (T2).
+/// A tenant's entity is not read without a tenant (T2).
+pub(crate) fn refuse_without_tenant(table: &TableMeta, settings: &Settings) -> Result<(), Error> {
+    match (table.tenant, &settings.tenant) {
+        (Some(_), None) => {
+            Err(Error::Tenant { entity: table.entity, reason: "open the unit with `.tenant(key, …)`".into() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nor another tenant's row.
 pub(crate) fn refuse_other_tenant<E: TrackedEntity>(
+    table: &TableMeta,
     settings: &Settings,
-    model: Option<&E::Model>,
+    model: &E::Model,
 ) -> Result<(), Error> {
-    let table = meta::table::<E>();
-    let Some(column) = table.tenant else { return Ok(()) };
-    let refuse = |reason: &'static str| Err(Error::Tenant { entity: table.entity, reason: reason.into() });
-    let Some((_, tenant)) = &settings.tenant else { return refuse("open the unit with `.tenant(key, …)`") };
-    let held = model.zip(E::Column::iter().nth(column)).map(|(model, column)| model.get(column));
+    refuse_without_tenant(table, settings)?;
+    let (Some(column), Some((_, tenant))) = (table.tenant, &settings.tenant) else { return Ok(()) };
+    let held = E::Column::iter().nth(column).map(|column| model.get(column));
     match held.as_ref().map(value::tenant_text) {
-        Some(owner) if owner.as_deref() != Some(tenant) => refuse("the row belongs to another tenant than the unit"),
+        Some(owner) if owner.as_deref() != Some(tenant) => Err(Error::Tenant {
+            entity: table.entity,
+            reason: "the row belongs to another tenant than the unit".into(),
+        }),
         _ => Ok(()),
     }
 }
@@ -480,8 +494,9 @@ pub(crate) fn admit<E: TrackedEntity>(
     refresh: bool,
     locked: bool,
 ) -> Result<Tracked<E>, Error> {
-    refuse_other_tenant::<E>(&core.settings, Some(&model))?;
-    let key = key_of::<E>(meta::table::<E>(), &model);
+    let table = meta::table::<E>();
+    refuse_other_tenant::<E>(table, &core.settings, &model)?;
+    let key = key_of::<E>(table, &model);
     if let Some(held) = core.map.get::<E>(&key) {
         let held = held.clone();
         let holder = core.holder();

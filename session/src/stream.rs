@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     meta::{self, TrackedEntity},
     options::Settings,
-    query::refuse_other_tenant,
+    query::{refuse_other_tenant, refuse_without_tenant},
     rows::RowReader,
 };
 
@@ -45,9 +45,10 @@ impl<E: TrackedEntity> fmt::Debug for Rows<'_, E> {
 impl<'s, E: TrackedEntity> Rows<'s, E> {
     pub(crate) async fn open(select: Select<E>, s: &'s mut Session) -> Result<Self, Error> {
         let statement = select.build(s.backend());
-        let secret = !meta::table::<E>().secret.is_empty();
+        let table = meta::table::<E>();
+        let secret = !table.secret.is_empty();
         let settings = s.core().settings.clone();
-        refuse_other_tenant::<E>(&settings, None)?;
+        refuse_without_tenant(table, &settings)?;
         s.autoflush().await?;
         let source = if s.backend() == DbBackend::Postgres {
             Source::Cursor(Cursor::declare(statement, secret, s).await?)
@@ -81,7 +82,7 @@ impl<'s, E: TrackedEntity> Rows<'s, E> {
         }
         let Some(row) = row? else { return Ok(None) };
         let model = self.reader.read(&row)?;
-        refuse_other_tenant::<E>(&self.settings, Some(&model))?;
+        refuse_other_tenant::<E>(meta::table::<E>(), &self.settings, &model)?;
         Ok(Some(model))
     }
 

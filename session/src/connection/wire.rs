@@ -9,7 +9,7 @@ use futures_util::{
 };
 use sea_orm::{
     ExecResult, QueryResult, Statement,
-    sqlx::{self, AssertSqlSafe, Executor, Postgres, Sqlite, pool::PoolConnection, query::Query},
+    sqlx::{self, AssertSqlSafe, Executor, Postgres, SqlSafeStr, Sqlite, pool::PoolConnection, query::Query},
 };
 use sea_query::Values;
 use sea_query_sqlx::SqlxValues;
@@ -149,9 +149,10 @@ where
 }
 
 /// A statement with values as SeaORM has built them.
-fn built<DB: sqlx::Database>(sql: String, values: Option<Values>) -> Query<'static, DB, SqlxValues>
+fn built<DB: sqlx::Database, S>(sql: S, values: Option<Values>) -> Query<'static, DB, SqlxValues>
 where
     SqlxValues: sqlx::IntoArguments<DB>,
+    AssertSqlSafe<S>: SqlSafeStr,
 {
     sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values.unwrap_or(Values(Vec::new()))))
 }
@@ -162,6 +163,7 @@ fn postgres<'a, 'm: 'a>(conn: &'a mut PoolConnection<Postgres>, message: Message
         Message::Control(sql) => Asked::One(conn.fetch_optional(AssertSqlSafe(sql))),
         Message::Unprepared(sql) => Asked::Nothing(conn.fetch_many(AssertSqlSafe(sql))),
         Message::Statement(Statement { sql, values, .. }, fetch) => Asked::new(conn, built(sql, values), fetch),
+        Message::Built { sql, values, fetch } => Asked::new(conn, built(sql, Some(values)), fetch),
         Message::Read(Statement { sql, values, .. }, take) => Asked::Each(conn.fetch_many(built(sql, values)), take),
         Message::Arrays { sql, arguments, fetch } => {
             Asked::new(conn, sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), *arguments), fetch)
@@ -194,6 +196,7 @@ fn sqlite<'a, 'm: 'a>(conn: &'a mut PoolConnection<Sqlite>, message: Message<'m>
     match message {
         Message::Control(sql) | Message::Unprepared(sql) => Asked::Nothing(conn.fetch_many(AssertSqlSafe(sql))),
         Message::Statement(Statement { sql, values, .. }, fetch) => Asked::new(conn, built(sql, values), fetch),
+        Message::Built { sql, values, fetch } => Asked::new(conn, built(sql, Some(values)), fetch),
         Message::Read(Statement { sql, values, .. }, take) => Asked::Each(conn.fetch_many(built(sql, values)), take),
         Message::Flat { sql, arguments, fetch } => {
             Asked::new(conn, sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), arguments), fetch)

@@ -1,7 +1,7 @@
 //! The end of a unit: COMMIT or ROLLBACK, in one phase or two, by the session itself or elsewhere; then its hooks. Objects are
 //! detached and the connection goes back, or is closed if its state is not known (A5, C4).
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{Core, UnitState};
 use crate::{
@@ -129,10 +129,10 @@ impl Core {
     }
 
     async fn send_commit(&mut self) -> Result<(), Error> {
-        let mut text = format!("COMMIT{}", self.settings.end_text(self.backend()));
+        let mut text = Cow::Borrowed(self.settings.end_text(self.backend(), true));
         if self.settings.settle_by_token {
             let token = crate::tokens::Token::new();
-            text = format!("{}; {text}", token.insert_text());
+            text = format!("{}; {text}", token.insert_text()).into();
             self.token = Some(token);
         }
         self.riding.clear();
@@ -166,8 +166,8 @@ impl Core {
         let due = self.forget_work();
         if action == Action::Rollback {
             self.connection.forgive_cancelled();
-            let text = format!("ROLLBACK{}", self.settings.end_text(self.backend()));
-            match self.connection.send(Message::Control(&text)).await {
+            let text = self.settings.end_text(self.backend(), false);
+            match self.connection.send(Message::Control(text)).await {
                 Ok(_) => self.connection.closed(),
                 Err(e) if e.to_string().contains("no transaction is active") => self.connection.closed(),
                 Err(e) => self.connection.discard(e),

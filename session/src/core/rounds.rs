@@ -3,17 +3,14 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
-
 use super::Core;
 use crate::{
     block::{BlockKind, Flag, savepoint_name},
     connection::Message,
     error::Error,
-    flush::{Flush, RowKind},
+    flush::{Flush, Member},
     shared::Shared,
     span::in_span,
-    tracked::{AnyObject, Stamp},
 };
 
 /// A hook that dirties objects in every round is stopped after this many (S11).
@@ -55,8 +52,7 @@ impl Core {
         let before = self.flush_hooks.0.clone();
         before.iter().try_for_each(|hook| hook())?;
         let dirty = self.shared.take_dirty();
-        let due: Vec<(Arc<dyn AnyObject>, RowKind)> =
-            dirty.into_iter().filter_map(|o| o.due().map(|kind| (o, kind))).collect();
+        let due: Vec<Member> = dirty.into_iter().filter_map(|o| o.due().map(|kind| (o, kind))).collect();
         if due.is_empty() {
             return Ok(());
         }
@@ -72,16 +68,16 @@ impl Core {
             map: &mut self.map,
             undo: &mut self.frames[last].undo,
             frame,
-            stamp: Stamp { now: Utc::now(), tenant: self.settings.tenant.as_ref().map(|(_, tenant)| tenant.clone()) },
+            tenant: self.settings.tenant.as_ref().map(|(_, tenant)| tenant.as_str()),
             xid: &mut self.xid,
             show_values: self.settings.show_values,
         };
         // If this future is dropped, the objects are found again by the rollback of their block.
-        let mut guard = Requeue { shared: self.shared.clone(), objects: due.iter().map(|(o, _)| o.clone()).collect() };
-        let outcome = in_span(&span, flush.run(due)).await;
+        let mut guard = Requeue { shared: self.shared.clone(), due };
+        let outcome = in_span(&span, flush.run(&guard.due)).await;
         match outcome {
             Ok(()) => {
-                guard.objects.clear();
+                guard.due.clear();
                 self.worked();
                 let after = self.flush_hooks.1.clone();
                 after.iter().try_for_each(|hook| hook())
@@ -93,7 +89,7 @@ impl Core {
         }
     }
 
-    fn keep_dirty(&self, due: Vec<(Arc<dyn AnyObject>, RowKind)>, error: Error) -> Error {
+    fn keep_dirty(&self, due: Vec<Member>, error: Error) -> Error {
         due.into_iter().for_each(|(object, _)| self.shared.enlist_again(object));
         error
     }
@@ -142,11 +138,11 @@ impl Core {
 /// Puts objects back on the dirty list if the flush that took them off does not finish, so that a rollback finds them.
 struct Requeue {
     shared: Arc<Shared>,
-    objects: Vec<Arc<dyn AnyObject>>,
+    due: Vec<Member>,
 }
 
 impl Drop for Requeue {
     fn drop(&mut self) {
-        self.objects.drain(..).for_each(|object| self.shared.enlist_again(object));
+        self.due.drain(..).for_each(|(object, _)| self.shared.enlist_again(object));
     }
 }

@@ -1,11 +1,7 @@
 //! Statements of a session: pending changes go first, then what the open blocks owe, then the statement; a failure flags its
 //! block (A8, A14) and perhaps the unit (R8). Nothing is sent for a flagged block.
 
-use std::{
-    fmt::{self, Write as _},
-    sync::Arc,
-    time::Instant,
-};
+use std::{fmt::Write as _, sync::Arc, time::Instant};
 
 use sea_orm::DbBackend;
 
@@ -112,21 +108,21 @@ impl Core {
     }
 
     async fn open_blocks_from(&mut self, first: usize) -> Result<(), Error> {
-        let mut parts = Parts::default();
+        let mut text = String::with_capacity(64);
         for savepoint in std::mem::take(&mut self.riding).into_iter().rev() {
-            parts.push(format_args!("RELEASE SAVEPOINT {}", savepoint_name(savepoint)));
+            _ = write!(next(&mut text), "RELEASE SAVEPOINT {}", savepoint_name(savepoint));
         }
         for index in first..self.frames.len() {
             let frame = &self.frames[index];
             match decide(frame.kind, self.standing(index, false), Event::Statement) {
                 Action::Begin => {
-                    parts.push(format_args!("{}", self.settings.begin_text(self.backend())));
+                    self.settings.write_begin(self.backend(), next(&mut text));
                     self.connection.opening();
                     self.state = UnitState::Started;
                     self.began = Some(Instant::now());
                 }
                 Action::Savepoint => {
-                    parts.push(format_args!("SAVEPOINT {}", frame.savepoint_name()));
+                    _ = write!(next(&mut text), "SAVEPOINT {}", frame.savepoint_name());
                     self.connection.counters().savepoint();
                 }
                 _ => continue,
@@ -134,7 +130,7 @@ impl Core {
             self.frames[index].live = true;
         }
         self.warn_of_savepoints();
-        let sent = self.connection.send(Message::Control(&parts.text)).await;
+        let sent = self.connection.send(Message::Control(&text)).await;
         if let Ok(reply) = sent {
             self.xid =
                 self.xid.take().or_else(|| reply.rows().iter().find_map(|row| row.try_get("", "sea_session_xid").ok()));
@@ -215,16 +211,10 @@ impl Core {
     }
 }
 
-/// A message of several statements.
-#[derive(Default)]
-struct Parts {
-    text: String,
-}
-
-impl Parts {
-    fn push(&mut self, part: fmt::Arguments<'_>) {
-        let separator = if self.text.is_empty() { "" } else { "; " };
-        // Nothing but memory could refuse to take it.
-        _ = write!(self.text, "{separator}{part}");
+/// The text of a message of several statements, ready for one more.
+fn next(text: &mut String) -> &mut String {
+    if !text.is_empty() {
+        *text += "; ";
     }
+    text
 }

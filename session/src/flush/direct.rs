@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::future::join;
 use sea_orm::{DbBackend, Value, sqlx::sqlite::SqliteArguments};
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use super::{
     Behind, Changed, Flush, Member, RowKind, Rows, Source, Write,
@@ -25,19 +25,25 @@ use crate::{
     tracked::{AnyObject, Put, Returned},
 };
 
+/// The values of a row, in the order in which they are sent.
+type Places = SmallVec<[Put; 8]>;
+
 /// Rows that go the same way.
 pub(super) struct Set<'a> {
     table: &'static TableMeta,
     kind: RowKind,
     /// The columns written; none for deletes.
-    columns: Vec<usize>,
+    columns: SmallVec<[usize; 8]>,
     objects: Vec<&'a Arc<dyn AnyObject>>,
 }
 
+/// Most flushes are one set.
+type Sets<'a> = SmallVec<[Set<'a>; 1]>;
+
 /// The sets of a flush, in the order in which they are sent; `None` if it needs a plan.
-pub(super) fn sets(due: &[Member]) -> Option<Vec<Set<'_>>> {
-    let mut tables: Vec<&'static TableMeta> = Vec::new();
-    let mut found: Vec<(usize, ColumnSet, Set<'_>)> = Vec::new();
+pub(super) fn sets(due: &[Member]) -> Option<Sets<'_>> {
+    let mut tables: SmallVec<[&'static TableMeta; 1]> = SmallVec::new();
+    let mut found: SmallVec<[(usize, ColumnSet, Set<'_>); 1]> = SmallVec::new();
     let mut last = 0;
     for (object, kind) in due {
         let table = object.table();
@@ -51,7 +57,6 @@ pub(super) fn sets(due: &[Member]) -> Option<Vec<Set<'_>>> {
                 None => {
                     let at = number_of(table, &mut tables)?;
                     let columns_in_order = columns.columns(table.columns.len()).collect();
-                    // Most flushes are one set.
                     let objects = Vec::with_capacity(if found.is_empty() { due.len() } else { 0 });
                     let set = Set { table, kind: *kind, columns: columns_in_order, objects };
                     found.push((at, columns, set));
@@ -61,18 +66,20 @@ pub(super) fn sets(due: &[Member]) -> Option<Vec<Set<'_>>> {
         }
         found[last].2.objects.push(object);
     }
-    let ranks = table_ranks(&tables);
-    if ranks.rank.contains(&ranks.cyclic) || replaces(&tables, &found) {
-        return None;
+    if found.len() > 1 {
+        let ranks = table_ranks(&tables);
+        if ranks.rank.contains(&ranks.cyclic) || replaces(&tables, &found) {
+            return None;
+        }
+        found.sort_by(|(a, _, set_a), (b, _, set_b)| {
+            turn(*a, set_a, &ranks).cmp(&turn(*b, set_b, &ranks)).then_with(|| set_a.columns.cmp(&set_b.columns))
+        });
     }
-    found.sort_by(|(a, _, set_a), (b, _, set_b)| {
-        turn(*a, set_a, &ranks).cmp(&turn(*b, set_b, &ranks)).then_with(|| set_a.columns.cmp(&set_b.columns))
-    });
     Some(found.into_iter().map(|(_, _, set)| set).collect())
 }
 
 /// Where a table stands among those of this flush; `None` if only the planner can order its rows.
-fn number_of(table: &'static TableMeta, tables: &mut Vec<&'static TableMeta>) -> Option<usize> {
+fn number_of(table: &'static TableMeta, tables: &mut SmallVec<[&'static TableMeta; 1]>) -> Option<usize> {
     if let Some(at) = tables.iter().position(|known| std::ptr::eq(*known, table)) {
         return Some(at);
     }
@@ -184,7 +191,7 @@ impl Set<'_> {
         let step = Step {
             table: 0,
             kind: kind_of_step,
-            columns: self.columns.clone(),
+            columns: self.columns.to_vec(),
             checks: Vec::new(),
             ops: rows.ops.clone(),
             part: Part::Whole,
@@ -226,8 +233,8 @@ impl Flush<'_> {
             if !plain || !shape.wanted.is_empty() || !goes_alone(table, set.columns.iter().copied(), backend) {
                 return self.write_as_planned(set, &set.objects).await;
             }
-            let places: Vec<Put> = set.columns.iter().map(|c| Put::New(*c)).collect();
-            let inserted = self.send_alone(table, &shape.insert_alone(), &places, object).await?;
+            let places: Places = set.columns.iter().map(|c| Put::New(*c)).collect();
+            let inserted = self.send_alone(table, |xid| shape.insert_alone(xid), &places, object).await?;
             expect_rows(table, &&set.objects[..], 1, inserted)?;
             return self.all_written(set, &set.objects);
         }
@@ -254,7 +261,7 @@ impl Flush<'_> {
     /// Rows whose keys are known, or were drawn for them just now (PostgreSQL).
     async fn insert_known(&mut self, shape: &Shape<'_>, set: &Set<'_>, drawn: Option<&[Value]>) -> Result<(), Error> {
         let (table, objects) = (set.table, &set.objects[..]);
-        let places: Vec<Put> = set.columns.iter().map(|c| Put::New(*c)).collect();
+        let places: Places = set.columns.iter().map(|c| Put::New(*c)).collect();
         let put = |row: usize, sink: &mut dyn RowSink| {
             objects[row].put_row(&places, sink)?;
             drawn.map_or(Ok(()), |drawn| sink.put(places.len(), &(&drawn[row]).into()))
@@ -267,7 +274,7 @@ impl Flush<'_> {
             let mut sink = ArrayRows::new(chunk.len(), shape.columns.iter().map(|c| &table.columns[*c].kind))?;
             (at..at + chunk.len()).try_for_each(|row| put(row, &mut sink))?;
             let sql = shape.insert_arrays(drawn.is_some());
-            let write = Write::Arrays { sql: &sql, arguments: sink.arguments()? };
+            let write = Write::Arrays { sql: sql.into(), arguments: sink.arguments()? };
             let inserted = self.send_counted(table, &chunk, write).await?;
             expect_rows(table, &chunk, chunk.len() as u64, inserted)?;
             self.inserted(set, chunk, drawn.map(|drawn| &drawn[at..]))?;
@@ -278,12 +285,12 @@ impl Flush<'_> {
     /// Many rows in one text of VALUES (SQLite).
     async fn insert_flat(&mut self, shape: &Shape<'_>, set: &Set<'_>, counted: Option<usize>) -> Result<(), Error> {
         let table = set.table;
-        let places: Vec<Put> = set.columns.iter().map(|c| Put::New(*c)).collect();
+        let places: Places = set.columns.iter().map(|c| Put::New(*c)).collect();
         let mut chunks = Chunks::new(&set.objects, sqlite_sizes(set.objects.len(), set.columns.len()), &places);
         while let Some((chunk, arguments)) = chunks.take()? {
             let sql = shape.insert_values(chunk.len());
             let fetch = if counted.is_some() { Fetch::All } else { Fetch::Nothing };
-            let sent = self.send(table, &chunk, Message::Flat { sql: &sql, arguments, fetch });
+            let sent = self.send(table, &chunk, Message::Flat { sql: sql.into(), arguments, fetch });
             let reply = chunks.encode_while(sent).await?;
             expect_rows(table, &chunk, chunk.len() as u64, reply.affected())?;
             let Some(key) = counted else {
@@ -326,10 +333,11 @@ impl Flush<'_> {
         }
         let held = || table.keys.iter().chain(&table.version).map(|c| Put::Held(*c));
         let new = || set.columns.iter().map(|c| Put::New(*c));
-        let places: Vec<Put> = held().chain(new()).collect();
-        let alone: Vec<Put> = new().chain(held()).collect();
+        let places: Places = held().chain(new()).collect();
+        let one = |xid| columns.text(ChangeForm::One, xid);
+        let alone = || new().chain(held()).collect::<Places>();
         if backend == DbBackend::Sqlite && set.objects.len() > 1 {
-            return self.change_flat(set, &columns, &places, &alone).await;
+            return self.change_flat(set, &columns, &places, &alone()).await;
         }
         let mut rest = &set.objects[..];
         for size in columns.sizes(set.objects.len()) {
@@ -340,7 +348,7 @@ impl Flush<'_> {
                     self.write_as_planned(set, chunk).await?;
                     continue;
                 }
-                [object] => self.send_alone(table, &columns.text(ChangeForm::One, false), &alone, object).await?.into(),
+                [object] => self.send_alone(table, one, &alone(), object).await?.into(),
                 _ => self.change_arrays(&columns, &places, chunk).await?,
             };
             self.changed(set, &columns, chunk, changed).await?;
@@ -389,10 +397,10 @@ impl Flush<'_> {
         let mut chunks = Chunks::new(&set.objects, columns.sizes(set.objects.len()), places);
         while let Some((chunk, arguments)) = chunks.take()? {
             let changed = match chunk {
-                [object] => self.send_alone(set.table, &columns.text(ChangeForm::One, false), alone, object).await?,
+                [object] => self.send_alone(set.table, |xid| columns.text(ChangeForm::One, xid), alone, object).await?,
                 _ => {
                     let sql = columns.values(chunk.len());
-                    let message = Message::Flat { sql: &sql, arguments, fetch: Fetch::Nothing };
+                    let message = Message::Flat { sql: sql.into(), arguments, fetch: Fetch::Nothing };
                     chunks.encode_while(self.send(set.table, &chunk, message)).await?.affected()
                 }
             };
@@ -403,11 +411,12 @@ impl Flush<'_> {
 
     // ---- a row alone -----------------------------------------------------------------------------------------------
 
-    /// Sends the write of one row, whose values are put in this order, and says how many rows it changed.
+    /// Sends the write of one row, whose values are put in this order, and says how many rows it changed; `text` writes it,
+    /// so that it tells the transaction's id or not.
     async fn send_alone(
         &mut self,
         table: &TableMeta,
-        sql: &str,
+        text: impl Fn(bool) -> Arc<str>,
         places: &[Put],
         object: &Arc<dyn AnyObject>,
     ) -> Result<u64, Error> {
@@ -416,12 +425,14 @@ impl Flush<'_> {
         if self.connection.backend() == DbBackend::Sqlite {
             let mut sink = FlatRows::with_capacity(places.len());
             object.put_row(places, &mut sink)?;
-            let message = Message::Flat { sql, arguments: sink.arguments, fetch: Fetch::Nothing };
+            let message = Message::Flat { sql: text(false), arguments: sink.arguments, fetch: Fetch::Nothing };
             return Ok(self.send(table, place, message).await?.affected());
         }
         let mut sink = SingleRow::new(places.iter().map(|put| &table.columns[put.column()].kind));
         object.put_row(places, &mut sink)?;
-        self.send_counted(table, place, Write::Arrays { sql, arguments: Box::new(sink.arguments) }).await
+        let (xid, arguments) = (self.xid.is_none(), Box::new(sink.arguments));
+        let fetch = if xid { Fetch::One } else { Fetch::Nothing };
+        self.send_telling(table, place, Message::Arrays { sql: text(xid), arguments, fetch }).await
     }
 
     // ---- what came back --------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ use sea_orm::{DbBackend, QueryResult, Value, sqlx::postgres::PgArguments};
 use super::{
     Behind, Flush, Place, Rows, Text, Write,
     plan::{Kind, Step},
-    sqlite_chunks,
+    sqlite_chunks, telling_xid,
     value::{decode, integer},
     wire::{ArrayRows, RowSink},
 };
@@ -99,15 +99,15 @@ impl Shape<'_> {
         format!("INSERT INTO {} ({}) VALUES ({places}){}", table.table, self.names(self.columns), self.on_conflict())
     }
 
-    /// One row of which nothing is to come back; the text is built once.
-    pub(super) fn insert_alone(&self) -> Arc<str> {
+    /// One row of which nothing is to come back, but the transaction's id if that is wanted; the text is built once.
+    pub(super) fn insert_alone(&self, xid: bool) -> Arc<str> {
         let sqlite = self.backend == DbBackend::Sqlite;
-        let build = || if sqlite { self.insert_values(1) } else { self.insert_one() };
+        let build = || telling_xid(if sqlite { self.insert_values(1) } else { self.insert_one() }, xid);
         if self.kind != Kind::Insert || !ColumnSet::tells_apart(self.table.columns.len()) {
             return build().into();
         }
         let written = self.columns.iter().copied().collect();
-        let what = ChangeText { sqlite, form: ChangeForm::New, written, versioned: false, xid: false };
+        let what = ChangeText { sqlite, form: ChangeForm::New, written, versioned: false, xid };
         self.table.texts.change(what, build)
     }
 
@@ -248,8 +248,8 @@ impl Flush<'_> {
             return self.done(row.ops[0], members, None);
         }
         let answer = self.send(table, &row, text.message(Fetch::One)).await?.rows();
+        self.learn_xid(&answer);
         let Some(answer) = answer.first() else { return Err(no_answer(table, &row)) };
-        self.learn_xid(answer);
         if whole {
             return self.done(row.ops[0], members, Some(&Returned::Row(answer)));
         }
@@ -294,14 +294,15 @@ impl Flush<'_> {
         let arguments = arrays(shape, &rows)?;
         let insert = shape.insert_arrays(rows.drawn.is_some());
         if shape.wanted.is_empty() {
-            let inserted = self.send_counted(table, &rows, Write::Arrays { sql: &insert, arguments }).await?;
+            let inserted = self.send_counted(table, &rows, Write::Arrays { sql: insert.into(), arguments }).await?;
             expect_rows(table, &rows, rows.len() as u64, inserted)?;
             return self.all_done(&rows, members);
         }
         let sql = format!("{insert}{}{}", shape.returning(), self.returning_xid());
-        let answer = self.send(table, &rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::All }).await?.rows();
+        let answer =
+            self.send(table, &rows, Message::Arrays { sql: sql.into(), arguments, fetch: Fetch::All }).await?.rows();
         expect_rows(table, &rows, rows.len() as u64, answer.len() as u64)?;
-        answer.first().into_iter().for_each(|row| self.learn_xid(row));
+        self.learn_xid(&answer);
         self.match_by_key(shape, &rows, &answer, members)
     }
 
@@ -323,7 +324,8 @@ impl Flush<'_> {
             table.table,
             shape.names(shape.columns),
         );
-        let answer = self.send(table, &rows, Message::Arrays { sql: &sql, arguments, fetch: Fetch::All }).await?.rows();
+        let answer =
+            self.send(table, &rows, Message::Arrays { sql: sql.into(), arguments, fetch: Fetch::All }).await?.rows();
         if answer.is_empty() {
             // The key has a default that is no sequence of its own: only the row itself can tell what it got.
             for row in rows.chunks(1) {
@@ -332,7 +334,7 @@ impl Flush<'_> {
             return Ok(());
         }
         expect_rows(table, &rows, rows.len() as u64, answer.len() as u64)?;
-        answer.first().into_iter().for_each(|row| self.learn_xid(row));
+        self.learn_xid(&answer);
         for row in &answer {
             let ord: i64 = row.try_get("", "sea_session_ord")?;
             let at = usize::try_from(ord - 1).map_err(|_| no_answer(table, &rows))?;

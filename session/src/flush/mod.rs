@@ -17,9 +17,11 @@ pub(crate) mod wire;
 
 use std::sync::Arc;
 
+use chrono::Utc;
 use rustc_hash::FxHashMap;
 use sea_orm::{
-    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value, sqlx::postgres::PgArguments,
+    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value,
+    sqlx::{Row, postgres::PgArguments},
 };
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::Mutex;
@@ -117,7 +119,7 @@ pub(crate) struct Flush<'a> {
     pub(crate) map: &'a mut IdentityMap,
     pub(crate) undo: &'a mut UndoLog,
     pub(crate) frame: u64,
-    pub(crate) stamp: Stamp,
+    pub(crate) tenant: Option<&'a str>,
     /// The transaction's id, learned from the first write (R9).
     pub(crate) xid: &'a mut Option<String>,
     pub(crate) show_values: bool,
@@ -148,30 +150,31 @@ impl From<u64> for Changed {
 }
 
 /// An object of this flush.
-type Member = (Arc<dyn AnyObject>, RowKind);
+pub(crate) type Member = (Arc<dyn AnyObject>, RowKind);
 
 /// The objects behind one row: one, or the deleted and the added one of a row switch.
 type Behind = SmallVec<[Member; 1]>;
 
 impl Flush<'_> {
     /// Writes `due` to the database, in order, and brings the objects up to date.
-    pub(crate) async fn run(mut self, due: Vec<Member>) -> Result<(), Error> {
-        let carried = self.before(&due).await?;
+    pub(crate) async fn run(mut self, due: &[Member]) -> Result<(), Error> {
+        let carried = self.before(due).await?;
         due.iter().for_each(|(object, _)| object.hold());
-        self.write(&due).await?;
-        self.after(&due, carried).await
+        self.write(due).await?;
+        self.after(due, carried).await
     }
 
     /// Hooks and stamps; what the hooks of each object that has them hand to the ones after the write.
     async fn before(&mut self, due: &[Member]) -> Result<Vec<Carried>, Error> {
         let db = FlushConnection::new(self.connection);
-        let mut carried = Vec::new();
+        let (mut carried, mut stamp) = (Vec::new(), None);
         for (object, kind) in due {
             if object.table().hooks {
                 carried.push(object.clone().before(&db, *kind).await?);
             }
             if object.table().stamped {
-                object.stamp(*kind, &self.stamp)?;
+                let stamp = stamp.get_or_insert_with(|| Stamp { now: Utc::now(), tenant: self.tenant });
+                object.stamp(*kind, stamp)?;
             }
         }
         Ok(carried)
@@ -227,27 +230,33 @@ impl Flush<'_> {
 
     /// Sends a write and says how many rows it changed. The first one of a transaction also tells the transaction's id,
     /// which a lost answer to COMMIT is settled by, at no further round trip (R9).
-    async fn send_counted(&mut self, table: &TableMeta, rows: &dyn Place, write: Write<'_>) -> Result<u64, Error> {
+    async fn send_counted(&mut self, table: &TableMeta, rows: &dyn Place, write: Write) -> Result<u64, Error> {
         if self.xid.is_some() || self.connection.backend() != DbBackend::Postgres {
             return Ok(self.send(table, rows, write.message(Fetch::Nothing)).await?.affected());
         }
         if rows.count() == 1 {
-            // One row or none answers, and says the rest by being there.
-            let sql = format!("{} RETURNING {XID}", write.sql());
-            let answer = self.send(table, rows, write.with_sql(&sql).message(Fetch::All)).await?.rows();
-            answer.first().into_iter().for_each(|row| self.learn_xid(row));
-            return Ok(answer.len() as u64);
+            let sql = telling_xid(write.sql().to_owned(), true);
+            return self.send_telling(table, rows, write.with_sql(sql).message(Fetch::One)).await;
         }
         let sql = format!(
             "WITH written AS ({} RETURNING 1) SELECT count(*) AS sea_session_rows{} FROM written",
             write.sql(),
             self.returning_xid()
         );
-        let answer = self.send(table, rows, write.with_sql(&sql).message(Fetch::One)).await?.rows();
+        let answer = self.send(table, rows, write.with_sql(sql).message(Fetch::One)).await?.rows();
+        self.learn_xid(&answer);
         let Some(row) = answer.first() else { return Ok(0) };
-        self.learn_xid(row);
-        let count: i64 = row.try_get("", "sea_session_rows")?;
+        let count: i64 = row.try_get_by_index(0)?;
         Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// Sends the write of one row. If it is to tell the transaction's id, one row or none answers, and says the rest by being
+    /// there.
+    async fn send_telling(&mut self, table: &TableMeta, row: &dyn Place, message: Message<'_>) -> Result<u64, Error> {
+        let reply = self.send(table, row, message).await?;
+        let written = reply.affected();
+        self.learn_xid(&reply.rows());
+        Ok(written)
     }
 
     /// Sends a change of several rows (PostgreSQL), each of which must be there, and says which is not.
@@ -263,9 +272,9 @@ impl Flush<'_> {
         let (arguments, few) = (arguments()?, rows.count() <= FEW_ROWS);
         let (form, fetch) = if few { (ChangeForm::Few, Fetch::All) } else { (ChangeForm::Many, Fetch::One) };
         let sql = columns.text(form, self.xid.is_none());
-        let message = Message::Arrays { sql: &sql, arguments, fetch };
+        let message = Message::Arrays { sql, arguments, fetch };
         let answer = self.send(columns.table, rows, message).await?.rows();
-        answer.first().into_iter().for_each(|row| self.learn_xid(row));
+        self.learn_xid(&answer);
         if few { by_place(&answer, rows.count()) } else { by_count(&answer) }
     }
 
@@ -282,9 +291,9 @@ impl Flush<'_> {
             None => format!("SAVEPOINT {SET}; SELECT {XID}"),
         };
         let answer = self.send(columns.table, rows, Message::Control(&savepoint)).await?.rows();
-        answer.first().into_iter().for_each(|row| self.learn_xid(row));
+        self.learn_xid(&answer);
         let sql = columns.text(ChangeForm::Bare, false);
-        let change = Message::Arrays { sql: &sql, arguments, fetch: Fetch::Nothing };
+        let change = Message::Arrays { sql, arguments, fetch: Fetch::Nothing };
         let all = self.send(columns.table, rows, change).await?.affected() == rows.count() as u64;
         let end = match all {
             true => format!("RELEASE SAVEPOINT {SET}"),
@@ -294,10 +303,13 @@ impl Flush<'_> {
         Ok(all)
     }
 
-    /// Takes the transaction's id from a row that RETURNING brought.
-    fn learn_xid(&mut self, row: &QueryResult) {
-        if let Ok(xid) = row.try_get("", "sea_session_xid") {
-            *self.xid = Some(xid);
+    /// Takes the transaction's id from an answer: its last column, if it is not known yet.
+    fn learn_xid(&mut self, answer: &[QueryResult]) {
+        if self.xid.is_none()
+            && let Some(row) = answer.first()
+            && let Some(last) = row.try_as_pg_row().and_then(|row| row.len().checked_sub(1))
+        {
+            *self.xid = row.try_get_by_index(last).ok();
         }
     }
 
@@ -328,7 +340,7 @@ impl Flush<'_> {
 fn by_place(answer: &[QueryResult], rows: usize) -> Result<Changed, Error> {
     let mut there = vec![false; rows];
     for row in answer {
-        let place: i64 = row.try_get("", "sea_session_row")?;
+        let place: i64 = row.try_get_by_index(0)?;
         if let Some(place) = usize::try_from(place - 1).ok().and_then(|place| there.get_mut(place)) {
             *place = true;
         }
@@ -339,10 +351,15 @@ fn by_place(answer: &[QueryResult], rows: usize) -> Result<Changed, Error> {
 /// What the database says of rows that it has counted.
 fn by_count(answer: &[QueryResult]) -> Result<Changed, Error> {
     let Some(row) = answer.first() else { return Ok(Changed { rows: 0, missing: None }) };
-    let count: i64 = row.try_get("", "sea_session_rows")?;
-    let missing: Option<i64> = row.try_get("", "sea_session_missing")?;
+    let count: i64 = row.try_get_by_index(0)?;
+    let missing: Option<i64> = row.try_get_by_index(1)?;
     let missing = missing.and_then(|ord| usize::try_from(ord - 1).ok());
     Ok(Changed { rows: u64::try_from(count).unwrap_or_default(), missing })
+}
+
+/// The write of one row, which answers with the transaction's id if that is wanted.
+fn telling_xid(write: String, wanted: bool) -> String {
+    if wanted { write + " RETURNING " + XID } else { write }
 }
 
 /// The transaction's id as one more column of an answer, if it is asked for.

@@ -1,17 +1,19 @@
 //! The text of a statement with its values, and how many rows go into one. Sends nothing.
 
+use std::sync::Arc;
+
 use sea_orm::{DbBackend, Statement, Value, sea_query::Values, sqlx::postgres::PgArguments};
 
 use super::rows::Rows;
 use crate::connection::{Fetch, Message};
 
 /// A write without RETURNING, as values or as arrays.
-pub(super) enum Write<'a> {
+pub(super) enum Write {
     Values(Text),
-    Arrays { sql: &'a str, arguments: Box<PgArguments> },
+    Arrays { sql: Arc<str>, arguments: Box<PgArguments> },
 }
 
-impl<'a> Write<'a> {
+impl Write {
     pub(super) fn sql(&self) -> &str {
         match self {
             Write::Values(text) => &text.sql,
@@ -19,17 +21,14 @@ impl<'a> Write<'a> {
         }
     }
 
-    pub(super) fn with_sql<'b>(self, sql: &'b str) -> Write<'b> {
+    pub(super) fn with_sql(self, sql: String) -> Self {
         match self {
-            Write::Values(mut text) => {
-                text.sql = sql.to_owned();
-                Write::Values(text)
-            }
-            Write::Arrays { arguments, .. } => Write::Arrays { sql, arguments },
+            Write::Values(text) => Write::Values(Text { sql, ..text }),
+            Write::Arrays { arguments, .. } => Write::Arrays { sql: sql.into(), arguments },
         }
     }
 
-    pub(super) fn message(self, fetch: Fetch) -> Message<'a> {
+    pub(super) fn message<'a>(self, fetch: Fetch) -> Message<'a> {
         match self {
             Write::Values(text) => text.message(fetch),
             Write::Arrays { sql, arguments } => Message::Arrays { sql, arguments, fetch },

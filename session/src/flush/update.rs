@@ -9,6 +9,7 @@ use super::{
     insert::places,
     plan::{Part, Step},
     statement::{even_sizes, sqlite_sizes},
+    telling_xid,
     value::{as_integer, decode},
     wire::{ArrayRows, RowSink},
 };
@@ -74,7 +75,7 @@ impl Columns<'_> {
     /// The text of a change, built once where it depends on nothing but the columns.
     pub(super) fn text(&self, form: ChangeForm, xid: bool) -> Arc<str> {
         let build = || match form {
-            ChangeForm::New | ChangeForm::One => self.one(),
+            ChangeForm::New | ChangeForm::One => telling_xid(self.one(), xid),
             ChangeForm::Few => self.few(xid),
             ChangeForm::Many => self.many(xid),
             ChangeForm::Bare => self.change_arrays(false),

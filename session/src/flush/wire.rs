@@ -14,6 +14,8 @@ use sea_orm::{
     },
 };
 
+use smallvec::SmallVec;
+
 use crate::{error::Error, value_ref::ValueRef};
 
 /// The microseconds between 1970 and 2000, which PostgreSQL counts from.
@@ -49,19 +51,19 @@ impl RowSink for CopyRows<'_> {
 }
 
 /// One array a column, for UNNEST and `= ANY`.
-pub(super) struct ArrayRows {
-    columns: Vec<ArrayColumn>,
+pub(super) struct ArrayRows<'k> {
+    columns: SmallVec<[ArrayColumn<'k>; 4]>,
 }
 
-struct ArrayColumn {
-    kind: ArrayType,
+struct ArrayColumn<'k> {
+    kind: &'k ArrayType,
     data: Vec<u8>,
     rows: i32,
 }
 
-impl ArrayRows {
+impl<'k> ArrayRows<'k> {
     /// For so many rows, of columns of these kinds.
-    pub(super) fn new<'k>(rows: usize, kinds: impl Iterator<Item = &'k ArrayType>) -> Result<Self, Error> {
+    pub(super) fn new(rows: usize, kinds: impl Iterator<Item = &'k ArrayType>) -> Result<Self, Error> {
         let columns = kinds.map(|kind| {
             let form = form(kind).ok_or_else(|| Error::usage(format!("{kind:?} cannot be sent as an array")))?;
             // One dimension, no flags, the elements' type, the length (when it is known), counted from 1.
@@ -69,7 +71,7 @@ impl ArrayRows {
             // Numbers and moments are eight bytes long at most; what is longer grows it.
             let mut data = Vec::with_capacity(header.as_flattened().len() + rows * (LENGTH + 8));
             data.extend_from_slice(header.as_flattened());
-            Ok(ArrayColumn { kind: kind.clone(), data, rows: 0 })
+            Ok(ArrayColumn { kind, data, rows: 0 })
         });
         Ok(Self { columns: columns.collect::<Result<_, Error>>()? })
     }
@@ -85,13 +87,13 @@ impl ArrayRows {
     }
 }
 
-impl RowSink for ArrayRows {
+impl RowSink for ArrayRows<'_> {
     fn begin_row(&mut self) {}
 
     fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error> {
         let column = &mut self.columns[at];
         column.rows += 1;
-        checked(value, &column.kind, |value| field(&mut column.data, value, true))
+        checked(value, column.kind, |value| field(&mut column.data, value, true))
     }
 }
 
@@ -115,20 +117,20 @@ fn misfit(kind: &ArrayType) -> Error {
     Error::usage(format!("a column of {kind:?} holds a value of another type"))
 }
 
-impl Type<Postgres> for ArrayColumn {
+impl Type<Postgres> for ArrayColumn<'_> {
     fn type_info() -> PgTypeInfo {
         <Vec<String> as Type<Postgres>>::type_info()
     }
 }
 
-impl Encode<'_, Postgres> for ArrayColumn {
+impl Encode<'_, Postgres> for ArrayColumn<'_> {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         buffer.extend_from_slice(&self.data);
         Ok(IsNull::No)
     }
 
     fn produces(&self) -> Option<PgTypeInfo> {
-        form(&self.kind).map(|form| form.array)
+        form(self.kind).map(|form| form.array)
     }
 
     fn size_hint(&self) -> usize {
@@ -173,7 +175,7 @@ fn form(kind: &ArrayType) -> Option<Form> {
 
 /// The arguments of a single row (PostgreSQL), of the types that a `Value` of each column has.
 pub(super) struct SingleRow<'k> {
-    kinds: Vec<&'k ArrayType>,
+    kinds: SmallVec<[&'k ArrayType; 8]>,
     pub(super) arguments: PgArguments,
     data: Vec<u8>,
 }

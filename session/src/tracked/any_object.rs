@@ -26,7 +26,7 @@ pub(crate) trait AnyObject: Send + Sync {
     /// Notes that the object goes back on the dirty list. `false`: it is on it already.
     fn requeue(&self) -> bool;
     /// Sets what the flush itself sets: versions, times, tenants.
-    fn stamp(&self, kind: RowKind, stamp: &Stamp) -> Result<(), Error>;
+    fn stamp(&self, kind: RowKind, stamp: &Stamp<'_>) -> Result<(), Error>;
     /// Runs SeaORM's `before_save` or `before_delete` (H10).
     fn before<'a, 'c: 'a>(
         self: Arc<Self>,
@@ -92,9 +92,9 @@ impl Put {
 pub(crate) type Carried = Option<Box<dyn Any + Send>>;
 
 /// What the flush writes into every row it touches.
-pub(crate) struct Stamp {
+pub(crate) struct Stamp<'a> {
     pub(crate) now: chrono::DateTime<chrono::Utc>,
-    pub(crate) tenant: Option<String>,
+    pub(crate) tenant: Option<&'a str>,
 }
 
 /// Columns that came back with a write.

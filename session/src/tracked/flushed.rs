@@ -61,7 +61,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         !std::mem::replace(&mut self.inner.lock().enlisted, true)
     }
 
-    fn stamp(&self, kind: RowKind, stamp: &Stamp) -> Result<(), Error> {
+    fn stamp(&self, kind: RowKind, stamp: &Stamp<'_>) -> Result<(), Error> {
         self.stamp_row(kind, stamp)
     }
 

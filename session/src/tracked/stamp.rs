@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl<E: TrackedEntity> ObjectCell<E> {
-    pub(super) fn stamp_row(&self, kind: RowKind, stamp: &Stamp) -> Result<(), Error> {
+    pub(super) fn stamp_row(&self, kind: RowKind, stamp: &Stamp<'_>) -> Result<(), Error> {
         let table = self.table;
         self.check_tenant(kind, stamp)?;
         let time = |column: usize| time_value(&table.columns[column].kind, stamp.now);
@@ -55,10 +55,10 @@ impl<E: TrackedEntity> ObjectCell<E> {
         Ok(inner.data.try_set_at(column, value)?)
     }
 
-    pub(super) fn check_tenant(&self, kind: RowKind, stamp: &Stamp) -> Result<(), Error> {
+    pub(super) fn check_tenant(&self, kind: RowKind, stamp: &Stamp<'_>) -> Result<(), Error> {
         let Some(column) = self.table.tenant else { return Ok(()) };
         let entity = self.table.entity;
-        let Some(tenant) = &stamp.tenant else {
+        let Some(tenant) = stamp.tenant else {
             return Err(Error::Tenant { entity, reason: "open the unit with `.tenant(key, …)`".into() });
         };
         match self.column_value(column) {
