@@ -20,7 +20,7 @@ use crate::{
     db::Db,
     error::{Class, Error},
     shown::{Hide, without_literals},
-    span::in_span,
+    span::{in_span, record},
     stats::{Counters, Recorder},
 };
 
@@ -247,9 +247,7 @@ impl Connection {
             Ok(reply) => {
                 if !control {
                     self.counters.rows(reply.affected());
-                    if !span.is_disabled() {
-                        span.record("rows", reply.affected());
-                    }
+                    record(&span, "rows", reply.affected());
                 }
                 Ok(reply)
             }
@@ -318,7 +316,7 @@ impl Connection {
                 Ok(row) => {
                     read += 1;
                     counters.rows(1);
-                    span.record("rows", read);
+                    record(&span, "rows", read);
                     Ok(row)
                 }
                 Err(e) => Err(failed.insert(Error::from(e)).clone()),

@@ -387,7 +387,7 @@ impl Settings {
         // One statement, whatever is asked for: each is parsed, planned and answered.
         let settings = self.set_local.iter().chain(&self.tenant);
         let settings = settings.map(|(key, value)| format!("set_config('{key}', {}, true)", literal(value)));
-        let asked = self.settle.then(|| XID.to_owned()).into_iter().chain(settings);
+        let asked = settings.chain(self.settle.then(|| XID.to_owned()));
         for (at, asked) in asked.enumerate() {
             *sql += if at == 0 { "; SELECT " } else { ", " };
             *sql += &asked;

@@ -469,7 +469,7 @@ pub(crate) fn refuse_without_tenant(table: &TableMeta, settings: &Settings) -> R
     }
 }
 
-/// Nor another tenant's row.
+/// As [`refuse_without_tenant`]; nor is another tenant's row.
 pub(crate) fn refuse_other_tenant<E: TrackedEntity>(
     table: &TableMeta,
     settings: &Settings,

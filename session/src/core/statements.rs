@@ -10,6 +10,7 @@ use crate::{
     block::{Action, BlockKind, Event, Flag, decide, savepoint_name},
     connection::{Message, Reply},
     error::{Class, Error},
+    flush::xid_in,
     retry,
 };
 
@@ -132,8 +133,7 @@ impl Core {
         self.warn_of_savepoints();
         let sent = self.connection.send(Message::Control(&text)).await;
         if let Ok(reply) = sent {
-            self.xid =
-                self.xid.take().or_else(|| reply.rows().iter().find_map(|row| row.try_get("", "sea_session_xid").ok()));
+            self.xid = self.xid.take().or_else(|| xid_in(&reply.rows()));
         } else if let Err(e) = sent {
             // Which of the message's parts worked is not asked: the block around them rolls back.
             let around = first.saturating_sub(1);

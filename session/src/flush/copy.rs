@@ -111,20 +111,20 @@ impl Flush<'_> {
             return Ok(None);
         }
         let sql = format!(
-            "SELECT a.attname::text AS name, a.atttypid::int8 AS form, {XID}, \
-             c.relkind::text IN ('r', 'p') AND NOT c.relhasrules AND NOT row_security_active(c.oid) AS open \
+            "SELECT a.attname::text AS name, a.atttypid::int8 AS form, \
+             c.relkind::text IN ('r', 'p') AND NOT c.relhasrules AND NOT row_security_active(c.oid) AS open, {XID} \
              FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
              WHERE c.oid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped"
         );
         let mut text = Text::new(DbBackend::Postgres, &sql);
         text.bind(Value::String(Some(table.table.clone())));
         let answer = self.send(table, place, text.message(Fetch::All)).await?.rows();
+        self.learn_xid(&answer);
         let mut held: Vec<(String, i64)> = Vec::with_capacity(answer.len());
         for row in &answer {
             if !row.try_get::<bool>("", "open")? {
                 return Ok(None);
             }
-            *self.xid = Some(row.try_get("", "sea_session_xid")?);
             held.push((row.try_get("", "name")?, row.try_get("", "form")?));
         }
         let mut json_binary = Vec::with_capacity(columns.len());

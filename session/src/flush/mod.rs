@@ -21,7 +21,7 @@ use chrono::Utc;
 use rustc_hash::FxHashMap;
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value,
-    sqlx::{Row, postgres::PgArguments},
+    sqlx::{Column, Row, postgres::PgArguments},
 };
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::Mutex;
@@ -131,8 +131,9 @@ const FEW_ROWS: usize = 32;
 /// From this many changed rows on the server's own count is worth the two short messages around it.
 const MANY_ROWS: usize = 1_000;
 
-/// The transaction's id, as a column of an answer (R9).
+/// The transaction's id, as the last column of an answer (R9).
 pub(crate) const XID: &str = "pg_current_xact_id()::text AS sea_session_xid";
+const XID_NAME: &str = "sea_session_xid";
 
 /// The savepoint around a set of changes; those of blocks have numbers.
 const SET: &str = "sea_session_set";
@@ -303,13 +304,10 @@ impl Flush<'_> {
         Ok(all)
     }
 
-    /// Takes the transaction's id from an answer: its last column, if it is not known yet.
+    /// Takes the transaction's id from an answer, if it is not known yet.
     fn learn_xid(&mut self, answer: &[QueryResult]) {
-        if self.xid.is_none()
-            && let Some(row) = answer.first()
-            && let Some(last) = row.try_as_pg_row().and_then(|row| row.len().checked_sub(1))
-        {
-            *self.xid = row.try_get_by_index(last).ok();
+        if self.xid.is_none() {
+            *self.xid = xid_in(answer);
         }
     }
 
@@ -334,6 +332,14 @@ impl Flush<'_> {
         }
         Ok(())
     }
+}
+
+/// The transaction's id, if an answer tells it.
+pub(crate) fn xid_in(answer: &[QueryResult]) -> Option<String> {
+    let row = answer.first()?;
+    // By place: by name, each column is looked up. That it is the id is never taken for granted.
+    let last = row.try_as_pg_row()?.columns().last().filter(|column| column.name() == XID_NAME)?;
+    row.try_get_by_index(last.ordinal()).ok()
 }
 
 /// What rows say that each answer with their place.
