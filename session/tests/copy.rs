@@ -107,6 +107,35 @@ fn f2_copy_writes_what_was_meant_and_is_one_statement() {
 }
 
 #[test]
+fn r9_the_question_before_a_copy_tells_the_transaction() {
+    run_test_on(
+        Backend::Postgres,
+        async |db: &Db| create_table(db, wide::Entity).await,
+        async |db: Db| {
+            let recorder = Recorder::new();
+            let outcome: Result<(), Error> = db
+                .session()
+                .record(&recorder)
+                .run(async |s: &mut Session| {
+                    let rows: Vec<_> = (0..600).map(|i| s.add(row(i).into_active_model())).collect();
+                    s.flush().await?;
+                    rows[0].set_int(7);
+                    s.flush().await
+                })
+                .await;
+            outcome.unwrap();
+            let sent = recorder.take();
+            let told: Vec<bool> = sent.iter().map(|text| text.contains("pg_current_xact_id")).collect();
+            assert_eq!(
+                told,
+                [false, true, false, false, false],
+                "BEGIN, the question, COPY, UPDATE, COMMIT: {sent:#?}"
+            );
+        },
+    );
+}
+
+#[test]
 fn f2_copy_steps_aside_for_a_column_of_another_type() {
     run_test_on(
         Backend::Postgres,
