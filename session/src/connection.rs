@@ -17,10 +17,11 @@ use sea_orm::{
 use tracing::{Span, instrument::WithSubscriber, subscriber::NoSubscriber};
 
 use crate::{
+    boxed::boxed,
     db::Db,
     error::{Class, Error},
     shown::{Hide, without_literals},
-    span::{in_span, record},
+    span::{debug_span, in_span, record},
     stats::{Counters, Recorder},
 };
 
@@ -222,7 +223,7 @@ impl Connection {
         let first = self.raw.is_none();
         if first {
             // Boxed, as all that happens once a unit: no statement's future has room for it.
-            self.raw = Some(Box::pin(acquire(&self.db)).await?);
+            self.raw = Some(boxed(|| acquire(&self.db)).await?);
         }
 
         let shown = !std::mem::take(&mut self.hush) && self.show_values;
@@ -235,9 +236,9 @@ impl Connection {
         let outcome = match &message {
             // The driver would log the values in it.
             Message::Control(text) if first && holds_values(text) => {
-                Box::pin(self.begin_afresh(text)).with_subscriber(NoSubscriber::default()).await
+                boxed(|| self.begin_afresh(text)).with_subscriber(NoSubscriber::default()).await
             }
-            Message::Control(text) if first => in_span(&span, Box::pin(self.begin_afresh(text))).await,
+            Message::Control(text) if first => in_span(&span, boxed(|| self.begin_afresh(text))).await,
             _ => in_span(&span, raw.dispatch(message)).await.map_err(Error::from),
         };
         self.in_flight = false;
@@ -295,7 +296,7 @@ impl Connection {
                 None => tracing::info!(target: "sea_session::sql", sql),
             }
         }
-        tracing::debug_span!("sea_session.statement", db.statement = %logged, rows = tracing::field::Empty)
+        debug_span!("sea_session.statement", db.statement = %logged, rows = tracing::field::Empty)
     }
 
     /// Sends a read whose rows are taken one at a time (I6); SQLite's, which steps the statement as they are asked for.
@@ -342,7 +343,7 @@ impl Connection {
             if let Some(dead) = self.raw.take() {
                 dead.close();
             }
-            self.raw = Some(Box::pin(acquire(&self.db)).await?);
+            self.raw = Some(boxed(|| acquire(&self.db)).await?);
         }
         Err(Error::connection_lost("every pooled connection was dead"))
     }

@@ -2,10 +2,7 @@
 //!
 //! Columns are positions in `E::Column::iter()`; a set of columns is a bit mask ([`ColumnSet`]).
 
-use std::{
-    any::TypeId,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
@@ -34,6 +31,9 @@ pub trait TrackedEntity:
 
     /// What the `#[tracked(…)]` attributes say.
     fn spec() -> EntitySpec<Self>;
+
+    /// A static of the entity's own, where the session keeps what it has read of its table.
+    fn shape() -> &'static Shape;
 
     /// The value that `model` holds in the column at `position` (in the order of `Column::iter()`). The derive lends it;
     /// without the derive it is copied.
@@ -528,14 +528,18 @@ pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-static TABLES: RwLock<Option<FxHashMap<TypeId, &'static TableMeta>>> = RwLock::new(None);
+/// What was read of an entity's table, once, for the life of the process. Only the session looks inside.
+#[derive(Debug, Default)]
+pub struct Shape(OnceLock<TableMeta>);
 
-/// The shape of `E`'s table; read once and kept for the life of the process.
-pub(crate) fn table<E: TrackedEntity>() -> &'static TableMeta {
-    let id = TypeId::of::<E>();
-    if let Some(meta) = TABLES.read().as_ref().and_then(|tables| tables.get(&id)) {
-        return meta;
+impl Shape {
+    /// Nothing was read yet.
+    pub const fn new() -> Self {
+        Self(OnceLock::new())
     }
-    let meta: &'static TableMeta = Box::leak(Box::new(TableMeta::read::<E>()));
-    TABLES.write().get_or_insert_with(FxHashMap::default).entry(id).or_insert(meta)
+}
+
+/// The shape of `E`'s table.
+pub(crate) fn table<E: TrackedEntity>() -> &'static TableMeta {
+    E::shape().0.get_or_init(TableMeta::read::<E>)
 }

@@ -10,6 +10,7 @@ use sea_orm::{
 
 use crate::{
     Session, Tracked,
+    boxed::boxed,
     connection::{Fetch, Message, Reply},
     core::Core,
     error::Error,
@@ -68,7 +69,7 @@ impl Session {
             return Ok(is_there(phase).then(|| object.clone().into()));
         }
         // Boxed, so that a look-up which needs no SQL carries no room for one.
-        Box::pin(self.fetch::<E>(tuple)).await
+        boxed(|| self.fetch::<E>(tuple)).await
     }
 
     async fn fetch<E: TrackedEntity>(&mut self, tuple: ValueTuple) -> Result<Option<Tracked<E>>, Error> {
@@ -79,7 +80,7 @@ impl Session {
         let sql = table.texts.by_key(backend, by_key);
         let message = Message::Built { sql, values: Values(values), fetch: Fetch::One };
         let rows = ask(self, table, message).await?.rows();
-        let model = rows.first().map(|row| RowReader::<E>::new().read(row)).transpose()?;
+        let model = rows.first().map(|row| RowReader::<E>::in_order().read(row)).transpose()?;
         model.map(|model| admit::<E>(self.core(), model, false, false)).transpose()
     }
 

@@ -14,7 +14,7 @@ use crate::{
     error::{Class, Error},
     options::Settings,
     session::Verdict,
-    span::in_span,
+    span::{debug_span, in_span},
     stats::Counters,
 };
 
@@ -217,7 +217,7 @@ where
         drop(session);
         counters.retry();
         tracing::debug!(attempt, cause = said.as_ref().map(tracing::field::display), "a unit of work is retried");
-        let span = tracing::debug_span!("sea_session.retry", attempt, pause_ms = pause.as_millis());
+        let span = debug_span!("sea_session.retry", attempt, pause_ms = pause.as_millis());
         in_span(&span, retry.pause(pause)).await;
         attempt += 1;
     }
@@ -234,14 +234,7 @@ fn exhausted<E: 'static>(mut error: E, attempts: u32) -> E {
 
 fn unit_span(attempt: u32) -> tracing::Span {
     use tracing::field::Empty;
-    tracing::debug_span!(
-        "sea_session.unit",
-        attempt,
-        statements = Empty,
-        rows = Empty,
-        flushes = Empty,
-        savepoints = Empty
-    )
+    debug_span!("sea_session.unit", attempt, statements = Empty, rows = Empty, flushes = Empty, savepoints = Empty)
 }
 
 fn record_numbers(span: &tracing::Span, counters: &Counters) {

@@ -25,6 +25,11 @@ impl<E: TrackedEntity> RowReader<E> {
         Self { places: None, entity: PhantomData }
     }
 
+    /// For answers to the query that `find()` makes, which asks for the columns one after the other.
+    pub(crate) fn in_order() -> Self {
+        Self { places: Some((0..E::Column::iter().len()).collect()), entity: PhantomData }
+    }
+
     /// The model that a row holds.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use futures_util::{
 };
 use sea_orm::{
     ExecResult, QueryResult, Statement,
-    sqlx::{self, AssertSqlSafe, Executor, Postgres, SqlSafeStr, Sqlite, pool::PoolConnection, query::Query},
+    sqlx::{self, AssertSqlSafe, Executor, IntoArguments, Postgres, SqlSafeStr, SqlStr, Sqlite, pool::PoolConnection},
 };
 use sea_query::Values;
 use sea_query_sqlx::SqlxValues;
@@ -32,8 +32,8 @@ impl Raw {
     pub(super) fn step(&mut self, statement: Statement) -> BoxStream<'_, Result<QueryResult, sqlx::Error>> {
         let Statement { sql, values, .. } = statement;
         match self {
-            Raw::Postgres(conn) => conn.fetch(built(sql, values)).map_ok(QueryResult::from).boxed(),
-            Raw::Sqlite(conn) => conn.fetch(built(sql, values)).map_ok(QueryResult::from).boxed(),
+            Raw::Postgres(conn) => conn.fetch((text(sql), bound::<Postgres>(values))).map_ok(QueryResult::from).boxed(),
+            Raw::Sqlite(conn) => conn.fetch((text(sql), bound::<Sqlite>(values))).map_ok(QueryResult::from).boxed(),
         }
     }
 
@@ -107,11 +107,11 @@ where
     DB::Row: Into<QueryResult>,
     DB::QueryResult: Into<ExecResult>,
 {
-    fn new<E: sqlx::Execute<'m, DB> + 'm>(conn: &'a mut PoolConnection<DB>, query: E, fetch: Fetch) -> Self {
+    fn new(conn: &'a mut PoolConnection<DB>, question: Question<DB>, fetch: Fetch) -> Self {
         match fetch {
-            Fetch::One => Asked::One(conn.fetch_optional(query)),
-            Fetch::Nothing => Asked::Nothing(conn.fetch_many(query)),
-            Fetch::All => Asked::All(conn.fetch_many(query)),
+            Fetch::One => Asked::One(conn.fetch_optional(question)),
+            Fetch::Nothing => Asked::Nothing(conn.fetch_many(question)),
+            Fetch::All => Asked::All(conn.fetch_many(question)),
         }
     }
 
@@ -148,26 +148,37 @@ where
     }
 }
 
-/// A statement with values as SeaORM has built them.
-fn built<DB: sqlx::Database, S>(sql: S, values: Option<Values>) -> Query<'static, DB, SqlxValues>
+/// A text and what it binds. One type for all messages, so that the driver's code for a message is there once: most of it
+/// runs once a unit, and is waited for.
+type Question<DB> = (SqlStr, Option<<DB as sqlx::Database>::Arguments>);
+
+fn text<S>(sql: S) -> SqlStr
 where
-    SqlxValues: sqlx::IntoArguments<DB>,
     AssertSqlSafe<S>: SqlSafeStr,
 {
-    sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values.unwrap_or(Values(Vec::new()))))
+    AssertSqlSafe(sql).into_sql_str()
+}
+
+/// What a statement binds, as SeaORM has built it: with nothing to bind it is prepared all the same.
+fn bound<DB: sqlx::Database>(values: Option<Values>) -> Option<DB::Arguments>
+where
+    SqlxValues: IntoArguments<DB>,
+{
+    Some(SqlxValues(values.unwrap_or(Values(Vec::new()))).into_arguments())
 }
 
 fn postgres<'a, 'm: 'a>(conn: &'a mut PoolConnection<Postgres>, message: Message<'m>) -> Asked<'a, 'm, Postgres> {
+    let bound = bound::<Postgres>;
     match message {
         // The transaction's id is in the first row, if it was asked for.
-        Message::Control(sql) => Asked::One(conn.fetch_optional(AssertSqlSafe(sql))),
-        Message::Unprepared(sql) => Asked::Nothing(conn.fetch_many(AssertSqlSafe(sql))),
-        Message::Statement(Statement { sql, values, .. }, fetch) => Asked::new(conn, built(sql, values), fetch),
-        Message::Built { sql, values, fetch } => Asked::new(conn, built(sql, Some(values)), fetch),
-        Message::Read(Statement { sql, values, .. }, take) => Asked::Each(conn.fetch_many(built(sql, values)), take),
-        Message::Arrays { sql, arguments, fetch } => {
-            Asked::new(conn, sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), *arguments), fetch)
+        Message::Control(sql) => Asked::new(conn, (text(sql), None), Fetch::One),
+        Message::Unprepared(sql) => Asked::new(conn, (text(sql), None), Fetch::Nothing),
+        Message::Statement(Statement { sql, values, .. }, fetch) => Asked::new(conn, (text(sql), bound(values)), fetch),
+        Message::Built { sql, values, fetch } => Asked::new(conn, (text(sql), bound(Some(values))), fetch),
+        Message::Read(Statement { sql, values, .. }, take) => {
+            Asked::Each(conn.fetch_many((text(sql), bound(values))), take)
         }
+        Message::Arrays { sql, arguments, fetch } => Asked::new(conn, (text(sql), Some(*arguments)), fetch),
         Message::Copy { sql, piece } => Asked::Copied(Box::pin(copy(conn, sql, piece))),
         Message::Flat { .. } => Asked::Refused("flat arguments are SQLite's"),
     }
@@ -193,14 +204,15 @@ async fn copy(conn: &mut PoolConnection<Postgres>, sql: &str, piece: Piece<'_>) 
 }
 
 fn sqlite<'a, 'm: 'a>(conn: &'a mut PoolConnection<Sqlite>, message: Message<'m>) -> Asked<'a, 'm, Sqlite> {
+    let bound = bound::<Sqlite>;
     match message {
-        Message::Control(sql) | Message::Unprepared(sql) => Asked::Nothing(conn.fetch_many(AssertSqlSafe(sql))),
-        Message::Statement(Statement { sql, values, .. }, fetch) => Asked::new(conn, built(sql, values), fetch),
-        Message::Built { sql, values, fetch } => Asked::new(conn, built(sql, Some(values)), fetch),
-        Message::Read(Statement { sql, values, .. }, take) => Asked::Each(conn.fetch_many(built(sql, values)), take),
-        Message::Flat { sql, arguments, fetch } => {
-            Asked::new(conn, sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), arguments), fetch)
+        Message::Control(sql) | Message::Unprepared(sql) => Asked::new(conn, (text(sql), None), Fetch::Nothing),
+        Message::Statement(Statement { sql, values, .. }, fetch) => Asked::new(conn, (text(sql), bound(values)), fetch),
+        Message::Built { sql, values, fetch } => Asked::new(conn, (text(sql), bound(Some(values))), fetch),
+        Message::Read(Statement { sql, values, .. }, take) => {
+            Asked::Each(conn.fetch_many((text(sql), bound(values))), take)
         }
+        Message::Flat { sql, arguments, fetch } => Asked::new(conn, (text(sql), Some(arguments)), fetch),
         Message::Arrays { .. } | Message::Copy { .. } => Asked::Refused("arrays and COPY are PostgreSQL's"),
     }
 }

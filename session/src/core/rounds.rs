@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::Core;
 use crate::{
     block::{BlockKind, Flag, savepoint_name},
+    boxed::boxed,
     connection::Message,
     error::Error,
     flush::{Flush, Member},
     shared::Shared,
-    span::in_span,
+    span::{debug_span, in_span},
 };
 
 /// A hook that dirties objects in every round is stopped after this many (S11).
@@ -24,7 +25,7 @@ impl Core {
             return Ok(());
         }
         // Boxed: every block and every query has a flush in its future, and most of them have nothing to flush.
-        Box::pin(self.flush_dirty()).await
+        boxed(|| self.flush_dirty()).await
     }
 
     async fn flush_dirty(&mut self) -> Result<(), Error> {
@@ -60,7 +61,7 @@ impl Core {
             return Err(self.keep_dirty(due, e));
         }
         self.connection.counters().flush();
-        let span = tracing::debug_span!("sea_session.flush", objects = due.len());
+        let span = debug_span!("sea_session.flush", objects = due.len());
         let frame = self.top().id;
         let last = self.frames.iter().rposition(|f| f.kind != BlockKind::Merged).unwrap_or(0);
         let flush = Flush {

@@ -8,6 +8,7 @@ use sea_orm::DbBackend;
 use super::{Core, UnitState};
 use crate::{
     block::{Action, BlockKind, Event, Flag, decide, savepoint_name},
+    boxed::boxed,
     connection::{Message, Reply},
     error::{Class, Error},
     flush::xid_in,
@@ -103,7 +104,7 @@ impl Core {
     async fn open_blocks(&mut self) -> Result<(), Error> {
         match self.frames.iter().position(|frame| !frame.live && frame.kind != BlockKind::Merged) {
             // Boxed: once a block, so that no statement's future has room for it.
-            Some(first) => Box::pin(self.open_blocks_from(first)).await,
+            Some(first) => boxed(|| self.open_blocks_from(first)).await,
             None => Ok(()),
         }
     }

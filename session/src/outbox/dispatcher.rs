@@ -28,7 +28,11 @@ use super::{
     scan::Scan,
     share::Place,
 };
-use crate::{Session, error::Error, span::in_span};
+use crate::{
+    Session,
+    error::Error,
+    span::{debug_span, in_span},
+};
 
 /// The first look after events that another claim held up, and the bound of its doubling.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
@@ -440,7 +444,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
 
     /// Hands a batch to the receiver; what is owed for it then, and whether the receiver is down.
     async fn hand_over(&self, events: &[Event], stop: &Stop) -> (Owed, Option<Unavailable>) {
-        let span = tracing::debug_span!("sea_session.outbox", worker = self.worker, events = events.len());
+        let span = debug_span!("sea_session.outbox", worker = self.worker, events = events.len());
         let ours_until = Mutex::new(Instant::now() + self.lease);
         let batch = Batch::new(events, &ours_until);
         let deadline = async {

@@ -8,7 +8,12 @@ use futures_util::FutureExt;
 use sea_orm::IsolationLevel;
 
 use super::Session;
-use crate::{block::BlockKind, body::BlockOnce, error::Error, span::in_span};
+use crate::{
+    block::BlockKind,
+    body::BlockOnce,
+    error::Error,
+    span::{debug_span, in_span},
+};
 
 /// A nested block before it runs.
 #[must_use = "a block does nothing until `.run(…)`"]
@@ -78,7 +83,7 @@ impl NestedBlock<'_> {
         }
         let index = self.session.core().enter(self.kind, false).await?;
         let mut guard = BlockGuard { session: self.session, index: Some(index) };
-        let span = tracing::debug_span!("sea_session.block", depth = index, statements = tracing::field::Empty);
+        let span = debug_span!("sea_session.block", depth = index, statements = tracing::field::Empty);
         let before = guard.session.core().connection.counters().snapshot().statements;
         let outcome = in_span(&span, AssertUnwindSafe(body(&mut *guard.session)).catch_unwind()).await;
         span.record("statements", guard.session.core().connection.counters().snapshot().statements - before);

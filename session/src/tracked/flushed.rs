@@ -162,7 +162,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             RowKind::Delete => self.deleted(&mut inner, frame),
         };
         late.map_or(Ok(()), |late| inner.apply_late(late))?;
-        let key = inner.key.clone().filter(|_| moved.is_some());
+        let key = moved.as_ref().and_then(|_| inner.key.clone());
         drop(inner);
         if let Some(Moved { from }) = moved {
             self.rekey(map, from, key);

@@ -151,6 +151,12 @@ fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool) -> TokenStream {
                 ::sea_session::EntitySpec::new() #(#options)*
             }
 
+            #[inline]
+            fn shape() -> &'static ::sea_session::Shape {
+                static SHAPE: ::sea_session::Shape = ::sea_session::Shape::new();
+                &SHAPE
+            }
+
             #[allow(clippy::needless_borrow)]
             fn value_of(model: &Model, position: usize) -> ::sea_session::value_ref::ValueRef<'_> {
                 #[allow(unused_imports)]

@@ -32,6 +32,11 @@ impl ::sea_session::TrackedEntity for Entity {
             .created_at(Column::CreatedAt)
             .updated_at(Column::UpdatedAt)
     }
+    #[inline]
+    fn shape() -> &'static ::sea_session::Shape {
+        static SHAPE: ::sea_session::Shape = ::sea_session::Shape::new();
+        &SHAPE
+    }
     #[allow(clippy::needless_borrow)]
     fn value_of(
         model: &Model,

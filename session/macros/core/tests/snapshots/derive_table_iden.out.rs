@@ -23,6 +23,11 @@ impl ::sea_session::TrackedEntity for Entity {
     fn spec() -> ::sea_session::EntitySpec<Self> {
         ::sea_session::EntitySpec::new()
     }
+    #[inline]
+    fn shape() -> &'static ::sea_session::Shape {
+        static SHAPE: ::sea_session::Shape = ::sea_session::Shape::new();
+        &SHAPE
+    }
     #[allow(clippy::needless_borrow)]
     fn value_of(
         model: &Model,
