@@ -4,7 +4,7 @@
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
-    hash::{BuildHasherDefault, Hash, Hasher},
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher},
 };
 
 use rustc_hash::FxHasher;
@@ -49,6 +49,15 @@ impl Key {
             ValueTuple::One(Value::Uuid(Some(u))) => Key::Uuid(*u.as_bytes()),
             ValueTuple::One(Value::String(Some(s))) => Key::Text(s.as_str().into()),
             other => Self::from_tuple(other.clone()),
+        }
+    }
+
+    /// Where a row with this key stands among those of its table. Only that it is the same in every unit is promised; numbers
+    /// stand in their own order.
+    pub(crate) fn rank(&self) -> i64 {
+        match self {
+            Key::Int(number) => *number,
+            other => BuildHasherDefault::<FxHasher>::default().hash_one(other).cast_signed(),
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Set<'a> {
     /// The columns written; none for deletes.
     columns: SmallVec<[usize; 8]>,
     objects: Vec<&'a Arc<dyn AnyObject>>,
+    /// The last object's rank; `None` once one stands before another of a higher rank.
+    highest: Option<i64>,
 }
 
 /// Most flushes are one set.
@@ -58,14 +60,16 @@ pub(super) fn sets(due: &[Member]) -> Option<Sets<'_>> {
                     let at = number_of(table, &mut tables)?;
                     let columns_in_order = columns.columns(table.columns.len()).collect();
                     let objects = Vec::with_capacity(if found.is_empty() { due.len() } else { 0 });
-                    let set = Set { table, kind: *kind, columns: columns_in_order, objects };
+                    let highest = Some(i64::MIN);
+                    let set = Set { table, kind: *kind, columns: columns_in_order, objects, highest };
                     found.push((at, columns, set));
                     found.len() - 1
                 }
             };
         }
-        found[last].2.objects.push(object);
+        found[last].2.push(object);
     }
+    found.iter_mut().for_each(|(_, _, set)| set.put_in_order());
     if found.len() > 1 {
         let ranks = table_ranks(&tables);
         if ranks.rank.contains(&ranks.cyclic) || replaces(&tables, &found) {
@@ -151,6 +155,24 @@ impl<'a, 'o> Chunks<'a, 'o> {
 /// statement keeps the types with which it was sent first.
 fn goes_alone(table: &TableMeta, mut columns: impl Iterator<Item = usize>, backend: DbBackend) -> bool {
     backend == DbBackend::Sqlite || columns.all(|c| SingleRow::takes(&table.columns[c].kind))
+}
+
+impl<'a> Set<'a> {
+    fn push(&mut self, object: &'a Arc<dyn AnyObject>) {
+        if self.kind != RowKind::Insert {
+            let rank = object.rank();
+            self.highest = self.highest.filter(|highest| *highest <= rank).map(|_| rank);
+        }
+        self.objects.push(object);
+    }
+
+    /// Rows that are there already are locked in one order, whoever changes them: two units that did it each in its own
+    /// would wait for each other. New rows keep theirs, which their keys may follow.
+    fn put_in_order(&mut self) {
+        if self.highest.is_none() {
+            self.objects.sort_by_cached_key(|object| object.rank());
+        }
+    }
 }
 
 impl Set<'_> {

@@ -385,9 +385,14 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
     let has = |wanted: RowKind| due.iter().any(|(_, kind)| *kind == wanted);
     let may_switch = has(RowKind::Delete) && has(RowKind::Insert);
 
-    // Deletes first, so that an insert finds the one it replaces.
-    let ordered =
-        due.iter().filter(|(_, k)| *k == RowKind::Delete).chain(due.iter().filter(|(_, k)| *k != RowKind::Delete));
+    // Deletes first, so that an insert finds the one it replaces. Rows that are there in the order in which all units lock
+    // them; new ones as they were added.
+    let mut ordered: Vec<&Member> = due.iter().collect();
+    ordered.sort_by_cached_key(|(object, kind)| match kind {
+        RowKind::Delete => (0, object.rank()),
+        RowKind::Update => (1, object.rank()),
+        RowKind::Insert => (2, 0),
+    });
     for (object, kind) in ordered {
         let Some(change) = object.change(*kind)? else { continue };
         let meta = object.table();

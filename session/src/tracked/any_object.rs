@@ -40,6 +40,8 @@ pub(crate) trait AnyObject: Send + Sync {
     /// The columns that are to be written, if the row can go straight to the wire: it is found by its key and version alone,
     /// and neither gives up nor takes what is unique. `None`: only the planner can tell.
     fn straight(&self, kind: RowKind) -> Option<ColumnSet>;
+    /// Where the row stands among those of its table: [`crate::identity::Key::rank`] of the key that the map has it under.
+    fn rank(&self) -> i64;
     /// Puts the values of one row where they are written.
     fn put_row(&self, places: &[Put], sink: &mut dyn RowSink) -> Result<(), Error>;
     /// The key that the database holds the row under, or will.

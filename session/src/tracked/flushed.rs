@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::Error,
     flush::{FlushConnection, RowChange, RowKind, Source, not_in_unit, wire::RowSink},
-    identity::IdentityMap,
+    identity::{IdentityMap, Key},
     meta::{ColumnSet, TableMeta, TrackedEntity},
     value_ref::ValueRef,
 };
@@ -117,6 +117,10 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         let known = |link: &Link| link.is_resolved() || link.parent.is_pending();
         let follows = linked().all(foreign) && inner.written_links().iter().all(known);
         (plain && follows && !columns.is_empty()).then_some(columns)
+    }
+
+    fn rank(&self) -> i64 {
+        self.inner.lock().key.as_ref().map_or(0, Key::rank)
     }
 
     fn put_row(&self, places: &[Put], sink: &mut dyn RowSink) -> Result<(), Error> {

@@ -1,6 +1,8 @@
 //! The flush (F).
 
-use sea_orm::{ColumnTrait, DbBackend, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, Set};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, Set, Statement,
+};
 use sea_session::{Error, Session, prelude::*};
 
 use crate::support::*;
@@ -117,6 +119,58 @@ fn f2_ten_thousand_rows_take_a_few_statements() {
             })
             .await
             .unwrap();
+    });
+}
+
+/// Two units that change the same rows, each in its own order, would lock them in that order and wait for each other.
+#[test]
+fn f2_rows_of_one_statement_are_locked_in_the_order_of_their_keys() {
+    on_both(async |db: Db| {
+        // Stored the other way round, so that the order in which they stand there is not that of their keys.
+        let stored = db.run(async |s: &mut Session| -> Result<(), Error> {
+            (0..1_000).rev().for_each(|id| drop(s.add(draft(id, "x"))));
+            Ok(())
+        });
+        stored.await.unwrap();
+        let watch = match db.backend() {
+            DbBackend::Sqlite => {
+                "CREATE TRIGGER changed BEFORE UPDATE ON note BEGIN INSERT INTO locked (note) VALUES (OLD.id); END; \
+                 CREATE TRIGGER removed BEFORE DELETE ON note BEGIN INSERT INTO locked (note) VALUES (OLD.id); END"
+            }
+            _ => {
+                "CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS \
+                 'BEGIN INSERT INTO locked (note) VALUES (OLD.id); RETURN COALESCE(NEW, OLD); END'; \
+                 CREATE TRIGGER changed BEFORE UPDATE OR DELETE ON note FOR EACH ROW EXECUTE FUNCTION watch(); \
+                 ALTER TABLE locked ADD COLUMN turn serial"
+            }
+        };
+        let sql = db.connection();
+        sql.execute_unprepared("ANALYZE note; CREATE TABLE locked (note bigint NOT NULL)").await.unwrap();
+        sql.execute_unprepared(watch).await.unwrap();
+        let turn = if db.backend() == DbBackend::Sqlite { "rowid" } else { "turn" };
+        let ids: Vec<i64> = (0..40).map(|i| i * 700 % 999).collect();
+        let mut ordered = ids.clone();
+        ordered.sort_unstable();
+        for options in [db.session(), db.session().optimistic()] {
+            let locked = options.run(async |s: &mut Session| -> Result<_, Error> {
+                if s.backend() == DbBackend::Postgres {
+                    // As in a large table: rows are looked up one by one.
+                    s.execute_unprepared("SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off").await?;
+                }
+                let notes = note::Entity::find().filter(note::Column::Id.is_in(ids.iter().copied())).load(s).await?;
+                let by_id = |id: &i64| notes.iter().find(|note| note.id() == *id).unwrap();
+                ids.iter().map(by_id).for_each(|note| _ = note.set_title("y"));
+                s.flush().await?;
+                ids.iter().rev().map(by_id).for_each(|note| s.delete(note));
+                s.flush().await?;
+                let sql = format!("SELECT note FROM locked ORDER BY {turn}");
+                let rows = s.query_all_raw(Statement::from_string(s.backend(), sql)).await?;
+                let locked = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<i64>, _>>()?;
+                s.set_rollback(true)?;
+                Ok(locked)
+            });
+            assert_eq!(locked.await.unwrap(), [&ordered[..], &ordered[..]].concat());
+        }
     });
 }
 
