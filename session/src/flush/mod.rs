@@ -385,21 +385,27 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
     let has = |wanted: RowKind| due.iter().any(|(_, kind)| *kind == wanted);
     let may_switch = has(RowKind::Delete) && has(RowKind::Insert);
 
-    // Deletes first, so that an insert finds the one it replaces. Rows that are there in the order in which all units lock
-    // them; new ones as they were added.
-    let mut ordered: Vec<&Member> = due.iter().collect();
-    ordered.sort_by_cached_key(|(object, kind)| match kind {
-        RowKind::Delete => (0, object.rank()),
-        RowKind::Update => (1, object.rank()),
-        RowKind::Insert => (2, 0),
+    // Deletes first, so that an insert finds the one it replaces.
+    let of = |deletes: bool| due.iter().filter(move |(_, kind)| (*kind == RowKind::Delete) == deletes);
+    let mut ordered: Vec<&Member> = of(true).chain(of(false)).collect();
+    for (object, _) in &ordered {
+        table_of.entry(object.table()).or_insert_with(|| {
+            tables.push(object.table());
+            tables.len() - 1
+        });
+    }
+    // Rows that are there in the order in which all units lock them; new ones as they were added.
+    ordered.sort_by_cached_key(|(object, kind)| {
+        let place = || (table_of[&std::ptr::from_ref(object.table())], object.rank());
+        match kind {
+            RowKind::Delete => (0, place()),
+            RowKind::Update => (1, place()),
+            RowKind::Insert => (2, (0, 0)),
+        }
     });
     for (object, kind) in ordered {
         let Some(change) = object.change(*kind)? else { continue };
-        let meta = object.table();
-        let table = *table_of.entry(std::ptr::from_ref(meta)).or_insert_with(|| {
-            tables.push(meta);
-            tables.len() - 1
-        });
+        let table = table_of[&std::ptr::from_ref(object.table())];
         let kind_of_op = match kind {
             RowKind::Insert => Kind::Insert,
             RowKind::Update => Kind::Update,
