@@ -73,6 +73,16 @@ fn row(i: i64) -> wide::Model {
     }
 }
 
+/// What a unit with this body sends.
+async fn sent<F>(db: &Db, body: F) -> Vec<String>
+where
+    F: for<'a> sea_session::Block<&'a mut Session, Result<(), Error>, Fut: Send> + Sync,
+{
+    let recorder = Recorder::new();
+    db.session().record(&recorder).run(body).await.unwrap();
+    recorder.take()
+}
+
 #[test]
 fn f2_copy_writes_what_was_meant_and_is_one_statement() {
     for backend in [Backend::Sqlite, Backend::Postgres] {
@@ -80,24 +90,18 @@ fn f2_copy_writes_what_was_meant_and_is_one_statement() {
             backend,
             async |db: &Db| create_table(db, wide::Entity).await,
             async |db: Db| {
-                let recorder = Recorder::new();
                 let rows: Vec<wide::Model> = (0..600).map(row).collect();
-                let outcome: Result<(), Error> = db
-                    .session()
-                    .record(&recorder)
-                    .run(async |s: &mut Session| {
-                        rows.iter().for_each(|row| drop(s.add(row.clone().into_active_model())));
-                        s.flush().await
-                    })
-                    .await;
-                outcome.unwrap();
+                let sent = sent(&db, async |s: &mut Session| {
+                    rows.iter().for_each(|row| drop(s.add(row.clone().into_active_model())));
+                    s.flush().await
+                });
+                let sent = sent.await;
                 let held = wide::Entity::find().order_by_asc(wide::Column::Id).all(db.connection()).await.unwrap();
                 assert_eq!(held.len(), rows.len());
                 for (held, meant) in held.iter().zip(&rows) {
                     assert_eq!(held, meant);
                 }
                 if backend == Backend::Postgres {
-                    let sent = recorder.take();
                     assert_eq!(sent.len(), 4, "BEGIN, the question, COPY, COMMIT: {sent:#?}");
                     assert!(sent[2].starts_with("COPY \"wide\""), "{sent:#?}");
                 }
@@ -112,19 +116,13 @@ fn r9_the_question_before_a_copy_tells_the_transaction() {
         Backend::Postgres,
         async |db: &Db| create_table(db, wide::Entity).await,
         async |db: Db| {
-            let recorder = Recorder::new();
-            let outcome: Result<(), Error> = db
-                .session()
-                .record(&recorder)
-                .run(async |s: &mut Session| {
-                    let rows: Vec<_> = (0..600).map(|i| s.add(row(i).into_active_model())).collect();
-                    s.flush().await?;
-                    rows[0].set_int(7);
-                    s.flush().await
-                })
-                .await;
-            outcome.unwrap();
-            let sent = recorder.take();
+            let sent = sent(&db, async |s: &mut Session| {
+                let rows: Vec<_> = (0..600).map(|i| s.add(row(i).into_active_model())).collect();
+                s.flush().await?;
+                rows[0].set_int(7);
+                s.flush().await
+            });
+            let sent = sent.await;
             let told: Vec<bool> = sent.iter().map(|text| text.contains("pg_current_xact_id")).collect();
             assert_eq!(
                 told,
@@ -145,17 +143,11 @@ fn f2_copy_steps_aside_for_a_column_of_another_type() {
             Ok(())
         },
         async |db: Db| {
-            let recorder = Recorder::new();
-            let outcome: Result<(), Error> = db
-                .session()
-                .record(&recorder)
-                .run(async |s: &mut Session| {
-                    (0..600).for_each(|i| drop(s.add(row(i).into_active_model())));
-                    s.flush().await
-                })
-                .await;
-            outcome.unwrap();
-            let sent = recorder.take();
+            let sent = sent(&db, async |s: &mut Session| {
+                (0..600).for_each(|i| drop(s.add(row(i).into_active_model())));
+                s.flush().await
+            });
+            let sent = sent.await;
             assert!(sent.iter().all(|text| !text.starts_with("COPY")), "{sent:#?}");
             assert!(sent.iter().any(|text| text.contains("UNNEST")), "{sent:#?}");
         },

@@ -69,7 +69,6 @@ pub(super) fn sets(due: &[Member]) -> Option<Sets<'_>> {
         }
         found[last].2.push(object);
     }
-    found.iter_mut().for_each(|(_, _, set)| set.put_in_order());
     if found.len() > 1 {
         let ranks = table_ranks(&tables);
         if ranks.rank.contains(&ranks.cyclic) || replaces(&tables, &found) {
@@ -79,6 +78,7 @@ pub(super) fn sets(due: &[Member]) -> Option<Sets<'_>> {
             turn(*a, set_a, &ranks).cmp(&turn(*b, set_b, &ranks)).then_with(|| set_a.columns.cmp(&set_b.columns))
         });
     }
+    found.iter_mut().for_each(|(_, _, set)| set.put_in_order());
     Some(found.into_iter().map(|(_, _, set)| set).collect())
 }
 

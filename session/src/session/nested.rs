@@ -12,7 +12,7 @@ use crate::{
     block::BlockKind,
     body::BlockOnce,
     error::Error,
-    span::{debug_span, in_span},
+    span::{debug_span, in_span, record},
 };
 
 /// A nested block before it runs.
@@ -86,7 +86,7 @@ impl NestedBlock<'_> {
         let span = debug_span!("sea_session.block", depth = index, statements = tracing::field::Empty);
         let before = guard.session.core().connection.counters().snapshot().statements;
         let outcome = in_span(&span, AssertUnwindSafe(body(&mut *guard.session)).catch_unwind()).await;
-        span.record("statements", guard.session.core().connection.counters().snapshot().statements - before);
+        record(&span, "statements", guard.session.core().connection.counters().snapshot().statements - before);
         let outcome = match outcome {
             Err(panic) => {
                 guard.session.core().exit_err(index).await;
