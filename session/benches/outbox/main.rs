@@ -46,7 +46,7 @@ const LONG: usize = 100_000;
 const KEYS: usize = 1_000;
 const BATCH: usize = 100;
 /// A dispatcher of a stream that is written to all the time: what a claim costs whatever is in it is shared by more events.
-const STEADY_BATCH: usize = 250;
+const STEADY_BATCH: usize = 500;
 
 fn main() {
     if process::is_child() {

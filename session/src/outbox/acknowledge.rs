@@ -96,9 +96,14 @@ impl Outbox {
         match self.backend() {
             DbBackend::Postgres => {
                 let ids = text.bind(numbers(endings.iter().map(|ending| ending.id)));
-                let fences = text.bind(numbers(endings.iter().map(|ending| ending.fence)));
-                text.sql =
-                    format!("DELETE FROM {table} AS e USING UNNEST({ids}, {fences}) AS u(id, fence) WHERE {HELD}");
+                let fence = endings[0].fence;
+                text.sql = if endings.iter().all(|ending| ending.fence == fence) {
+                    let fence = text.bind(fence.into());
+                    format!("DELETE FROM {table} WHERE id = ANY ({ids}) AND fence = {fence} AND state = 'processing'")
+                } else {
+                    let fences = text.bind(numbers(endings.iter().map(|ending| ending.fence)));
+                    format!("DELETE FROM {table} AS e USING UNNEST({ids}, {fences}) AS u(id, fence) WHERE {HELD}")
+                };
             }
             _ => {
                 let held = held_as(&mut text, endings.iter().map(|ending| [ending.id, ending.fence]));

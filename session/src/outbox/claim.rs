@@ -139,12 +139,14 @@ impl Outbox {
     }
 
     /// One statement. The rows of the window are locked, and those that another claim holds at this moment are skipped; the
-    /// lock looks at each row's newest version, so nothing is claimed twice. `run` sees the keys as they were when the
+    /// lock looks at each row's newest version, so nothing is claimed twice. `free` sees the keys as they were when the
     /// statement began: what another has taken since is not in the window and ends its key's run. A share limits which keys
     /// are looked at, and each of its keys is looked at whole.
     ///
-    /// A key's first event of the window looks for the key's `stop`, the first that is not finished and not in the window.
-    /// However many of a key are in hand, one of them is read; and no row where the window has one event of it and that is free.
+    /// Each key of the window looks for its `stop`, the first of its events that is not finished and not in the window. However
+    /// many of a key are in hand, one of them is read; and no row where the window has one event of it and that is free. What
+    /// is before a stop is therefore in the window, all of it, and is read from the index: joined to the window, keys that are
+    /// all held up would be compared each with each. Only a window that is wider than what may be taken is put in order.
     async fn claim_postgres(&self, s: &mut Session, by: &Claimant<'_>, aim: Aim, most: usize) -> Result<Look, Error> {
         let table = self.table();
         let mut values = vec![
@@ -168,19 +170,25 @@ impl Outbox {
             "FROM {table} WHERE (topic, id) > ($1, $2) AND topic <= $1 AND finished_at IS NULL \
              AND available_at <= statement_timestamp() AND (state = 'pending' OR lease_until < statement_timestamp()) {share}"
         );
+        let taken = if aim.window > most {
+            "SELECT id FROM (SELECT id, sequence, max(id) OVER (PARTITION BY event_key ORDER BY sequence, id) AS place FROM free) AS run \
+             ORDER BY place, sequence, id"
+        } else {
+            "SELECT id FROM free"
+        };
         let sql = format!(
             "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence {due}ORDER BY topic, id LIMIT $3 FOR UPDATE SKIP LOCKED), \
-             step AS (SELECT *, row_number() OVER w AS nth, last_value(sequence) OVER w AS upto, last_value(id) OVER w AS last FROM seen \
-             WINDOW w AS (PARTITION BY event_key ORDER BY sequence, id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)), \
-             run AS (SELECT s.id, s.sequence, max(s.id) OVER w AS place, \
-             ((s.sequence, s.id) > (first_value(stop.sequence) OVER w, first_value(stop.id) OVER w)) IS NOT TRUE AS free \
-             FROM step AS s LEFT JOIN LATERAL (SELECT p.sequence, p.id FROM {table} AS p WHERE s.nth = 1 AND p.topic = $1 \
-             AND p.event_key = s.event_key AND (p.sequence, p.id) < (s.upto, s.last) AND p.finished_at IS NULL \
-             AND p.id NOT IN (SELECT id FROM seen) ORDER BY p.sequence, p.id LIMIT 1) AS stop ON true \
-             WINDOW w AS (PARTITION BY s.event_key ORDER BY s.sequence, s.id)), \
+             stop AS MATERIALIZED (SELECT k.event_key, p.sequence, p.id \
+             FROM (SELECT event_key, max(sequence) AS upto, max(id) AS last FROM seen GROUP BY event_key) AS k CROSS JOIN LATERAL \
+             (SELECT p.sequence, p.id FROM {table} AS p WHERE p.topic = $1 AND p.event_key = k.event_key \
+             AND (p.sequence, p.id) < (k.upto, k.last) AND p.finished_at IS NULL AND p.id NOT IN (SELECT id FROM seen) \
+             ORDER BY p.sequence, p.id LIMIT 1) AS p), \
+             free AS (SELECT id, event_key, sequence FROM seen WHERE event_key NOT IN (SELECT event_key FROM stop) \
+             UNION ALL SELECT before.* FROM stop CROSS JOIN LATERAL (SELECT p.id, p.event_key, p.sequence FROM {table} AS p WHERE p.topic = $1 \
+             AND p.event_key = stop.event_key AND (p.sequence, p.id) < (stop.sequence, stop.id) AND p.finished_at IS NULL \
+             ORDER BY p.sequence, p.id) AS before), \
              taken AS (UPDATE {table} SET state = 'processing', fence = fence + 1, attempts = attempts + 1, claimed_by = $4, \
-             lease_until = statement_timestamp() + $5 * interval '1 microsecond' \
-             WHERE id = ANY(ARRAY(SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT $6)) RETURNING {CLAIMED}) \
+             lease_until = statement_timestamp() + $5 * interval '1 microsecond' WHERE id = ANY(ARRAY({taken} LIMIT $6)) RETURNING {CLAIMED}) \
              SELECT look.*, taken.* FROM (SELECT min(id) AS first, count(*) AS due, CASE WHEN count(*) = 0 THEN EXISTS (SELECT {due}) ELSE false END AS locked FROM seen) AS look LEFT JOIN taken ON true"
         );
         let rows = self.rows(s, &sql, &values).await?;

@@ -51,6 +51,7 @@ pub struct Dispatcher<H> {
     claims: usize,
     lease: Duration,
     poll: Duration,
+    linger: Duration,
     most_attempts: i32,
     retention: Option<Duration>,
     deadline: Duration,
@@ -68,6 +69,7 @@ impl<H> Clone for Dispatcher<H> {
             claims: self.claims,
             lease: self.lease,
             poll: self.poll,
+            linger: self.linger,
             most_attempts: self.most_attempts,
             retention: self.retention,
             deadline: self.deadline,
@@ -130,7 +132,8 @@ impl Owed {
 type Debt = Mutex<Owed>;
 
 impl<H: Handler + 'static> Dispatcher<H> {
-    /// Batches of 100, one at a time, leases of 30 seconds, a poll every second, 10 attempts, done events kept for a day.
+    /// Batches of 100, one at a time, leases of 30 seconds, a poll every second, events gathered for at most 60 ms, 10
+    /// attempts, done events kept for a day.
     pub fn new(outbox: &Outbox, handler: H) -> Self {
         Self {
             outbox: outbox.clone(),
@@ -140,6 +143,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
             claims: 1,
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(1),
+            linger: Duration::from_millis(60),
             most_attempts: 10,
             retention: Some(Duration::from_secs(24 * 60 * 60)),
             deadline: Duration::from_secs(10),
@@ -170,6 +174,14 @@ impl<H: Handler + 'static> Dispatcher<H> {
     /// How often to look without having been woken (Q6).
     pub fn poll(mut self, every: Duration) -> Self {
         self.poll = every;
+        self
+    }
+
+    /// How long at most events are gathered for a claim while one wake-up follows another. The fewer claims, the less the
+    /// writers lose to them; an event that comes alone is claimed at once, and a queue is not waited with. Never longer than a
+    /// quarter of the lease, within which what is gathered for must be acknowledged.
+    pub fn linger(mut self, longest: Duration) -> Self {
+        self.linger = longest;
         self
     }
 
@@ -243,7 +255,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Report {
         let (told, stop) = watch::channel(false);
         let place = Place::new(self.outbox.waker().channel(), self.claims);
-        let (scan, pace) = (Scan::new(self.batch), Pace::new(self.batch));
+        let (scan, pace) = (Scan::new(self.batch), Pace::new(self.batch, self.linger.min(self.lease / 4)));
         let crew = Crew { place, scan, pace, debt: Debt::default(), turns: tokio::sync::Mutex::default() };
         let stop = Stop(Some(stop));
         let working = join_all((0..self.claims).map(|_| self.work(&crew, &stop)));

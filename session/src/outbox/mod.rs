@@ -176,8 +176,11 @@ impl Outbox {
         let mut unit = self.db.session().retry(5);
         if self.db.backend() == DbBackend::Postgres {
             // A queue is empty when its statements are planned and long when they run, or the other way round: what the
-            // planner knows of its size is always wrong. Its indexes are right for every size.
-            unit = unit.fixed("; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off");
+            // planner knows of its size is always wrong. Its indexes are right for every size, so a statement is planned once:
+            // it may take longer to plan a claim than to carry it out.
+            unit = unit.fixed(
+                "; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off; SET LOCAL plan_cache_mode = force_generic_plan",
+            );
             for (key, value) in &self.settings {
                 unit = unit.set_local(key, value);
             }

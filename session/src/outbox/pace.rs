@@ -25,6 +25,8 @@ pub(crate) fn backoff(attempt: i32) -> Duration {
 #[derive(Debug)]
 pub(crate) struct Pace {
     batch: usize,
+    /// The longest that a wake-up is left unanswered.
+    longest: Duration,
     watch: tokio::sync::Mutex<()>,
     rate: Mutex<Rate>,
 }
@@ -43,10 +45,11 @@ struct Rate {
 }
 
 impl Pace {
-    pub(crate) fn new(batch: usize) -> Self {
+    pub(crate) fn new(batch: usize, longest: Duration) -> Self {
         let now = Instant::now();
         Self {
             batch,
+            longest,
             watch: tokio::sync::Mutex::default(),
             rate: Mutex::new(Rate { events: 0, since: now, opens: now }),
         }
@@ -71,33 +74,32 @@ impl Pace {
     pub(crate) fn claimed(&self, events: usize) {
         let (mut rate, now) = (self.rate.lock(), Instant::now());
         rate.events += events;
-        let pause = linger(rate.events, now - rate.since, self.batch);
+        let pause = self.linger(rate.events, now - rate.since);
         if events < self.batch {
             *rate = Rate { events: 0, since: now, opens: rate.opens.max(now + pause) };
         } else if rate.events > events {
             // The second full batch in a row: there is a queue, for all claimants.
             rate.opens = now;
         } else {
-            rate.opens = rate.opens.max(now + pause.min(LONGEST / 2));
+            rate.opens = rate.opens.max(now + pause.min(self.longest / 2));
         }
     }
-}
 
-/// The longest that a wake-up is left unanswered.
-const LONGEST: Duration = Duration::from_millis(30);
-
-/// How long to wait after a claim, if so many events have come within `time`.
-fn linger(events: usize, time: Duration, batch: usize) -> Duration {
-    const EACH: Duration = Duration::from_millis(1);
-    let events = u32::try_from(events).unwrap_or(u32::MAX);
-    let most = EACH.saturating_mul(events.saturating_sub(1)).min(LONGEST);
-    let enough = u32::try_from(batch).unwrap_or(u32::MAX) / 5 * 4;
-    if events > enough { most.min(time * enough / events) } else { most }
+    /// How long to wait after a claim, if so many events have come within `time`.
+    fn linger(&self, events: usize, time: Duration) -> Duration {
+        const EACH: Duration = Duration::from_millis(1);
+        let events = u32::try_from(events).unwrap_or(u32::MAX);
+        let most = EACH.saturating_mul(events.saturating_sub(1)).min(self.longest);
+        let enough = u32::try_from(self.batch).unwrap_or(u32::MAX) / 5 * 4;
+        if events > enough { most.min(time * enough / events) } else { most }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LONGEST: Duration = Duration::from_millis(30);
 
     #[test]
     fn q4_backoff_is_capped_jittered_and_never_overflows() {
@@ -113,18 +115,19 @@ mod tests {
 
     #[test]
     fn q6_one_event_at_a_time_is_not_waited_with_and_many_are_taken_together() {
-        let second = Duration::from_secs(1);
-        assert_eq!((linger(0, second, 100), linger(1, second, 100)), (Duration::ZERO, Duration::ZERO));
-        assert!(linger(9, second, 100) > linger(8, second, 100));
-        assert_eq!(linger(60, second, 100), LONGEST);
-        assert!(linger(usize::MAX, second, 100) < Duration::from_micros(1), "a batch is there already");
-        let fast = linger(160, Duration::from_millis(20), 100);
+        let (second, pace) = (Duration::from_secs(1), Pace::new(100, LONGEST));
+        assert_eq!((pace.linger(0, second), pace.linger(1, second)), (Duration::ZERO, Duration::ZERO));
+        assert!(pace.linger(9, second) > pace.linger(8, second));
+        assert_eq!(pace.linger(60, second), LONGEST);
+        assert_eq!(Pace::new(100, Duration::ZERO).linger(60, second), Duration::ZERO);
+        assert!(pace.linger(usize::MAX, second) < Duration::from_micros(1), "a batch is there already");
+        let fast = pace.linger(160, Duration::from_millis(20));
         assert_eq!(fast, Duration::from_millis(10), "until four fifths of a batch are there");
     }
 
     #[test]
     fn q6_after_one_full_batch_more_may_come_and_a_second_is_a_queue() {
-        let pace = Pace::new(10);
+        let pace = Pace::new(10, LONGEST);
         let wait = || pace.opens().saturating_duration_since(Instant::now());
         std::thread::sleep(LONGEST);
         pace.claimed(10);
@@ -140,7 +143,7 @@ mod tests {
     #[tokio::test]
     async fn q6_one_claimant_at_a_time_answers_the_bell() {
         use futures_util::FutureExt;
-        let pace = Pace::new(100);
+        let pace = Pace::new(100, LONGEST);
         let watch = pace.watch().await;
         let mut second = Box::pin(pace.watch());
         assert!(second.as_mut().now_or_never().is_none(), "the first keeps watch");

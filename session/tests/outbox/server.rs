@@ -135,6 +135,27 @@ fn q3_four_dispatchers_send_and_read_hardly_more_an_event_than_one() {
     });
 }
 
+/// It can take longer to plan a claim than to carry it out, and the server would go on planning if that looked cheaper.
+#[test]
+fn q3_a_claim_is_planned_once_and_not_each_time() {
+    wait(async {
+        let watched = Watched::start().await;
+        let count = format!("ALTER DATABASE {} SET pg_stat_statements.track_planning = on", watched.database.name());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(count)).execute(&watched.pool).await.unwrap();
+        watched.fill().await;
+        watched.deliver(1, 0).await;
+        for begin in ["WITH seen", "DELETE FROM"] {
+            let planned =
+                "SELECT sum(plans)::bigint, sum(calls)::bigint FROM pg_stat_statements WHERE query LIKE $1 || '%'";
+            let (plans, calls): (i64, i64) =
+                sqlx::query_as(planned).bind(begin).fetch_one(&watched.pool).await.unwrap();
+            assert!(calls > 50 && plans > 0, "{begin}: {plans} plans, {calls} calls");
+            assert!(plans * 10 <= calls, "{begin}: {plans} plans for {calls} calls");
+        }
+        watched.stop().await;
+    });
+}
+
 /// The plans in the server's log of statements that begin so.
 fn plans(log: PathBuf, begin: &str) -> Vec<Value> {
     let log = std::fs::read_to_string(log).unwrap();
@@ -214,6 +235,36 @@ fn q3_of_what_is_in_hand_of_a_key_a_claim_reads_one() {
             let read: f64 = live.map(|node| rows(node) * number(node, "Actual Loops")).sum();
             // A window is at most 16 batches, and one more is read of each of its keys.
             assert!(read <= 2.0 * 16.0 * BATCH as f64, "{read} events of the window's keys are read: {plan}");
+        }
+        watched.stop().await;
+    });
+}
+
+/// However the planner joins the window with what stands before it: each with each would be 10,000 times 1,000.
+#[test]
+fn q3_a_claim_looks_once_at_each_key_also_when_all_are_held_up() {
+    wait(async {
+        let watched = Watched::start().await;
+        watched.fill().await;
+        let hold =
+            "UPDATE events SET state = 'processing', lease_until = now() + interval '1 day' WHERE sequence <= $1";
+        sqlx::query(hold).bind(KEYS).execute(&watched.pool).await.unwrap();
+        watched.explain().await;
+        let db = Db::connect(watched.database.url()).await.unwrap();
+        let report = Dispatcher::new(&Outbox::new(&db, "events", "test"), Nothing).batch(BATCH).drain().await.unwrap();
+        db.close().await.unwrap();
+        assert_eq!(report.delivered, 0);
+        let plans = plans(watched.cluster.log(), "WITH seen");
+        assert!(plans.len() > 3, "{} claims, each of a wider window", plans.len());
+        for plan in &plans {
+            let mut all = Vec::new();
+            nodes(&plan["Plan"], &mut all);
+            let number =
+                |node: &Value, what: &str| node[what].as_f64().unwrap_or(0.0) * node["Actual Loops"].as_f64().unwrap();
+            let compared: f64 = all.iter().map(|node| number(node, "Rows Removed by Join Filter")).sum();
+            let live = all.iter().filter(|node| node["Index Name"] == "events_live_idx");
+            let read: f64 = live.map(|node| number(node, "Actual Rows") + number(node, "Rows Removed by Filter")).sum();
+            assert!(compared == 0.0 && read <= 2.0 * KEYS as f64, "{compared} compared, {read} read: {plan}");
         }
         watched.stop().await;
     });

@@ -118,3 +118,25 @@ fn q6_a_burst_of_commits_is_few_notifications() {
         assert!((1..=COMMITS / 2).contains(&heard), "{heard} notifications for {COMMITS} commits");
     });
 }
+
+/// What is owed for a claim is paid by the next, which waits for more events: were that longer than the lease, others would
+/// deliver them again.
+#[test]
+fn q6_however_long_events_are_gathered_a_batch_is_acknowledged_within_its_lease() {
+    const EVENTS: usize = 900;
+    on_both(async |db: Db, outbox: Outbox| {
+        let lease = Duration::from_millis(400);
+        let (seen, handler) = ledger(|_| Delivery::Done);
+        let patient = Dispatcher::new(&outbox, handler).batch(2 * EVENTS).lease(lease).linger(NEVER).poll(NEVER);
+        let running = Running::start(patient);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        write(&db, (0..EVENTS).map(|n| event(&format!("key {n}"), 1, "made")).collect()).await;
+        outbox.wake();
+        assert_eq!(arrived(&seen, EVENTS).await, EVENTS);
+        tokio::time::sleep(lease + Duration::from_millis(200)).await;
+        let (again, handler) = ledger(|_| Delivery::Done);
+        Dispatcher::new(&outbox, handler).drain().await.unwrap();
+        assert_eq!(again.lock().len(), 0, "delivered once");
+        assert_eq!(running.stop().await.delivered, EVENTS as u64);
+    });
+}
