@@ -132,7 +132,7 @@ impl Owed {
 type Debt = Mutex<Owed>;
 
 impl<H: Handler + 'static> Dispatcher<H> {
-    /// Batches of 100, one at a time, leases of 30 seconds, a poll every second, events gathered for at most 60 ms, 10
+    /// Batches of 100, one at a time, leases of 30 seconds, a poll every second, events gathered for at most 100 ms, 10
     /// attempts, done events kept for a day.
     pub fn new(outbox: &Outbox, handler: H) -> Self {
         Self {
@@ -143,7 +143,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
             claims: 1,
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(1),
-            linger: Duration::from_millis(60),
+            linger: Duration::from_millis(100),
             most_attempts: 10,
             retention: Some(Duration::from_secs(24 * 60 * 60)),
             deadline: Duration::from_secs(10),

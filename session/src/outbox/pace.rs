@@ -17,6 +17,9 @@ pub(crate) fn backoff(attempt: i32) -> Duration {
     ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
+/// After one full batch, it shows within this time whether there is a queue.
+const SOON: Duration = Duration::from_millis(15);
+
 /// When the claimants of one dispatcher answer the bell.
 ///
 /// One event at a time is delivered at once. Where several came together more are coming, and a claim costs the writers'
@@ -81,7 +84,7 @@ impl Pace {
             // The second full batch in a row: there is a queue, for all claimants.
             rate.opens = now;
         } else {
-            rate.opens = rate.opens.max(now + pause.min(self.longest / 2));
+            rate.opens = rate.opens.max(now + pause.min(SOON));
         }
     }
 
@@ -131,7 +134,7 @@ mod tests {
         let wait = || pace.opens().saturating_duration_since(Instant::now());
         std::thread::sleep(LONGEST);
         pace.claimed(10);
-        assert!(wait() > Duration::ZERO && wait() <= LONGEST / 2);
+        assert!(wait() > Duration::ZERO && wait() <= SOON);
         pace.claimed(10);
         assert_eq!(wait(), Duration::ZERO);
         std::thread::sleep(LONGEST);

@@ -37,7 +37,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Between two NOTIFYs of a burst: twice as long each time that it goes on, up to the longest. Dispatchers that get
 /// several events at once look again by themselves.
 const APART: Duration = Duration::from_millis(5);
-const FURTHEST_APART: Duration = Duration::from_millis(20);
+const FURTHEST_APART: Duration = Duration::from_millis(50);
 
 struct Bell {
     /// Dispatchers of this process wait here.
