@@ -146,7 +146,8 @@ impl Outbox {
     /// Each key of the window looks for its `stop`, the first of its events that is not finished and not in the window. However
     /// many of a key are in hand, one of them is read; and no row where the window has one event of it and that is free. What
     /// is before a stop is therefore in the window, all of it, and is read from the index: joined to the window, keys that are
-    /// all held up would be compared each with each. Only a window that is wider than what may be taken is put in order.
+    /// all held up would be compared each with each. (Without its order, `before` would be such a join too.) Only a window that
+    /// is wider than what may be taken is put in order.
     async fn claim_postgres(&self, s: &mut Session, by: &Claimant<'_>, aim: Aim, most: usize) -> Result<Look, Error> {
         let table = self.table();
         let mut values = vec![
