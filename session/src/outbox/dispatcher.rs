@@ -179,7 +179,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
 
     /// How long at most events are gathered for a claim while one wake-up follows another. The fewer claims, the less the
     /// writers lose to them; an event that comes alone is claimed at once, and a queue is not waited with. Never longer than a
-    /// quarter of the lease, within which what is gathered for must be acknowledged.
+    /// quarter of the lease, since the next claim acknowledges the batch before.
     pub fn linger(mut self, longest: Duration) -> Self {
         self.linger = longest;
         self

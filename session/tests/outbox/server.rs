@@ -53,12 +53,16 @@ impl Watched {
         sqlx::raw_sql("SELECT pg_stat_statements_reset()").execute(&self.pool).await.unwrap();
     }
 
+    /// A setting of each new connection.
+    async fn set(&self, setting: &str) {
+        let set = format!("ALTER DATABASE {} SET {setting}", self.database.name());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&self.pool).await.unwrap();
+    }
+
     /// From now on, writes the plan of each statement of a new connection into the log.
     async fn explain(&self) {
-        let name = self.database.name();
         for setting in ["log_min_duration = 0", "log_analyze = on", "log_format = 'json'"] {
-            let explain = format!("ALTER DATABASE {name} SET auto_explain.{setting}");
-            sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).execute(&self.pool).await.unwrap();
+            self.set(&format!("auto_explain.{setting}")).await;
         }
     }
 
@@ -140,8 +144,7 @@ fn q3_four_dispatchers_send_and_read_hardly_more_an_event_than_one() {
 fn q3_a_claim_is_planned_once_and_not_each_time() {
     wait(async {
         let watched = Watched::start().await;
-        let count = format!("ALTER DATABASE {} SET pg_stat_statements.track_planning = on", watched.database.name());
-        sqlx::raw_sql(sqlx::AssertSqlSafe(count)).execute(&watched.pool).await.unwrap();
+        watched.set("pg_stat_statements.track_planning = on").await;
         watched.fill().await;
         watched.deliver(1, 0).await;
         for begin in ["WITH seen", "DELETE FROM"] {
@@ -168,12 +171,21 @@ fn plans(log: PathBuf, begin: &str) -> Vec<Value> {
     plans.filter(|plan| plan["Query Text"].as_str().is_some_and(|sql| sql.starts_with(begin))).collect()
 }
 
-/// A node of a plan and those below it.
-fn nodes<'p>(node: &'p Value, found: &mut Vec<&'p Value>) {
-    found.push(node);
-    for below in node["Plans"].as_array().into_iter().flatten() {
-        nodes(below, found);
-    }
+/// The nodes of a plan, from this one down.
+fn nodes(node: &Value) -> Vec<&Value> {
+    let below = node["Plans"].as_array().into_iter().flatten().flat_map(nodes);
+    std::iter::once(node).chain(below).collect()
+}
+
+/// A number that a node says of each of its loops, for all of them.
+fn total(node: &Value, what: &str) -> f64 {
+    node[what].as_f64().unwrap_or(0.0) * node["Actual Loops"].as_f64().unwrap()
+}
+
+/// How many events were read to find out what stands before others.
+fn read_of_keys(plan: &Value) -> f64 {
+    let live = nodes(&plan["Plan"]).into_iter().filter(|node| node["Index Name"] == "events_live_idx");
+    live.map(|node| total(node, "Actual Rows") + total(node, "Rows Removed by Filter")).sum()
 }
 
 #[test]
@@ -189,11 +201,8 @@ fn q3_a_claim_reads_what_is_due_by_its_index_however_long_the_queue() {
         let shared = plans.iter().filter(|plan| plan["Query Text"].as_str().unwrap().contains("hashtext")).count();
         assert!(plans.len() > 50 && shared > 50, "{} claims, {shared} of them of a share", plans.len());
         for plan in &plans {
-            let mut all = Vec::new();
-            nodes(&plan["Plan"], &mut all);
+            let all = nodes(&plan["Plan"]);
             let kind = |node: &Value| node["Node Type"].as_str().unwrap().to_owned();
-            let rows =
-                |node: &Value, what: &str| node[what].as_f64().unwrap_or(0.0) * node["Actual Loops"].as_f64().unwrap();
             let due = all.iter().any(|node| node["Index Name"] == "events_due_idx" && kind(node) == "Index Scan");
             assert!(due, "what is due is found by its index: {plan}");
             for node in all {
@@ -202,7 +211,7 @@ fn q3_a_claim_reads_what_is_due_by_its_index_however_long_the_queue() {
                     && !node["Index Cond"].as_str().is_some_and(|condition| condition.contains("id = ANY"));
                 assert!(!walked, "delivered events are read: {plan}");
                 // A window is at most 16 batches, seen once by each way of looking at it.
-                let sorted = if kind(node).contains("Sort") { rows(node, "Actual Rows") } else { 0.0 };
+                let sorted = if kind(node).contains("Sort") { total(node, "Actual Rows") } else { 0.0 };
                 assert!(sorted <= 16.0 * BATCH as f64, "{sorted} rows are sorted: {plan}");
             }
         }
@@ -227,12 +236,7 @@ fn q3_of_what_is_in_hand_of_a_key_a_claim_reads_one() {
         let plans = plans(watched.cluster.log(), "WITH seen");
         assert!(plans.len() > 40, "{} claims", plans.len());
         for plan in &plans {
-            let mut all = Vec::new();
-            nodes(&plan["Plan"], &mut all);
-            let number = |node: &Value, what: &str| node[what].as_f64().unwrap_or(0.0);
-            let rows = |node: &Value| number(node, "Actual Rows") + number(node, "Rows Removed by Filter");
-            let live = all.iter().filter(|node| node["Index Name"] == "events_live_idx");
-            let read: f64 = live.map(|node| rows(node) * number(node, "Actual Loops")).sum();
+            let read = read_of_keys(plan);
             // A window is at most 16 batches, and one more is read of each of its keys.
             assert!(read <= 2.0 * 16.0 * BATCH as f64, "{read} events of the window's keys are read: {plan}");
         }
@@ -257,13 +261,9 @@ fn q3_a_claim_looks_once_at_each_key_also_when_all_are_held_up() {
         let plans = plans(watched.cluster.log(), "WITH seen");
         assert!(plans.len() > 3, "{} claims, each of a wider window", plans.len());
         for plan in &plans {
-            let mut all = Vec::new();
-            nodes(&plan["Plan"], &mut all);
-            let number =
-                |node: &Value, what: &str| node[what].as_f64().unwrap_or(0.0) * node["Actual Loops"].as_f64().unwrap();
-            let compared: f64 = all.iter().map(|node| number(node, "Rows Removed by Join Filter")).sum();
-            let live = all.iter().filter(|node| node["Index Name"] == "events_live_idx");
-            let read: f64 = live.map(|node| number(node, "Actual Rows") + number(node, "Rows Removed by Filter")).sum();
+            let read = read_of_keys(plan);
+            let compared: f64 =
+                nodes(&plan["Plan"]).into_iter().map(|node| total(node, "Rows Removed by Join Filter")).sum();
             assert!(compared == 0.0 && read <= 2.0 * KEYS as f64, "{compared} compared, {read} read: {plan}");
         }
         watched.stop().await;
@@ -279,13 +279,17 @@ fn q3_an_acknowledgement_finds_its_events_by_number_also_in_a_queue_that_the_pla
         watched.deliver(1, 0).await;
         sqlx::raw_sql("VACUUM (TRUNCATE false, ANALYZE) events").execute(&watched.pool).await.unwrap();
         watched.fill().await;
+        // The second half was tried before, every other event of it.
+        let tried = "UPDATE events SET fence = sequence % 2 WHERE sequence > $1";
+        sqlx::query(tried).bind(EVENTS / 2).execute(&watched.pool).await.unwrap();
         watched.explain().await;
         watched.deliver(1, 0).await;
         let plans = plans(watched.cluster.log(), "DELETE FROM");
         assert!(plans.len() > 50, "{} acknowledgements", plans.len());
+        let mixed = plans.iter().filter(|plan| plan["Query Text"].as_str().unwrap().contains("UNNEST")).count();
+        assert!(mixed > 20 && plans.len() - mixed > 20, "{mixed} of events with different tokens");
         for plan in &plans {
-            let mut all = Vec::new();
-            nodes(&plan["Plan"], &mut all);
+            let all = nodes(&plan["Plan"]);
             let reads = all.iter().filter(|node| node["Index Name"].is_string());
             let conditions: Vec<&str> = reads.map(|node| node["Index Cond"].as_str().unwrap_or("none")).collect();
             assert!(!conditions.is_empty() && !conditions.contains(&"none"), "the whole queue is read: {plan}");
