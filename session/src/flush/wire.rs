@@ -76,6 +76,11 @@ impl<'k> ArrayRows<'k> {
         Ok(Self { columns: columns.collect::<Result<_, Error>>()? })
     }
 
+    /// How many bytes the values come to so far.
+    pub(super) fn bytes(&self) -> usize {
+        self.columns.iter().map(|column| column.data.len()).sum()
+    }
+
     pub(super) fn arguments(self) -> Result<Box<PgArguments>, Error> {
         let mut arguments = Box::new(PgArguments::default());
         arguments.reserve(self.columns.len(), self.columns.iter().map(|column| column.data.len() + 4).sum());
@@ -237,13 +242,15 @@ impl Encode<'_, Postgres> for Single<'_> {
 /// The arguments of a multi-row statement, row by row (SQLite).
 pub(super) struct FlatRows {
     pub(super) arguments: SqliteArguments,
+    /// How many bytes its texts and bytes come to.
+    pub(super) bytes: usize,
 }
 
 impl FlatRows {
     pub(super) fn with_capacity(values: usize) -> Self {
         let mut arguments = SqliteArguments::default();
         arguments.reserve(values, 0);
-        Self { arguments }
+        Self { arguments, bytes: 0 }
     }
 }
 
@@ -252,6 +259,11 @@ impl RowSink for FlatRows {
 
     fn put(&mut self, _: usize, value: &ValueRef<'_>) -> Result<(), Error> {
         let arguments = &mut self.arguments;
+        self.bytes += match value {
+            ValueRef::Text(text) => text.len(),
+            ValueRef::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        };
         let added = match value {
             ValueRef::Null => arguments.add(None::<i64>),
             ValueRef::Bool(v) => arguments.add(*v),
@@ -340,6 +352,9 @@ fn time_of_day(time: NaiveTime) -> i64 {
     i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(time.nanosecond() / 1_000)
 }
 
+/// Cut towards the year 2000, as the driver cuts it.
 fn moment(moment: DateTime<Utc>) -> i64 {
-    moment.timestamp_micros() - EPOCH_MICROS
+    let since = moment.timestamp_micros() - EPOCH_MICROS;
+    let cut = i64::from(since < 0 && moment.timestamp_subsec_nanos() % 1_000 != 0);
+    since + cut
 }
