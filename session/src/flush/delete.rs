@@ -40,12 +40,13 @@ impl Columns<'_> {
             table.keys.iter().map(|k| format!("{prefix}{}", table.columns[*k].quoted())).collect::<Vec<_>>().join(", ")
         };
         format!(
-            "{with}DELETE FROM {0} WHERE ({1}) IN (SELECT {2} FROM u JOIN {0} ON {3})",
+            "{with}DELETE FROM {0} WHERE ({1}) IN (SELECT {2} FROM {sent} JOIN {0} ON {3})",
             table.table,
             keys(""),
             keys(&format!("{}.", table.table)),
             self.matching(),
             with = self.with_text(rows),
+            sent = self.sent(),
         )
     }
 

@@ -88,8 +88,8 @@ fn number_of(table: &'static TableMeta, tables: &mut SmallVec<[&'static TableMet
         return Some(at);
     }
     let plain = ColumnSet::tells_apart(table.columns.len())
-        && table.parents.iter().all(|fk| fk.to_table != table.entity)
-        && tables.iter().all(|other| other.entity != table.entity);
+        && table.parents.iter().all(|fk| fk.to_table != table.table)
+        && tables.iter().all(|other| other.table != table.table);
     plain.then(|| {
         tables.push(table);
         tables.len() - 1
@@ -197,7 +197,7 @@ impl Set<'_> {
             let mut value = |column: &usize| -> Result<Value, Error> {
                 let at = change.cells.iter().position(|(c, _)| c == column).ok_or_else(gone)?;
                 match change.cells.swap_remove(at).1 {
-                    Source::Value(value) => Ok(value),
+                    Source::Value(value) => super::value::checked(table.columns[*column].sent(value)),
                     Source::KeyOf(parent, _) => Err(super::not_in_unit(table, *column, parent.table())),
                 }
             };
@@ -321,7 +321,7 @@ impl Flush<'_> {
             };
             // SQLite counts up as it goes through VALUES; sorting undoes whatever RETURNING did to the order.
             let meta = &table.columns[key];
-            let read = |row| super::value::decode(row, meta.name, &meta.kind);
+            let read = |row| meta.decode(row);
             let mut keys = reply.rows().iter().map(read).collect::<Result<Vec<_>, Error>>()?;
             keys.sort_by_key(super::value::as_integer);
             self.inserted(set, chunk, Some(&keys))?;

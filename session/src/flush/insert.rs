@@ -12,7 +12,7 @@ use super::{
     Behind, Flush, Place, Rows, Text, Write,
     plan::{Kind, Step},
     sqlite_chunks, telling_xid,
-    value::{decode, integer},
+    value::integer,
     wire::{ArrayRows, RowSink},
 };
 use crate::{
@@ -355,7 +355,7 @@ impl Flush<'_> {
         let by_key: FxHashMap<&[Value], usize> =
             rows.keys.iter().map(Vec::as_slice).zip(rows.ops.iter().copied()).collect();
         for row in answer {
-            let key = table.keys.iter().map(|k| decode(row, table.columns[*k].name, &table.columns[*k].kind));
+            let key = table.keys.iter().map(|k| table.columns[*k].decode(row));
             let key = key.collect::<Result<Vec<_>, Error>>()?;
             let op = by_key.get(&key[..]).ok_or_else(|| no_answer(table, rows))?;
             let values = read(shape, row)?;
@@ -393,7 +393,7 @@ fn read_columns(
     row: &QueryResult,
     columns: impl Iterator<Item = usize>,
 ) -> Result<Vec<(usize, Value)>, Error> {
-    columns.map(|c| Ok((c, decode(row, shape.table.columns[c].name, &shape.table.columns[c].kind)?))).collect()
+    columns.map(|c| Ok((c, shape.table.columns[c].decode(row)?))).collect()
 }
 
 fn saved(shape: &Shape<'_>) -> String {

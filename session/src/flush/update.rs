@@ -10,7 +10,7 @@ use super::{
     plan::{Part, Step},
     statement::{even_sizes, sqlite_sizes},
     telling_xid,
-    value::{as_integer, decode},
+    value::as_integer,
     wire::{ArrayRows, RowSink},
 };
 use crate::{
@@ -64,6 +64,11 @@ impl Columns<'_> {
         }
     }
 
+    /// What the rows are called that a statement brings along.
+    pub(super) fn sent(&self) -> &'static str {
+        self.table.apart("u", "v")
+    }
+
     fn aliases(&self) -> String {
         (0..self.width()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ")
     }
@@ -110,13 +115,14 @@ impl Columns<'_> {
     /// than to write them.
     fn few(&self, xid: bool) -> String {
         let table = self.table;
-        let rows = format!("UNNEST({}) WITH ORDINALITY AS u({}, ord)", places(self.width()), self.aliases());
+        let rows =
+            format!("UNNEST({}) WITH ORDINALITY AS {}({}, ord)", places(self.width()), self.sent(), self.aliases());
         let (matching, xid) = (self.matching(), and_xid(xid));
         let write = match self.written.is_empty() {
             true => format!("DELETE FROM {} USING {rows}", table.table),
             false => format!("UPDATE {} SET {} FROM {rows}", table.table, self.assignments()),
         };
-        format!("{write} WHERE {matching} RETURNING u.ord AS sea_session_row{xid}")
+        format!("{write} WHERE {matching} RETURNING {}.ord AS sea_session_row{xid}", self.sent())
     }
 
     /// The change of rows in arrays; if wanted, it returns the keys' arrays.
@@ -139,18 +145,19 @@ impl Columns<'_> {
 
     fn update_values(&self, rows: usize) -> String {
         let with = self.with_text(rows);
-        format!("{with}UPDATE {} SET {} FROM u WHERE {}", self.table.table, self.assignments(), self.matching())
+        let (table, sent) = (&self.table.table, self.sent());
+        format!("{with}UPDATE {table} SET {} FROM {sent} WHERE {}", self.assignments(), self.matching())
     }
 
     /// `UNNEST($1, …) AS u(c0, …)`.
     pub(super) fn from(&self) -> String {
-        format!("UNNEST({}) AS u({})", places(self.width()), self.aliases())
+        format!("UNNEST({}) AS {}({})", places(self.width()), self.sent(), self.aliases())
     }
 
     /// `WITH u(c0, …) AS (VALUES (?, …), …) `.
     pub(super) fn with_text(&self, rows: usize) -> String {
         let tuple = format!("({})", vec!["?"; self.width()].join(", "));
-        format!("WITH u({}) AS (VALUES {}) ", self.aliases(), vec![&*tuple; rows].join(", "))
+        format!("WITH {}({}) AS (VALUES {}) ", self.sent(), self.aliases(), vec![&*tuple; rows].join(", "))
     }
 
     /// One array a column.
@@ -164,20 +171,22 @@ impl Columns<'_> {
 
     /// The value of a column, which is the `i`th of [`Columns::all`].
     fn place(&self, i: usize, column: usize) -> String {
-        self.table.columns[column].save(self.backend, &format!("u.c{i}"))
+        self.table.columns[column].save(self.backend, &format!("{}.c{i}", self.sent()))
     }
 
     /// `t.key = u.c0 AND …` over key, version and checks.
     pub(super) fn matching(&self) -> String {
         let table = self.table;
         let fixed = table.keys.len() + usize::from(self.version.is_some());
-        let same = if self.backend == DbBackend::Sqlite { "IS" } else { "IS NOT DISTINCT FROM" };
         self.all()
             .take(fixed + self.checks.len())
             .enumerate()
             .map(|(i, c)| {
-                let equals = if i < fixed { "=" } else { same };
-                format!("{}.{} {equals} {}", table.table, table.columns[c].quoted(), self.place(i, c))
+                let column = format!("{}.{}", table.table, table.columns[c].quoted());
+                match i < fixed {
+                    true => format!("{column} = {}", self.place(i, c)),
+                    false => table.columns[c].unchanged(self.backend, &column, &format!("{}.c{i}", self.sent())),
+                }
             })
             .collect::<Vec<_>>()
             .join(" AND ")
@@ -185,7 +194,7 @@ impl Columns<'_> {
 
     /// `u.c0, …` for the key.
     pub(super) fn key_aliases(&self) -> String {
-        (0..self.table.keys.len()).map(|i| format!("u.c{i}")).collect::<Vec<_>>().join(", ")
+        (0..self.table.keys.len()).map(|i| format!("{}.c{i}", self.sent())).collect::<Vec<_>>().join(", ")
     }
 
     fn assignments(&self) -> String {
@@ -198,15 +207,18 @@ impl Columns<'_> {
     fn one(&self) -> String {
         let table = self.table;
         let sign = if self.backend == DbBackend::Sqlite { '?' } else { '$' };
-        let same = if self.backend == DbBackend::Sqlite { "IS" } else { "IS NOT DISTINCT FROM" };
-        let compared = |(at, column): (usize, &usize), equals: &str| {
+        let equal = |(at, column): (usize, &usize)| {
             let meta = &table.columns[*column];
-            format!("{} {equals} {}", meta.quoted(), meta.save(self.backend, &format!("{sign}{}", at + 1)))
+            format!("{} = {}", meta.quoted(), meta.save(self.backend, &format!("{sign}{}", at + 1)))
         };
-        let assigned: Vec<String> = self.written.iter().enumerate().map(|place| compared(place, "=")).collect();
-        let fixed = table.keys.iter().chain(&self.version).map(|column| (column, "="));
-        let matched = fixed.chain(self.checks.iter().map(|column| (column, same)));
-        let matched = (self.written.len()..).zip(matched).map(|(at, (column, equals))| compared((at, column), equals));
+        let unchanged = |(at, column): (usize, &usize)| {
+            let meta = &table.columns[*column];
+            meta.unchanged(self.backend, &meta.quoted(), &format!("{sign}{}", at + 1))
+        };
+        let assigned: Vec<String> = self.written.iter().enumerate().map(equal).collect();
+        let fixed = (self.written.len()..).zip(table.keys.iter().chain(&self.version)).map(equal);
+        let first = self.width() - self.checks.len();
+        let matched = fixed.chain((first..).zip(self.checks).map(unchanged));
         let matched = matched.collect::<Vec<_>>().join(" AND ");
         match assigned.is_empty() {
             true => format!("DELETE FROM {} WHERE {matched}", table.table),
@@ -356,14 +368,14 @@ impl Flush<'_> {
             return Ok(None);
         }
         if let Some(version) = columns.version {
-            let held = decode(found, table.columns[version].name, &table.columns[version].kind)?;
+            let held = table.columns[version].decode(found)?;
             if as_integer(&held) != expected {
                 return Ok(Some(Error::Stale { entity: table.entity, key: key(), expected, found: as_integer(&held) }));
             }
         }
         for (i, column) in columns.checks.iter().enumerate() {
             let meta = &table.columns[*column];
-            let held = decode(found, meta.name, &meta.kind)?;
+            let held = meta.decode(found)?;
             let loaded = &rows.checks[row][i];
             if held != *loaded {
                 let change = (self.show_values && !table.secret.contains(*column))
@@ -385,7 +397,7 @@ fn holds_what_was_written(columns: &Columns<'_>, row: &QueryResult, members: &[M
     for column in columns.written {
         let meta = &columns.table.columns[*column];
         let written = members.iter().rev().find_map(|(object, _)| object.column_value(*column));
-        if written != Some(decode(row, meta.name, &meta.kind)?) {
+        if written != Some(meta.decode(row)?) {
             return Ok(false);
         }
     }
