@@ -7,12 +7,19 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, DbBackend, EntityTrait, IdenStatic, IntoActiveModel,
+    ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, DbBackend, DbErr, EntityTrait, IdenStatic, IntoActiveModel,
     Iterable, ModelTrait, PrimaryKeyToColumn, QueryResult, RelationTrait, TryIntoModel, Value,
-    sea_query::{ArrayType, Expr, OptionEnum, PostgresQueryBuilder, Query, SqliteQueryBuilder},
+    sea_query::{
+        ArrayType, Expr, OptionEnum, PostgresQueryBuilder, Query, SchemaName, SqliteQueryBuilder, TableName, TableRef,
+    },
 };
 
-use crate::{tracked::Object, value_ref::ValueRef};
+use crate::{
+    error::Error,
+    flush::value::decode,
+    tracked::Object,
+    value_ref::{Exactness, ValueRef},
+};
 
 /// An entity that sessions can track. Implemented by `#[derive(Tracked)]`.
 #[diagnostic::on_unimplemented(
@@ -42,10 +49,27 @@ pub trait TrackedEntity:
         column.map_or(ValueRef::Null, |column| ValueRef::Owned(Box::new(model.get(column))))
     }
 
-    /// The row whose columns stand at `places`, in the order of `Column::iter()`. Finding each by its name would cost more
-    /// than reading it. `None`: SeaORM's own way must read it, or say what is wrong with it.
+    /// The row whose columns stand at `places`, which has them by [`TrackedEntity::numbers`]. Finding each by its name would
+    /// cost more than reading it. `None`: SeaORM's own way must read it, or say what is wrong with it.
     fn from_row(_row: &QueryResult, _places: &[usize]) -> Option<Self::Model> {
         None
+    }
+
+    /// NULL as the field behind the column at `position` turns it into a value. `None`: only the column's kind can tell.
+    fn null_of(_position: usize) -> Option<Value> {
+        None
+    }
+
+    /// What `row` holds in the column called `name`, read as the field behind the column at `position`. `None`: only the
+    /// column's kind can tell how.
+    fn value_in_row(_row: &QueryResult, _position: usize, _name: &str) -> Option<Result<Value, DbErr>> {
+        None
+    }
+
+    /// The columns with the numbers that the accessors call them by: those of the variants of `Column`. Where the enum
+    /// gives numbers of its own, they are not the columns' positions.
+    fn numbers() -> Vec<(usize, Self::Column)> {
+        Vec::new()
     }
 
     /// The value that `draft` holds there; `None` if it was never set.
@@ -207,7 +231,17 @@ pub(crate) struct ColumnMeta {
     pub(crate) kind: ArrayType,
     /// Whether a value is an array of `kind` (PostgreSQL).
     array: bool,
+    /// Whether values are JSON documents, which an array of them is too.
+    json: bool,
     pub(crate) nullable: bool,
+    /// Whether the model has a field for it: the enum may have more members than that.
+    pub(crate) held: bool,
+    /// NULL, typed as the field.
+    null: Value,
+    at: usize,
+    read: ReadColumn,
+    exact_postgres: Exactness,
+    exact_sqlite: Exactness,
     /// SeaORM's write-side cast (an enum, `save_as`), with [`HOLE`] where the value goes.
     save_postgres: Option<String>,
     save_sqlite: Option<String>,
@@ -215,6 +249,9 @@ pub(crate) struct ColumnMeta {
     select_postgres: String,
     select_sqlite: String,
 }
+
+/// Reads the column at a position, called so in this row, as the type of its field.
+type ReadColumn = fn(&QueryResult, usize, &str) -> Option<Result<Value, DbErr>>;
 
 /// Stands for the value in a cast's text.
 const HOLE: &str = "__value__";
@@ -226,9 +263,16 @@ impl ColumnMeta {
         let select = format!("{0} AS {0}", quote(name));
         Self {
             name,
+            null: null_of_kind(&kind),
             kind,
             array: false,
+            json: false,
             nullable,
+            held: true,
+            at: 0,
+            read: |_, _, _| None,
+            exact_postgres: Exactness::default(),
+            exact_sqlite: Exactness::default(),
             save_postgres: None,
             save_sqlite: None,
             select_postgres: select.clone(),
@@ -270,30 +314,49 @@ impl ColumnMeta {
 
     /// NULL, typed as the column.
     pub(crate) fn kind_null(&self) -> Value {
-        match &self.kind {
-            ArrayType::Bool => Value::Bool(None),
-            ArrayType::TinyInt => Value::TinyInt(None),
-            ArrayType::SmallInt => Value::SmallInt(None),
-            ArrayType::Int => Value::Int(None),
-            ArrayType::BigInt => Value::BigInt(None),
-            ArrayType::TinyUnsigned => Value::TinyUnsigned(None),
-            ArrayType::SmallUnsigned => Value::SmallUnsigned(None),
-            ArrayType::Unsigned => Value::Unsigned(None),
-            ArrayType::BigUnsigned => Value::BigUnsigned(None),
-            ArrayType::Float => Value::Float(None),
-            ArrayType::Double => Value::Double(None),
-            ArrayType::Char => Value::Char(None),
-            ArrayType::Bytes => Value::Bytes(None),
-            ArrayType::Json => Value::Json(None),
-            ArrayType::ChronoDate => Value::ChronoDate(None),
-            ArrayType::ChronoTime => Value::ChronoTime(None),
-            ArrayType::ChronoDateTime => Value::ChronoDateTime(None),
-            ArrayType::ChronoDateTimeUtc => Value::ChronoDateTimeUtc(None),
-            ArrayType::ChronoDateTimeLocal => Value::ChronoDateTimeLocal(None),
-            ArrayType::ChronoDateTimeWithTimeZone => Value::ChronoDateTimeWithTimeZone(None),
-            ArrayType::Uuid => Value::Uuid(None),
-            ArrayType::Enum(name) => Value::Enum(OptionEnum::None((**name).clone())),
-            _ => Value::String(None),
+        self.null.clone()
+    }
+
+    /// A value as it is sent: SeaORM stores a list of JSON documents in a JSON column as one document.
+    pub(crate) fn sent(&self, value: Value) -> Value {
+        match value {
+            Value::Array(ArrayType::Json, list) if self.json => Value::Json(list.map(|list| Box::new(document(*list)))),
+            other => other,
+        }
+    }
+
+    /// What a row holds in this column, as the type of the entity's field.
+    ///
+    /// # Errors
+    /// The row has no such column, or it holds what the field cannot.
+    pub(crate) fn decode(&self, row: &QueryResult) -> Result<Value, Error> {
+        self.decode_as(row, self.name)
+    }
+
+    /// As [`ColumnMeta::decode`], of a column that the answer calls so.
+    pub(crate) fn decode_as(&self, row: &QueryResult, name: &str) -> Result<Value, Error> {
+        match (self.read)(row, self.at, name) {
+            Some(read) => Ok(read?),
+            None => decode(row, name, &self.kind),
+        }
+    }
+
+    /// What makes two values of this column the same.
+    pub(crate) fn exactness(&self, backend: DbBackend) -> Exactness {
+        if backend == DbBackend::Sqlite { self.exact_sqlite } else { self.exact_postgres }
+    }
+
+    /// The condition that this column (which the statement calls `column`) still holds what was loaded, which stands at
+    /// `place` (P1). Types that have no equality of their own, or one only with a value of the very same type, are
+    /// compared as texts.
+    pub(crate) fn unchanged(&self, backend: DbBackend, column: &str, place: &str) -> String {
+        let loaded = self.save(backend, place);
+        if backend == DbBackend::Sqlite {
+            return format!("{column} IS {loaded}");
+        }
+        match self.array || (self.save_postgres.is_some() && !matches!(self.kind, ArrayType::Enum(_))) {
+            true => format!("CAST({column} AS text) IS NOT DISTINCT FROM CAST({loaded} AS text)"),
+            false => format!("{column} IS NOT DISTINCT FROM {loaded}"),
         }
     }
 
@@ -307,6 +370,7 @@ impl ColumnMeta {
 #[derive(Clone, Debug)]
 pub(crate) struct ForeignKey {
     pub(crate) columns: Vec<usize>,
+    /// As [`TableMeta::table`]: the same name in two schemas is two tables (D9).
     pub(crate) to_table: String,
     pub(crate) to_columns: Vec<String>,
 }
@@ -335,6 +399,8 @@ pub(crate) struct TableMeta {
     pub(crate) claimed: ColumnSet,
     /// Whether the flush sets columns of its own: versions, times, tenants.
     pub(crate) stamped: bool,
+    /// The position of each number that accessors use; nothing where they are the positions.
+    pub(crate) places: Option<Box<[usize]>>,
     pub(crate) texts: Texts,
     pub(crate) names: Names,
 }
@@ -482,6 +548,15 @@ impl TableMeta {
         columns.len() == self.keys.len() && self.keys.iter().zip(columns).all(|(k, name)| self.columns[*k].name == name)
     }
 
+    /// The position of the column that an accessor calls by this number.
+    #[inline]
+    pub(crate) fn place(&self, number: usize) -> usize {
+        match &self.places {
+            None => number,
+            Some(places) => places.get(number).copied().unwrap_or(number),
+        }
+    }
+
     pub(crate) fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|c| c.name == name)
     }
@@ -489,7 +564,8 @@ impl TableMeta {
     fn read<E: TrackedEntity>() -> Self {
         let entity = E::default();
         let spec = E::spec();
-        let columns: Vec<ColumnMeta> = E::Column::iter().map(column_meta::<E>).collect();
+        let columns: Vec<ColumnMeta> =
+            E::Column::iter().enumerate().map(|(at, column)| column_meta::<E>(at, column)).collect();
         let at = |c: E::Column| columns.iter().position(|m| m.name == c.as_str());
         let set = |list: &[E::Column]| list.iter().filter_map(|c| at(*c)).collect::<ColumnSet>();
         let keys: Vec<usize> = E::PrimaryKey::iter().filter_map(|k| at(k.into_column())).collect();
@@ -498,6 +574,7 @@ impl TableMeta {
             Some(schema) => format!("{}.{}", quote(schema), quote(entity.table_name())),
             None => quote(entity.table_name()),
         };
+        let places = places::<E>(&at);
         Self {
             entity: entity.table_name(),
             schema: entity.schema_name().map(str::to_owned),
@@ -519,12 +596,27 @@ impl TableMeta {
             unique,
             columns,
             keys,
+            places,
             texts: Texts::default(),
         }
     }
 }
 
-fn column_meta<E: TrackedEntity>(column: E::Column) -> ColumnMeta {
+/// Where the numbers of the accessors lead, if they are not the positions themselves.
+fn places<E: TrackedEntity>(at: &dyn Fn(E::Column) -> Option<usize>) -> Option<Box<[usize]>> {
+    let numbers = E::numbers();
+    if numbers.iter().all(|(number, column)| at(*column) == Some(*number)) {
+        return None;
+    }
+    let most = numbers.iter().map(|(number, _)| *number).max()?;
+    let mut places: Box<[usize]> = (0..=most).collect();
+    for (number, column) in numbers {
+        places[number] = at(column)?;
+    }
+    Some(places)
+}
+
+fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
     let write = column.save_as(Expr::cust(HOLE));
     let read = column.select_as(Expr::col(column.as_str()));
     let alias = column.as_str();
@@ -533,15 +625,84 @@ fn column_meta<E: TrackedEntity>(column: E::Column) -> ColumnMeta {
     let sqlite =
         |e: Expr| Query::select().expr(e).to_owned().to_string(SqliteQueryBuilder)["SELECT ".len()..].to_owned();
     let unless_plain = |sql: String| (sql != HOLE).then_some(sql);
+    let def = column.def();
+    let declared = def.get_column_type();
+    // SeaORM has no kind for a vector, which is an array of floats.
+    let vector = matches!(declared, ColumnType::Vector(_));
+    let kind = if vector { ArrayType::Float } else { E::Model::get_value_type(column) };
+    let json = matches!(declared, ColumnType::Json | ColumnType::JsonBinary);
+    let null = E::null_of(at).unwrap_or_else(|| match declared {
+        ColumnType::Array(_) => Value::Array(kind.clone(), None),
+        _ => null_of_kind(&kind),
+    });
+    let listed = matches!(declared, ColumnType::Array(_)) || matches!(null, Value::Array(..));
+    let numbers = E::numbers();
     ColumnMeta {
         name: alias,
-        kind: E::Model::get_value_type(column),
-        array: matches!(column.def().get_column_type(), ColumnType::Array(_)),
-        nullable: column.def().is_null(),
+        held: numbers.is_empty() || numbers.iter().any(|(_, other)| other.as_str() == alias),
+        array: vector || (listed && !json),
+        json,
+        nullable: def.is_null(),
+        null,
+        at,
+        read: E::value_in_row,
+        exact_postgres: Exactness::of(declared, DbBackend::Postgres),
+        exact_sqlite: Exactness::of(declared, DbBackend::Sqlite),
+        kind,
         save_postgres: unless_plain(postgres(write.clone())),
         save_sqlite: unless_plain(sqlite(write)),
         select_postgres: format!("{} AS {}", postgres(read.clone()), quote(alias)),
         select_sqlite: format!("{} AS {}", sqlite(read), quote(alias)),
+    }
+}
+
+/// A list of documents as one document.
+pub(crate) fn document(list: Vec<Value>) -> serde_json::Value {
+    let documents = list.into_iter().map(|value| match value {
+        Value::Json(Some(document)) => *document,
+        _ => serde_json::Value::Null,
+    });
+    serde_json::Value::Array(documents.collect())
+}
+
+/// NULL of a kind. A kind that only a feature of SeaORM brings has no name here: `null_of` knows its NULL, and text, which
+/// every type can be read from, stands in for it where there is no derive.
+fn null_of_kind(kind: &ArrayType) -> Value {
+    match kind {
+        ArrayType::Bool => Value::Bool(None),
+        ArrayType::TinyInt => Value::TinyInt(None),
+        ArrayType::SmallInt => Value::SmallInt(None),
+        ArrayType::Int => Value::Int(None),
+        ArrayType::BigInt => Value::BigInt(None),
+        ArrayType::TinyUnsigned => Value::TinyUnsigned(None),
+        ArrayType::SmallUnsigned => Value::SmallUnsigned(None),
+        ArrayType::Unsigned => Value::Unsigned(None),
+        ArrayType::BigUnsigned => Value::BigUnsigned(None),
+        ArrayType::Float => Value::Float(None),
+        ArrayType::Double => Value::Double(None),
+        ArrayType::String => Value::String(None),
+        ArrayType::Char => Value::Char(None),
+        ArrayType::Bytes => Value::Bytes(None),
+        ArrayType::Json => Value::Json(None),
+        ArrayType::ChronoDate => Value::ChronoDate(None),
+        ArrayType::ChronoTime => Value::ChronoTime(None),
+        ArrayType::ChronoDateTime => Value::ChronoDateTime(None),
+        ArrayType::ChronoDateTimeUtc => Value::ChronoDateTimeUtc(None),
+        ArrayType::ChronoDateTimeLocal => Value::ChronoDateTimeLocal(None),
+        ArrayType::ChronoDateTimeWithTimeZone => Value::ChronoDateTimeWithTimeZone(None),
+        ArrayType::Uuid => Value::Uuid(None),
+        ArrayType::Enum(name) => Value::Enum(OptionEnum::None((**name).clone())),
+        #[allow(unreachable_patterns, reason = "features of SeaORM add kinds")]
+        _ => Value::String(None),
+    }
+}
+
+/// A table's name as SQL, with its schema: what tells it from every other table.
+pub(crate) fn quoted_table(table: &TableRef) -> String {
+    let name = quote(&table.sea_orm_table().inner());
+    match table {
+        TableRef::Table(TableName(Some(SchemaName(_, schema)), _), _) => format!("{}.{name}", quote(&schema.inner())),
+        _ => name,
     }
 }
 
@@ -554,7 +715,7 @@ fn foreign_keys<E: TrackedEntity>(columns: &[ColumnMeta]) -> Vec<ForeignKey> {
         .filter_map(|def| {
             let columns = def.from_col.iter().map(|c| position(c.inner().as_ref())).collect::<Option<Vec<_>>>()?;
             let to_columns = def.to_col.iter().map(|c| c.inner().into_owned()).collect();
-            let to_table = def.to_tbl.sea_orm_table().inner().into_owned();
+            let to_table = quoted_table(&def.to_tbl);
             Some(ForeignKey { columns, to_table, to_columns })
         })
         .collect()

@@ -5,10 +5,7 @@ mod by;
 mod through;
 
 use rustc_hash::FxHashSet;
-use sea_orm::{
-    Identity, LoaderTrait, ModelTrait, Related, RelationDef, RelationTrait, Select, Value,
-    sea_query::{SchemaName, TableName, TableRef},
-};
+use sea_orm::{Identity, LoaderTrait, ModelTrait, Related, RelationDef, RelationTrait, Select, Value};
 
 use crate::{
     Session, Tracked,
@@ -16,7 +13,7 @@ use crate::{
     core::LAZY_LOADS_REPORTED,
     error::Error,
     flush::Text,
-    meta::{self, TrackedEntity, quote},
+    meta::{self, TrackedEntity, quote, quoted_table},
     query::{LoadExt, admit, keys_a_statement},
     tracked::Object,
 };
@@ -31,6 +28,11 @@ impl<E: TrackedEntity> Object<E> {
         R: TrackedEntity,
         E: Related<R>,
     {
+        if self.needs_no_join::<R>() {
+            let Some(select) = self.along::<R>(&<E as Related<R>>::to())? else { return Ok(vec![]) };
+            s.note_lazy_load::<E, R>();
+            return select.load(s).await;
+        }
         s.note_lazy_load::<E, R>();
         let select: Select<R> = self.with(|model| model.find_related(R::default()));
         select.load(s).await
@@ -48,9 +50,24 @@ impl<E: TrackedEntity> Object<E> {
         if let Some(parent) = self.held_parent::<R>(s) {
             return Ok(Some(parent));
         }
+        if self.needs_no_join::<R>() {
+            let Some(select) = self.along::<R>(&<E as Related<R>>::to())? else { return Ok(None) };
+            s.note_lazy_load::<E, R>();
+            return select.load_one(s).await;
+        }
         s.note_lazy_load::<E, R>();
         let select: Select<R> = self.with(|model| model.find_related(R::default()));
         select.load_one(s).await
+    }
+
+    /// SeaORM joins the two tables and calls both by their bare names, which may be the same in two schemas (D9).
+    fn needs_no_join<R>(&self) -> bool
+    where
+        R: TrackedEntity,
+        E: Related<R>,
+    {
+        let (own, other) = (meta::table::<E>(), meta::table::<R>());
+        own.entity == other.entity && own.table != other.table && <E as Related<R>>::via().is_none()
     }
 
     fn held_parent<R>(&self, s: &mut Session) -> Option<Tracked<R>>
@@ -76,8 +93,9 @@ impl<E: TrackedEntity> Object<E> {
     /// The relation does not hold this object's key to that parent's table.
     pub fn set_parent<R: TrackedEntity>(&self, relation: E::Relation, parent: &Tracked<R>) -> Result<(), Error> {
         let def = relation.def();
-        let (entity, other) = (meta::table::<E>().entity, meta::table::<R>().entity);
-        if def.is_owner || def.to_tbl.sea_orm_table().inner() != other {
+        let (entity, other) = (meta::table::<E>().entity, meta::table::<R>());
+        if def.is_owner || quoted_table(&def.to_tbl) != other.table {
+            let other = other.entity;
             return Err(Error::usage(format!("relation {relation:?} of {entity} is no foreign key to {other}")));
         }
         self.link(positions::<E>(&def.from_col)?, parent.object().as_any_object(), positions::<R>(&def.to_col)?)
@@ -197,15 +215,6 @@ where
     }
 }
 
-/// A table's name as SQL, with its schema.
-fn quoted(table: &TableRef) -> String {
-    let name = quote(&table.sea_orm_table().inner());
-    match table {
-        TableRef::Table(TableName(Some(SchemaName(_, schema)), _), _) => format!("{}.{name}", quote(&schema.inner())),
-        _ => name,
-    }
-}
-
 /// The junction's table, its columns, and the columns of both sides that they hold.
 struct JunctionTable {
     table: String,
@@ -226,7 +235,7 @@ impl JunctionTable {
         let to = <E as Related<R>>::to();
         let names = |identity: &Identity| identity.iter().map(|name| quote(&name.inner())).collect::<Vec<_>>();
         Ok(Self {
-            table: quoted(&via.to_tbl),
+            table: quoted_table(&via.to_tbl),
             columns: names(&via.to_col).into_iter().chain(names(&to.from_col)).collect(),
             own: positions::<E>(&via.from_col)?,
             theirs: positions::<R>(&to.to_col)?,

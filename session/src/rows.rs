@@ -8,7 +8,7 @@ use sea_orm::{
 };
 use smallvec::SmallVec;
 
-use crate::meta::TrackedEntity;
+use crate::meta::{self, TrackedEntity};
 
 /// One for each column of an entity, most of which have no more.
 type Few<T> = SmallVec<[T; 16]>;
@@ -27,7 +27,7 @@ impl<E: TrackedEntity> RowReader<E> {
 
     /// For answers to the query that `find()` makes, which asks for the columns one after the other.
     pub(crate) fn in_order() -> Self {
-        Self { places: Some((0..E::Column::iter().len()).collect()), entity: PhantomData }
+        Self { places: Some(by_number::<E>((0..E::Column::iter().len()).collect())), entity: PhantomData }
     }
 
     /// The model that a row holds.
@@ -35,8 +35,18 @@ impl<E: TrackedEntity> RowReader<E> {
     /// # Errors
     /// As SeaORM's `from_query_result`.
     pub(crate) fn read(&mut self, row: &QueryResult) -> Result<E::Model, DbErr> {
-        let places = self.places.get_or_insert_with(|| places::<E>(&names(row)));
+        let places = self.places.get_or_insert_with(|| by_number::<E>(places::<E>(&names(row))));
         E::from_row(row, places).map_or_else(|| E::Model::from_query_result(row, ""), Ok)
+    }
+}
+
+/// Places of columns in the order of `Column::iter()`, by the numbers that the derive calls them by.
+fn by_number<E: TrackedEntity>(places: Few<usize>) -> Few<usize> {
+    match &meta::table::<E>().places {
+        Some(numbers) if !places.is_empty() => {
+            numbers.iter().map(|at| places.get(*at).copied().unwrap_or(usize::MAX)).collect()
+        }
+        _ => places,
     }
 }
 

@@ -3,10 +3,12 @@
 //! `sea_orm::Value` owns what it holds: reading a column through it copies the text. A flush reads every column of every
 //! row that it writes, so the derive lends them instead. What is lent here must be what `ModelTrait::get` would copy.
 
+use std::marker::PhantomData;
+
 use chrono::{DateTime, FixedOffset, Local, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use sea_orm::{
-    ActiveValue, Value,
-    sea_query::{ArrayType, Enum, OptionEnum},
+    ActiveValue, ColumnType, DbBackend, Value,
+    sea_query::{ArrayType, Enum, Nullable, OptionEnum},
 };
 use uuid::Uuid;
 
@@ -29,6 +31,8 @@ pub enum ValueRef<'a> {
     Double(f64),
     /// Text, and the text of an enum.
     Text(&'a str),
+    /// A character.
+    Char(char),
     /// Bytes.
     Bytes(&'a [u8]),
     /// A JSON document.
@@ -49,28 +53,63 @@ pub enum ValueRef<'a> {
     Owned(Box<Value>),
 }
 
+/// What makes two values of a column the same: that of which the database keeps only one form, or every form for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Exactness {
+    /// The column keeps the value: a moment without its offset, a number of fixed scale, a document without its order.
+    Value,
+    /// The column keeps how the value was written: another offset, scale or order is another value.
+    #[default]
+    Form,
+}
+
+impl Exactness {
+    /// What a column that was declared so keeps.
+    pub(crate) fn of(declared: &ColumnType, backend: DbBackend) -> Self {
+        let sqlite = backend == DbBackend::Sqlite;
+        match declared {
+            ColumnType::Decimal(Some(_)) | ColumnType::Money(_) => Exactness::Value,
+            // SQLite keeps a number.
+            ColumnType::Decimal(None) if sqlite => Exactness::Value,
+            // SQLite keeps a text.
+            ColumnType::TimestampWithTimeZone | ColumnType::JsonBinary if !sqlite => Exactness::Value,
+            ColumnType::Array(element) => Self::of(element, backend),
+            _ => Exactness::Form,
+        }
+    }
+}
+
 impl ValueRef<'_> {
-    /// Whether two values of one column are the same (F3).
-    pub(crate) fn same(&self, other: &Self) -> bool {
+    /// Whether the database holds the same for two values of one column (F3, D12). Few kinds ask how exact it is.
+    pub(crate) fn same(&self, other: &Self, exactness: impl FnOnce() -> Exactness) -> bool {
         match (self, other) {
             (ValueRef::Null, ValueRef::Null) => true,
             (ValueRef::Bool(a), ValueRef::Bool(b)) => a == b,
             (ValueRef::Small(a), ValueRef::Small(b)) => a == b,
             (ValueRef::Int(a), ValueRef::Int(b)) => a == b,
             (ValueRef::Big(a), ValueRef::Big(b)) => a == b,
-            // As `Value` compares them: not-a-number is itself.
-            (ValueRef::Float(a), ValueRef::Float(b)) => a == b || (a.is_nan() && b.is_nan()),
-            (ValueRef::Double(a), ValueRef::Double(b)) => a == b || (a.is_nan() && b.is_nan()),
+            // Not-a-number is itself, and zero has two signs.
+            (ValueRef::Float(a), ValueRef::Float(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
+            (ValueRef::Double(a), ValueRef::Double(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
             (ValueRef::Text(a), ValueRef::Text(b)) => a == b,
+            (ValueRef::Char(a), ValueRef::Char(b)) => a == b,
             (ValueRef::Bytes(a), ValueRef::Bytes(b)) => a == b,
-            (ValueRef::Json(a), ValueRef::Json(b)) => a == b,
+            (ValueRef::Json(a), ValueRef::Json(b)) => a == b && (exactness() == Exactness::Value || same_form(a, b)),
             (ValueRef::Date(a), ValueRef::Date(b)) => a == b,
             (ValueRef::Time(a), ValueRef::Time(b)) => a == b,
             (ValueRef::Naive(a), ValueRef::Naive(b)) => a == b,
             (ValueRef::Utc(a), ValueRef::Utc(b)) => a == b,
-            (ValueRef::Offset(a), ValueRef::Offset(b)) => a == b,
+            (ValueRef::Offset(a), ValueRef::Offset(b)) => {
+                a == b && (a.offset() == b.offset() || exactness() == Exactness::Value)
+            }
             (ValueRef::Uuid(a), ValueRef::Uuid(b)) => a == b,
-            (ValueRef::Owned(a), ValueRef::Owned(b)) => a == b,
+            (ValueRef::Owned(a), ValueRef::Owned(b)) => match (ValueRef::from(&**a), ValueRef::from(&**b)) {
+                // Of kinds that have no name here, the text for developers tells every form apart.
+                (ValueRef::Owned(a), ValueRef::Owned(b)) => {
+                    a == b && (exactness() == Exactness::Value || format!("{a:?}") == format!("{b:?}"))
+                }
+                (a, b) => a.same(&b, exactness),
+            },
             _ => false,
         }
     }
@@ -84,10 +123,11 @@ impl ValueRef<'_> {
                 matches!(kind, ArrayType::SmallInt | ArrayType::TinyInt | ArrayType::TinyUnsigned)
             }
             ValueRef::Int(_) => matches!(kind, ArrayType::Int | ArrayType::SmallUnsigned),
-            ValueRef::Big(_) => matches!(kind, ArrayType::BigInt | ArrayType::Unsigned),
+            ValueRef::Big(_) => matches!(kind, ArrayType::BigInt | ArrayType::Unsigned | ArrayType::BigUnsigned),
             ValueRef::Float(_) => *kind == ArrayType::Float,
             ValueRef::Double(_) => *kind == ArrayType::Double,
             ValueRef::Text(_) => matches!(kind, ArrayType::String | ArrayType::Enum(_)),
+            ValueRef::Char(_) => *kind == ArrayType::Char,
             ValueRef::Bytes(_) => *kind == ArrayType::Bytes,
             ValueRef::Json(_) => *kind == ArrayType::Json,
             ValueRef::Date(_) => *kind == ArrayType::ChronoDate,
@@ -117,11 +157,18 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
             Value::Int(v) => lend(*v, ValueRef::Int),
             Value::Unsigned(v) => lend(*v, |v| ValueRef::Big(v.into())),
             Value::BigInt(v) => lend(*v, ValueRef::Big),
+            // One that is too large for every backend stays as it is, to be refused by name.
+            Value::BigUnsigned(v) => match v.map(i64::try_from) {
+                None => ValueRef::Null,
+                Some(Ok(v)) => ValueRef::Big(v),
+                Some(Err(_)) => ValueRef::Owned(Box::new(value.clone())),
+            },
             Value::Float(v) => lend(*v, ValueRef::Float),
             Value::Double(v) => lend(*v, ValueRef::Double),
             Value::String(v) => lend(v.as_deref(), ValueRef::Text),
             Value::Enum(OptionEnum::Some(v)) => text_of(v),
             Value::Enum(OptionEnum::None(_)) => ValueRef::Null,
+            Value::Char(v) => lend(*v, ValueRef::Char),
             Value::Bytes(v) => lend(v.as_deref(), ValueRef::Bytes),
             Value::Json(v) => lend(v.as_deref(), ValueRef::Json),
             Value::ChronoDate(v) => lend(*v, ValueRef::Date),
@@ -133,6 +180,21 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
             Value::Uuid(v) => lend(*v, ValueRef::Uuid),
             other => ValueRef::Owned(Box::new(other.clone())),
         }
+    }
+}
+
+/// Whether two equal documents are written alike: in one order, with zeros of one sign.
+fn same_form(one: &serde_json::Value, other: &serde_json::Value) -> bool {
+    use serde_json::Value as Json;
+    match (one, other) {
+        (Json::Object(a), Json::Object(b)) => {
+            a.iter().zip(b).all(|((key_a, a), (key_b, b))| key_a == key_b && same_form(a, b))
+        }
+        (Json::Array(a), Json::Array(b)) => a.iter().zip(b).all(|(a, b)| same_form(a, b)),
+        (Json::Number(a), Json::Number(b)) => {
+            a.as_f64().map(f64::is_sign_negative) == b.as_f64().map(f64::is_sign_negative)
+        }
+        _ => true,
     }
 }
 
@@ -170,6 +232,7 @@ lend! {
     f32 => |v| ValueRef::Float(*v);
     f64 => |v| ValueRef::Double(*v);
     String => |v| ValueRef::Text(v);
+    char => |v| ValueRef::Char(*v);
     Vec<u8> => |v| ValueRef::Bytes(v);
     serde_json::Value => |v| ValueRef::Json(v);
     NaiveDate => |v| ValueRef::Date(*v);
@@ -225,5 +288,61 @@ pub fn in_draft<T: Into<Value>>(value: &ActiveValue<T>) -> Option<&T> {
     match value {
         ActiveValue::Set(value) | ActiveValue::Unchanged(value) => Some(value),
         ActiveValue::NotSet => None,
+    }
+}
+
+/// The type of a field, of which the derive asks for NULL: `(&&TypeOf::<T>::new()).null()`. The compiler takes the first
+/// of the traits below that the type has.
+#[derive(Debug)]
+pub struct TypeOf<T>(PhantomData<fn() -> T>);
+
+impl<T> TypeOf<T> {
+    /// Stands for the type.
+    #[inline]
+    #[allow(clippy::new_without_default, reason = "nobody but the derive makes one")]
+    pub const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// See [`TypeOf`].
+pub trait OptionalField {
+    /// NULL as a field that may be none writes it.
+    fn null(&self) -> Option<Value>;
+}
+
+impl<T> OptionalField for TypeOf<Option<T>>
+where
+    Option<T>: Into<Value>,
+{
+    #[inline]
+    fn null(&self) -> Option<Value> {
+        Some(None::<T>.into())
+    }
+}
+
+/// See [`TypeOf`].
+pub trait NullableField {
+    /// NULL of the type.
+    fn null(&self) -> Option<Value>;
+}
+
+impl<T: Nullable> NullableField for &TypeOf<T> {
+    #[inline]
+    fn null(&self) -> Option<Value> {
+        Some(T::null())
+    }
+}
+
+/// See [`TypeOf`].
+pub trait AnyField {
+    /// Not known.
+    fn null(&self) -> Option<Value>;
+}
+
+impl<T> AnyField for &&TypeOf<T> {
+    #[inline]
+    fn null(&self) -> Option<Value> {
+        None
     }
 }

@@ -86,7 +86,7 @@ impl Core {
     pub(crate) fn new(connection: Connection, settings: Arc<Settings>) -> Self {
         // A serializable transaction is told by the database itself (P3).
         let optimistic = settings.optimistic && settings.isolation != Some(IsolationLevel::Serializable);
-        let shared = Shared::new(settings.strict, optimistic, settings.show_values);
+        let shared = Shared::new(connection.backend(), settings.strict, optimistic, settings.show_values);
         let hooks = Hooks::default();
         Self {
             connection,

@@ -253,12 +253,15 @@ fn stored(meta: &ColumnMeta, column: &ToldColumn) -> Stored {
         | ArrayType::BigInt
         | ArrayType::TinyUnsigned
         | ArrayType::SmallUnsigned
-        | ArrayType::Unsigned => within(&[Affinity::Integer, Affinity::Numeric, Affinity::Blob]),
+        | ArrayType::Unsigned
+        | ArrayType::BigUnsigned => within(&[Affinity::Integer, Affinity::Numeric, Affinity::Blob]),
         ArrayType::Float | ArrayType::Double => match affinity {
             Affinity::Text => Stored::Unknown,
             _ => Stored::UnlessOddFloat,
         },
-        ArrayType::String | ArrayType::Enum(_) | ArrayType::Json => within(&[Affinity::Text, Affinity::Blob]),
+        ArrayType::String | ArrayType::Char | ArrayType::Enum(_) | ArrayType::Json => {
+            within(&[Affinity::Text, Affinity::Blob])
+        }
         // Not a number in any spelling, so no column takes them for one.
         ArrayType::ChronoDate
         | ArrayType::ChronoTime

@@ -10,7 +10,6 @@ use super::{
     rows::Place,
     set::{RowSet, RowSource, Window},
     statement::sqlite_chunk,
-    value::decode,
     wire::{ArrayRows, RowSink},
 };
 use crate::{
@@ -66,20 +65,20 @@ impl Back {
     /// The values of an answer's row, unless it is to be read whole.
     pub(super) fn values(&self, table: &TableMeta, row: &QueryResult) -> Result<Vec<(usize, Value)>, Error> {
         let Back::Columns(columns) = self else { return Ok(Vec::new()) };
-        columns.iter().map(|c| Ok((*c, decode(row, table.columns[*c].name, &table.columns[*c].kind)?))).collect()
+        columns.iter().map(|c| Ok((*c, table.columns[*c].decode(row)?))).collect()
     }
 }
 
 /// The key that a row of an answer has.
 pub(super) fn key_in(table: &TableMeta, row: &QueryResult) -> Result<Vec<Value>, Error> {
-    table.keys.iter().map(|key| decode(row, table.columns[*key].name, &table.columns[*key].kind)).collect()
+    table.keys.iter().map(|key| table.columns[*key].decode(row)).collect()
 }
 
 impl RowSet<'_> {
     /// What has to come back with the set's rows.
     pub(super) fn wanted(&self) -> Result<Wanted, Error> {
         let (table, facts) = (self.table, &self.facts);
-        let every = || (0..table.columns.len()).collect::<Vec<_>>();
+        let every = || (0..table.columns.len()).filter(|column| table.columns[*column].held).collect::<Vec<_>>();
         let event = match self.kind {
             Kind::Insert | Kind::Switch => facts.insert,
             Kind::Update => facts.update,

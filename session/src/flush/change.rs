@@ -14,7 +14,7 @@ use super::{
     set::{Found, Places, RowSet, RowSource, Window},
     statement::sqlite_sizes,
     telling_xid,
-    value::{as_integer, decode},
+    value::as_integer,
 };
 use crate::{
     connection::{Fetch, Message},
@@ -337,7 +337,7 @@ impl Flush<'_> {
             return Ok(None);
         }
         if let Some(version) = set.version() {
-            let held = decode(found, table.columns[version].name, &table.columns[version].kind)?;
+            let held = table.columns[version].decode(found)?;
             if as_integer(&held) != expected {
                 let found = as_integer(&held);
                 return Ok(Some(Error::Stale { entity: table.entity, key: shown(), expected, found }));
@@ -345,11 +345,10 @@ impl Flush<'_> {
         }
         for (column, loaded) in set.checks.iter().zip(&checks) {
             let meta = &table.columns[*column];
-            // A type that cannot be read by itself is compared by the database alone.
-            let held = meta.is_simple().then(|| decode(found, meta.name, &meta.kind)).transpose()?;
-            if held.as_ref() != Some(loaded) {
+            let held = meta.decode(found)?;
+            if held != *loaded {
                 let shown_values = self.show_values && !table.secret.contains(*column);
-                let change = held.filter(|_| shown_values).map(|held| Box::new((loaded.to_string(), held.to_string())));
+                let change = shown_values.then(|| Box::new((loaded.to_string(), held.to_string())));
                 let column = meta.name;
                 return Ok(Some(Error::UnrepeatableRead { entity: table.entity, key: shown(), column, change }));
             }
@@ -364,7 +363,7 @@ fn holds_what_was_written(set: &RowSet<'_>, row: usize, found: &QueryResult) -> 
     let written = set.values(row, &places)?;
     for (column, written) in set.written().zip(written) {
         let meta = &set.table.columns[column];
-        if !meta.is_simple() || decode(found, meta.name, &meta.kind)? != written {
+        if meta.decode(found)? != written {
             return Ok(false);
         }
     }
@@ -407,9 +406,13 @@ impl Texts<'_, '_> {
         self.set.found_by().chain(self.set.new_values()).count()
     }
 
-    /// How a value is compared with what is loaded.
-    fn same(&self) -> &'static str {
-        if self.backend == DbBackend::Sqlite { "IS" } else { "IS NOT DISTINCT FROM" }
+    /// The condition that a row is found by one of its values.
+    fn matched(&self, put: Put, name: &str, value: &str) -> String {
+        let meta = &self.table().columns[put.column()];
+        match put {
+            Put::Checked(_) => meta.unchanged(self.backend, name, value),
+            _ => format!("{name} = {}", self.set.facts.compared(put.column(), &meta.save(self.backend, value))),
+        }
     }
 
     /// The text of a change, built once where it depends on nothing but the columns.
@@ -536,10 +539,8 @@ impl Texts<'_, '_> {
     fn matching(&self) -> String {
         let (table, names) = (self.table(), &self.table().names);
         let matched = self.set.found_by().enumerate().map(|(at, put)| {
-            let meta = &table.columns[put.column()];
-            let equals = if matches!(put, Put::Checked(_)) { self.same() } else { "=" };
-            let value = self.set.facts.compared(put.column(), &meta.save(self.backend, &names.value(at)));
-            format!("{}.{} {equals} {value}", table.table, meta.quoted())
+            let name = format!("{}.{}", table.table, table.columns[put.column()].quoted());
+            self.matched(put, &name, &names.value(at))
         });
         matched.collect::<Vec<_>>().join(" AND ")
     }
@@ -567,12 +568,11 @@ impl Texts<'_, '_> {
         });
         let assigned = assigned.collect::<Vec<_>>().join(", ");
         let written = self.set.written().count();
-        let matched = self.set.found_by().enumerate().map(|(at, put)| {
-            let meta = &table.columns[put.column()];
-            let equals = if matches!(put, Put::Checked(_)) { self.same() } else { "=" };
-            let value = meta.save(self.backend, &place(written + at));
-            format!("{} {equals} {}", meta.quoted(), self.set.facts.compared(put.column(), &value))
-        });
+        let matched = self
+            .set
+            .found_by()
+            .enumerate()
+            .map(|(at, put)| self.matched(put, &table.columns[put.column()].quoted(), &place(written + at)));
         let matched = matched.collect::<Vec<_>>().join(" AND ");
         let write = match self.deletes() {
             true => format!("DELETE FROM {} WHERE {matched}", table.table),

@@ -78,8 +78,8 @@ fn number_of(table: &'static TableMeta, tables: &mut SmallVec<[&'static TableMet
         return Some(at);
     }
     let plain = ColumnSet::tells_apart(table.columns.len())
-        && table.parents.iter().all(|fk| fk.to_table != table.entity)
-        && tables.iter().all(|other| other.entity != table.entity);
+        && table.parents.iter().all(|fk| fk.to_table != table.table)
+        && tables.iter().all(|other| other.table != table.table);
     plain.then(|| {
         tables.push(table);
         tables.len() - 1

@@ -20,7 +20,7 @@ use super::{
     set::{Drawn, Places, RowSet, Window},
     statement::{sqlite_chunk, sqlite_sizes},
     telling_xid,
-    value::{as_integer, decode, integer},
+    value::{as_integer, integer},
     wire::{ArrayRows, FlatRows},
 };
 use crate::{
@@ -276,7 +276,7 @@ impl Flush<'_> {
         } else {
             for row in &answer {
                 let meta = columns.iter().map(|column| &table.columns[*column]);
-                values.push(meta.map(|meta| decode(row, meta.name, &meta.kind)).collect::<Result<_, Error>>()?);
+                values.push(meta.map(|meta| meta.decode(row)).collect::<Result<_, Error>>()?);
             }
         }
         Ok((values.len() == set.len()).then_some(Drawn { columns, values }))
@@ -322,7 +322,7 @@ impl Flush<'_> {
         expect_rows(set.window(0, first), first as u64, answer.len() as u64)?;
         let kind = &table.columns[rowid.column].kind;
         let number = |row: &QueryResult| {
-            let key = decode(row, table.columns[rowid.column].name, kind)?;
+            let key = table.columns[rowid.column].decode(row)?;
             as_integer(&key).ok_or_else(|| unasked(set.window(0, first)))
         };
         let numbers = answer.iter().map(number).collect::<Result<Vec<i64>, Error>>()?;

@@ -219,9 +219,10 @@ impl Flush<'_> {
     async fn write_planned(&mut self, due: &[Member]) -> Result<(), Error> {
         let (tables, members, mut ops) = collect(due)?;
         if self.connection.backend() == DbBackend::Sqlite {
-            // SQLite keeps moments as text that may be written in many ways, so equal ones need not compare equal; and
-            // nobody can have changed them, because a unit that writes holds the only write lock.
-            ops.iter_mut().for_each(|op| op.checks.retain(|(c, _)| !tables[op.table].columns[*c].is_moment()));
+            // SQLite keeps moments as text that may be written in many ways, and decimals as numbers, so equal ones need not
+            // compare equal; and nobody can have changed them, because a unit that writes holds the only write lock.
+            let told = |table: &TableMeta, c: usize| table.columns[c].is_simple() && !table.columns[c].is_moment();
+            ops.iter_mut().for_each(|op| op.checks.retain(|(c, _)| told(tables[op.table], *c)));
         }
         let plan = plan::plan(&tables, &ops).map_err(|cycle| Error::Cycle { cycle: cycle.0.into() })?;
         for step in &plan.steps {

@@ -50,7 +50,9 @@ impl Rows {
             rows.keys.push(match step.part {
                 // The row's own step has taken its key, or the database has made it there.
                 Part::Close if ops[op].key.is_empty() => current_key(table, op, members)?,
-                Part::Whole => std::mem::take(&mut ops[op].key),
+                Part::Whole => {
+                    std::mem::take(&mut ops[op].key).into_iter().map(value::checked).collect::<Result<_, _>>()?
+                }
                 Part::Open | Part::Close => ops[op].key.clone(),
             });
             if step.part == Part::Whole {
@@ -90,7 +92,10 @@ pub(super) trait Place: Sync {
 fn resolve(op: &mut Op, column: usize, table: &TableMeta, members: &[Behind]) -> Result<Value, Error> {
     let cell = op.cells.iter_mut().find(|(c, _)| *c == column).map(|(_, cell)| cell);
     match cell {
-        Some(Cell::Value(value)) => Ok(std::mem::replace(value, Value::Bool(None))),
+        Some(Cell::Value(value)) => {
+            let value = std::mem::replace(value, Value::Bool(None));
+            value::checked(table.columns[column].sent(value))
+        }
         Some(Cell::KeyOf { op: parent, column: of }) => {
             let value = members[*parent].iter().rev().find_map(|(object, _)| object.column_value(*of));
             value.map(|value| value::as_column(value, &table.columns[column].kind)).ok_or_else(|| Error::Cycle {

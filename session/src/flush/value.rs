@@ -11,6 +11,20 @@ pub(crate) fn is_null(value: &Value) -> bool {
     *value == value.as_null()
 }
 
+/// Refuses a number that no backend can hold; SeaORM panics over it.
+pub(crate) fn checked(value: Value) -> Result<Value, Error> {
+    let most = i64::MAX.cast_unsigned();
+    let too_large = |value: &Value| matches!(value, Value::BigUnsigned(Some(number)) if *number > most);
+    let refused = match &value {
+        Value::Array(ArrayType::BigUnsigned, Some(numbers)) => numbers.iter().any(too_large),
+        single => too_large(single),
+    };
+    if refused {
+        return Err(Error::usage(format!("a number is larger than {most}, the largest that the database holds")));
+    }
+    Ok(value)
+}
+
 /// An integer of a column's type.
 pub(crate) fn integer(kind: &ArrayType, n: i64) -> Value {
     match kind {
@@ -51,6 +65,16 @@ pub(crate) fn as_column(value: Value, kind: &ArrayType) -> Value {
 pub(crate) fn time_value(kind: &ArrayType, now: DateTime<Utc>) -> Option<Value> {
     let now = DateTime::from_timestamp_micros(now.timestamp_micros())?;
     Some(match kind {
+        ArrayType::ChronoDate => Value::ChronoDate(Some(now.date_naive())),
+        #[cfg(feature = "with-time")]
+        ArrayType::TimeDate => Value::TimeDate(Some(offset_date_time(now)?.date())),
+        #[cfg(feature = "with-time")]
+        ArrayType::TimeDateTime => {
+            let now = offset_date_time(now)?;
+            Value::TimeDateTime(Some(sea_orm::prelude::TimeDateTime::new(now.date(), now.time())))
+        }
+        #[cfg(feature = "with-time")]
+        ArrayType::TimeDateTimeWithTimeZone => Value::TimeDateTimeWithTimeZone(Some(offset_date_time(now)?)),
         ArrayType::ChronoDateTimeUtc => Value::ChronoDateTimeUtc(Some(now)),
         ArrayType::ChronoDateTimeWithTimeZone => Value::ChronoDateTimeWithTimeZone(Some(now.fixed_offset())),
         ArrayType::ChronoDateTimeLocal => Value::ChronoDateTimeLocal(Some(now.into())),
@@ -61,13 +85,27 @@ pub(crate) fn time_value(kind: &ArrayType, now: DateTime<Utc>) -> Option<Value> 
     })
 }
 
+/// A moment as the crate `time` knows it.
+#[cfg(feature = "with-time")]
+fn offset_date_time(now: DateTime<Utc>) -> Option<sea_orm::prelude::TimeDateTimeWithTimeZone> {
+    let nanoseconds = i128::from(now.timestamp_micros()) * 1_000;
+    sea_orm::prelude::TimeDateTimeWithTimeZone::from_unix_timestamp_nanos(nanoseconds).ok()
+}
+
 /// A tenant's name as a value of the tenant column's type.
 pub(crate) fn tenant_value(kind: &ArrayType, tenant: &str) -> Result<Value, Error> {
     let wrong = || Error::usage("the unit's tenant is not of the tenant column's type");
     match kind {
         ArrayType::Uuid => Ok(Value::Uuid(Some(tenant.parse().map_err(|_| wrong())?))),
         kind if crate::meta::is_integer(kind) => Ok(integer(kind, tenant.parse().map_err(|_| wrong())?)),
-        _ => Ok(Value::String(Some(tenant.to_owned()))),
+        ArrayType::Enum(name) => Ok(enum_value(name, Some(tenant.to_owned()))),
+        ArrayType::Char => {
+            let mut characters = tenant.chars();
+            let (Some(only), None) = (characters.next(), characters.next()) else { return Err(wrong()) };
+            Ok(Value::Char(Some(only)))
+        }
+        ArrayType::String => Ok(Value::String(Some(tenant.to_owned()))),
+        _ => Err(Error::usage("a tenant's column holds a text, a number, a UUID or an enum")),
     }
 }
 
@@ -76,6 +114,8 @@ pub(crate) fn tenant_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => text.clone(),
         Value::Uuid(id) => id.map(|id| id.to_string()),
+        Value::Enum(OptionEnum::Some(name)) => Some(name.value.clone().into_owned()),
+        Value::Char(only) => only.map(String::from),
         other => as_integer(other).map(|n| n.to_string()),
     }
 }
@@ -105,10 +145,12 @@ pub(crate) fn is_simple(kind: &ArrayType) -> bool {
             | ArrayType::TinyUnsigned
             | ArrayType::SmallUnsigned
             | ArrayType::Unsigned
+            | ArrayType::BigUnsigned
             | ArrayType::Float
             | ArrayType::Double
             | ArrayType::String
             | ArrayType::Enum(_)
+            | ArrayType::Char
             | ArrayType::Bytes
             | ArrayType::Json
             | ArrayType::ChronoDate
@@ -145,10 +187,18 @@ pub(crate) fn decode(row: &QueryResult, column: &str, kind: &ArrayType) -> Resul
         ArrayType::TinyUnsigned => read!(u8),
         ArrayType::SmallUnsigned => read!(u16),
         ArrayType::Unsigned => read!(u32),
+        ArrayType::BigUnsigned => read!(i64).map(|read| match read {
+            Value::BigInt(number) => Value::BigUnsigned(number.and_then(|number| number.try_into().ok())),
+            other => other,
+        }),
         ArrayType::Float => read!(f32),
         ArrayType::Double => read!(f64),
         ArrayType::String => read!(String),
         ArrayType::Enum(name) => row.try_get::<Option<String>>("", column).map(|text| enum_value(name, text)),
+        ArrayType::Char => read!(String).map(|read| match read {
+            Value::String(text) => Value::Char(text.and_then(|text| text.chars().next())),
+            other => other,
+        }),
         ArrayType::Bytes => read!(Vec<u8>),
         ArrayType::Json => read!(serde_json::Value),
         ArrayType::ChronoDate => read!(chrono::NaiveDate),
@@ -158,6 +208,7 @@ pub(crate) fn decode(row: &QueryResult, column: &str, kind: &ArrayType) -> Resul
         ArrayType::ChronoDateTimeLocal => read!(DateTime<chrono::Local>),
         ArrayType::ChronoDateTimeWithTimeZone => read!(DateTime<chrono::FixedOffset>),
         ArrayType::Uuid => read!(uuid::Uuid),
+        #[allow(unreachable_patterns, reason = "features of SeaORM add kinds")]
         other => return Err(Error::usage(format!("{other:?} cannot be read back by itself"))),
     };
     Ok(value?)

@@ -4,6 +4,7 @@
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike, Utc};
 use sea_orm::{
+    Value,
     sea_query::ArrayType,
     sqlx::{
         Arguments, Encode, Postgres, Type,
@@ -16,10 +17,10 @@ use sea_orm::{
 
 use smallvec::SmallVec;
 
-use crate::{error::Error, value_ref::ValueRef};
+use crate::{error::Error, meta::document, value_ref::ValueRef};
 
-/// The microseconds between 1970 and 2000, which PostgreSQL counts from.
-const EPOCH_MICROS: i64 = 946_684_800_000_000;
+/// The seconds between 1970 and 2000, which PostgreSQL counts from.
+const EPOCH_SECONDS: i64 = 946_684_800;
 const EPOCH_DAYS: i32 = 10_957;
 
 /// The bytes before a value that say how long it is.
@@ -109,13 +110,24 @@ fn checked(
     put: impl FnOnce(&ValueRef<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     match value {
-        ValueRef::Owned(copied) => match ValueRef::from(&**copied) {
-            lent if lent.fits(kind) => put(&lent),
+        ValueRef::Owned(copied) => match (&**copied, ValueRef::from(&**copied)) {
+            (_, lent) if lent.fits(kind) => put(&lent),
+            // What is sent by way of arrays is no array itself, so its column takes documents.
+            (Value::Array(ArrayType::Json, list), _) if *kind == ArrayType::Json => match list {
+                Some(list) => put(&ValueRef::Json(&document((**list).clone()))),
+                None => put(&ValueRef::Null),
+            },
+            (Value::BigUnsigned(_), _) => Err(too_large((**copied).clone())),
             _ => Err(misfit(kind)),
         },
         lent if lent.fits(kind) => put(lent),
         _ => Err(misfit(kind)),
     }
+}
+
+/// The reason why a number cannot be sent.
+fn too_large(value: Value) -> Error {
+    super::value::checked(value).err().unwrap_or_else(|| Error::usage("a number cannot be sent"))
 }
 
 fn misfit(kind: &ArrayType) -> Error {
@@ -161,10 +173,10 @@ fn form(kind: &ArrayType) -> Option<Form> {
         ArrayType::Bool => of::<bool>(16),
         ArrayType::TinyInt | ArrayType::TinyUnsigned | ArrayType::SmallInt => of::<i16>(21),
         ArrayType::SmallUnsigned | ArrayType::Int => of::<i32>(23),
-        ArrayType::Unsigned | ArrayType::BigInt => of::<i64>(20),
+        ArrayType::Unsigned | ArrayType::BigInt | ArrayType::BigUnsigned => of::<i64>(20),
         ArrayType::Float => of::<f32>(700),
         ArrayType::Double => of::<f64>(701),
-        ArrayType::String | ArrayType::Enum(_) => of::<String>(25),
+        ArrayType::String | ArrayType::Enum(_) | ArrayType::Char => of::<String>(25),
         ArrayType::Bytes => of::<Vec<u8>>(17),
         ArrayType::Json => of::<serde_json::Value>(3802),
         ArrayType::ChronoDate => of::<NaiveDate>(1082),
@@ -174,6 +186,7 @@ fn form(kind: &ArrayType) -> Option<Form> {
             of::<DateTime<Utc>>(1184)
         }
         ArrayType::Uuid => of::<uuid::Uuid>(2950),
+        #[allow(unreachable_patterns, reason = "features of SeaORM add kinds")]
         _ => return None,
     })
 }
@@ -273,6 +286,7 @@ impl RowSink for FlatRows {
             ValueRef::Float(v) => arguments.add(*v),
             ValueRef::Double(v) => arguments.add(*v),
             ValueRef::Text(v) => arguments.add(*v),
+            ValueRef::Char(v) => arguments.add(v.to_string()),
             ValueRef::Bytes(v) => arguments.add(*v),
             ValueRef::Json(v) => arguments.add(*v),
             ValueRef::Date(v) => arguments.add(*v),
@@ -281,11 +295,15 @@ impl RowSink for FlatRows {
             ValueRef::Utc(v) => arguments.add(*v),
             ValueRef::Offset(v) => arguments.add(*v),
             ValueRef::Uuid(v) => arguments.add(*v),
-            ValueRef::Owned(value) => match ValueRef::from(&**value) {
-                ValueRef::Owned(other) => {
-                    return Err(Error::usage(format!("a {:?} cannot be sent in a set", other.array_type())));
-                }
-                lent => return self.put(0, &lent),
+            ValueRef::Owned(value) => match (&**value, ValueRef::from(&**value)) {
+                // SQLite has no arrays: this is a list of documents in a column that takes one.
+                (Value::Array(ArrayType::Json, list), _) => match list {
+                    Some(list) => arguments.add(document((**list).clone())),
+                    None => arguments.add(None::<i64>),
+                },
+                (Value::BigUnsigned(_), ValueRef::Owned(_)) => return Err(too_large((**value).clone())),
+                (_, ValueRef::Owned(_)) => return Err(Error::usage("a value of this type cannot be sent in a set")),
+                (_, lent) => return self.put(0, &lent),
             },
         };
         added.map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))
@@ -306,6 +324,7 @@ pub(super) fn field(data: &mut Vec<u8>, value: &ValueRef<'_>, json_binary: bool)
         ValueRef::Float(v) => put(data, &v.to_be_bytes()),
         ValueRef::Double(v) => put(data, &v.to_be_bytes()),
         ValueRef::Text(v) => put(data, v.as_bytes()),
+        ValueRef::Char(v) => put(data, v.encode_utf8(&mut [0; 4]).as_bytes()),
         ValueRef::Bytes(v) => put(data, v),
         ValueRef::Uuid(v) => put(data, v.as_bytes()),
         ValueRef::Date(v) => put(data, &days(*v).to_be_bytes()),
@@ -314,7 +333,7 @@ pub(super) fn field(data: &mut Vec<u8>, value: &ValueRef<'_>, json_binary: bool)
         ValueRef::Utc(v) => put(data, &moment(*v).to_be_bytes()),
         ValueRef::Offset(v) => put(data, &moment(v.to_utc()).to_be_bytes()),
         ValueRef::Json(v) => json(data, v, json_binary),
-        ValueRef::Owned(other) => Err(Error::usage(format!("a {:?} cannot be sent in a set", other.array_type()))),
+        ValueRef::Owned(_) => Err(Error::usage("a value of this type cannot be sent in a set")),
     }
 }
 
@@ -352,9 +371,10 @@ fn time_of_day(time: NaiveTime) -> i64 {
     i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(time.nanosecond() / 1_000)
 }
 
-/// Cut towards the year 2000, as the driver cuts it.
+/// Cut to microseconds towards the year 2000, as the driver does it.
 fn moment(moment: DateTime<Utc>) -> i64 {
-    let since = moment.timestamp_micros() - EPOCH_MICROS;
-    let cut = i64::from(since < 0 && moment.timestamp_subsec_nanos() % 1_000 != 0);
-    since + cut
+    let (seconds, nanoseconds) = (moment.timestamp() - EPOCH_SECONDS, i64::from(moment.timestamp_subsec_nanos()));
+    let micros = seconds * 1_000_000 + nanoseconds / 1_000;
+    let cut = nanoseconds % 1_000 != 0;
+    if micros < 0 && cut { micros + 1 } else { micros }
 }

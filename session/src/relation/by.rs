@@ -68,7 +68,7 @@ impl<E: TrackedEntity> Object<E> {
     }
 
     /// The rows that the relation means; none if a null key means no row.
-    fn along<R: TrackedEntity>(&self, def: &RelationDef) -> Result<Option<Select<R>>, Error> {
+    pub(super) fn along<R: TrackedEntity>(&self, def: &RelationDef) -> Result<Option<Select<R>>, Error> {
         if def.on_condition.is_some() {
             // A condition may speak of this table too, which only a join brings in.
             let joined = R::find().join_rev(JoinType::InnerJoin, def.clone());
@@ -90,8 +90,9 @@ impl<E: TrackedEntity> Object<E> {
 /// The definition of a relation that must lead to `R`.
 fn leads_to<E: TrackedEntity, R: TrackedEntity>(relation: &E::Relation) -> Result<RelationDef, Error> {
     let def = relation.def();
-    let (entity, other) = (meta::table::<E>().entity, meta::table::<R>().entity);
-    if def.to_tbl.sea_orm_table().inner() != other {
+    let (entity, other) = (meta::table::<E>().entity, meta::table::<R>());
+    if meta::quoted_table(&def.to_tbl) != other.table {
+        let other = other.entity;
         return Err(Error::usage(format!("relation {relation:?} of {entity} does not lead to {other}")));
     }
     Ok(def)

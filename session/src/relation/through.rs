@@ -12,7 +12,6 @@ use super::positions;
 use crate::{
     Session, Tracked,
     error::Error,
-    flush::value::decode,
     meta::{self, ColumnMeta, TrackedEntity},
     query::{LoadExt, keys_a_statement, one_of},
 };
@@ -52,7 +51,7 @@ impl<C: ColumnTrait + Iterable> Ends<C> {
 
     fn read(&self, row: &QueryResult, prefix: &str) -> Result<Side, Error> {
         let metas = self.metas.iter().enumerate();
-        metas.map(|(at, meta)| decode(row, &format!("{prefix}{at}"), &meta.kind)).collect()
+        metas.map(|(at, meta)| meta.decode_as(row, &format!("{prefix}{at}"))).collect()
     }
 }
 

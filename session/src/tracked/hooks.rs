@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use sea_orm::{ActiveModelTrait, ActiveValue, DbErr, IntoActiveModel, Iterable, ModelTrait};
 
-use super::{AnyObject, Data, ObjectCell};
+use super::{
+    AnyObject, Data, ObjectCell,
+    values::{held_columns, position},
+};
 use crate::{error::Error, flush::RowKind, meta::TrackedEntity};
 
 impl<E: TrackedEntity> ObjectCell<E> {
@@ -29,8 +32,8 @@ impl<E: TrackedEntity> ObjectCell<E> {
                 let mut active = (**model).clone().into_active_model();
                 if kind == RowKind::Update {
                     let touched =
-                        E::Column::iter().enumerate().filter(|(position, _)| inner.touched.contains(*position));
-                    touched.for_each(|(_, column)| active.reset(column));
+                        held_columns::<E>().filter(|c| position::<E>(*c).is_some_and(|at| inner.touched.contains(at)));
+                    touched.for_each(|column| active.reset(column));
                 }
                 active
             }

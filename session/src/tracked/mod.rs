@@ -31,7 +31,7 @@ use crate::{
 };
 pub(crate) use any_object::{AnyObject, Carried, Put, Returned, Stamp};
 pub(crate) use values::key_of;
-use values::{all_set, position};
+use values::{all_set, held_columns, position};
 
 /// Where an object stands. See the table in `docs/states.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -246,7 +246,7 @@ impl<E: TrackedEntity> Object<E> {
 
     /// A new object. Values that a `Model` brought along as unchanged count as set: the session knows that it is new (Z12).
     pub(crate) fn pending(mut draft: E::ActiveModel, unit: &Arc<Shared>) -> Self {
-        E::Column::iter().for_each(|column| draft.reset(column));
+        held_columns::<E>().for_each(|column| draft.reset(column));
         Self::new(Phase::Pending, Data::Draft(Box::new(draft)), Some(unit.clone()))
     }
 
@@ -274,6 +274,7 @@ impl<E: TrackedEntity> Object<E> {
         full: impl FnOnce(&E::Model) -> &T,
         draft: impl FnOnce(&E::ActiveModel) -> &ActiveValue<T>,
     ) -> T {
+        let column = self.0.table.place(column);
         let mut inner = self.0.inner.lock();
         inner.note_read(column);
         match &inner.data {
@@ -394,6 +395,7 @@ impl<E: TrackedEntity> Object<E> {
         full: impl FnOnce(&mut E::Model) -> &mut T,
         draft: impl FnOnce(&mut E::ActiveModel) -> &mut ActiveValue<T>,
     ) {
+        let column = self.0.table.place(column);
         let mut inner = self.0.inner.lock();
         let enlist = self.before_write(&mut inner);
         inner.touched.insert(column);

@@ -14,6 +14,7 @@ use crate::{
     flush::{Source, value::as_column},
     identity::Key,
     meta::{self, ColumnSet, TableMeta, TrackedEntity},
+    shared::Shared,
     undo::Undo,
     value_ref::ValueRef,
 };
@@ -25,6 +26,11 @@ pub(super) fn position<E: TrackedEntity>(column: E::Column) -> Option<usize> {
 
 pub(super) fn column_at<E: TrackedEntity>(position: usize) -> Option<E::Column> {
     E::Column::iter().nth(position)
+}
+
+/// The columns that the model has a field for.
+pub(super) fn held_columns<E: TrackedEntity>() -> impl Iterator<Item = E::Column> {
+    E::Column::iter().zip(&meta::table::<E>().columns).filter(|(_, column)| column.held).map(|(column, _)| column)
 }
 
 pub(super) fn keys_of<E: TrackedEntity>(model: &E::Model) -> Vec<Value> {
@@ -42,7 +48,7 @@ pub(crate) fn key_of<E: TrackedEntity>(table: &TableMeta, model: &E::Model) -> K
 
 /// The model that a complete draft has become. Moves the values out; an incomplete draft keeps them.
 pub(super) fn whole_model<E: TrackedEntity>(draft: &mut E::ActiveModel) -> Result<E::Model, DbErr> {
-    if E::Column::iter().any(|column| draft.is_not_set(column)) {
+    if held_columns::<E>().any(|column| draft.is_not_set(column)) {
         return draft.clone().try_into_model();
     }
     std::mem::replace(draft, <E::ActiveModel as ActiveModelTrait>::default()).try_into_model()
@@ -96,6 +102,11 @@ impl<E: TrackedEntity> Data<E> {
     }
 }
 
+/// Whether the database of this unit holds the same for two values of a column (F3, D12).
+fn same<E: TrackedEntity>(unit: Option<&Shared>, column: usize, one: &ValueRef<'_>, other: &ValueRef<'_>) -> bool {
+    one.same(other, || unit.map(|unit| meta::table::<E>().columns[column].exactness(unit.backend)).unwrap_or_default())
+}
+
 impl<E: TrackedEntity> Inner<E> {
     pub(super) fn note_read(&mut self, column: usize) {
         if self.unit.as_ref().is_some_and(|unit| unit.optimistic) && !self.touched.contains(column) {
@@ -137,9 +148,12 @@ impl<E: TrackedEntity> Inner<E> {
             (Some(base), Data::Full(data)) if !self.touched.is_empty() => Some((base, data)),
             _ => None,
         };
+        let unit = self.unit.as_deref();
         let touched = (0..E::Column::iter().len()).filter(|column| self.touched.contains(*column));
         both.into_iter().flat_map(move |(base, data)| {
-            touched.clone().filter(|column| !E::value_of(base, *column).same(&E::value_of(data, *column)))
+            touched.clone().filter(move |column| {
+                !same::<E>(unit, *column, &E::value_of(base, *column), &E::value_of(data, *column))
+            })
         })
     }
 
@@ -226,9 +240,10 @@ impl<E: TrackedEntity> Inner<E> {
     pub(super) fn apply_late(&mut self, late: Late<E>) -> Result<(), DbErr> {
         let Data::Full(model) = &mut self.data else { return Ok(()) };
         self.base = Some(model.clone());
+        let unit = self.unit.as_deref();
         for (position, column) in E::Column::iter().enumerate() {
             let Some(now) = late.now.lent(position) else { continue };
-            if late.sent.lent(position).is_some_and(|sent| sent.same(&now)) {
+            if late.sent.lent(position).is_some_and(|sent| same::<E>(unit, position, &sent, &now)) {
                 continue;
             }
             if let Some(value) = late.now.value(column) {

@@ -53,7 +53,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
         }
         if let Some(Returned::Values(values)) = returned {
             for (column, value) in *values {
-                if let Some(column) = column_at::<E>(*column) {
+                if let Some(column) = column_at::<E>(*column).filter(|_| self.table.columns[*column].held) {
                     draft.try_set(column, value.clone())?;
                 }
             }

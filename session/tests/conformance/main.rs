@@ -14,6 +14,8 @@ mod a_blocks;
 mod a_table;
 mod b_batches;
 mod b_manual;
+mod d_names;
+mod d_values;
 mod f_flush;
 mod h_hooks;
 mod i_identity;

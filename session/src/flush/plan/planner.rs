@@ -97,7 +97,7 @@ impl<'a> Planner<'a> {
     /// Whether rows of this table may need other rows of their own statement's rank.
     pub(super) fn is_complex(&self, table: usize) -> bool {
         self.ranks.rank[table] == self.ranks.cyclic
-            || self.tables[table].parents.iter().any(|fk| fk.to_table == self.tables[table].entity)
+            || self.tables[table].parents.iter().any(|fk| fk.to_table == self.tables[table].table)
     }
 
     /// Which other rows of `among` each row's foreign keys point to.
@@ -108,7 +108,7 @@ impl<'a> Planner<'a> {
         for &op in &rows {
             let table = self.tables[self.ops[op].table];
             let cyclic = self.ranks.rank[self.ops[op].table] == self.ranks.cyclic;
-            let keys = table.parents.iter().filter(|fk| cyclic || fk.to_table == table.entity);
+            let keys = table.parents.iter().filter(|fk| cyclic || fk.to_table == table.table);
             let own = keys.filter_map(|fk| self.need(op, fk, &targets)).filter(|n| n.apart || n.parent != op);
             needs.entry(op).or_default().extend(own);
         }

@@ -14,7 +14,7 @@ pub(in crate::flush) fn table_ranks(tables: &[&TableMeta]) -> Ranks {
         tables[t]
             .parents
             .iter()
-            .flat_map(move |fk| (0..tables.len()).filter(move |p| *p != t && tables[*p].entity == fk.to_table))
+            .flat_map(move |fk| (0..tables.len()).filter(move |p| *p != t && tables[*p].table == fk.to_table))
     };
     let mut rank = vec![usize::MAX; tables.len()];
     let mut next = 0;

@@ -18,7 +18,7 @@ pub(super) struct Targets<'a> {
 
 impl<'a> Targets<'a> {
     pub(super) fn of(planner: &Planner<'a>, rows: &[usize]) -> Self {
-        let tables = planner.tables.iter().map(|table| (table.entity, *table)).collect();
+        let tables = planner.tables.iter().map(|table| (&*table.table, *table)).collect();
         let mut targets = Self { tables, keys: FxHashMap::default(), others: FxHashMap::default() };
         let parents = planner.tables.iter().flat_map(|table| &table.parents);
         let others: FxHashSet<(&str, &[String])> = parents
@@ -29,12 +29,12 @@ impl<'a> Targets<'a> {
             let change = &planner.ops[op];
             let table = planner.tables[change.table];
             if !change.key.is_empty() {
-                targets.keys.insert((table.entity, &change.key), op);
+                targets.keys.insert((&table.table, &change.key), op);
             }
-            for (_, columns) in others.iter().filter(|(entity, _)| *entity == table.entity) {
+            for (_, columns) in others.iter().filter(|(name, _)| *name == table.table) {
                 let values = columns.iter().map(|name| change.held(table, table.column(name)?)).collect::<Option<_>>();
                 if let Some(values) = values {
-                    targets.others.insert((table.entity, columns, values), op);
+                    targets.others.insert((&table.table, columns, values), op);
                 }
             }
         }
@@ -49,8 +49,8 @@ impl<'a> Targets<'a> {
             .map(|(value, name)| Some(as_column(value.clone(), &table.columns[table.column(name)?].kind)))
             .collect::<Option<_>>()?;
         if table.is_key(&fk.to_columns) {
-            return self.keys.get(&(table.entity, &values[..])).copied();
+            return self.keys.get(&(&*table.table, &values[..])).copied();
         }
-        self.others.get(&(table.entity, &fk.to_columns[..], values.iter().collect())).copied()
+        self.others.get(&(&*table.table, &fk.to_columns[..], values.iter().collect())).copied()
     }
 }

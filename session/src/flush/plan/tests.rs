@@ -51,6 +51,7 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         texts: crate::meta::Texts::default(),
         claimed: [ID, UNIQUE].into_iter().chain(PAIR).collect(),
         stamped: false,
+        places: None,
         parents: keys.collect(),
         unique: vec![vec![UNIQUE], PAIR.to_vec()],
     }

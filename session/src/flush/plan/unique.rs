@@ -60,7 +60,7 @@ impl<'a> Planner<'a> {
         let mut tables: BTreeSet<usize> = early.iter().map(|op| self.ops[*op].table).collect();
         let refers = |table: usize, to: &BTreeSet<usize>| {
             let mut parents = self.tables[table].parents.iter();
-            parents.any(|fk| to.iter().any(|p| self.tables[*p].entity == fk.to_table))
+            parents.any(|fk| to.iter().any(|p| self.tables[*p].table == fk.to_table))
         };
         loop {
             let referring = (0..self.tables.len()).filter(|t| !tables.contains(t) && refers(*t, &tables));

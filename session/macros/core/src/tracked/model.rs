@@ -6,7 +6,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
-use syn::{Attribute, DataStruct, DeriveInput, Error, Fields, Ident, Result, ext::IdentExt};
+use syn::{Attribute, DataStruct, DeriveInput, Error, Fields, Ident, Result, Type, ext::IdentExt};
 
 use super::fields::{self, Column, Marks};
 use crate::names;
@@ -26,9 +26,9 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
     let mistakes = errors.into_iter().map(Error::into_compile_error);
 
     let handle = handle(input);
-    let entity = entity(&columns, no_hooks, columns.len() == named.named.len());
-    let behavior = no_hooks.then(no_behavior);
     let offset = &table_iden(&input.attrs);
+    let entity = entity(&columns, no_hooks, columns.len() == named.named.len(), offset);
+    let behavior = no_hooks.then(no_behavior);
     let accessors = columns.iter().map(|column| accessors(column, offset));
     Ok(quote! {
         #(#mistakes)*
@@ -126,17 +126,19 @@ fn handle(input: &DeriveInput) -> TokenStream {
     }
 }
 
-fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool) -> TokenStream {
+fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool, offset: &TokenStream) -> TokenStream {
     let options = columns.iter().flat_map(options).chain(no_hooks.then(|| quote!(.no_hooks())));
-    // Columns stand in SeaORM's enum in the order of their fields.
-    let (positions, names) = (0..columns.len(), columns.iter().map(|column| column.name));
-    let (positions, names): (Vec<usize>, Vec<_>) = positions.zip(names).unzip();
+    let names: Vec<&Ident> = columns.iter().map(|column| column.name).collect();
+    let types: Vec<&Type> = columns.iter().map(|column| &column.field.ty).collect();
+    // Columns are told by their variants: the enum may be written by hand, in any order and with more members.
+    let variants: Vec<&Ident> = columns.iter().map(|column| &column.variant).collect();
+    let column_at = quote!(<Column as sea_orm::Iterable>::iter().nth(position));
     // A model with fields that are no columns is read by SeaORM, which knows how to fill those.
     let from_row = whole.then(|| {
         quote! {
             fn from_row(row: &sea_orm::QueryResult, places: &[usize]) -> ::core::option::Option<Model> {
                 ::core::option::Option::Some(Model {
-                    #(#names: sea_orm::TryGetable::try_get_by(row, *places.get(#positions)?).ok()?,)*
+                    #(#names: sea_orm::TryGetable::try_get_by(row, *places.get(Column::#variants as usize #offset)?).ok()?,)*
                 })
             }
         }
@@ -157,13 +159,16 @@ fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool) -> TokenStream {
                 &SHAPE
             }
 
-            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrow, unreachable_patterns)]
             fn value_of(model: &Model, position: usize) -> ::sea_session::value_ref::ValueRef<'_> {
                 #[allow(unused_imports)]
                 use ::sea_session::value_ref::{CopiedField as _, Field, LentField as _, ValueRef};
-                match position {
-                    #(#positions => (&Field(&model.#names)).value_ref(),)*
-                    _ => ValueRef::Null,
+                match #column_at {
+                    #(::core::option::Option::Some(Column::#variants) => (&Field(&model.#names)).value_ref(),)*
+                    ::core::option::Option::Some(column) => {
+                        ValueRef::Owned(::std::boxed::Box::new(sea_orm::ModelTrait::get(model, column)))
+                    }
+                    ::core::option::Option::None => ValueRef::Null,
                 }
             }
 
@@ -174,10 +179,38 @@ fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool) -> TokenStream {
             ) -> ::core::option::Option<::sea_session::value_ref::ValueRef<'_>> {
                 #[allow(unused_imports)]
                 use ::sea_session::value_ref::{CopiedField as _, Field, LentField as _, in_draft};
-                match position {
-                    #(#positions => in_draft(&draft.#names).map(|value| (&Field(value)).value_ref()),)*
+                match #column_at {
+                    #(::core::option::Option::Some(Column::#variants) => {
+                        in_draft(&draft.#names).map(|value| (&Field(value)).value_ref())
+                    })*
                     _ => ::core::option::Option::None,
                 }
+            }
+
+            fn null_of(position: usize) -> ::core::option::Option<sea_orm::Value> {
+                #[allow(unused_imports)]
+                use ::sea_session::value_ref::{AnyField as _, NullableField as _, OptionalField as _, TypeOf};
+                match #column_at {
+                    #(::core::option::Option::Some(Column::#variants) => (&&TypeOf::<#types>::new()).null(),)*
+                    _ => ::core::option::Option::None,
+                }
+            }
+
+            fn value_in_row(
+                row: &sea_orm::QueryResult,
+                position: usize,
+                name: &str,
+            ) -> ::core::option::Option<::core::result::Result<sea_orm::Value, sea_orm::DbErr>> {
+                match #column_at {
+                    #(::core::option::Option::Some(Column::#variants) => {
+                        ::core::option::Option::Some(row.try_get::<#types>("", name).map(::core::convert::Into::into))
+                    })*
+                    _ => ::core::option::Option::None,
+                }
+            }
+
+            fn numbers() -> ::std::vec::Vec<(usize, Column)> {
+                ::std::vec![#((Column::#variants as usize #offset, Column::#variants)),*]
             }
 
             #from_row

@@ -37,7 +37,7 @@ impl ::sea_session::TrackedEntity for Entity {
         static SHAPE: ::sea_session::Shape = ::sea_session::Shape::new();
         &SHAPE
     }
-    #[allow(clippy::needless_borrow)]
+    #[allow(clippy::needless_borrow, unreachable_patterns)]
     fn value_of(
         model: &Model,
         position: usize,
@@ -46,17 +46,38 @@ impl ::sea_session::TrackedEntity for Entity {
         use ::sea_session::value_ref::{
             CopiedField as _, Field, LentField as _, ValueRef,
         };
-        match position {
-            0usize => (&Field(&model.id)).value_ref(),
-            1usize => (&Field(&model.title)).value_ref(),
-            2usize => (&Field(&model.r#type)).value_ref(),
-            3usize => (&Field(&model.tags)).value_ref(),
-            4usize => (&Field(&model.token)).value_ref(),
-            5usize => (&Field(&model.account_id)).value_ref(),
-            6usize => (&Field(&model.version)).value_ref(),
-            7usize => (&Field(&model.created_at)).value_ref(),
-            8usize => (&Field(&model.updated_at)).value_ref(),
-            _ => ValueRef::Null,
+        match <Column as sea_orm::Iterable>::iter().nth(position) {
+            ::core::option::Option::Some(Column::Id) => (&Field(&model.id)).value_ref(),
+            ::core::option::Option::Some(Column::Title) => {
+                (&Field(&model.title)).value_ref()
+            }
+            ::core::option::Option::Some(Column::Type) => {
+                (&Field(&model.r#type)).value_ref()
+            }
+            ::core::option::Option::Some(Column::Labels) => {
+                (&Field(&model.tags)).value_ref()
+            }
+            ::core::option::Option::Some(Column::Token) => {
+                (&Field(&model.token)).value_ref()
+            }
+            ::core::option::Option::Some(Column::AccountId) => {
+                (&Field(&model.account_id)).value_ref()
+            }
+            ::core::option::Option::Some(Column::Version) => {
+                (&Field(&model.version)).value_ref()
+            }
+            ::core::option::Option::Some(Column::CreatedAt) => {
+                (&Field(&model.created_at)).value_ref()
+            }
+            ::core::option::Option::Some(Column::UpdatedAt) => {
+                (&Field(&model.updated_at)).value_ref()
+            }
+            ::core::option::Option::Some(column) => {
+                ValueRef::Owned(
+                    ::std::boxed::Box::new(sea_orm::ModelTrait::get(model, column)),
+                )
+            }
+            ::core::option::Option::None => ValueRef::Null,
         }
     }
     #[allow(clippy::needless_borrow)]
@@ -68,24 +89,136 @@ impl ::sea_session::TrackedEntity for Entity {
         use ::sea_session::value_ref::{
             CopiedField as _, Field, LentField as _, in_draft,
         };
-        match position {
-            0usize => in_draft(&draft.id).map(|value| (&Field(value)).value_ref()),
-            1usize => in_draft(&draft.title).map(|value| (&Field(value)).value_ref()),
-            2usize => in_draft(&draft.r#type).map(|value| (&Field(value)).value_ref()),
-            3usize => in_draft(&draft.tags).map(|value| (&Field(value)).value_ref()),
-            4usize => in_draft(&draft.token).map(|value| (&Field(value)).value_ref()),
-            5usize => {
+        match <Column as sea_orm::Iterable>::iter().nth(position) {
+            ::core::option::Option::Some(Column::Id) => {
+                in_draft(&draft.id).map(|value| (&Field(value)).value_ref())
+            }
+            ::core::option::Option::Some(Column::Title) => {
+                in_draft(&draft.title).map(|value| (&Field(value)).value_ref())
+            }
+            ::core::option::Option::Some(Column::Type) => {
+                in_draft(&draft.r#type).map(|value| (&Field(value)).value_ref())
+            }
+            ::core::option::Option::Some(Column::Labels) => {
+                in_draft(&draft.tags).map(|value| (&Field(value)).value_ref())
+            }
+            ::core::option::Option::Some(Column::Token) => {
+                in_draft(&draft.token).map(|value| (&Field(value)).value_ref())
+            }
+            ::core::option::Option::Some(Column::AccountId) => {
                 in_draft(&draft.account_id).map(|value| (&Field(value)).value_ref())
             }
-            6usize => in_draft(&draft.version).map(|value| (&Field(value)).value_ref()),
-            7usize => {
+            ::core::option::Option::Some(Column::Version) => {
+                in_draft(&draft.version).map(|value| (&Field(value)).value_ref())
+            }
+            ::core::option::Option::Some(Column::CreatedAt) => {
                 in_draft(&draft.created_at).map(|value| (&Field(value)).value_ref())
             }
-            8usize => {
+            ::core::option::Option::Some(Column::UpdatedAt) => {
                 in_draft(&draft.updated_at).map(|value| (&Field(value)).value_ref())
             }
             _ => ::core::option::Option::None,
         }
+    }
+    fn null_of(position: usize) -> ::core::option::Option<sea_orm::Value> {
+        #[allow(unused_imports)]
+        use ::sea_session::value_ref::{
+            AnyField as _, NullableField as _, OptionalField as _, TypeOf,
+        };
+        match <Column as sea_orm::Iterable>::iter().nth(position) {
+            ::core::option::Option::Some(Column::Id) => (&&TypeOf::<i64>::new()).null(),
+            ::core::option::Option::Some(Column::Title) => {
+                (&&TypeOf::<String>::new()).null()
+            }
+            ::core::option::Option::Some(Column::Type) => {
+                (&&TypeOf::<Option<Kind>>::new()).null()
+            }
+            ::core::option::Option::Some(Column::Labels) => {
+                (&&TypeOf::<Tags>::new()).null()
+            }
+            ::core::option::Option::Some(Column::Token) => {
+                (&&TypeOf::<String>::new()).null()
+            }
+            ::core::option::Option::Some(Column::AccountId) => {
+                (&&TypeOf::<i64>::new()).null()
+            }
+            ::core::option::Option::Some(Column::Version) => {
+                (&&TypeOf::<i32>::new()).null()
+            }
+            ::core::option::Option::Some(Column::CreatedAt) => {
+                (&&TypeOf::<DateTimeUtc>::new()).null()
+            }
+            ::core::option::Option::Some(Column::UpdatedAt) => {
+                (&&TypeOf::<DateTimeUtc>::new()).null()
+            }
+            _ => ::core::option::Option::None,
+        }
+    }
+    fn value_in_row(
+        row: &sea_orm::QueryResult,
+        position: usize,
+        name: &str,
+    ) -> ::core::option::Option<::core::result::Result<sea_orm::Value, sea_orm::DbErr>> {
+        match <Column as sea_orm::Iterable>::iter().nth(position) {
+            ::core::option::Option::Some(Column::Id) => {
+                ::core::option::Option::Some(
+                    row.try_get::<i64>("", name).map(::core::convert::Into::into),
+                )
+            }
+            ::core::option::Option::Some(Column::Title) => {
+                ::core::option::Option::Some(
+                    row.try_get::<String>("", name).map(::core::convert::Into::into),
+                )
+            }
+            ::core::option::Option::Some(Column::Type) => {
+                ::core::option::Option::Some(
+                    row
+                        .try_get::<Option<Kind>>("", name)
+                        .map(::core::convert::Into::into),
+                )
+            }
+            ::core::option::Option::Some(Column::Labels) => {
+                ::core::option::Option::Some(
+                    row.try_get::<Tags>("", name).map(::core::convert::Into::into),
+                )
+            }
+            ::core::option::Option::Some(Column::Token) => {
+                ::core::option::Option::Some(
+                    row.try_get::<String>("", name).map(::core::convert::Into::into),
+                )
+            }
+            ::core::option::Option::Some(Column::AccountId) => {
+                ::core::option::Option::Some(
+                    row.try_get::<i64>("", name).map(::core::convert::Into::into),
+                )
+            }
+            ::core::option::Option::Some(Column::Version) => {
+                ::core::option::Option::Some(
+                    row.try_get::<i32>("", name).map(::core::convert::Into::into),
+                )
+            }
+            ::core::option::Option::Some(Column::CreatedAt) => {
+                ::core::option::Option::Some(
+                    row.try_get::<DateTimeUtc>("", name).map(::core::convert::Into::into),
+                )
+            }
+            ::core::option::Option::Some(Column::UpdatedAt) => {
+                ::core::option::Option::Some(
+                    row.try_get::<DateTimeUtc>("", name).map(::core::convert::Into::into),
+                )
+            }
+            _ => ::core::option::Option::None,
+        }
+    }
+    fn numbers() -> ::std::vec::Vec<(usize, Column)> {
+        ::std::vec![
+            (Column::Id as usize, Column::Id), (Column::Title as usize, Column::Title),
+            (Column::Type as usize, Column::Type), (Column::Labels as usize,
+            Column::Labels), (Column::Token as usize, Column::Token), (Column::AccountId
+            as usize, Column::AccountId), (Column::Version as usize, Column::Version),
+            (Column::CreatedAt as usize, Column::CreatedAt), (Column::UpdatedAt as usize,
+            Column::UpdatedAt)
+        ]
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]

@@ -28,7 +28,7 @@ impl ::sea_session::TrackedEntity for Entity {
         static SHAPE: ::sea_session::Shape = ::sea_session::Shape::new();
         &SHAPE
     }
-    #[allow(clippy::needless_borrow)]
+    #[allow(clippy::needless_borrow, unreachable_patterns)]
     fn value_of(
         model: &Model,
         position: usize,
@@ -37,9 +37,14 @@ impl ::sea_session::TrackedEntity for Entity {
         use ::sea_session::value_ref::{
             CopiedField as _, Field, LentField as _, ValueRef,
         };
-        match position {
-            0usize => (&Field(&model.id)).value_ref(),
-            _ => ValueRef::Null,
+        match <Column as sea_orm::Iterable>::iter().nth(position) {
+            ::core::option::Option::Some(Column::Id) => (&Field(&model.id)).value_ref(),
+            ::core::option::Option::Some(column) => {
+                ValueRef::Owned(
+                    ::std::boxed::Box::new(sea_orm::ModelTrait::get(model, column)),
+                )
+            }
+            ::core::option::Option::None => ValueRef::Null,
         }
     }
     #[allow(clippy::needless_borrow)]
@@ -51,17 +56,50 @@ impl ::sea_session::TrackedEntity for Entity {
         use ::sea_session::value_ref::{
             CopiedField as _, Field, LentField as _, in_draft,
         };
-        match position {
-            0usize => in_draft(&draft.id).map(|value| (&Field(value)).value_ref()),
+        match <Column as sea_orm::Iterable>::iter().nth(position) {
+            ::core::option::Option::Some(Column::Id) => {
+                in_draft(&draft.id).map(|value| (&Field(value)).value_ref())
+            }
             _ => ::core::option::Option::None,
         }
+    }
+    fn null_of(position: usize) -> ::core::option::Option<sea_orm::Value> {
+        #[allow(unused_imports)]
+        use ::sea_session::value_ref::{
+            AnyField as _, NullableField as _, OptionalField as _, TypeOf,
+        };
+        match <Column as sea_orm::Iterable>::iter().nth(position) {
+            ::core::option::Option::Some(Column::Id) => (&&TypeOf::<i32>::new()).null(),
+            _ => ::core::option::Option::None,
+        }
+    }
+    fn value_in_row(
+        row: &sea_orm::QueryResult,
+        position: usize,
+        name: &str,
+    ) -> ::core::option::Option<::core::result::Result<sea_orm::Value, sea_orm::DbErr>> {
+        match <Column as sea_orm::Iterable>::iter().nth(position) {
+            ::core::option::Option::Some(Column::Id) => {
+                ::core::option::Option::Some(
+                    row.try_get::<i32>("", name).map(::core::convert::Into::into),
+                )
+            }
+            _ => ::core::option::Option::None,
+        }
+    }
+    fn numbers() -> ::std::vec::Vec<(usize, Column)> {
+        ::std::vec![(Column::Id as usize - 1, Column::Id)]
     }
     fn from_row(
         row: &sea_orm::QueryResult,
         places: &[usize],
     ) -> ::core::option::Option<Model> {
         ::core::option::Option::Some(Model {
-            id: sea_orm::TryGetable::try_get_by(row, *places.get(0usize)?).ok()?,
+            id: sea_orm::TryGetable::try_get_by(
+                    row,
+                    *places.get(Column::Id as usize - 1)?,
+                )
+                .ok()?,
         })
     }
 }
