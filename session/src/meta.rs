@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, DbBackend, EntityTrait, IdenStatic, IntoActiveModel,
     Iterable, ModelTrait, PrimaryKeyToColumn, PrimaryKeyTrait, QueryResult, RelationTrait, TryIntoModel, Value,
-    sea_query::{ArrayType, Expr, OptionEnum, PostgresQueryBuilder, Query, SqliteQueryBuilder},
+    sea_query::{ArrayType, Expr, ForeignKeyAction, OptionEnum, PostgresQueryBuilder, Query, SqliteQueryBuilder},
 };
 
 use crate::{tracked::Object, value_ref::ValueRef};
@@ -304,6 +304,28 @@ pub(crate) struct ForeignKey {
     pub(crate) columns: Vec<usize>,
     pub(crate) to_table: String,
     pub(crate) to_columns: Vec<String>,
+    pub(crate) on_update: OnUpdate,
+}
+
+/// What becomes of a row that refers to a value which changes, as the entity says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnUpdate {
+    /// The database changes the row as well.
+    Follows,
+    /// The database refuses the change.
+    Refuses,
+    /// The entity does not say.
+    Unknown,
+}
+
+impl From<Option<ForeignKeyAction>> for OnUpdate {
+    fn from(action: Option<ForeignKeyAction>) -> Self {
+        match action {
+            Some(ForeignKeyAction::Cascade | ForeignKeyAction::SetNull) => OnUpdate::Follows,
+            Some(ForeignKeyAction::NoAction | ForeignKeyAction::Restrict) => OnUpdate::Refuses,
+            _ => OnUpdate::Unknown,
+        }
+    }
 }
 
 /// The shape of an entity's table.
@@ -487,7 +509,7 @@ fn foreign_keys<E: TrackedEntity>(columns: &[ColumnMeta]) -> Vec<ForeignKey> {
             let columns = def.from_col.iter().map(|c| position(c.inner().as_ref())).collect::<Option<Vec<_>>>()?;
             let to_columns = def.to_col.iter().map(|c| c.inner().into_owned()).collect();
             let to_table = def.to_tbl.sea_orm_table().inner().into_owned();
-            Some(ForeignKey { columns, to_table, to_columns })
+            Some(ForeignKey { columns, to_table, to_columns, on_update: def.on_update.into() })
         })
         .collect()
 }

@@ -433,9 +433,13 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
         let rows = members.iter().enumerate();
         number.extend(rows.flat_map(|(op, list)| list.iter().map(move |(o, _)| (Arc::as_ptr(o).cast::<()>(), op))));
     }
+    let joined = plan::joined_columns(&tables);
     let mut ops = pending
         .into_iter()
-        .map(|(table, kind, change)| {
+        .zip(&members)
+        .map(|((table, kind, change), members)| {
+            let held = |c: &usize| Some((*c, members[0].0.held_value(*c).filter(|_| kind != Kind::Insert)?));
+            let before = joined[table].iter().filter_map(held).collect();
             let cells = change.cells.into_iter().map(|(column, source)| match source {
                 Source::Value(value) => Ok((column, Cell::Value(value))),
                 Source::KeyOf(parent, of) => match number.get(&Arc::as_ptr(&parent).cast::<()>()) {
@@ -445,7 +449,7 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
             });
             let cells = cells.collect::<Result<Vec<_>, Error>>()?;
             let RowChange { key, version, checks, leaves, frees, takes, .. } = change;
-            Ok(Op { table, kind, key, version, cells, checks, leaves, frees, takes })
+            Ok(Op { table, kind, key, version, cells, checks, leaves, before, frees, takes })
         })
         .collect::<Result<Vec<_>, Error>>()?;
     plan::claim_keys(&tables, &mut ops);

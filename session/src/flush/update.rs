@@ -236,7 +236,10 @@ impl Flush<'_> {
             match step.part {
                 Part::Whole => self.all_done(&chunk, members)?,
                 Part::Close => {
-                    chunk.ops.iter().flat_map(|op| &members[*op]).try_for_each(|(object, _)| object.closed())?
+                    for (op, values) in chunk.ops.iter().zip(&chunk.values) {
+                        let values = || step.columns.iter().copied().zip(values.iter().cloned());
+                        members[*op].iter().try_for_each(|(object, _)| object.closed(&mut values()))?;
+                    }
                 }
                 Part::Open => {}
             }

@@ -19,6 +19,9 @@ pub(crate) trait AnyObject: Send + Sync {
     fn is_pending(&self) -> bool;
     fn column_value(&self, column: usize) -> Option<Value>;
 
+    /// What the database holds in a column; `None` for a new object.
+    fn held_value(&self, column: usize) -> Option<Value>;
+
     /// Sets a column of a new object before it is written.
     fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error>;
     /// Takes the object off the dirty list; says what the flush has to do about it, if anything.
@@ -54,8 +57,8 @@ pub(crate) trait AnyObject: Send + Sync {
         frame: u64,
         map: &mut IdentityMap,
     ) -> Result<bool, Error>;
-    /// The keys that a cycle postponed are written too.
-    fn closed(&self) -> Result<(), Error>;
+    /// What a cycle postponed is written too: these values in these columns.
+    fn closed(&self, values: &mut dyn Iterator<Item = (usize, Value)>) -> Result<(), Error>;
     /// Runs SeaORM's `after_save` or `after_delete`.
     fn after<'a, 'c: 'a>(
         self: Arc<Self>,

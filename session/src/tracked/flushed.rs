@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use sea_orm::{ActiveModelBehavior, Iterable, PrimaryKeyToColumn, Value};
+use sea_orm::{ActiveModelBehavior, Iterable, ModelTrait, PrimaryKeyToColumn, Value};
 
 use super::{
     AnyObject, Carried, Data, Link, ObjectCell, Phase, Put, Returned, Stamp,
@@ -34,6 +34,15 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
     fn column_value(&self, column: usize) -> Option<Value> {
         let column = column_at::<E>(column)?;
         self.inner.lock().value(column)
+    }
+
+    fn held_value(&self, column: usize) -> Option<Value> {
+        let (inner, column) = (self.inner.lock(), column_at::<E>(column)?);
+        match (&inner.base, inner.written_data()) {
+            (Some(base), _) => Some(base.get(column)),
+            (None, Data::Full(data)) => Some(data.get(column)),
+            (None, Data::Draft(_)) => None,
+        }
     }
 
     fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error> {
@@ -174,10 +183,22 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         Ok(touched)
     }
 
-    fn closed(&self) -> Result<(), Error> {
+    fn closed(&self, values: &mut dyn Iterator<Item = (usize, Value)>) -> Result<(), Error> {
         let mut inner = self.inner.lock();
-        for (column, value) in inner.resolved_links() {
-            inner.data.try_set_at(column, value)?;
+        let written: Vec<(usize, Value)> = inner.resolved_links().into_iter().chain(values).collect();
+        for (column, value) in written {
+            // A change that came meanwhile stands, and differs from what is written now.
+            let late = inner.differing().any(|changed| changed == column);
+            if let Some(base) = inner.base.take() {
+                let mut base = Data::<E>::Full(base);
+                base.try_set_at(column, value.clone())?;
+                if let Data::Full(base) = base {
+                    inner.base = Some(base);
+                }
+            }
+            if !late {
+                inner.data.try_set_at(column, value)?;
+            }
         }
         inner.links.clear();
         Ok(())
