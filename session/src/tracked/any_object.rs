@@ -1,6 +1,9 @@
 //! An object as the flush and the undo log know it, whatever its entity.
 
-use std::{any::Any, sync::Arc};
+use std::{
+    any::Any,
+    sync::{Arc, Weak},
+};
 
 use futures_util::future::BoxFuture;
 use sea_orm::{QueryResult, Value};
@@ -21,6 +24,13 @@ pub(crate) trait AnyObject: Send + Sync {
 
     /// What the database holds in a column; `None` for a new object.
     fn held_value(&self, column: usize) -> Option<Value>;
+
+    /// Notes that foreign keys of `child` in `columns` were set to this object's `own` columns, which held `values` then (D6).
+    fn lead_to(&self, child: Weak<dyn AnyObject>, columns: &[usize], own: &[usize], values: Vec<Value>);
+    /// Has linked children follow what changed here since they were linked.
+    fn lead(&self) -> Result<(), Error>;
+    /// Sets these columns, if they still hold one of the values that a linked parent had.
+    fn follow(&self, columns: &[usize], from: &[Vec<Value>], to: &[Value]) -> Result<(), Error>;
 
     /// Sets a column of a new object before it is written.
     fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error>;

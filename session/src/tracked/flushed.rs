@@ -1,6 +1,9 @@
 //! What the flush and the undo log do with an object, without knowing its entity.
 
-use std::{any::Any, sync::Arc};
+use std::{
+    any::Any,
+    sync::{Arc, Weak},
+};
 
 use futures_util::future::BoxFuture;
 use sea_orm::{ActiveModelBehavior, Iterable, ModelTrait, PrimaryKeyToColumn, Value};
@@ -43,6 +46,18 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             (None, Data::Full(data)) => Some(data.get(column)),
             (None, Data::Draft(_)) => None,
         }
+    }
+
+    fn lead_to(&self, child: Weak<dyn AnyObject>, columns: &[usize], own: &[usize], values: Vec<Value>) {
+        self.inner.lock().note_child(child, columns, own, values);
+    }
+
+    fn lead(&self) -> Result<(), Error> {
+        self.lead_children()
+    }
+
+    fn follow(&self, columns: &[usize], from: &[Vec<Value>], to: &[Value]) -> Result<(), Error> {
+        self.follow_parent(columns, from, to)
     }
 
     fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 //!
 //! It never sends SQL; the session does that and says here what came of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use sea_orm::{Iterable, ModelTrait, Value};
 
@@ -203,6 +203,10 @@ impl<E: TrackedEntity> Object<E> {
             )));
         }
         let follows = !own && parent.is_pending();
+        if !own {
+            let child: Weak<dyn AnyObject> = self.0.this.clone();
+            parent.lead_to(child, &columns, &parent_columns, known.clone().unwrap_or_default());
+        }
         let mut inner = self.0.inner.lock();
         let mut next = inner.data.clone();
         if let Some(values) = known {

@@ -6,6 +6,7 @@
 mod any_object;
 mod change;
 mod flushed;
+mod follow;
 mod hooks;
 mod lifecycle;
 mod stamp;
@@ -117,6 +118,8 @@ struct Inner<E: TrackedEntity> {
     key: Option<Key>,
     undo: ThinVec<Undo<E>>,
     links: ThinVec<Link>,
+    /// The children that were linked to the object (D6).
+    family: follow::Family,
     /// Whether a flush is writing the object: a setter then keeps what is being written in `outgoing` first.
     sending: bool,
     outgoing: Option<Box<Outgoing<E>>>,
@@ -227,6 +230,7 @@ impl<E: TrackedEntity> Object<E> {
                 key: None,
                 undo: ThinVec::new(),
                 links: ThinVec::new(),
+                family: ThinVec::new(),
                 sending: false,
                 outgoing: None,
             }),

@@ -16,7 +16,7 @@ use crate::{
 
 impl<E: TrackedEntity> ObjectCell<E> {
     /// The handle to this cell. There is one for as long as a method runs on it.
-    fn object(&self) -> Option<Object<E>> {
+    pub(super) fn object(&self) -> Option<Object<E>> {
         self.this.upgrade().map(Object)
     }
 

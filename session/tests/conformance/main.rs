@@ -14,6 +14,7 @@ mod a_blocks;
 mod a_table;
 mod b_batches;
 mod b_manual;
+mod e_orders;
 mod f_flush;
 mod h_hooks;
 mod i_identity;
