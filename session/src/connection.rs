@@ -20,6 +20,8 @@ use crate::{
     boxed::boxed,
     db::Db,
     error::{Class, Error},
+    facts::{FactsCache, TableFacts, alters_tables},
+    meta::TableMeta,
     shown::{Hide, without_literals},
     span::{debug_span, in_span, record},
     stats::{Counters, Recorder},
@@ -41,6 +43,8 @@ pub(crate) enum Message<'a> {
     /// A set-based statement of the flush, its arrays bound without a detour through `Value`. Boxed, since every future on
     /// the way to the driver has room for a message.
     Arrays { sql: Arc<str>, arguments: Box<PgArguments>, fetch: Fetch },
+    /// A question about a table to the catalogue (D1): counted by itself, and kept from recorders.
+    Facts(Statement),
     /// A multi-row statement of the flush, bound in the same way (SQLite).
     Flat { sql: Arc<str>, arguments: SqliteArguments, fetch: Fetch },
     /// Binary COPY, encoded piece by piece while the server takes in the one before.
@@ -116,6 +120,10 @@ pub(crate) struct Connection {
     failed_stream: Option<Error>,
     /// The next message is about a table with a secret column: its values are not shown, whatever `show_values` says.
     hush: bool,
+    /// What is known of tables: the pool's, until this transaction may have changed one.
+    facts: Arc<FactsCache>,
+    /// This transaction may have changed tables: what it sees is not what others see, and its end tells them.
+    altered: bool,
 }
 
 impl Connection {
@@ -126,6 +134,7 @@ impl Connection {
         sql_debug: bool,
         show_values: bool,
     ) -> Self {
+        let facts = db.facts().clone();
         Self {
             db,
             raw: None,
@@ -138,7 +147,42 @@ impl Connection {
             show_values,
             failed_stream: None,
             hush: false,
+            facts,
+            altered: false,
         }
+    }
+
+    /// What the table does to its rows (D1): asked once for each pool and table.
+    ///
+    /// # Cancel safety
+    /// As [`Connection::send`].
+    pub(crate) async fn table_facts(&mut self, table: &'static TableMeta) -> Result<Arc<TableFacts>, Error> {
+        if let Some(facts) = self.facts.get(table) {
+            return Ok(facts);
+        }
+        boxed(|| self.ask_for_facts(table)).await
+    }
+
+    async fn ask_for_facts(&mut self, table: &'static TableMeta) -> Result<Arc<TableFacts>, Error> {
+        let backend = self.backend();
+        let answer = self.send(Message::Facts(TableFacts::question(backend, table))).await?.rows();
+        let facts = Arc::new(TableFacts::read(backend, table, &answer)?);
+        // A table that is not there may be made at any time.
+        if facts.identity.is_some() {
+            self.facts.put(table, facts.clone());
+        }
+        Ok(facts)
+    }
+
+    /// A write of this table failed in a way that a changed table may have caused: the next one asks again.
+    pub(crate) fn doubt_facts(&self, table: &'static TableMeta) {
+        self.facts.forget(table);
+    }
+
+    /// The caller sends a text that may change tables, or which table a name means.
+    pub(crate) fn tables_altered(&mut self) {
+        self.facts = Arc::default();
+        self.altered = true;
     }
 
     /// Keeps the values of the next message out of the log (`#[tracked(secret)]`).
@@ -193,6 +237,15 @@ impl Connection {
     /// The transaction has ended in a known way.
     pub(crate) fn closed(&mut self) {
         self.transaction = Transaction::None;
+        if std::mem::take(&mut self.altered) {
+            self.db.facts().forget_all();
+        }
+    }
+
+    /// From now on facts are those of a unit with these settings of its own.
+    pub(crate) fn with_settings<'s>(mut self, set_local: impl Iterator<Item = &'s (String, String)>) -> Self {
+        self.facts = self.facts.scope(set_local);
+        self
     }
 
     /// Gives the connection back now rather than when the session is dropped.
@@ -228,7 +281,13 @@ impl Connection {
 
         let shown = !std::mem::take(&mut self.hush) && self.show_values;
         let control = matches!(message, Message::Control(_));
-        let span = self.announce(|| message.recorded(), message.logged(shown), message.values().filter(|_| shown));
+        let facts = matches!(message, Message::Facts(_));
+        if self.altered && control {
+            // A savepoint that is rolled back may take changes of tables with it.
+            self.facts = Arc::default();
+        }
+        let recorded = (!facts).then_some(|| message.recorded());
+        let span = self.announce(recorded, message.logged(shown), message.values().filter(|_| shown));
         let Some(raw) = self.raw.as_mut() else { return Err(Error::connection_lost("no connection")) };
 
         self.in_flight = true;
@@ -242,11 +301,14 @@ impl Connection {
             _ => in_span(&span, raw.dispatch(message)).await.map_err(Error::from),
         };
         self.in_flight = false;
-        self.counters.sent(control, started.elapsed());
+        match facts {
+            true => self.counters.facts(started.elapsed()),
+            false => self.counters.sent(control, started.elapsed()),
+        }
 
         match outcome {
             Ok(reply) => {
-                if !control {
+                if !control && !facts {
                     self.counters.rows(reply.affected());
                     record(&span, "rows", reply.affected());
                 }
@@ -282,11 +344,11 @@ impl Connection {
     /// Says what goes out to whoever asked, and opens the span that it goes out in.
     fn announce<'t>(
         &self,
-        text: impl FnOnce() -> Cow<'t, str>,
+        text: Option<impl FnOnce() -> Cow<'t, str>>,
         logged: Logged<'_>,
         values: Option<&Vec<Value>>,
     ) -> Span {
-        if let Some(recorder) = &self.recorder {
+        if let (Some(recorder), Some(text)) = (&self.recorder, text) {
             recorder.push(&text());
         }
         if self.sql_debug {
@@ -306,7 +368,7 @@ impl Connection {
         let shown = !std::mem::take(&mut self.hush) && self.show_values;
         let values = statement.values.as_ref().map(|values| &values.0).filter(|_| shown);
         let logged = Logged { sql: &statement.sql, hide: (!shown).then_some(Hide::Strings) };
-        let span = self.announce(|| Cow::Borrowed(&statement.sql), logged, values);
+        let span = self.announce(Some(|| Cow::Borrowed(&*statement.sql)), logged, values);
         self.counters.sent(false, std::time::Duration::ZERO);
         let (counters, failed, mut read) = (self.counters.clone(), &mut self.failed_stream, 0_u64);
         let Some(raw) = self.raw.as_mut() else {
@@ -388,11 +450,22 @@ fn holds_values(control: &str) -> bool {
 }
 
 impl Message<'_> {
+    /// Whether a text of the caller's may change what is known of tables (D1).
+    pub(crate) fn alters_tables(&self) -> bool {
+        match self {
+            Message::Unprepared(sql) => alters_tables(sql),
+            Message::Statement(statement, _) => alters_tables(&statement.sql),
+            _ => false,
+        }
+    }
+
     fn text(&self) -> &str {
         match self {
             Message::Control(sql) | Message::Unprepared(sql) | Message::Copy { sql, .. } => sql,
             Message::Built { sql, .. } | Message::Arrays { sql, .. } | Message::Flat { sql, .. } => sql,
-            Message::Statement(statement, _) | Message::Read(statement, _) => &statement.sql,
+            Message::Statement(statement, _) | Message::Read(statement, _) | Message::Facts(statement) => {
+                &statement.sql
+            }
         }
     }
 

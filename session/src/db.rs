@@ -14,6 +14,7 @@ use crate::{
     Session,
     body::Block,
     error::Error,
+    facts::FactsCache,
     options::{Settings, UnitOptions},
 };
 
@@ -39,7 +40,13 @@ const ASKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(5);
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Db(Arc<DatabaseConnection>);
+pub struct Db(Arc<Pool>);
+
+/// A pool, and what is known of its tables.
+struct Pool {
+    connection: DatabaseConnection,
+    facts: Arc<FactsCache>,
+}
 
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,7 +58,7 @@ impl From<DatabaseConnection> for Db {
     /// Takes a pool as it is: what [`Db::connect`] sets (WAL, foreign keys, busy timeout on SQLite; the check for a
     /// client that went away on PostgreSQL) is then the caller's to set.
     fn from(connection: DatabaseConnection) -> Self {
-        Db(Arc::new(connection))
+        Db(Arc::new(Pool { connection, facts: Arc::default() }))
     }
 }
 
@@ -104,7 +111,19 @@ impl Db {
 
     /// The SeaORM pool, for code that does not use sessions (yet).
     pub fn connection(&self) -> &DatabaseConnection {
-        &self.0
+        &self.0.connection
+    }
+
+    /// Tables were created, changed or dropped past all sessions of this pool: what is known of them is asked for again, before
+    /// the next write to each (D1). Statements that sessions send are noticed, and so is the first error that a changed table
+    /// causes; this is for migrations of the running program's own.
+    pub fn tables_altered(&self) {
+        self.0.facts.forget_all();
+    }
+
+    /// What is known of the pool's tables (D1).
+    pub(crate) fn facts(&self) -> &Arc<FactsCache> {
+        &self.0.facts
     }
 
     /// Equal for clones of one handle.
@@ -114,10 +133,10 @@ impl Db {
 
     /// Which database this is.
     pub fn backend(&self) -> DbBackend {
-        match &self.0.inner {
+        match &self.connection().inner {
             DatabaseConnectionType::SqlxPostgresPoolConnection(_) => DbBackend::Postgres,
             DatabaseConnectionType::SqlxSqlitePoolConnection(_) => DbBackend::Sqlite,
-            _ => self.0.get_database_backend(),
+            _ => self.connection().get_database_backend(),
         }
     }
 
@@ -126,7 +145,7 @@ impl Db {
     /// # Errors
     /// None today; the signature is SeaORM's.
     pub async fn close(&self) -> Result<(), Error> {
-        Ok(self.0.close_by_ref().await?)
+        Ok(self.connection().close_by_ref().await?)
     }
 
     /// A unit of work with options.

@@ -445,6 +445,17 @@ pub fn class_of_sqlstate(code: &str) -> Class {
     }
 }
 
+impl Error {
+    /// Whether a table that has changed since its facts were asked for may be why (D1).
+    pub(crate) fn doubts_facts(&self) -> bool {
+        match self {
+            Error::Database(e) => matches!(e.class, Class::Other | Class::Decode),
+            Error::Usage(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// SQLite names a constraint in its message only: `UNIQUE constraint failed: author.name`.
 fn named_by_sqlite(message: &str) -> Option<&str> {
     message.split_once(" constraint failed: ").map(|(_, name)| name)

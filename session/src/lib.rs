@@ -10,6 +10,7 @@ mod connection;
 mod core;
 mod db;
 mod error;
+mod facts;
 mod fate;
 mod flush;
 mod hooks;
@@ -58,7 +59,7 @@ pub use sea_session_macros::*;
 pub use session::{NestedBlock, NoAutoflush, Savepoint, Session};
 pub use several::{Recovered, Sessions, Several};
 pub use states::{Cell as StateCell, Operation, TABLE as STATE_TABLE, next as next_state};
-pub use stats::{Recorder, Stats};
+pub use stats::{Paths, Recorder, Stats};
 pub use stream::Rows;
 pub use tracked::{Object, State, Tracked};
 

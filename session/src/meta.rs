@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, DbBackend, DbErr, EntityTrait, IdenStatic, IntoActiveModel,
-    Iterable, ModelTrait, PrimaryKeyToColumn, PrimaryKeyTrait, QueryResult, RelationTrait, TryIntoModel, Value,
+    Iterable, ModelTrait, PrimaryKeyToColumn, QueryResult, RelationTrait, TryIntoModel, Value,
     sea_query::{
         ArrayType, Expr, OptionEnum, PostgresQueryBuilder, Query, SchemaName, SqliteQueryBuilder, TableName, TableRef,
     },
@@ -297,6 +297,11 @@ impl ColumnMeta {
         )
     }
 
+    /// Whether SeaORM writes this column through a cast (an enum, `save_as`).
+    pub(crate) fn is_cast(&self, backend: DbBackend) -> bool {
+        if backend == DbBackend::Sqlite { self.save_sqlite.is_some() } else { self.save_postgres.is_some() }
+    }
+
     pub(crate) fn quoted(&self) -> String {
         quote(self.name)
     }
@@ -341,20 +346,6 @@ impl ColumnMeta {
         if backend == DbBackend::Sqlite { self.exact_sqlite } else { self.exact_postgres }
     }
 
-    /// The condition that this column (which the statement calls `column`) still holds what was loaded, which stands at
-    /// `place` (P1). Types that have no equality of their own, or one only with a value of the very same type, are
-    /// compared as texts.
-    pub(crate) fn unchanged(&self, backend: DbBackend, column: &str, place: &str) -> String {
-        let loaded = self.save(backend, place);
-        if backend == DbBackend::Sqlite {
-            return format!("{column} IS {loaded}");
-        }
-        match self.array || (self.save_postgres.is_some() && !matches!(self.kind, ArrayType::Enum(_))) {
-            true => format!("CAST({column} AS text) IS NOT DISTINCT FROM CAST({loaded} AS text)"),
-            false => format!("{column} IS NOT DISTINCT FROM {loaded}"),
-        }
-    }
-
     /// The SQL that reads this column back, named as the column.
     pub(crate) fn select(&self, backend: DbBackend) -> &str {
         if backend == DbBackend::Sqlite { &self.select_sqlite } else { &self.select_postgres }
@@ -374,12 +365,11 @@ pub(crate) struct ForeignKey {
 #[derive(Debug)]
 pub(crate) struct TableMeta {
     pub(crate) entity: &'static str,
+    pub(crate) schema: Option<String>,
     /// Quoted, with its schema.
     pub(crate) table: String,
     pub(crate) columns: Vec<ColumnMeta>,
     pub(crate) keys: Vec<usize>,
-    /// The key column that the database counts up, if there is one.
-    pub(crate) auto_key: Option<usize>,
     pub(crate) version: Option<usize>,
     pub(crate) created_at: Option<usize>,
     pub(crate) updated_at: Option<usize>,
@@ -398,6 +388,71 @@ pub(crate) struct TableMeta {
     /// The position of each number that accessors use; nothing where they are the positions.
     pub(crate) places: Option<Box<[usize]>>,
     pub(crate) texts: Texts,
+    pub(crate) names: Names,
+}
+
+/// What a statement calls the rows that it brings along. Users choose the names of tables and columns, so these are names
+/// that this table and its columns do not have (D9).
+#[derive(Debug)]
+pub(crate) struct Names {
+    /// The rows.
+    pub(crate) rows: String,
+    /// The number of each, from 1.
+    pub(crate) number: String,
+    /// What was written of them.
+    pub(crate) out: String,
+    /// The rows once more, to look for those that are missing.
+    pub(crate) missing: String,
+}
+
+impl Names {
+    pub(crate) fn unlike(table: &str, columns: &[ColumnMeta]) -> Self {
+        let taken = |prefix: &str| {
+            let ours = |name: &str| {
+                let name = name.to_lowercase();
+                name.strip_prefix(prefix).is_some_and(|rest| {
+                    rest.is_empty() || rest.starts_with('_') || rest.bytes().all(|b| b.is_ascii_digit())
+                })
+            };
+            ours(table) || columns.iter().any(|column| ours(column.name))
+        };
+        let mut rows = "u".to_owned();
+        while taken(&rows) {
+            rows.insert_str(0, "sea_session_");
+        }
+        Names { number: format!("{rows}_ord"), out: format!("{rows}_out"), missing: format!("{rows}_missing"), rows }
+    }
+
+    /// The name of the value at this place of a row.
+    pub(crate) fn bare(&self, at: usize) -> String {
+        format!("{}{at}", self.rows)
+    }
+
+    /// The value at this place of a row.
+    pub(crate) fn value(&self, at: usize) -> String {
+        format!("{0}.{0}{at}", self.rows)
+    }
+
+    /// The names of so many values.
+    pub(crate) fn values(&self, width: usize) -> String {
+        (0..width).map(|at| self.bare(at)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Rows of arrays of so many columns (PostgreSQL).
+    pub(crate) fn unnest(&self, width: usize) -> String {
+        format!("UNNEST({}) AS {}({})", Self::parameters(width), self.rows, self.values(width))
+    }
+
+    /// As [`Names::unnest`], each with its number.
+    pub(crate) fn unnest_numbered(&self, width: usize) -> String {
+        let parameters = Self::parameters(width);
+        format!("UNNEST({parameters}) WITH ORDINALITY AS {}({}, {})", self.rows, self.values(width), self.number)
+    }
+
+    /// `$1, $2, …`.
+    pub(crate) fn parameters(width: usize) -> String {
+        (1..=width).map(|at| format!("${at}")).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The texts of a table's statements that are sent again and again, once they were built: that costs more than to send them.
@@ -433,6 +488,8 @@ pub(crate) enum ChangeForm {
     Many,
     /// Rows in arrays, of which the answer tells the number and nothing else.
     Bare,
+    /// Rows in arrays, each answering with its place and what it holds.
+    Back,
 }
 
 /// An application has few sets of columns that it changes together; one that has many builds the rest again each time.
@@ -477,11 +534,6 @@ impl TableMeta {
         columns.len() == self.keys.len() && self.keys.iter().zip(columns).all(|(k, name)| self.columns[*k].name == name)
     }
 
-    /// A name of ours for something beside this table in a statement: never the table's own (D9).
-    pub(crate) fn apart(&self, name: &'static str, other: &'static str) -> &'static str {
-        if self.entity.eq_ignore_ascii_case(name) { other } else { name }
-    }
-
     /// The position of the column that an accessor calls by this number.
     #[inline]
     pub(crate) fn place(&self, number: usize) -> usize {
@@ -503,10 +555,6 @@ impl TableMeta {
         let at = |c: E::Column| columns.iter().position(|m| m.name == c.as_str());
         let set = |list: &[E::Column]| list.iter().filter_map(|c| at(*c)).collect::<ColumnSet>();
         let keys: Vec<usize> = E::PrimaryKey::iter().filter_map(|k| at(k.into_column())).collect();
-        let auto_key = match keys[..] {
-            [key] if E::PrimaryKey::auto_increment() && is_integer(&columns[key].kind) => Some(key),
-            _ => None,
-        };
         let unique = unique_sets::<E>(&spec, &at);
         let table = match entity.schema_name() {
             Some(schema) => format!("{}.{}", quote(schema), quote(entity.table_name())),
@@ -515,6 +563,7 @@ impl TableMeta {
         let places = places::<E>(&at);
         Self {
             entity: entity.table_name(),
+            schema: entity.schema_name().map(str::to_owned),
             table,
             version: spec.version.and_then(at),
             created_at: spec.created_at.and_then(at),
@@ -529,10 +578,10 @@ impl TableMeta {
                 || spec.created_at.is_some()
                 || spec.updated_at.is_some()
                 || spec.tenant.is_some(),
+            names: Names::unlike(entity.table_name(), &columns),
             unique,
             columns,
             keys,
-            auto_key,
             places,
             texts: Texts::default(),
         }

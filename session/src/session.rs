@@ -86,7 +86,8 @@ impl Session {
     pub(crate) fn new(db: Db, settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
         let backend = db.backend();
         let connection =
-            Connection::new(db, counters, settings.recorder.clone(), settings.sql_debug, settings.show_values);
+            Connection::new(db, counters, settings.recorder.clone(), settings.sql_debug, settings.show_values)
+                .with_settings(settings.set_local.iter().chain(&settings.tenant));
         Self { core: Mutex::new(Core::new(connection, settings)), backend, in_run: false }
     }
 

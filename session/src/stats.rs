@@ -30,8 +30,36 @@ pub struct Stats {
     pub savepoints: u64,
     /// Further attempts after the first.
     pub retries: u64,
+    /// Questions about tables to the catalogue: one for each table and pool, before its first write (D1). They are not
+    /// among the statements, and no recorder keeps them.
+    pub facts: u64,
+    /// How the rows of flushes were sent (D2).
+    pub paths: Paths,
     /// Time spent waiting for the database.
     pub waited: Duration,
+}
+
+/// How the rows of flushes were sent, in rows: the ways are chosen by what each table does to its rows (D2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Paths {
+    /// By binary COPY (PostgreSQL).
+    pub copied: u64,
+    /// In arrays, one a column (PostgreSQL).
+    pub arrays: u64,
+    /// In texts of many rows (SQLite).
+    pub chunks: u64,
+    /// One statement each.
+    pub single: u64,
+}
+
+/// One of the ways of [`Paths`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    Copied,
+    Arrays,
+    Chunks,
+    Single,
 }
 
 impl Stats {
@@ -52,6 +80,8 @@ pub(crate) struct Counters {
     flushes: AtomicU64,
     savepoints: AtomicU64,
     retries: AtomicU64,
+    facts: AtomicU64,
+    paths: [AtomicU64; 4],
     waited_ns: AtomicU64,
 }
 
@@ -59,6 +89,15 @@ impl Counters {
     pub(crate) fn sent(&self, control: bool, waited: Duration) {
         if control { &self.control } else { &self.statements }.fetch_add(1, Ordering::Relaxed);
         self.waited_ns.fetch_add(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn facts(&self, waited: Duration) {
+        self.facts.fetch_add(1, Ordering::Relaxed);
+        self.waited_ns.fetch_add(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn path(&self, path: Path, rows: usize) {
+        self.paths[path as usize].fetch_add(rows as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn rows(&self, n: u64) {
@@ -96,12 +135,20 @@ impl Counters {
             flushes: read(&self.flushes),
             savepoints: read(&self.savepoints),
             retries: read(&self.retries),
+            facts: read(&self.facts),
+            paths: Paths {
+                copied: read(&self.paths[Path::Copied as usize]),
+                arrays: read(&self.paths[Path::Arrays as usize]),
+                chunks: read(&self.paths[Path::Chunks as usize]),
+                single: read(&self.paths[Path::Single as usize]),
+            },
             waited: Duration::from_nanos(read(&self.waited_ns)),
         }
     }
 }
 
-/// Keeps the text of every message of a unit, in order, for tests and for looking (L3). Values are never kept.
+/// Keeps the text of every message of a unit, in order, for tests and for looking (L3). Values are never kept, nor are the
+/// questions about tables that the first write to each asks the catalogue (D1).
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));

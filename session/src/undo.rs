@@ -19,6 +19,8 @@ pub(crate) struct Undo<E: TrackedEntity> {
     pub(crate) key: Option<Key>,
     /// A rollback to a savepoint gives up the row locks that were taken after it.
     pub(crate) locked: bool,
+    /// Whether the row is to be asked for again after a rollback.
+    pub(crate) expired: bool,
 }
 
 /// The objects that a block touched.

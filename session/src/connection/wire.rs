@@ -174,6 +174,7 @@ fn postgres<'a, 'm: 'a>(conn: &'a mut PoolConnection<Postgres>, message: Message
         Message::Control(sql) => Asked::new(conn, (text(sql), None), Fetch::One),
         Message::Unprepared(sql) => Asked::new(conn, (text(sql), None), Fetch::Nothing),
         Message::Statement(Statement { sql, values, .. }, fetch) => Asked::new(conn, (text(sql), bound(values)), fetch),
+        Message::Facts(Statement { sql, values, .. }) => Asked::new(conn, (text(sql), bound(values)), Fetch::One),
         Message::Built { sql, values, fetch } => Asked::new(conn, (text(sql), bound(Some(values))), fetch),
         Message::Read(Statement { sql, values, .. }, take) => {
             Asked::Each(conn.fetch_many((text(sql), bound(values))), take)
@@ -212,6 +213,7 @@ fn sqlite<'a, 'm: 'a>(conn: &'a mut PoolConnection<Sqlite>, message: Message<'m>
         Message::Read(Statement { sql, values, .. }, take) => {
             Asked::Each(conn.fetch_many((text(sql), bound(values))), take)
         }
+        Message::Facts(Statement { sql, values, .. }) => Asked::new(conn, (text(sql), bound(values)), Fetch::One),
         Message::Flat { sql, arguments, fetch } => Asked::new(conn, (text(sql), Some(arguments)), fetch),
         Message::Arrays { .. } | Message::Copy { .. } => Asked::Refused("arrays and COPY are PostgreSQL's"),
     }

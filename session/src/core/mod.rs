@@ -21,6 +21,7 @@ use crate::{
     identity::IdentityMap,
     options::Settings,
     shared::Shared,
+    tracked::AnyObject,
 };
 
 /// Lazy loads of one relation before they are reported as N+1 (I8).
@@ -67,6 +68,8 @@ pub(crate) struct Core {
     pub(crate) began: Option<Instant>,
     /// The token that rides with COMMIT, for servers that cannot tell by the id (R9).
     pub(crate) token: Option<crate::tokens::Token>,
+    /// Objects whose rows a flush found to be gone (D7).
+    pub(crate) gone: Vec<Arc<dyn AnyObject>>,
     /// Cursors that a stream may have left open; the number names the next one.
     pub(crate) cursors_left: usize,
     next_frame: u64,
@@ -102,6 +105,7 @@ impl Core {
             xid: None,
             began: None,
             token: None,
+            gone: Vec::new(),
             cursors_left: 0,
             next_frame: 1,
             riding: Vec::new(),

@@ -72,6 +72,7 @@ impl Core {
             tenant: self.settings.tenant.as_ref().map(|(_, tenant)| tenant.as_str()),
             xid: &mut self.xid,
             show_values: self.settings.show_values,
+            gone: &mut self.gone,
         };
         // If this future is dropped, the objects are found again by the rollback of their block.
         let mut guard = Requeue { shared: self.shared.clone(), due };
@@ -103,6 +104,9 @@ impl Core {
         self.failed(&error);
         let boundary = self.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).unwrap_or(0);
         self.restore_memory(boundary);
+        for object in std::mem::take(&mut self.gone) {
+            object.forget(&mut self.map);
+        }
         let frame = &mut self.frames[boundary];
         let flag = Flag { cause: error.clone(), by_caller: false, aborted: true };
         frame.set_flag(flag);

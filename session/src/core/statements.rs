@@ -31,6 +31,9 @@ impl Core {
         if hush {
             self.connection.hush();
         }
+        if message.alters_tables() {
+            self.connection.tables_altered();
+        }
         let sent = self.connection.send(message).await;
         if sent.is_ok() {
             self.worked();

@@ -1,20 +1,24 @@
 //! Binary COPY for large inserts (section 5 of the design), where the table permits it and nothing has to come back.
 //!
-//! COPY takes a column's own binary form and no casts, and PostgreSQL refuses it under row-level security; so the table is
-//! asked first, in the transaction that copies, because who is asking decides. Anything unknown goes the way of the arrays.
+//! COPY takes a column's own binary form and no casts, PostgreSQL refuses it under row-level security, and it answers with a
+//! count: so only where the table's facts permit it (D2). Anything unknown goes the way of the arrays.
 
-use sea_orm::{DbBackend, Value, sea_query::ArrayType};
+use sea_orm::{DbBackend, sea_query::ArrayType};
 
 use super::{
-    Behind, Flush, Place, Rows, Text, XID,
+    Flush, Text, XID,
+    insert::numbers,
     plan::Kind,
-    wire::{CopyRows, RowSink},
+    rows::Place,
+    set::{Places, RowSet},
+    wire::CopyRows,
 };
 use crate::{
     connection::{Fetch, Message},
     error::Error,
+    facts::undisturbed,
     meta::{ColumnMeta, TableMeta},
-    value_ref::ValueRef,
+    stats::Path,
 };
 
 /// From this many rows on COPY pays for the question that precedes it (measured: `docs/performance.md`).
@@ -27,42 +31,52 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// A table that takes rows by COPY.
 pub(super) struct CopyForm<'a> {
     table: &'a TableMeta,
-    columns: &'a [usize],
+    columns: Vec<usize>,
     /// Whether each column is `jsonb`, whose binary form begins with its version.
     json_binary: Vec<bool>,
 }
 
-impl Flush<'_> {
-    /// Copies the rows in, or gives them back if this table, or this many, should go another way.
-    pub(super) async fn copy(
-        &mut self,
-        table: &TableMeta,
-        kind: Kind,
-        columns: &[usize],
-        rows: Rows,
-        members: &[Behind],
-    ) -> Result<Option<Rows>, Error> {
-        if kind != Kind::Insert {
-            return Ok(Some(rows));
+impl<'a> CopyForm<'a> {
+    /// How the rows of a set go by COPY; `None` if the table does not take them, or they are too few.
+    pub(super) fn of(set: &'a RowSet<'_>) -> Option<Self> {
+        let (table, facts) = (set.table, &set.facts);
+        let columns: Vec<usize> = set.written().collect();
+        let fits = |c: &usize| {
+            let (meta, form) = (&table.columns[*c], facts.columns[*c].type_oid);
+            is_plain(meta) && forms(&meta.kind).is_some_and(|forms| forms.contains(&form))
+        };
+        if set.kind != Kind::Insert || set.len() < FEWEST_ROWS || !facts.copy || !columns.iter().all(fits) {
+            return None;
         }
-        let Some(form) = self.copy_form(table, columns, &rows).await? else { return Ok(Some(rows)) };
-        self.copy_in(&form, rows.len(), &rows, |row, sink| {
-            rows.values[row].iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))
-        })
-        .await?;
-        self.all_done(&rows, members)?;
-        Ok(None)
+        let json_binary = columns.iter().map(|c| facts.columns[*c].type_oid == JSONB).collect();
+        Some(CopyForm { table, columns, json_binary })
+    }
+}
+
+impl Flush<'_> {
+    /// Whether the table still takes rows as its facts say; the same question tells the transaction's id, which COPY cannot
+    /// (R9).
+    pub(super) async fn may_copy(&mut self, set: &RowSet<'_>) -> Result<bool, Error> {
+        if set.drawn.is_some() {
+            // The keys were drawn on this very condition.
+            return Ok(true);
+        }
+        let mut text = Text::new(DbBackend::Postgres, "");
+        let tables = text.bind(numbers(&set.facts.tree));
+        text.sql = format!(
+            "SELECT {XID} WHERE {} AND NOT pg_catalog.row_security_active(({tables})[1]::oid)",
+            undisturbed(&tables)
+        );
+        let answer = self.send(set.table, &set.window(0, set.len()), text.message(Fetch::One)).await?.rows();
+        self.learn_xid(&answer, true);
+        Ok(!answer.is_empty())
     }
 
-    /// Sends `count` rows, which `put` writes one by one.
-    pub(super) async fn copy_in(
-        &mut self,
-        form: &CopyForm<'_>,
-        count: usize,
-        place: &dyn Place,
-        put: impl Fn(usize, &mut dyn RowSink) -> Result<(), Error> + Send + Sync,
-    ) -> Result<(), Error> {
+    /// Copies the rows of a set in.
+    pub(super) async fn copy_in(&mut self, form: &CopyForm<'_>, set: &RowSet<'_>) -> Result<(), Error> {
         let CopyForm { table, columns, json_binary } = form;
+        let (count, window) = (set.len(), set.window(0, set.len()));
+        let places: Places = set.new_values().collect();
         let names = columns.iter().map(|c| table.columns[*c].quoted()).collect::<Vec<_>>().join(", ");
         let sql = format!("COPY {} ({names}) FROM STDIN (FORMAT binary)", table.table);
         let kinds: Vec<&ArrayType> = columns.iter().map(|c| &table.columns[*c].kind).collect();
@@ -74,8 +88,7 @@ impl Flush<'_> {
             }
             let mut sink = CopyRows { data, kinds: &kinds, json_binary };
             while next < count && sink.data.len() < PIECE {
-                sink.begin_row();
-                put(next, &mut sink).map_err(|e| {
+                set.put(next, &places, &mut sink).map_err(|e| {
                     let why = e.to_string();
                     failed = Some(e);
                     why
@@ -87,56 +100,16 @@ impl Flush<'_> {
             }
             Ok(next < count)
         };
-        let copied = self.send(table, place, Message::Copy { sql: &sql, piece: &mut piece }).await;
+        let copied = self.send(table, &window, Message::Copy { sql: &sql, piece: &mut piece }).await;
         if let Some(e) = failed {
             return Err(e);
         }
         let copied = copied?.affected();
+        self.connection.counters().path(Path::Copied, count);
         if copied != count as u64 {
-            return Err(Error::usage(format!("{}: {count} rows were copied, {copied} arrived", place.place(table))));
+            return Err(Error::usage(format!("{}: {count} rows were copied, {copied} arrived", window.place(table))));
         }
         Ok(())
-    }
-
-    /// How the table takes so many rows with these columns; `None` if it does not take them, or they are too few to ask.
-    pub(super) async fn copy_form<'a>(
-        &mut self,
-        table: &'a TableMeta,
-        columns: &'a [usize],
-        place: &dyn Place,
-    ) -> Result<Option<CopyForm<'a>>, Error> {
-        let known =
-            columns.iter().all(|c| forms(&table.columns[*c].kind).is_some_and(|_| is_plain(&table.columns[*c])));
-        if place.count() < FEWEST_ROWS || !known {
-            return Ok(None);
-        }
-        let sql = format!(
-            "SELECT a.attname::text AS name, a.atttypid::int8 AS form, \
-             c.relkind::text IN ('r', 'p') AND NOT c.relhasrules AND NOT row_security_active(c.oid) AS open, {XID} \
-             FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
-             WHERE c.oid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped"
-        );
-        let mut text = Text::new(DbBackend::Postgres, &sql);
-        text.bind(Value::String(Some(table.table.clone())));
-        let answer = self.send(table, place, text.message(Fetch::All)).await?.rows();
-        self.learn_xid(&answer);
-        let mut held: Vec<(String, i64)> = Vec::with_capacity(answer.len());
-        for row in &answer {
-            if !row.try_get::<bool>("", "open")? {
-                return Ok(None);
-            }
-            held.push((row.try_get("", "name")?, row.try_get("", "form")?));
-        }
-        let mut json_binary = Vec::with_capacity(columns.len());
-        for c in columns {
-            let meta = &table.columns[*c];
-            let Some((_, form)) = held.iter().find(|(name, _)| name == meta.name) else { return Ok(None) };
-            if !forms(&meta.kind).is_some_and(|forms| forms.contains(form)) {
-                return Ok(None);
-            }
-            json_binary.push(*form == JSONB);
-        }
-        Ok(Some(CopyForm { table, columns, json_binary }))
     }
 }
 

@@ -1,442 +1,605 @@
-//! INSERT in sets (F2), with generated keys and defaults brought back to the right objects (F5).
+//! INSERT (F2): the ways in which a set may go, and what comes back (D2, D3).
 //!
-//! The order in which RETURNING answers is never relied on: rows are matched by their key, and where the database makes
-//! the key, by a number that travels with the row (PostgreSQL) or by the rising order in which SQLite counts (F5).
+//! A set goes together only where each row's key is known before it is written: brought along, or made beforehand by the
+//! very expression that its column's default is. Otherwise rows go one by one, each answering for itself.
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-use sea_orm::{DbBackend, QueryResult, Value, sqlx::postgres::PgArguments};
+use futures_util::future::join;
+use sea_orm::{
+    DbBackend, QueryResult, Value,
+    sea_query::ArrayType,
+    sqlx::{postgres::PgArguments, sqlite::SqliteArguments},
+};
 
 use super::{
-    Behind, Flush, Place, Rows, Text, Write,
-    plan::{Kind, Step},
-    sqlite_chunks, telling_xid,
-    value::integer,
-    wire::{ArrayRows, RowSink},
+    Flush, Text, XID, and_xid,
+    back::{Back, Wanted, unasked},
+    plan::Kind,
+    rows::Place,
+    set::{Drawn, Places, RowSet, Window},
+    statement::{sqlite_chunk, sqlite_sizes},
+    telling_xid,
+    value::{as_integer, integer},
+    wire::{ArrayRows, FlatRows},
 };
 use crate::{
     connection::{Fetch, Message},
     error::Error,
+    facts::{Draw, Rowid, still_default, undisturbed},
     meta::{ChangeForm, ChangeText, ColumnSet, TableMeta, quote},
-    tracked::Returned,
-    value_ref::ValueRef,
+    stats::Path,
+    tracked::Put,
 };
 
 /// Rows of one PostgreSQL statement: the arrays stay small enough to be built and parsed in cache.
-pub(super) const POSTGRES_ROWS: usize = 2_000;
+const ROWS_A_STATEMENT: usize = 2_000;
+
+/// What the values of one statement may come to: far below the gigabyte at which a message is refused (D10).
+const MOST_BYTES: usize = 16 << 20;
 
 /// From this many rows on a round trip that draws their keys pays for itself.
-pub(super) const DRAWN_ROWS: usize = 500;
+const DRAWN_ROWS: usize = 500;
 
-/// How a step's rows go to the database and come back.
-pub(super) struct Shape<'a> {
-    pub(super) table: &'a TableMeta,
-    pub(super) columns: &'a [usize],
-    /// Columns that the database fills in.
-    pub(super) wanted: Vec<usize>,
-    pub(super) kind: Kind,
-    pub(super) backend: DbBackend,
+/// How the rows of a set come in.
+enum Way<'f> {
+    /// One by one.
+    Single,
+    /// Together: every key is known.
+    Known,
+    /// Together, their keys made by these defaults (PostgreSQL).
+    Draw(Vec<(usize, &'f Draw)>),
+    /// Together, numbered on from the last row of the table (SQLite).
+    Rowid(Rowid),
 }
 
-impl Shape<'_> {
-    fn key_is_wanted(&self) -> bool {
-        self.table.keys.iter().any(|k| self.wanted.contains(k))
-    }
+/// The texts of a set's INSERT.
+struct Texts<'s, 'a> {
+    set: &'s RowSet<'a>,
+    backend: DbBackend,
+    back: &'s Back,
+}
 
-    /// Whether rows can travel together: the key is known, or counted up by the database.
-    pub(super) fn is_set_based(&self) -> bool {
-        let known = !self.key_is_wanted() || (self.table.auto_key.is_some() && self.kind == Kind::Insert);
-        known
+impl RowSet<'_> {
+    /// The one place that chooses how rows come in (D2); `docs/paths.md` shows it as a table.
+    fn way(&self, backend: DbBackend) -> Way<'_> {
+        let (table, facts) = (self.table, &self.facts);
+        let unset: Vec<usize> = table.keys.iter().copied().filter(|key| !self.columns.contains(key)).collect();
+        let travels = |column: &usize| table.columns[*column].is_simple();
+        let together = self.len() > 1
+            && !facts.insert.row_by_row
             && !self.columns.is_empty()
-            && self.columns.iter().chain(&self.wanted).all(|c| self.table.columns[*c].is_simple())
-    }
-
-    fn names(&self, columns: &[usize]) -> String {
-        columns.iter().map(|c| self.table.columns[*c].quoted()).collect::<Vec<_>>().join(", ")
-    }
-
-    fn selects(&self, columns: impl Iterator<Item = usize>) -> String {
-        columns.map(|c| self.table.columns[c].select(self.backend)).collect::<Vec<_>>().join(", ")
-    }
-
-    /// `RETURNING` of what is wanted, with the key to match it by; nothing where nothing is wanted.
-    fn returning(&self) -> String {
-        if self.wanted.is_empty() {
-            return String::new();
+            && self.columns.iter().chain(&table.keys).all(travels)
+            && self.keeps_keys();
+        match (together, &unset[..]) {
+            (false, _) => Way::Single,
+            (true, []) => Way::Known,
+            (true, _) if self.kind == Kind::Switch => Way::Single,
+            (true, [key]) if backend == DbBackend::Sqlite => match facts.rowid {
+                Some(rowid) if rowid.column == *key => Way::Rowid(rowid),
+                _ => Way::Single,
+            },
+            (true, keys) => {
+                let draw = |key: &usize| Some((*key, facts.columns[*key].draw.as_ref()?));
+                keys.iter().map(draw).collect::<Option<Vec<_>>>().map_or(Way::Single, Way::Draw)
+            }
         }
-        format!(" RETURNING {}", self.selects(self.returned()))
-    }
-
-    fn returned(&self) -> impl Iterator<Item = usize> {
-        self.table.keys.iter().copied().filter(|k| !self.wanted.contains(k)).chain(self.wanted.iter().copied())
-    }
-
-    /// A row switch keeps the row and replaces every other column, defaults included (`excluded` holds them).
-    fn on_conflict(&self) -> String {
-        if self.kind != Kind::Switch {
-            return String::new();
-        }
-        let others: Vec<String> = (0..self.table.columns.len())
-            .filter(|c| !self.table.keys.contains(c))
-            .map(|c| format!("{0} = excluded.{0}", self.table.columns[c].quoted()))
-            .collect();
-        if others.is_empty() {
-            return format!(" ON CONFLICT ({}) DO NOTHING", self.names(&self.table.keys));
-        }
-        format!(" ON CONFLICT ({}) DO UPDATE SET {}", self.names(&self.table.keys), others.join(", "))
-    }
-
-    /// One row, without what is to come back.
-    fn insert_one(&self) -> String {
-        let table = self.table;
-        if self.columns.is_empty() {
-            return format!("INSERT INTO {} DEFAULT VALUES{}", table.table, self.on_conflict());
-        }
-        let sign = if self.backend == DbBackend::Sqlite { '?' } else { '$' };
-        let place = |(at, c): (usize, &usize)| table.columns[*c].save(self.backend, &format!("{sign}{}", at + 1));
-        let places = self.columns.iter().enumerate().map(place).collect::<Vec<_>>().join(", ");
-        format!("INSERT INTO {} ({}) VALUES ({places}){}", table.table, self.names(self.columns), self.on_conflict())
-    }
-
-    /// One row of which nothing is to come back, but the transaction's id if that is wanted; the text is built once.
-    pub(super) fn insert_alone(&self, xid: bool) -> Arc<str> {
-        let sqlite = self.backend == DbBackend::Sqlite;
-        let build = || telling_xid(if sqlite { self.insert_values(1) } else { self.insert_one() }, xid);
-        if self.kind != Kind::Insert || !ColumnSet::tells_apart(self.table.columns.len()) {
-            return build().into();
-        }
-        let written = self.columns.iter().copied().collect();
-        let what = ChangeText { sqlite, form: ChangeForm::New, written, versioned: false, xid };
-        self.table.texts.change(what, build)
-    }
-
-    /// So many rows in one text (SQLite).
-    pub(super) fn insert_values(&self, rows: usize) -> String {
-        let table = self.table;
-        let saves: Vec<String> = self.columns.iter().map(|c| table.columns[*c].save(self.backend, "?")).collect();
-        let tuple = format!("({})", saves.join(", "));
-        let mut sql = format!("INSERT INTO {} ({}) VALUES {tuple}", table.table, self.names(self.columns));
-        for _ in 1..rows {
-            sql += ", ";
-            sql += &tuple;
-        }
-        sql += &self.on_conflict();
-        sql += &self.returning();
-        sql
-    }
-
-    /// Many rows as arrays (PostgreSQL), without what is to come back. The text does not depend on the number of rows.
-    pub(super) fn insert_arrays(&self, drawn: bool) -> String {
-        let width = self.columns.len();
-        format!(
-            "INSERT INTO {} ({}){} SELECT {} FROM UNNEST({}) AS u({}){}",
-            self.table.table,
-            self.names(self.columns),
-            if drawn { " OVERRIDING SYSTEM VALUE" } else { "" },
-            saved(self),
-            places(width),
-            aliases(width),
-            self.on_conflict()
-        )
     }
 }
 
 impl Flush<'_> {
-    pub(super) async fn insert(
-        &mut self,
-        table: &TableMeta,
-        step: &Step,
-        rows: Rows,
-        members: &[Behind],
-    ) -> Result<(), Error> {
-        if step.kind == Kind::Switch {
-            self.confirm(table, step, &rows).await?;
+    pub(super) async fn insert(&mut self, mut set: RowSet<'_>) -> Result<(), Error> {
+        if set.kind == Kind::Switch {
+            self.confirm(&set).await?;
         }
-        let wanted = (0..table.columns.len()).filter(|c| !step.columns.contains(c)).collect();
         let backend = self.connection.backend();
-        let shape = Shape { table, columns: &step.columns, wanted, kind: step.kind, backend };
-        if !shape.is_set_based() {
-            for row in rows.chunks(1) {
-                self.insert_one(&shape, row, members).await?;
+        let draws = match set.way(backend) {
+            Way::Single => None,
+            Way::Known => return self.insert_known(set, 0).await,
+            Way::Rowid(rowid) => return self.insert_numbered(set, rowid).await,
+            Way::Draw(keys) if set.len() < DRAWN_ROWS => {
+                let keys: Vec<(usize, Draw)> = keys.into_iter().map(|(key, draw)| (key, draw.clone())).collect();
+                return self.insert_drawing(set, &keys).await;
             }
-            return Ok(());
-        }
-        if backend == DbBackend::Sqlite {
-            for chunk in sqlite_chunks(rows, step.columns.len()) {
-                self.insert_values(&shape, chunk, members).await?;
-            }
-            return Ok(());
-        }
-        let (mut shape, mut rows, mut columns) = (shape, rows, step.columns.clone());
-        if let Some(key) = self.draw_keys(&shape, &mut rows).await? {
-            columns.push(key);
-            shape = Shape { table, columns: &columns, wanted: Vec::new(), kind: step.kind, backend };
-        }
-        let rows = if shape.wanted.is_empty() {
-            self.copy(table, step.kind, shape.columns, rows, members).await?
-        } else {
-            Some(rows)
+            Way::Draw(keys) => Some(keys.into_iter().map(|(key, draw)| (key, draw.clone())).collect::<Vec<_>>()),
         };
-        let Some(rows) = rows else { return Ok(()) };
-        for chunk in rows.chunks(POSTGRES_ROWS) {
-            match (chunk.len(), shape.key_is_wanted()) {
-                (1, _) => self.insert_one(&shape, chunk, members).await?,
-                (_, true) => self.insert_counted(&shape, chunk, members).await?,
-                (_, false) => self.insert_arrays(&shape, chunk, members).await?,
+        if let Some(keys) = draws {
+            if let Some(drawn) = self.drawn(&set, &keys).await? {
+                set.drawn = Some(drawn);
+                return self.insert_known(set, 0).await;
             }
+            return self.insert_afresh(set).await;
         }
+        self.insert_single(&set, 0).await
+    }
+
+    /// The table has changed since its facts were asked for, and nothing of the set was sent yet: one by one is right for every
+    /// table.
+    async fn insert_afresh(&mut self, mut set: RowSet<'_>) -> Result<(), Error> {
+        self.connection.doubt_facts(set.table);
+        set.facts = self.connection.table_facts(set.table).await?;
+        self.insert_single(&set, 0).await
+    }
+
+    /// Rows from `from` on, one by one: each answers with what it became.
+    async fn insert_single(&mut self, set: &RowSet<'_>, from: usize) -> Result<(), Error> {
+        let backend = self.connection.backend();
+        let wanted = set.wanted()?;
+        let texts = Texts { set, backend, back: &wanted.back };
+        let places: Places = set.new_values().collect();
+        for row in from..set.len() {
+            let window = set.window(row, row + 1);
+            let xid = self.wants_xid();
+            let sql = texts.alone(xid, wanted.odd);
+            let fetch = if xid || wanted.back != Back::Nothing { Fetch::One } else { Fetch::Nothing };
+            let reply = self.send_row(window, sql, &places, fetch).await?;
+            let written = reply.affected();
+            let answer = reply.rows();
+            self.learn_xid(&answer, xid);
+            expect_rows(window, 1, written)?;
+            self.tell(set, row, &wanted.back, answer.first())?;
+        }
+        self.connection.counters().path(Path::Single, set.len() - from);
+        match wanted.again {
+            true => self.read_again(set).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Rows whose keys are known.
+    async fn insert_known(&mut self, set: RowSet<'_>, from: usize) -> Result<(), Error> {
+        let wanted = set.wanted()?;
+        if self.connection.backend() == DbBackend::Sqlite {
+            return self.insert_values(&set, &wanted, from).await;
+        }
+        if wanted.back == Back::Nothing
+            && let Some(form) = super::copy::CopyForm::of(&set)
+        {
+            if !self.may_copy(&set).await? {
+                return self.insert_afresh(set).await;
+            }
+            self.copy_in(&form, &set).await?;
+            return self.all_told(set.window(0, set.len()));
+        }
+        let texts = Texts { set: &set, backend: DbBackend::Postgres, back: &wanted.back };
+        let places: Places = set.new_values().collect();
+        let mut at = from;
+        while at < set.len() {
+            let (to, arguments) = arrays(&set, at, ROWS_A_STATEMENT, &places)?;
+            let window = set.window(at, to);
+            self.insert_arrays(&texts, window, arguments).await?;
+            at = to;
+        }
+        self.connection.counters().path(Path::Arrays, set.len());
         Ok(())
     }
 
-    /// For many rows that want a number of a sequence and nothing else: draws the numbers first, in a round trip of their
-    /// own, so that the wide rows go in like rows whose keys were known. The key column, unless it has no such sequence.
-    async fn draw_keys(&mut self, shape: &Shape<'_>, rows: &mut Rows) -> Result<Option<usize>, Error> {
-        let table = shape.table;
-        let Some(key) = table.auto_key.filter(|key| shape.wanted == [*key] && table.keys == [*key]) else {
-            return Ok(None);
-        };
-        if shape.kind != Kind::Insert || rows.len() < DRAWN_ROWS {
-            return Ok(None);
-        }
-        let Some(drawn) = self.drawn(table, key, rows, rows.len()).await? else { return Ok(None) };
-        for ((number, values), held) in drawn.into_iter().zip(&mut rows.values).zip(&mut rows.keys) {
-            values.push(number.clone());
-            *held = vec![number];
-        }
-        rows.drawn = Some(key);
-        Ok(Some(key))
-    }
-
-    /// Draws so many numbers of the sequence behind `key`; `None` if it has no such sequence.
-    pub(super) async fn drawn(
+    async fn insert_arrays(
         &mut self,
-        table: &TableMeta,
-        key: usize,
-        place: &dyn Place,
-        count: usize,
-    ) -> Result<Option<Vec<Value>>, Error> {
-        let sequence = sequence(table, key);
-        let mut text = Text::new(
-            DbBackend::Postgres,
-            &format!(
-                "SELECT array_agg(nextval({sequence})) AS drawn FROM generate_series(1, $1::int8) WHERE {sequence} IS NOT NULL"
-            ),
-        );
-        text.bind(Value::BigInt(i64::try_from(count).ok()));
-        let answer = self.send(table, place, text.message(Fetch::One)).await?.rows();
-        let drawn: Option<Vec<i64>> = answer.first().map(|row| row.try_get("", "drawn")).transpose()?.flatten();
-        let numbers = drawn.filter(|drawn| drawn.len() == count);
-        Ok(numbers.map(|numbers| numbers.into_iter().map(|n| integer(&table.columns[key].kind, n)).collect()))
-    }
-
-    /// One row. Whatever the database fills in comes back with it.
-    async fn insert_one(&mut self, shape: &Shape<'_>, mut row: Rows, members: &[Behind]) -> Result<(), Error> {
-        let table = shape.table;
-        let mut text = Text::new(shape.backend, &shape.insert_one());
-        text.values = std::mem::take(&mut row.values[0]);
-        // A type that cannot be read by itself comes back with the whole row.
-        let whole = !shape.wanted.iter().all(|c| table.columns[*c].is_simple());
-        text.sql += &match (shape.wanted.is_empty(), whole) {
-            (true, _) => String::new(),
-            (false, true) => format!(" RETURNING {}{}", shape.selects(0..table.columns.len()), self.returning_xid()),
-            (false, false) => format!("{}{}", shape.returning(), self.returning_xid()),
-        };
-        if shape.wanted.is_empty() {
-            let inserted = self.send_counted(table, &row, Write::Values(text)).await?;
-            expect_rows(table, &row, 1, inserted)?;
-            return self.done(row.ops[0], members, None);
-        }
-        let answer = self.send(table, &row, text.message(Fetch::One)).await?.rows();
-        self.learn_xid(&answer);
-        let Some(answer) = answer.first() else { return Err(no_answer(table, &row)) };
-        if whole {
-            return self.done(row.ops[0], members, Some(&Returned::Row(answer)));
-        }
-        let values = read(shape, answer)?;
-        self.done(row.ops[0], members, Some(&Returned::Values(&values)))
-    }
-
-    /// Many rows in one text of VALUES (SQLite).
-    async fn insert_values(&mut self, shape: &Shape<'_>, mut rows: Rows, members: &[Behind]) -> Result<(), Error> {
-        let table = shape.table;
-        let mut text = Text::new(shape.backend, &shape.insert_values(rows.len()));
-        text.values.reserve(rows.len() * shape.columns.len());
-        for values in &mut rows.values {
-            text.values.append(values);
-        }
-        if shape.wanted.is_empty() {
-            let reply = self.send(table, &rows, text.message(Fetch::Nothing)).await?;
-            expect_rows(table, &rows, rows.len() as u64, reply.affected())?;
-            return self.all_done(&rows, members);
-        }
-        let answer = self.send(table, &rows, text.message(Fetch::All)).await?.rows();
-        expect_rows(table, &rows, rows.len() as u64, answer.len() as u64)?;
-        match table.auto_key.filter(|key| shape.wanted.contains(key)) {
-            Some(key) => {
-                // SQLite counts up as it goes through VALUES; sorting by the key undoes whatever RETURNING did to the order.
-                let mut returned = answer.iter().map(|row| read(shape, row)).collect::<Result<Vec<_>, Error>>()?;
-                returned.sort_by_key(|values| {
-                    values.iter().find(|(c, _)| *c == key).and_then(|(_, v)| super::value::as_integer(v))
-                });
-                for (op, values) in rows.ops.iter().zip(&returned) {
-                    self.done(*op, members, Some(&Returned::Values(values)))?;
-                }
-                Ok(())
-            }
-            None => self.match_by_key(shape, &rows, &answer, members),
-        }
-    }
-
-    /// Many rows as arrays, their keys known (PostgreSQL). The text does not depend on the number of rows.
-    async fn insert_arrays(&mut self, shape: &Shape<'_>, rows: Rows, members: &[Behind]) -> Result<(), Error> {
-        let table = shape.table;
-        let arguments = arrays(shape, &rows)?;
-        let insert = shape.insert_arrays(rows.drawn.is_some());
-        if shape.wanted.is_empty() {
-            let inserted = self.send_counted(table, &rows, Write::Arrays { sql: insert.into(), arguments }).await?;
-            expect_rows(table, &rows, rows.len() as u64, inserted)?;
-            return self.all_done(&rows, members);
-        }
-        let sql = format!("{insert}{}{}", shape.returning(), self.returning_xid());
-        let answer =
-            self.send(table, &rows, Message::Arrays { sql: sql.into(), arguments, fetch: Fetch::All }).await?.rows();
-        expect_rows(table, &rows, rows.len() as u64, answer.len() as u64)?;
-        self.learn_xid(&answer);
-        self.match_by_key(shape, &rows, &answer, members)
-    }
-
-    /// Many rows whose key comes from a sequence (PostgreSQL): each row draws its number before it is inserted, so that the
-    /// answer says which row got which.
-    async fn insert_counted(&mut self, shape: &Shape<'_>, rows: Rows, members: &[Behind]) -> Result<(), Error> {
-        let table = shape.table;
-        let Some(key) = table.auto_key else { return Err(no_answer(table, &rows)) };
-        let (arguments, from) = unnest_numbered(shape, &rows)?;
-        let key_name = table.columns[key].quoted();
-        let sequence = sequence(table, key);
-        let saved = saved(shape).replace("u.", "input.");
-        let wanted = shape.selects(shape.wanted.iter().copied());
-        let xid = self.returning_xid();
-        let sql = format!(
-            "WITH input AS MATERIALIZED (SELECT nextval({sequence}) AS k, u.* FROM {from} WHERE {sequence} IS NOT NULL), \
-             written AS (INSERT INTO {} ({key_name}, {}) OVERRIDING SYSTEM VALUE SELECT input.k, {saved} FROM input ORDER BY input.ord \
-             RETURNING {wanted}{xid}) SELECT input.ord AS sea_session_ord, written.* FROM written JOIN input ON written.{key_name} = input.k",
-            table.table,
-            shape.names(shape.columns),
-        );
-        let answer =
-            self.send(table, &rows, Message::Arrays { sql: sql.into(), arguments, fetch: Fetch::All }).await?.rows();
-        if answer.is_empty() {
-            // The key has a default that is no sequence of its own: only the row itself can tell what it got.
-            for row in rows.chunks(1) {
-                self.insert_one(shape, row, members).await?;
-            }
-            return Ok(());
-        }
-        expect_rows(table, &rows, rows.len() as u64, answer.len() as u64)?;
-        self.learn_xid(&answer);
-        for row in &answer {
-            let ord: i64 = row.try_get("", "sea_session_ord")?;
-            let at = usize::try_from(ord - 1).map_err(|_| no_answer(table, &rows))?;
-            let values = read_columns(shape, row, shape.wanted.iter().copied())?;
-            self.done(rows.ops[at], members, Some(&Returned::Values(&values)))?;
-        }
-        Ok(())
-    }
-
-    fn match_by_key(
-        &mut self,
-        shape: &Shape<'_>,
-        rows: &Rows,
-        answer: &[QueryResult],
-        members: &[Behind],
+        texts: &Texts<'_, '_>,
+        window: Window<'_, '_>,
+        arguments: Box<PgArguments>,
     ) -> Result<(), Error> {
-        let table = shape.table;
-        let by_key: FxHashMap<&[Value], usize> =
-            rows.keys.iter().map(Vec::as_slice).zip(rows.ops.iter().copied()).collect();
-        for row in answer {
-            let key = table.keys.iter().map(|k| table.columns[*k].decode(row));
-            let key = key.collect::<Result<Vec<_>, Error>>()?;
-            let op = by_key.get(&key[..]).ok_or_else(|| no_answer(table, rows))?;
-            let values = read(shape, row)?;
-            self.done(*op, members, Some(&Returned::Values(&values)))?;
+        let (table, xid) = (window.set.table, self.wants_xid());
+        let insert = texts.arrays();
+        let expected = window.len() as u64;
+        if *texts.back != Back::Nothing {
+            let list = texts.back.list(table, DbBackend::Postgres, true).join(", ");
+            let sql = format!("{insert} RETURNING {list}{}", and_xid(xid));
+            let message = Message::Arrays { sql: sql.into(), arguments, fetch: Fetch::All };
+            let answer = self.send(table, &window, message).await?.rows();
+            self.learn_xid(&answer, xid);
+            expect_rows(window, expected, answer.len() as u64)?;
+            return self.tell_by_key(window, texts.back, &answer);
         }
+        let written = match xid {
+            false => {
+                let message = Message::Arrays { sql: insert.into(), arguments, fetch: Fetch::Nothing };
+                self.send(table, &window, message).await?.affected()
+            }
+            true => {
+                let sql = format!("WITH written AS ({insert} RETURNING 1) SELECT count(*), {XID} FROM written");
+                let message = Message::Arrays { sql: sql.into(), arguments, fetch: Fetch::One };
+                let answer = self.send(table, &window, message).await?.rows();
+                self.learn_xid(&answer, xid);
+                counted(&answer)?
+            }
+        };
+        expect_rows(window, expected, written)?;
+        self.all_told(window)
+    }
+
+    /// Rows whose keys the database makes in the statement that inserts them (PostgreSQL): each draws its own before it is
+    /// inserted, so that the answer says which row got which.
+    async fn insert_drawing(&mut self, set: RowSet<'_>, keys: &[(usize, Draw)]) -> Result<(), Error> {
+        let table = set.table;
+        let wanted = set.wanted()?;
+        let texts = Texts { set: &set, backend: DbBackend::Postgres, back: &wanted.back };
+        let places: Places = set.new_values().collect();
+        let mut at = 0;
+        while at < set.len() {
+            let (to, arguments) = arrays(&set, at, ROWS_A_STATEMENT, &places)?;
+            let (window, xid) = (set.window(at, to), self.wants_xid());
+            let sql = texts.drawing(keys, xid);
+            let message = Message::Arrays { sql: sql.into(), arguments, fetch: Fetch::All };
+            let answer = self.send(table, &window, message).await?.rows();
+            self.learn_xid(&answer, xid);
+            expect_rows(window, window.len() as u64, answer.len() as u64)?;
+            let mut told = vec![false; window.len()];
+            for row in &answer {
+                let number: i64 = row.try_get_by_index(0)?;
+                let place = usize::try_from(number - 1).ok().filter(|place| told.get(*place) == Some(&false));
+                let place = place.ok_or_else(|| unasked(window))?;
+                told[place] = true;
+                self.tell(&set, at + place, &wanted.back, Some(row))?;
+            }
+            at = to;
+        }
+        self.connection.counters().path(Path::Arrays, set.len());
         Ok(())
     }
 
-    pub(super) fn all_done(&mut self, rows: &Rows, members: &[Behind]) -> Result<(), Error> {
-        let Some(column) = rows.drawn else { return rows.ops.iter().try_for_each(|op| self.done(*op, members, None)) };
-        rows.ops.iter().zip(&rows.keys).try_for_each(|(op, key)| {
-            let drawn = [(column, key[0].clone())];
-            self.done(*op, members, Some(&Returned::Values(&drawn)))
-        })
+    /// Keys for all rows of a set, made by the defaults of their columns in a round trip of its own; `None` if the table has
+    /// changed since its facts were asked for.
+    async fn drawn(&mut self, set: &RowSet<'_>, keys: &[(usize, Draw)]) -> Result<Option<Drawn>, Error> {
+        let (table, xid) = (set.table, self.wants_xid());
+        let columns: Vec<usize> = keys.iter().map(|(key, _)| *key).collect();
+        let whole = keys.iter().all(|(key, _)| crate::meta::is_integer(&table.columns[*key].kind));
+        let made = keys.iter().enumerate().map(|(at, (key, draw))| match whole {
+            true => format!("array_agg(({})::int8) AS {}", draw.expression, table.names.bare(at)),
+            false => format!("({}) AS {}", draw.expression, table.columns[*key].quoted()),
+        });
+        let made = made.collect::<Vec<_>>().join(", ");
+        let mut text = Text::new(DbBackend::Postgres, "");
+        let count = text.bind(Value::BigInt(i64::try_from(set.len()).ok()));
+        let tables = text.bind(numbers(&set.facts.tree));
+        let mut bind = |number: i64| text.bind(number.into());
+        let still = keys.iter().map(|(_, draw)| still_default(draw.default, &tables, &mut bind)).collect::<Vec<_>>();
+        text.sql = format!(
+            "SELECT {made}{} FROM generate_series(1, {count}::int8) WHERE {} AND {}",
+            and_xid(xid && whole),
+            still.join(" AND "),
+            undisturbed(&tables)
+        );
+        let answer = self.send(table, &set.window(0, set.len()), text.message(Fetch::All)).await?.rows();
+        self.learn_xid(&answer, xid && whole);
+        let mut values: Vec<Vec<Value>> = Vec::with_capacity(set.len());
+        if whole {
+            let numbers = |at| -> Result<Vec<i64>, Error> {
+                let drawn: Option<Vec<i64>> = answer.first().map(|row| row.try_get_by_index(at)).transpose()?.flatten();
+                Ok(drawn.unwrap_or_default())
+            };
+            let drawn = (0..keys.len()).map(numbers).collect::<Result<Vec<_>, Error>>()?;
+            let rows = drawn.iter().map(Vec::len).min().unwrap_or_default();
+            let value = |at: usize, row: usize| integer(&table.columns[columns[at]].kind, drawn[at][row]);
+            values.extend((0..rows).map(|row| (0..keys.len()).map(|at| value(at, row)).collect()));
+        } else {
+            for row in &answer {
+                let meta = columns.iter().map(|column| &table.columns[*column]);
+                values.push(meta.map(|meta| meta.decode(row)).collect::<Result<_, Error>>()?);
+            }
+        }
+        Ok((values.len() == set.len()).then_some(Drawn { columns, values }))
+    }
+
+    /// Many rows in one text of VALUES, their keys known (SQLite).
+    async fn insert_values(&mut self, set: &RowSet<'_>, wanted: &Wanted, from: usize) -> Result<(), Error> {
+        let table = set.table;
+        let texts = Texts { set, backend: DbBackend::Sqlite, back: &wanted.back };
+        let places: Places = set.new_values().collect();
+        let mut chunks = Chunks::new(set, from, sqlite_sizes(set.len() - from, places.len()), places);
+        while let Some((window, arguments)) = chunks.take()? {
+            let sql = texts.values(window.len());
+            let fetch = if wanted.back == Back::Nothing { Fetch::Nothing } else { Fetch::All };
+            let sent = self.send(table, &window, Message::Flat { sql: sql.into(), arguments, fetch });
+            let reply = chunks.encode_while(sent).await?;
+            expect_rows(window, window.len() as u64, reply.affected())?;
+            match fetch {
+                Fetch::Nothing => self.all_told(window)?,
+                _ => self.tell_by_key(window, &wanted.back, &reply.rows())?,
+            }
+        }
+        self.connection.counters().path(Path::Chunks, set.len() - from);
+        Ok(())
+    }
+
+    /// Rows that SQLite numbers: they are given the numbers that it would give them, in the statement that inserts them. The
+    /// first chunk finds the last number that was given away, and whether so many more are left; the others go on from it.
+    async fn insert_numbered(&mut self, mut set: RowSet<'_>, rowid: Rowid) -> Result<(), Error> {
+        let (table, count) = (set.table, set.len());
+        let wanted = set.wanted()?;
+        let places: Places = set.new_values().collect();
+        let first = sqlite_chunk(count, places.len() + 1);
+        let mut sink = FlatRows::with_capacity(first * places.len());
+        (0..first).try_for_each(|row| set.put(row, &places, &mut sink))?;
+        let sql = Texts { set: &set, backend: DbBackend::Sqlite, back: &wanted.back }.numbered(rowid, first, count);
+        let message = Message::Flat { sql: sql.into(), arguments: sink.arguments, fetch: Fetch::All };
+        let answer = self.send(table, &set.window(0, first), message).await?.rows();
+        if answer.is_empty() {
+            // No such numbers are left in order: SQLite looks for free ones, row by row.
+            return self.insert_single(&set, 0).await;
+        }
+        expect_rows(set.window(0, first), first as u64, answer.len() as u64)?;
+        let number = |row: &QueryResult| {
+            let key = table.columns[rowid.column].decode(row)?;
+            as_integer(&key).ok_or_else(|| unasked(set.window(0, first)))
+        };
+        let numbers = answer.iter().map(number).collect::<Result<Vec<i64>, Error>>()?;
+        // Row n of the statement has the number `last + n`.
+        let last = numbers.iter().min().map_or(0, |least| least - 1);
+        let mut told = vec![false; first];
+        for (number, row) in numbers.iter().zip(&answer) {
+            let place = usize::try_from(number - last - 1).ok().filter(|place| told.get(*place) == Some(&false));
+            let place = place.ok_or_else(|| unasked(set.window(0, first)))?;
+            told[place] = true;
+            self.tell(&set, place, &wanted.back, Some(row))?;
+        }
+        self.connection.counters().path(Path::Chunks, first);
+        if first == count {
+            return Ok(());
+        }
+        let values =
+            (last + 1..).take(count).map(|number| vec![integer(&table.columns[rowid.column].kind, number)]).collect();
+        set.drawn = Some(Drawn { columns: vec![rowid.column], values });
+        self.insert_known(set, first).await
     }
 }
 
-/// The sequence behind a key, or NULL. A subquery of its own, so that it is looked up once: that takes ten times as long as
-/// to draw from it.
-fn sequence(table: &TableMeta, key: usize) -> String {
-    use crate::options::literal;
-    format!(
-        "(SELECT pg_get_serial_sequence({}, {})::regclass)",
-        literal(&table.table),
-        literal(table.columns[key].name)
-    )
+/// The rows of a set in chunks, each encoded while SQLite's own thread works on the one before.
+pub(super) struct Chunks<'s, 'a> {
+    set: &'s RowSet<'a>,
+    at: usize,
+    sizes: std::vec::IntoIter<usize>,
+    places: Places,
+    next: Option<Result<(usize, SqliteArguments), Error>>,
 }
 
-fn read(shape: &Shape<'_>, row: &QueryResult) -> Result<Vec<(usize, Value)>, Error> {
-    read_columns(shape, row, shape.wanted.iter().copied())
-}
-
-fn read_columns(
-    shape: &Shape<'_>,
-    row: &QueryResult,
-    columns: impl Iterator<Item = usize>,
-) -> Result<Vec<(usize, Value)>, Error> {
-    columns.map(|c| Ok((c, shape.table.columns[c].decode(row)?))).collect()
-}
-
-fn saved(shape: &Shape<'_>) -> String {
-    let save = |(i, c): (usize, &usize)| shape.table.columns[*c].save(shape.backend, &format!("u.c{i}"));
-    shape.columns.iter().enumerate().map(save).collect::<Vec<_>>().join(", ")
-}
-
-fn unnest_numbered(shape: &Shape<'_>, rows: &Rows) -> Result<(Box<PgArguments>, String), Error> {
-    let arguments = arrays(shape, rows)?;
-    let width = shape.columns.len();
-    Ok((arguments, format!("UNNEST({}) WITH ORDINALITY AS u({}, ord)", places(width), aliases(width))))
-}
-
-fn arrays(shape: &Shape<'_>, rows: &Rows) -> Result<Box<PgArguments>, Error> {
-    let mut sink = ArrayRows::new(rows.len(), shape.columns.iter().map(|c| &shape.table.columns[*c].kind))?;
-    for row in &rows.values {
-        row.iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
+impl<'s, 'a> Chunks<'s, 'a> {
+    pub(super) fn new(set: &'s RowSet<'a>, from: usize, sizes: Vec<usize>, places: Places) -> Self {
+        Self { set, at: from, sizes: sizes.into_iter(), places, next: None }
     }
-    sink.arguments()
+
+    /// The next rows, and the arguments that they make.
+    pub(super) fn take(&mut self) -> Result<Option<(Window<'s, 'a>, SqliteArguments)>, Error> {
+        self.encode();
+        let Some(next) = self.next.take() else { return Ok(None) };
+        let (size, arguments) = next?;
+        let window = self.set.window(self.at, self.at + size);
+        self.at += size;
+        Ok(Some((window, arguments)))
+    }
+
+    /// Encodes the chunk after the one that was taken, while that is on its way.
+    pub(super) async fn encode_while<T>(&mut self, sent: impl Future<Output = T>) -> T {
+        join(sent, async { self.encode() }).await.0
+    }
+
+    fn encode(&mut self) {
+        if self.next.is_none()
+            && let Some(size) = self.sizes.next()
+        {
+            self.next = Some(self.encode_rows(size));
+        }
+    }
+
+    /// So many rows, or half as many and so on where they are too large for one statement (D10).
+    fn encode_rows(&mut self, size: usize) -> Result<(usize, SqliteArguments), Error> {
+        let mut sink = FlatRows::with_capacity(size * self.places.len());
+        for row in 0..size {
+            self.set.put(self.at + row, &self.places, &mut sink)?;
+            if sink.bytes > MOST_BYTES && row + 1 < size {
+                let less = size / 2;
+                let mut sizes = vec![less];
+                sizes.extend(self.sizes.by_ref());
+                self.sizes = sizes.into_iter();
+                return self.encode_rows(less);
+            }
+        }
+        Ok((size, sink.arguments))
+    }
 }
 
-pub(super) fn places(width: usize) -> String {
-    (1..=width).map(|i| format!("${i}")).collect::<Vec<_>>().join(", ")
+/// The values of rows from `from` on, as arrays: of as many rows as one statement takes, and where they end.
+pub(super) fn arrays(
+    set: &RowSet<'_>,
+    from: usize,
+    most: usize,
+    places: &[Put],
+) -> Result<(usize, Box<PgArguments>), Error> {
+    let to = set.len().min(from + most);
+    let mut sink = ArrayRows::new(to - from, places.iter().map(|put| &set.table.columns[put.column()].kind))?;
+    for row in from..to {
+        set.put(row, places, &mut sink)?;
+        if sink.bytes() > MOST_BYTES {
+            return Ok((row + 1, sink.arguments()?));
+        }
+    }
+    Ok((to, sink.arguments()?))
 }
 
-fn aliases(width: usize) -> String {
-    (0..width).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ")
+/// Numbers as an array.
+pub(super) fn numbers(numbers: &[i64]) -> Value {
+    Value::Array(ArrayType::BigInt, Some(Box::new(numbers.iter().copied().map(Value::from).collect())))
 }
 
-pub(super) fn expect_rows(table: &TableMeta, rows: &dyn Place, expected: u64, found: u64) -> Result<(), Error> {
+fn counted(answer: &[QueryResult]) -> Result<u64, Error> {
+    let count: Option<i64> = answer.first().map(|row| row.try_get_by_index(0)).transpose()?;
+    Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
+}
+
+fn expect_rows(window: Window<'_, '_>, expected: u64, found: u64) -> Result<(), Error> {
     if expected == found {
         return Ok(());
     }
-    let place = rows.place(table);
+    let place = window.place(window.set.table);
     Err(Error::usage(format!(
-        "{place}: {expected} rows were to be inserted, {found} were; a rule or trigger of the table drops rows"
+        "{place}: {expected} rows were to be inserted, {found} were; a rule or trigger of the table drops or adds rows (nothing was sent again)"
     )))
 }
 
-fn no_answer(table: &TableMeta, rows: &Rows) -> Error {
-    Error::usage(format!(
-        "{}: the database did not say what it filled in for {}",
-        rows.place(table),
-        quote(table.entity)
-    ))
+// ---- texts ---------------------------------------------------------------------------------------------------------
+
+impl Texts<'_, '_> {
+    fn table(&self) -> &TableMeta {
+        self.set.table
+    }
+
+    fn names_of(&self, columns: impl Iterator<Item = usize>) -> String {
+        columns.map(|c| self.table().columns[c].quoted()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The columns that are written.
+    fn written(&self) -> String {
+        self.names_of(self.set.written())
+    }
+
+    /// `RETURNING` of what is to come back; nothing where nothing is.
+    fn returning(&self, with_key: bool) -> String {
+        match &self.back.list(self.table(), self.backend, with_key)[..] {
+            [] => String::new(),
+            list => format!(" RETURNING {}", list.join(", ")),
+        }
+    }
+
+    /// A row switch keeps the row and replaces every other column, defaults included (`excluded` holds them). What the
+    /// database computes follows from them (D4).
+    fn on_conflict(&self) -> String {
+        if self.set.kind != Kind::Switch {
+            return String::new();
+        }
+        let (table, facts) = (self.table(), &self.set.facts);
+        let replaced = |c: &usize| !table.keys.contains(c) && !facts.columns[*c].generated;
+        let others = (0..table.columns.len()).filter(replaced);
+        let others: Vec<String> = others.map(|c| format!("{0} = excluded.{0}", table.columns[c].quoted())).collect();
+        let keys = self.names_of(table.keys.iter().copied());
+        match others.is_empty() {
+            true => format!(" ON CONFLICT ({keys}) DO NOTHING"),
+            false => format!(" ON CONFLICT ({keys}) DO UPDATE SET {}", others.join(", ")),
+        }
+    }
+
+    /// The values of the columns that are written, as the table takes them.
+    fn saved(&self, value: impl Fn(usize) -> String) -> String {
+        let save = |(at, c): (usize, usize)| self.table().columns[c].save(self.backend, &value(at));
+        self.set.written().enumerate().map(save).collect::<Vec<_>>().join(", ")
+    }
+
+    /// One row; the text is built once where it depends on nothing but the columns.
+    fn alone(&self, xid: bool, odd: bool) -> Arc<str> {
+        let build = || {
+            let back = self.returning(false);
+            let row = self.one();
+            match back.is_empty() {
+                true => telling_xid(row, xid),
+                false => format!("{row}{back}{}", and_xid(xid)),
+            }
+        };
+        if odd || self.set.kind != Kind::Insert || !ColumnSet::tells_apart(self.table().columns.len()) {
+            return build().into();
+        }
+        let written = self.set.columns.iter().copied().collect();
+        let what = ChangeText {
+            sqlite: self.backend == DbBackend::Sqlite,
+            form: ChangeForm::New,
+            written,
+            versioned: false,
+            xid,
+        };
+        self.set.facts.texts.change(what, build)
+    }
+
+    fn one(&self) -> String {
+        let table = &self.table().table;
+        if self.set.columns.is_empty() {
+            return format!("INSERT INTO {table} DEFAULT VALUES{}", self.on_conflict());
+        }
+        let sqlite = self.backend == DbBackend::Sqlite;
+        let values = self.saved(|at| if sqlite { "?".to_owned() } else { format!("${}", at + 1) });
+        format!("INSERT INTO {table} ({}) VALUES ({values}){}", self.written(), self.on_conflict())
+    }
+
+    /// So many rows in one text (SQLite).
+    fn values(&self, rows: usize) -> String {
+        let tuple = format!("({})", self.saved(|_| "?".to_owned()));
+        let tuples = vec![&*tuple; rows].join(", ");
+        let (table, conflict, back) = (&self.table().table, self.on_conflict(), self.returning(true));
+        format!("INSERT INTO {table} ({}) VALUES {tuples}{conflict}{back}", self.written())
+    }
+
+    /// So many rows of `all`, with the numbers that SQLite would give them (SQLite).
+    fn numbered(&self, rowid: Rowid, rows: usize, all: usize) -> String {
+        let (table, names) = (self.table(), &self.table().names);
+        let key = table.columns[rowid.column].quoted();
+        let highest = format!("(SELECT max({key}) FROM {})", table.table);
+        let last = match rowid.autoincrement {
+            false => format!("coalesce({highest}, 0)"),
+            true => {
+                let schema = table.schema.as_deref().map_or(String::new(), |schema| format!("{}.", quote(schema)));
+                let name = table.entity.replace('\'', "''");
+                let given = format!("(SELECT seq FROM {schema}sqlite_sequence WHERE name = '{name}' COLLATE NOCASE)");
+                format!("max(coalesce({highest}, 0), coalesce({given}, 0))")
+            }
+        };
+        let width = self.set.columns.len();
+        let tuple = |n: usize| format!("({n}, {})", vec!["?"; width].join(", "));
+        let tuples = (1..=rows).map(tuple).collect::<Vec<_>>().join(", ");
+        let (u, n) = (&names.rows, &names.number);
+        format!(
+            "WITH {u}({n}, {}) AS (VALUES {tuples}) INSERT INTO {} ({key}, {}) SELECT {last} + {u}.{n}, {} FROM {u} \
+             WHERE {last} <= {} - {all}{}",
+            names.values(width),
+            table.table,
+            self.written(),
+            self.saved(|at| names.value(at)),
+            i64::MAX,
+            self.returning(true),
+        )
+    }
+
+    /// Many rows as arrays (PostgreSQL), without what is to come back. The text does not depend on the number of rows.
+    fn arrays(&self) -> String {
+        let (names, width) = (&self.table().names, self.set.written().count());
+        format!(
+            "INSERT INTO {} ({}){} SELECT {} FROM {}{}",
+            self.table().table,
+            self.written(),
+            if self.set.drawn.is_some() { " OVERRIDING SYSTEM VALUE" } else { "" },
+            self.saved(|at| names.value(at)),
+            names.unnest(width),
+            self.on_conflict()
+        )
+    }
+
+    /// Many rows as arrays whose keys are made by their defaults in the same statement (PostgreSQL).
+    fn drawing(&self, keys: &[(usize, Draw)], xid: bool) -> String {
+        let (table, names, width) = (self.table(), &self.table().names, self.set.columns.len());
+        let (u, number, out, input) = (&names.rows, &names.number, &names.out, &names.missing);
+        let drawn = |at: usize| names.bare(width + at);
+        let made = keys.iter().enumerate().map(|(at, (_, draw))| format!("({}) AS {}", draw.expression, drawn(at)));
+        let key_names = self.names_of(keys.iter().map(|(key, _)| *key));
+        let key_values = (0..keys.len()).map(|at| format!("{input}.{}", drawn(at))).collect::<Vec<_>>().join(", ");
+        let same = table.keys.iter().map(|key| {
+            let place = match keys.iter().position(|(made, _)| made == key) {
+                Some(at) => format!("{input}.{}", drawn(at)),
+                None => {
+                    let at = self.set.columns.iter().position(|c| c == key).unwrap_or_default();
+                    table.columns[*key].save(self.backend, &format!("{input}.{}", names.bare(at)))
+                }
+            };
+            format!("{out}.{} = {place}", table.columns[*key].quoted())
+        });
+        let same = same.collect::<Vec<_>>().join(" AND ");
+        format!(
+            "WITH {input} AS MATERIALIZED (SELECT {}, {u}.* FROM {}), \
+             {out} AS (INSERT INTO {} ({key_names}, {}) OVERRIDING SYSTEM VALUE SELECT {key_values}, {} FROM {input} \
+             ORDER BY {input}.{number}{}{}) SELECT {input}.{number}, {out}.* FROM {out} JOIN {input} ON {same}",
+            made.collect::<Vec<_>>().join(", "),
+            names.unnest_numbered(width),
+            table.table,
+            self.written(),
+            self.saved(|at| format!("{input}.{}", names.bare(at))),
+            self.returning(true),
+            and_xid(xid),
+        )
+    }
 }

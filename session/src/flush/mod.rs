@@ -4,14 +4,15 @@
 //! at dirty objects only (INV7). It never touches a savepoint but its own around a large set of changes, which it ends itself;
 //! a failure is handed to the session, which rolls back.
 
+mod back;
+mod change;
 mod copy;
-mod delete;
 mod direct;
 mod insert;
 pub(crate) mod plan;
 mod rows;
+mod set;
 mod statement;
-mod update;
 pub(crate) mod value;
 pub(crate) mod wire;
 
@@ -21,7 +22,7 @@ use chrono::Utc;
 use rustc_hash::FxHashMap;
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value,
-    sqlx::{Column, Row, postgres::PgArguments},
+    sqlx::{Column, Row},
 };
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::Mutex;
@@ -29,9 +30,10 @@ use tokio::sync::Mutex;
 use crate::{
     connection::{Connection, Fetch, Message, Reply},
     error::Error,
+    facts::TableFacts,
     identity::IdentityMap,
-    meta::{ChangeForm, TableMeta},
-    tracked::{AnyObject, Carried, Returned, Stamp},
+    meta::{ColumnMeta, TableMeta},
+    tracked::{AnyObject, Carried, Put, Returned, Stamp},
     undo::UndoLog,
 };
 use plan::{Cell, Kind, Op};
@@ -39,8 +41,8 @@ pub(crate) use statement::Text;
 pub(crate) use value::show_key;
 
 use rows::{Place, Rows};
-use statement::{Write, sqlite_chunks, sqlite_sizes};
-use update::Columns;
+use set::{RowSet, Window};
+use wire::{FlatRows, SingleRow};
 
 /// What is due about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,32 +125,13 @@ pub(crate) struct Flush<'a> {
     /// The transaction's id, learned from the first write (R9).
     pub(crate) xid: &'a mut Option<String>,
     pub(crate) show_values: bool,
+    /// Objects whose rows were found to be gone (D7).
+    pub(crate) gone: &'a mut Vec<Arc<dyn AnyObject>>,
 }
-
-/// Up to so many changed rows answer one by one.
-const FEW_ROWS: usize = 32;
-
-/// From this many changed rows on the server's own count is worth the two short messages around it.
-const MANY_ROWS: usize = 1_000;
 
 /// The transaction's id, as the last column of an answer (R9).
 pub(crate) const XID: &str = "pg_current_xact_id()::text AS sea_session_xid";
 const XID_NAME: &str = "sea_session_xid";
-
-/// The savepoint around a set of changes; those of blocks have numbers.
-const SET: &str = "sea_session_set";
-
-/// How many rows a write has changed, and the first that it has not, where that is known.
-pub(crate) struct Changed {
-    pub(crate) rows: u64,
-    pub(crate) missing: Option<usize>,
-}
-
-impl From<u64> for Changed {
-    fn from(rows: u64) -> Self {
-        Self { rows, missing: None }
-    }
-}
 
 /// An object of this flush.
 pub(crate) type Member = (Arc<dyn AnyObject>, RowKind);
@@ -159,10 +142,38 @@ type Behind = SmallVec<[Member; 1]>;
 impl Flush<'_> {
     /// Writes `due` to the database, in order, and brings the objects up to date.
     pub(crate) async fn run(mut self, due: &[Member]) -> Result<(), Error> {
+        let outcome = self.run_all(due).await;
+        if outcome.as_ref().is_err_and(Error::doubts_facts) {
+            due.iter().for_each(|(object, _)| self.connection.doubt_facts(object.table()));
+        }
+        outcome
+    }
+
+    async fn run_all(&mut self, due: &[Member]) -> Result<(), Error> {
         let carried = self.before(due).await?;
         due.iter().for_each(|(object, _)| object.hold());
+        self.ask_about_tables(due).await?;
         self.write(due).await?;
         self.after(due, carried).await
+    }
+
+    /// Asks for the facts of tables that are not known yet (D1), and takes back what was set in columns that the database
+    /// computes: they are never written (D4).
+    async fn ask_about_tables(&mut self, due: &[Member]) -> Result<(), Error> {
+        let mut known: Option<(&'static TableMeta, Arc<TableFacts>)> = None;
+        for (object, _) in due {
+            let table = object.table();
+            let facts = match &known {
+                Some((last, facts)) if std::ptr::eq(*last, table) => facts,
+                _ => {
+                    let facts =
+                        self.connection.table_facts(table).await.map_err(|e| e.at(|| table.entity.to_owned()))?;
+                    &known.insert((table, facts)).1
+                }
+            };
+            facts.generated().for_each(|column| object.leave_out(column));
+        }
+        Ok(())
     }
 
     /// Hooks and stamps; what the hooks of each object that has them hand to the ones after the write.
@@ -195,7 +206,11 @@ impl Flush<'_> {
         if !self.show_values
             && let Some(sets) = direct::sets(due)
         {
-            return self.write_sets(&sets).await;
+            for set in sets {
+                let facts = self.connection.table_facts(set.table).await?;
+                self.write_set(set.with_facts(facts)).await?;
+            }
+            return Ok(());
         }
         // Boxed: most flushes go the straight way, and need no room for this one.
         Box::pin(self.write_planned(due)).await
@@ -213,13 +228,17 @@ impl Flush<'_> {
         for step in &plan.steps {
             let table = tables[step.table];
             let rows = Rows::take(table, step, &plan, &mut ops, &members)?;
-            match step.kind {
-                Kind::Insert | Kind::Switch => self.insert(table, step, rows, &members).await?,
-                Kind::Update => self.update(table, step, rows, &members).await?,
-                Kind::Delete => self.delete(table, step, rows, &members).await?,
-            }
+            let facts = self.connection.table_facts(table).await?;
+            self.write_set(RowSet::planned(table, facts, step, rows, &members)).await?;
         }
         Ok(())
+    }
+
+    async fn write_set(&mut self, set: RowSet<'_>) -> Result<(), Error> {
+        match set.kind {
+            Kind::Insert | Kind::Switch => self.insert(set).await,
+            Kind::Update | Kind::Delete => self.change(&set).await,
+        }
     }
 
     /// Sends one flush statement and says which rows it was about if it fails.
@@ -230,96 +249,55 @@ impl Flush<'_> {
         self.connection.send(message).await.map_err(|e| e.at(|| rows.place(table)))
     }
 
-    /// Sends a write and says how many rows it changed. The first one of a transaction also tells the transaction's id,
-    /// which a lost answer to COMMIT is settled by, at no further round trip (R9).
-    async fn send_counted(&mut self, table: &TableMeta, rows: &dyn Place, write: Write) -> Result<u64, Error> {
-        if self.xid.is_some() || self.connection.backend() != DbBackend::Postgres {
-            return Ok(self.send(table, rows, write.message(Fetch::Nothing)).await?.affected());
-        }
-        if rows.count() == 1 {
-            let sql = telling_xid(write.sql().to_owned(), true);
-            return self.send_telling(table, rows, write.with_sql(sql).message(Fetch::One)).await;
-        }
-        let sql = format!(
-            "WITH written AS ({} RETURNING 1) SELECT count(*) AS sea_session_rows{} FROM written",
-            write.sql(),
-            self.returning_xid()
-        );
-        let answer = self.send(table, rows, write.with_sql(sql).message(Fetch::One)).await?.rows();
-        self.learn_xid(&answer);
-        let Some(row) = answer.first() else { return Ok(0) };
-        let count: i64 = row.try_get_by_index(0)?;
-        Ok(u64::try_from(count).unwrap_or_default())
-    }
-
-    /// Sends the write of one row. If it is to tell the transaction's id, one row or none answers, and says the rest by being
-    /// there.
-    async fn send_telling(&mut self, table: &TableMeta, row: &dyn Place, message: Message<'_>) -> Result<u64, Error> {
-        let reply = self.send(table, row, message).await?;
-        let written = reply.affected();
-        self.learn_xid(&reply.rows());
-        Ok(written)
-    }
-
-    /// Sends a change of several rows (PostgreSQL), each of which must be there, and says which is not.
-    async fn send_matched(
+    /// Sends the write of one row, whose values are put in this order.
+    async fn send_row(
         &mut self,
-        columns: &Columns<'_>,
-        rows: &dyn Place,
-        arguments: impl Fn() -> Result<Box<PgArguments>, Error>,
-    ) -> Result<Changed, Error> {
-        if rows.count() >= MANY_ROWS && self.changed_all(columns, rows, arguments()?).await? {
-            return Ok(Changed::from(rows.count() as u64));
-        }
-        let (arguments, few) = (arguments()?, rows.count() <= FEW_ROWS);
-        let (form, fetch) = if few { (ChangeForm::Few, Fetch::All) } else { (ChangeForm::Many, Fetch::One) };
-        let sql = columns.text(form, self.xid.is_none());
-        let message = Message::Arrays { sql, arguments, fetch };
-        let answer = self.send(columns.table, rows, message).await?.rows();
-        self.learn_xid(&answer);
-        if few { by_place(&answer, rows.count()) } else { by_count(&answer) }
+        window: Window<'_, '_>,
+        sql: Arc<str>,
+        places: &[Put],
+        fetch: Fetch,
+    ) -> Result<Reply, Error> {
+        let (set, row, backend) = (window.set, window.from, self.connection.backend());
+        let metas = || places.iter().map(|put| &set.table.columns[put.column()]);
+        // Values are shown as they were bound; and a type that has no form of ours is bound as SeaORM does it.
+        let lent = |meta: &ColumnMeta| match backend {
+            DbBackend::Sqlite => meta.is_simple(),
+            _ => meta.is_simple() && SingleRow::takes(&meta.kind),
+        };
+        let message = if self.show_values || !metas().all(lent) {
+            let mut text = Text::new(backend, &sql);
+            text.values = set.values(row, places)?;
+            text.message(fetch)
+        } else if backend == DbBackend::Sqlite {
+            let mut sink = FlatRows::with_capacity(places.len());
+            set.put(row, places, &mut sink)?;
+            Message::Flat { sql, arguments: sink.arguments, fetch }
+        } else {
+            let mut sink = SingleRow::new(metas().map(|meta| &meta.kind));
+            set.put(row, places, &mut sink)?;
+            Message::Arrays { sql, arguments: Box::new(sink.arguments), fetch }
+        };
+        self.send(set.table, &window, message).await
     }
 
-    /// Sends a change of many rows that only counts them, which the server does for nothing. Where rows are missing the
-    /// change is undone: the statement that names one has to find them as this one did.
-    async fn changed_all(
-        &mut self,
-        columns: &Columns<'_>,
-        rows: &dyn Place,
-        arguments: Box<PgArguments>,
-    ) -> Result<bool, Error> {
-        let savepoint = match self.xid {
-            Some(_) => format!("SAVEPOINT {SET}"),
-            None => format!("SAVEPOINT {SET}; SELECT {XID}"),
-        };
-        let answer = self.send(columns.table, rows, Message::Control(&savepoint)).await?.rows();
-        self.learn_xid(&answer);
-        let sql = columns.text(ChangeForm::Bare, false);
-        let change = Message::Arrays { sql, arguments, fetch: Fetch::Nothing };
-        let all = self.send(columns.table, rows, change).await?.affected() == rows.count() as u64;
-        let end = match all {
-            true => format!("RELEASE SAVEPOINT {SET}"),
-            false => format!("ROLLBACK TO SAVEPOINT {SET}; RELEASE SAVEPOINT {SET}"),
-        };
-        self.send(columns.table, rows, Message::Control(&end)).await?;
-        Ok(all)
+    /// Whether the next write is to tell the transaction's id, which a lost answer to COMMIT is settled by, at no further round
+    /// trip (R9).
+    fn wants_xid(&self) -> bool {
+        self.xid.is_none() && self.connection.backend() == DbBackend::Postgres
     }
 
-    /// Takes the transaction's id from an answer, if it is not known yet.
-    fn learn_xid(&mut self, answer: &[QueryResult]) {
-        if self.xid.is_none() {
+    /// Takes the transaction's id from an answer that was asked for it.
+    fn learn_xid(&mut self, answer: &[QueryResult], asked: bool) {
+        if asked && self.xid.is_none() {
             *self.xid = xid_in(answer);
         }
     }
 
-    /// What to add to RETURNING so that the transaction's id comes back; nothing once it is known.
-    fn returning_xid(&self) -> String {
-        let known = self.xid.is_some() || self.connection.backend() != DbBackend::Postgres;
-        and_xid(!known)
-    }
-
-    fn done(&mut self, op: usize, members: &[Behind], returned: Option<&Returned<'_>>) -> Result<(), Error> {
-        members[op].iter().try_for_each(|(object, kind)| self.object_written(object, *kind, returned))
+    /// An object's row is gone: the map forgets it, and its key may be added again (D7).
+    fn vanished(&mut self, object: &Arc<dyn AnyObject>) {
+        if object.vanish(self.frame, self.map) {
+            self.undo.touch(object.clone());
+        }
     }
 
     fn object_written(
@@ -327,8 +305,9 @@ impl Flush<'_> {
         object: &Arc<dyn AnyObject>,
         kind: RowKind,
         returned: Option<&Returned<'_>>,
+        micros: &[usize],
     ) -> Result<(), Error> {
-        if object.written(kind, returned, self.frame, self.map)? {
+        if object.written(kind, returned, micros, self.frame, self.map)? {
             self.undo.touch(object.clone());
         }
         Ok(())
@@ -341,27 +320,6 @@ pub(crate) fn xid_in(answer: &[QueryResult]) -> Option<String> {
     // By place: by name, each column is looked up. That it is the id is never taken for granted.
     let last = row.try_as_pg_row()?.columns().last().filter(|column| column.name() == XID_NAME)?;
     row.try_get_by_index(last.ordinal()).ok()
-}
-
-/// What rows say that each answer with their place.
-fn by_place(answer: &[QueryResult], rows: usize) -> Result<Changed, Error> {
-    let mut there = vec![false; rows];
-    for row in answer {
-        let place: i64 = row.try_get_by_index(0)?;
-        if let Some(place) = usize::try_from(place - 1).ok().and_then(|place| there.get_mut(place)) {
-            *place = true;
-        }
-    }
-    Ok(Changed { rows: answer.len() as u64, missing: there.iter().position(|there| !there) })
-}
-
-/// What the database says of rows that it has counted.
-fn by_count(answer: &[QueryResult]) -> Result<Changed, Error> {
-    let Some(row) = answer.first() else { return Ok(Changed { rows: 0, missing: None }) };
-    let count: i64 = row.try_get_by_index(0)?;
-    let missing: Option<i64> = row.try_get_by_index(1)?;
-    let missing = missing.and_then(|ord| usize::try_from(ord - 1).ok());
-    Ok(Changed { rows: u64::try_from(count).unwrap_or_default(), missing })
 }
 
 /// The write of one row, which answers with the transaction's id if that is wanted.

@@ -1,16 +1,13 @@
 //! The rows of one statement, as values, and how an error names them. Knows no SQL.
 
-use std::sync::Arc;
-
 use sea_orm::Value;
 
 use super::{
     Behind,
     plan::{Cell, Op, Part, Plan, Step},
-    statement::even_sizes,
     value,
 };
-use crate::{error::Error, meta::TableMeta, tracked::AnyObject};
+use crate::{error::Error, meta::TableMeta};
 
 /// The rows of one step, column by column in the step's order.
 #[derive(Clone)]
@@ -20,8 +17,6 @@ pub(super) struct Rows {
     pub(crate) versions: Vec<Value>,
     pub(crate) values: Vec<Vec<Value>>,
     pub(crate) checks: Vec<Vec<Value>>,
-    /// The key column whose numbers were drawn for these rows, which the objects do not know yet.
-    pub(crate) drawn: Option<usize>,
 }
 
 impl Rows {
@@ -38,7 +33,6 @@ impl Rows {
             versions: Vec::new(),
             values: Vec::with_capacity(step.ops.len()),
             checks: Vec::new(),
-            drawn: None,
         };
         let any_postponed = !plan.postponed.is_empty();
         for &op in &step.ops {
@@ -70,32 +64,6 @@ impl Rows {
         Ok(rows)
     }
 
-    /// The rows in chunks of `size`, first rows first.
-    pub(super) fn chunks(self, size: usize) -> Vec<Rows> {
-        let sizes = even_sizes(self.len(), size);
-        self.split(sizes)
-    }
-
-    pub(super) fn split(self, sizes: Vec<usize>) -> Vec<Rows> {
-        if let [_] = sizes[..] {
-            return vec![self];
-        }
-        let (mut ops, mut keys) = (self.ops.into_iter(), self.keys.into_iter());
-        let (mut versions, mut values, mut checks) =
-            (self.versions.into_iter(), self.values.into_iter(), self.checks.into_iter());
-        sizes
-            .into_iter()
-            .map(|size| Rows {
-                ops: ops.by_ref().take(size).collect(),
-                keys: keys.by_ref().take(size).collect(),
-                versions: versions.by_ref().take(size).collect(),
-                values: values.by_ref().take(size).collect(),
-                checks: checks.by_ref().take(size).collect(),
-                drawn: self.drawn,
-            })
-            .collect()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.ops.len()
     }
@@ -118,29 +86,6 @@ pub(super) trait Place: Sync {
             (false, 0) => format!("{} {}", table.entity, known.join(", ")),
             (false, n) => format!("{} {} and {n} more", table.entity, known.join(", ")),
         }
-    }
-}
-
-impl Place for Rows {
-    fn count(&self) -> usize {
-        self.ops.len()
-    }
-
-    fn keys(&self, table: &TableMeta, most: usize) -> Vec<String> {
-        // Nobody has seen the keys that were drawn for rows which are not there yet.
-        let keys = self.keys.iter().filter(|key| !key.is_empty() && self.drawn.is_none());
-        keys.take(most).map(|key| table.show_key(key)).collect()
-    }
-}
-
-impl Place for &[&Arc<dyn AnyObject>] {
-    fn count(&self) -> usize {
-        self.len()
-    }
-
-    fn keys(&self, table: &TableMeta, most: usize) -> Vec<String> {
-        let key = |object: &&Arc<dyn AnyObject>| object.held_key().map(|key| table.show_key(&key));
-        self.iter().filter_map(key).take(most).collect()
     }
 }
 

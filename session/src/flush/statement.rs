@@ -1,40 +1,8 @@
 //! The text of a statement with its values, and how many rows go into one. Sends nothing.
 
-use std::sync::Arc;
+use sea_orm::{DbBackend, Statement, Value, sea_query::Values};
 
-use sea_orm::{DbBackend, Statement, Value, sea_query::Values, sqlx::postgres::PgArguments};
-
-use super::rows::Rows;
 use crate::connection::{Fetch, Message};
-
-/// A write without RETURNING, as values or as arrays.
-pub(super) enum Write {
-    Values(Text),
-    Arrays { sql: Arc<str>, arguments: Box<PgArguments> },
-}
-
-impl Write {
-    pub(super) fn sql(&self) -> &str {
-        match self {
-            Write::Values(text) => &text.sql,
-            Write::Arrays { sql, .. } => sql,
-        }
-    }
-
-    pub(super) fn with_sql(self, sql: String) -> Self {
-        match self {
-            Write::Values(text) => Write::Values(Text { sql, ..text }),
-            Write::Arrays { arguments, .. } => Write::Arrays { sql: sql.into(), arguments },
-        }
-    }
-
-    pub(super) fn message<'a>(self, fetch: Fetch) -> Message<'a> {
-        match self {
-            Write::Values(text) => text.message(fetch),
-            Write::Arrays { sql, arguments } => Message::Arrays { sql, arguments, fetch },
-        }
-    }
-}
 
 /// Builds a statement of numbered parameters, and keeps their values.
 pub(crate) struct Text {
@@ -72,18 +40,7 @@ pub(crate) fn sqlite_chunk(rows: usize, width: usize) -> usize {
     1 << most.ilog2()
 }
 
-/// The sizes of chunks of `most` rows, of which the last may be smaller.
-pub(crate) fn even_sizes(rows: usize, most: usize) -> Vec<usize> {
-    (0..rows.div_ceil(most)).map(|chunk| most.min(rows - chunk * most)).collect()
-}
-
-/// Splits into chunks of powers of two, largest first.
-pub(crate) fn sqlite_chunks(rows: Rows, width: usize) -> Vec<Rows> {
-    let sizes = sqlite_sizes(rows.len(), width);
-    rows.split(sizes)
-}
-
-/// The sizes of such chunks.
+/// Splits so many rows into chunks of powers of two, largest first.
 pub(crate) fn sqlite_sizes(rows: usize, width: usize) -> Vec<usize> {
     let mut sizes = Vec::new();
     let mut left = rows;

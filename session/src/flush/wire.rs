@@ -77,6 +77,11 @@ impl<'k> ArrayRows<'k> {
         Ok(Self { columns: columns.collect::<Result<_, Error>>()? })
     }
 
+    /// How many bytes the values come to so far.
+    pub(super) fn bytes(&self) -> usize {
+        self.columns.iter().map(|column| column.data.len()).sum()
+    }
+
     pub(super) fn arguments(self) -> Result<Box<PgArguments>, Error> {
         let mut arguments = Box::new(PgArguments::default());
         arguments.reserve(self.columns.len(), self.columns.iter().map(|column| column.data.len() + 4).sum());
@@ -250,13 +255,15 @@ impl Encode<'_, Postgres> for Single<'_> {
 /// The arguments of a multi-row statement, row by row (SQLite).
 pub(super) struct FlatRows {
     pub(super) arguments: SqliteArguments,
+    /// How many bytes its texts and bytes come to.
+    pub(super) bytes: usize,
 }
 
 impl FlatRows {
     pub(super) fn with_capacity(values: usize) -> Self {
         let mut arguments = SqliteArguments::default();
         arguments.reserve(values, 0);
-        Self { arguments }
+        Self { arguments, bytes: 0 }
     }
 }
 
@@ -265,6 +272,11 @@ impl RowSink for FlatRows {
 
     fn put(&mut self, _: usize, value: &ValueRef<'_>) -> Result<(), Error> {
         let arguments = &mut self.arguments;
+        self.bytes += match value {
+            ValueRef::Text(text) => text.len(),
+            ValueRef::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        };
         let added = match value {
             ValueRef::Null => arguments.add(None::<i64>),
             ValueRef::Bool(v) => arguments.add(*v),

@@ -133,5 +133,6 @@ pub async fn create_table<E: EntityTrait>(db: &Db, entity: E) -> Result<(), Erro
         }
     }
     db.connection().execute(&schema.create_table_from_entity(entity)).await?;
+    db.tables_altered();
     Ok(())
 }

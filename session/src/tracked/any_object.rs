@@ -51,11 +51,18 @@ pub(crate) trait AnyObject: Send + Sync {
         &self,
         kind: RowKind,
         returned: Option<&Returned<'_>>,
+        micros: &[usize],
         frame: u64,
         map: &mut IdentityMap,
     ) -> Result<bool, Error>;
     /// The keys that a cycle postponed are written too.
-    fn closed(&self) -> Result<(), Error>;
+    fn closed(&self, returned: Option<&Returned<'_>>) -> Result<(), Error>;
+    /// The database computes this column: what was set there is not sent (D4).
+    fn leave_out(&self, column: usize);
+    /// The row was read once more after it was written: this is what it holds (D4).
+    fn told_again(&self, row: &QueryResult, map: &mut IdentityMap) -> Result<(), Error>;
+    /// The row was found to be gone (D7). True if the frame must be told.
+    fn vanish(&self, frame: u64, map: &mut IdentityMap) -> bool;
     /// Runs SeaORM's `after_save` or `after_delete`.
     fn after<'a, 'c: 'a>(
         self: Arc<Self>,
@@ -74,10 +81,12 @@ pub(crate) trait AnyObject: Send + Sync {
 }
 
 /// One value of a row on its way to the wire.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Put {
     /// As the database holds it.
     Held(usize),
+    /// As it was loaded, to be compared (P1).
+    Checked(usize),
     /// As it is to be written.
     New(usize),
 }
@@ -85,7 +94,7 @@ pub(crate) enum Put {
 impl Put {
     pub(crate) fn column(self) -> usize {
         match self {
-            Put::Held(column) | Put::New(column) => column,
+            Put::Held(column) | Put::Checked(column) | Put::New(column) => column,
         }
     }
 }

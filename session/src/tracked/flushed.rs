@@ -3,11 +3,11 @@
 use std::{any::Any, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use sea_orm::{ActiveModelBehavior, Iterable, PrimaryKeyToColumn, Value};
+use sea_orm::{ActiveModelBehavior, FromQueryResult, Iterable, PrimaryKeyToColumn, QueryResult, Value};
 
 use super::{
     AnyObject, Carried, Data, Link, ObjectCell, Phase, Put, Returned, Stamp,
-    values::{Moved, column_at, keys_of},
+    values::{Moved, column_at, key_of, keys_of},
 };
 use crate::{
     error::Error,
@@ -128,7 +128,9 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         for (at, place) in places.iter().enumerate() {
             let own = |column| inner.written_data().lent(column).unwrap_or(ValueRef::Null);
             let value = match *place {
-                Put::Held(column) => inner.base.as_ref().map_or_else(|| own(column), |held| E::value_of(held, column)),
+                Put::Held(column) | Put::Checked(column) => {
+                    inner.base.as_ref().map_or_else(|| own(column), |held| E::value_of(held, column))
+                }
                 Put::New(column) => match inner.link_of(column) {
                     Some(Source::Value(key)) => {
                         sink.put(at, &ValueRef::from(&key))?;
@@ -155,14 +157,15 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         &self,
         kind: RowKind,
         returned: Option<&Returned<'_>>,
+        micros: &[usize],
         frame: u64,
         map: &mut IdentityMap,
     ) -> Result<bool, Error> {
         let mut inner = self.inner.lock();
         let late = inner.take_late();
         let (touched, moved) = match kind {
-            RowKind::Insert => (false, self.inserted(&mut inner, returned)?),
-            RowKind::Update => self.updated(&mut inner, frame)?,
+            RowKind::Insert => (false, self.inserted(&mut inner, returned, micros)?),
+            RowKind::Update => self.updated(&mut inner, returned, micros, frame)?,
             RowKind::Delete => self.deleted(&mut inner, frame),
         };
         late.map_or(Ok(()), |late| inner.apply_late(late))?;
@@ -174,13 +177,49 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         Ok(touched)
     }
 
-    fn closed(&self) -> Result<(), Error> {
+    fn closed(&self, returned: Option<&Returned<'_>>) -> Result<(), Error> {
         let mut inner = self.inner.lock();
         for (column, value) in inner.resolved_links() {
             inner.data.try_set_at(column, value)?;
         }
         inner.links.clear();
+        self.take_returned(&mut inner, returned)
+    }
+
+    fn leave_out(&self, column: usize) {
+        self.forget_change(column);
+    }
+
+    fn told_again(&self, row: &QueryResult, map: &mut IdentityMap) -> Result<(), Error> {
+        let model = E::Model::from_query_result(row, "")?;
+        let mut inner = self.inner.lock();
+        let key = key_of::<E>(self.table, &model);
+        inner.now_holds(model)?;
+        let moved = inner.move_to(key);
+        let key = inner.key.clone();
+        drop(inner);
+        if let Some(Moved { from }) = moved {
+            self.rekey(map, from, key);
+        }
         Ok(())
+    }
+
+    fn vanish(&self, frame: u64, map: &mut IdentityMap) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.phase != Phase::Persistent {
+            return false;
+        }
+        let (touched, moved) = self.deleted(&mut inner, frame);
+        // Whoever rolls back to before this does not know whether the row is there again.
+        if touched && let Some(undo) = inner.undo.last_mut() {
+            undo.expired = true;
+        }
+        inner.touched = ColumnSet::default();
+        drop(inner);
+        if let Some(Moved { from }) = moved {
+            self.rekey(map, from, None);
+        }
+        touched
     }
 
     fn after<'a, 'c: 'a>(
@@ -252,6 +291,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         }
         inner.phase = undo.phase;
         inner.locked = undo.locked;
+        inner.expired |= undo.expired;
         let (left, back) = (std::mem::replace(&mut inner.key, undo.key.clone()), undo.key);
         drop(inner);
         self.rekey(map, left, back);

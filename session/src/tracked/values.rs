@@ -129,6 +129,10 @@ impl<E: TrackedEntity> Inner<E> {
         self.outgoing.as_ref().map_or(&self.data, |outgoing| &outgoing.data)
     }
 
+    pub(super) fn written_data_mut(&mut self) -> &mut Data<E> {
+        self.outgoing.as_mut().map_or(&mut self.data, |outgoing| &mut outgoing.data)
+    }
+
     pub(super) fn written_links(&self) -> &[Link] {
         self.outgoing.as_ref().map_or(&self.links, |outgoing| &outgoing.links)
     }
@@ -151,6 +155,28 @@ impl<E: TrackedEntity> Inner<E> {
                 !same::<E>(unit, *column, &E::value_of(base, *column), &E::value_of(data, *column))
             })
         })
+    }
+
+    /// The row holds this now; changes that were not sent yet stay changes of it.
+    pub(super) fn now_holds(&mut self, model: E::Model) -> Result<(), DbErr> {
+        let model = Arc::new(model);
+        let Data::Full(now) = &self.data else {
+            self.data = Data::Full(model);
+            return Ok(());
+        };
+        if self.base.is_none() {
+            self.data = Data::Full(model);
+            return Ok(());
+        }
+        let mut kept = model.clone();
+        for (position, column) in E::Column::iter().enumerate() {
+            if self.touched.contains(position) {
+                Arc::make_mut(&mut kept).try_set(column, now.get(column))?;
+            }
+        }
+        self.base = Some(model);
+        self.data = Data::Full(kept);
+        Ok(())
     }
 
     /// A foreign key that is set by hand no longer follows the parent it was pointed at before.
@@ -234,7 +260,7 @@ impl<E: TrackedEntity> Inner<E> {
         if self.undo.last().is_some_and(|undo| undo.frame == frame) {
             return false;
         }
-        self.undo.push(Undo { frame, phase, data, key, locked: self.locked });
+        self.undo.push(Undo { frame, phase, data, key, locked: self.locked, expired: false });
         true
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use sea_orm::{ActiveModelTrait, Value};
+use chrono::{DateTime, NaiveDateTime, NaiveTime, Timelike, Utc};
+use sea_orm::{ActiveModelTrait, ModelTrait, Value, sea_query::ArrayType};
 
 use super::{
     Data, Inner, Object, ObjectCell, Phase, Returned,
@@ -12,6 +13,7 @@ use crate::{
     error::Error,
     identity::{IdentityMap, Key},
     meta::{ColumnSet, TrackedEntity},
+    value_ref::ValueRef,
 };
 
 impl<E: TrackedEntity> ObjectCell<E> {
@@ -35,6 +37,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
         &self,
         inner: &mut Inner<E>,
         returned: Option<&Returned<'_>>,
+        micros: &[usize],
     ) -> Result<Option<Moved>, Error> {
         let links: Vec<(usize, Value)> = inner.resolved_links();
         // What a cycle postponed is NULL in the database until its own step, which follows.
@@ -55,10 +58,11 @@ impl<E: TrackedEntity> ObjectCell<E> {
                 }
             }
         }
-        let model = match returned {
+        let mut model = match returned {
             Some(Returned::Row(row)) => <E::Model as sea_orm::FromQueryResult>::from_query_result(row, "")?,
             _ => whole_model::<E>(draft)?,
         };
+        cut_to_micros::<E>(&mut model, micros)?;
         let key = key_of::<E>(self.table, &model);
         inner.data = Data::Full(Arc::new(model));
         inner.phase = Phase::Persistent;
@@ -66,12 +70,57 @@ impl<E: TrackedEntity> ObjectCell<E> {
         Ok(inner.move_to(key))
     }
 
-    /// The row holds what was sent. Whether the frame must be told, and how the map must know the row, if that has changed.
-    pub(super) fn updated(&self, inner: &mut Inner<E>, frame: u64) -> Result<(bool, Option<Moved>), Error> {
+    /// What the row holds after a write, as far as the database has told it.
+    pub(super) fn take_returned(&self, inner: &mut Inner<E>, returned: Option<&Returned<'_>>) -> Result<(), Error> {
+        match returned {
+            Some(Returned::Row(row)) => {
+                let model = <E::Model as sea_orm::FromQueryResult>::from_query_result(row, "")?;
+                inner.data = Data::Full(Arc::new(model));
+            }
+            Some(Returned::Values(values)) => {
+                for (column, value) in *values {
+                    inner.data.try_set_at(*column, value.clone())?;
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// What was set in a column that the database computes is not sent (D4).
+    pub(super) fn forget_change(&self, column: usize) {
+        let mut inner = self.inner.lock();
+        let Some(name) = column_at::<E>(column) else { return };
+        let held = inner.base.as_ref().map(|base| base.get(name));
+        match (inner.written_data_mut(), held) {
+            (Data::Draft(draft), _) => draft.not_set(name),
+            (Data::Full(model), Some(held)) if model.get(name) != held => {
+                // It was that column's own value a moment ago.
+                _ = Arc::make_mut(model).try_set(name, held);
+            }
+            (Data::Full(_), _) => {}
+        }
+    }
+
+    /// The row holds what was sent, or what came back. Whether the frame must be told, and how the map must know the row, if that
+    /// has changed.
+    pub(super) fn updated(
+        &self,
+        inner: &mut Inner<E>,
+        returned: Option<&Returned<'_>>,
+        micros: &[usize],
+        frame: u64,
+    ) -> Result<(bool, Option<Moved>), Error> {
         for (column, value) in inner.resolved_links() {
             inner.data.try_set_at(column, value)?;
         }
         inner.links.clear();
+        self.take_returned(inner, returned)?;
+        if let Data::Full(model) = &mut inner.data
+            && micros.iter().any(|column| cut(&E::value_of(model, *column)).is_some())
+        {
+            cut_to_micros::<E>(Arc::make_mut(model), micros)?;
+        }
         let (before, old_key) = (inner.base.take().map(Data::Full), inner.key.clone());
         let touched = inner.remember(frame, Phase::Persistent, before, old_key);
         inner.touched = ColumnSet::default();
@@ -87,5 +136,60 @@ impl<E: TrackedEntity> ObjectCell<E> {
         let touched = inner.remember(frame, Phase::Persistent, before, key.clone());
         inner.phase = Phase::Deleted;
         (touched, Some(Moved { from: key }))
+    }
+}
+
+/// PostgreSQL's driver sends microseconds, in UTC: that is what the row holds.
+fn cut_to_micros<E: TrackedEntity>(model: &mut E::Model, micros: &[usize]) -> Result<(), Error> {
+    for column in micros {
+        if let (Some(cut), Some(name)) = (cut(&E::value_of(model, *column)), column_at::<E>(*column)) {
+            let kind = &crate::meta::table::<E>().columns[*column].kind;
+            model.try_set(name, moment_of(kind, cut))?;
+        }
+    }
+    Ok(())
+}
+
+/// A moment or time of day.
+enum Moment {
+    Time(NaiveTime),
+    Naive(NaiveDateTime),
+    Utc(DateTime<Utc>),
+}
+
+/// What the driver makes of a moment, where that is something else.
+fn cut(value: &ValueRef<'_>) -> Option<Moment> {
+    let whole = |nanos: u32| nanos % 1_000 == 0;
+    match value {
+        ValueRef::Time(time) if !whole(time.nanosecond()) => {
+            let nanos = time.nanosecond() - time.nanosecond() % 1_000;
+            time.with_nanosecond(nanos).map(Moment::Time)
+        }
+        ValueRef::Naive(moment) if !whole(moment.nanosecond()) => {
+            Some(Moment::Naive(sent(moment.and_utc()).naive_utc()))
+        }
+        ValueRef::Utc(moment) if !whole(moment.nanosecond()) => Some(Moment::Utc(sent(*moment))),
+        ValueRef::Offset(moment) if !whole(moment.nanosecond()) || moment.offset().local_minus_utc() != 0 => {
+            Some(Moment::Utc(sent(moment.to_utc())))
+        }
+        _ => None,
+    }
+}
+
+/// Cut towards the year 2000, which PostgreSQL counts from.
+fn sent(moment: DateTime<Utc>) -> DateTime<Utc> {
+    const EPOCH: i64 = 946_684_800_000_000;
+    let micros = moment.timestamp_micros();
+    let micros = micros + i64::from(micros < EPOCH && moment.nanosecond() % 1_000 != 0);
+    DateTime::from_timestamp_micros(micros).unwrap_or(moment)
+}
+
+fn moment_of(kind: &ArrayType, moment: Moment) -> Value {
+    match (kind, moment) {
+        (_, Moment::Time(time)) => Value::ChronoTime(Some(time)),
+        (_, Moment::Naive(moment)) => Value::ChronoDateTime(Some(moment)),
+        (ArrayType::ChronoDateTimeUtc, Moment::Utc(moment)) => Value::ChronoDateTimeUtc(Some(moment)),
+        (ArrayType::ChronoDateTimeLocal, Moment::Utc(moment)) => Value::ChronoDateTimeLocal(Some(moment.into())),
+        (_, Moment::Utc(moment)) => Value::ChronoDateTimeWithTimeZone(Some(moment.fixed_offset())),
     }
 }

@@ -33,12 +33,11 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         let to_table = NAMES[(*to)?].to_owned();
         Some(ForeignKey { columns: vec![column], to_table, to_columns: vec!["id".into()] })
     });
+    let columns: Vec<ColumnMeta> = names.into_iter().zip(nullable).map(column).collect();
     TableMeta {
         entity: NAMES[index],
         table: NAMES[index].to_owned(),
-        columns: names.into_iter().zip(nullable).map(column).collect(),
         keys: vec![ID],
-        auto_key: Some(ID),
         version: None,
         created_at: None,
         updated_at: None,
@@ -46,6 +45,9 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         not_optimistic: Default::default(),
         secret: Default::default(),
         hooks: true,
+        schema: None,
+        names: crate::meta::Names::unlike(NAMES[index], &columns),
+        columns,
         texts: crate::meta::Texts::default(),
         claimed: [ID, UNIQUE].into_iter().chain(PAIR).collect(),
         stamped: false,

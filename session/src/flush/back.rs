@@ -1,0 +1,267 @@
+//! What comes back with a write, and how it reaches its object: always by what the database says of that row (D3, D4).
+
+use rustc_hash::FxHashMap;
+use sea_orm::{DbBackend, QueryResult, Value};
+
+use super::{
+    Flush, Text,
+    change::MANY_ROWS,
+    plan::{Kind, Part},
+    rows::Place,
+    set::{RowSet, RowSource, Window},
+    statement::sqlite_chunk,
+    wire::{ArrayRows, RowSink},
+};
+use crate::{
+    connection::{Fetch, Message},
+    error::Error,
+    facts::Stored,
+    meta::TableMeta,
+    tracked::Returned,
+    value_ref::ValueRef,
+};
+
+/// What a write is to answer with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Back {
+    Nothing,
+    /// These columns, each read by itself.
+    Columns(Vec<usize>),
+    /// The whole row: one of the columns can only be read with its model.
+    Row,
+}
+
+/// What is to be known of a set's rows after they were written.
+pub(super) struct Wanted {
+    pub(super) back: Back,
+    /// The columns hold something for some row that its facts do not tell: the text depends on the values.
+    pub(super) odd: bool,
+    /// A trigger may write after RETURNING was told: the rows are read once more.
+    pub(super) again: bool,
+}
+
+impl Back {
+    fn of(table: &TableMeta, columns: Vec<usize>) -> Self {
+        match columns {
+            none if none.is_empty() => Back::Nothing,
+            all if all.iter().all(|column| table.columns[*column].is_simple()) => Back::Columns(all),
+            _ => Back::Row,
+        }
+    }
+
+    /// The list of what is selected, key first if the rows are told apart by it; empty for nothing.
+    pub(super) fn list(&self, table: &TableMeta, backend: DbBackend, with_key: bool) -> Vec<String> {
+        let select = |column: &usize| table.columns[*column].select(backend).to_owned();
+        match self {
+            Back::Nothing => Vec::new(),
+            Back::Row => (0..table.columns.len()).map(|column| select(&column)).collect(),
+            Back::Columns(columns) => {
+                let keys = table.keys.iter().filter(|key| with_key && !columns.contains(key));
+                keys.chain(columns).map(select).collect()
+            }
+        }
+    }
+
+    /// The values of an answer's row, unless it is to be read whole.
+    pub(super) fn values(&self, table: &TableMeta, row: &QueryResult) -> Result<Vec<(usize, Value)>, Error> {
+        let Back::Columns(columns) = self else { return Ok(Vec::new()) };
+        columns.iter().map(|c| Ok((*c, table.columns[*c].decode(row)?))).collect()
+    }
+}
+
+/// The key that a row of an answer has.
+pub(super) fn key_in(table: &TableMeta, row: &QueryResult) -> Result<Vec<Value>, Error> {
+    table.keys.iter().map(|key| table.columns[*key].decode(row)).collect()
+}
+
+impl RowSet<'_> {
+    /// What has to come back with the set's rows.
+    pub(super) fn wanted(&self) -> Result<Wanted, Error> {
+        let (table, facts) = (self.table, &self.facts);
+        let every = || (0..table.columns.len()).collect::<Vec<_>>();
+        let event = match self.kind {
+            Kind::Insert | Kind::Switch => facts.insert,
+            Kind::Update => facts.update,
+            Kind::Delete => return Ok(Wanted { back: Back::Nothing, odd: false, again: false }),
+        };
+        // Half of a row that a cycle has cut in two is read with the other half.
+        if self.part == Part::Open {
+            return Ok(Wanted { back: Back::Nothing, odd: false, again: false });
+        }
+        if self.kind == Kind::Update && event.rewrites && self.len() >= MANY_ROWS {
+            // Counted first, and read afterwards.
+            return Ok(Wanted { back: Back::Nothing, odd: false, again: true });
+        }
+        if event.row_by_row || event.rewrites {
+            return Ok(Wanted { back: Back::of(table, every()), odd: false, again: event.changes_afterwards });
+        }
+        let written = |column: &usize| self.columns.contains(column);
+        let made = self.drawn.as_ref().map_or(&[][..], |drawn| &drawn.columns);
+        let filled_in = |column: &usize| match self.kind {
+            Kind::Update => facts.columns[*column].generated,
+            _ => !written(column) && !made.contains(column),
+        };
+        let mut columns = every();
+        let odd = self.oddly_stored()?;
+        let changed = |column: &usize| {
+            written(column) && (facts.columns[*column].stored == Stored::Unknown || odd.contains(column))
+        };
+        columns.retain(|column| filled_in(column) || changed(column));
+        Ok(Wanted { back: Back::of(table, columns), odd: !odd.is_empty(), again: false })
+    }
+
+    /// Whether the database keeps each key as it was sent, so that rows are told apart by it.
+    pub(super) fn keeps_keys(&self) -> bool {
+        self.table.keys.iter().all(|key| self.facts.columns[*key].stored == Stored::AsSent)
+    }
+}
+
+impl Flush<'_> {
+    /// One row was written; the answer's row tells the rest.
+    pub(super) fn tell(
+        &mut self,
+        set: &RowSet<'_>,
+        row: usize,
+        back: &Back,
+        answer: Option<&QueryResult>,
+    ) -> Result<(), Error> {
+        if let (Back::Row, Some(answer)) = (back, answer) {
+            return self.row_written(set, row, Some(&Returned::Row(answer)));
+        }
+        let mut values = answer.map_or_else(|| Ok(Vec::new()), |answer| back.values(set.table, answer))?;
+        if let Some(drawn) = &set.drawn {
+            values.extend(drawn.columns.iter().copied().zip(drawn.values[row].iter().cloned()));
+        }
+        let returned = (!values.is_empty()).then_some(Returned::Values(&values));
+        self.row_written(set, row, returned.as_ref())
+    }
+
+    /// Rows were written of which nothing had to come back.
+    pub(super) fn all_told(&mut self, window: Window<'_, '_>) -> Result<(), Error> {
+        (window.from..window.to).try_for_each(|row| self.tell(window.set, row, &Back::Nothing, None))
+    }
+
+    /// Rows were written whose keys are known; each row of the answer says by its key which one it is.
+    pub(super) fn tell_by_key(
+        &mut self,
+        window: Window<'_, '_>,
+        back: &Back,
+        answer: &[QueryResult],
+    ) -> Result<(), Error> {
+        let (set, table) = (window.set, window.set.table);
+        let keys = (window.from..window.to).map(|row| Ok((set.new_key(row)?, row)));
+        let mut by_key: FxHashMap<Vec<Value>, usize> = keys.collect::<Result<_, Error>>()?;
+        for row in answer {
+            let at = by_key.remove(&key_in(table, row)?).ok_or_else(|| unasked(window))?;
+            self.tell(set, at, back, Some(row))?;
+        }
+        match by_key.is_empty() {
+            true => Ok(()),
+            false => Err(unasked(window)),
+        }
+    }
+
+    fn row_written(&mut self, set: &RowSet<'_>, row: usize, returned: Option<&Returned<'_>>) -> Result<(), Error> {
+        let micros = &set.facts.micros;
+        match (&set.rows, set.part) {
+            (_, Part::Open) => Ok(()),
+            (RowSource::Objects(objects), _) => self.object_written(objects[row], set.row_kind(), returned, micros),
+            (RowSource::Planned { rows, members }, Part::Whole) => members[rows.ops[row]]
+                .iter()
+                .try_for_each(|(object, kind)| self.object_written(object, *kind, returned, micros)),
+            (RowSource::Planned { rows, members }, Part::Close) => {
+                members[rows.ops[row]].iter().try_for_each(|(object, _)| object.closed(returned))
+            }
+        }
+    }
+
+    /// Reads the rows of a set once more: a trigger may have written to them after RETURNING was told.
+    pub(super) async fn read_again(&mut self, set: &RowSet<'_>) -> Result<(), Error> {
+        let (table, backend) = (set.table, self.connection.backend());
+        let rows: Vec<(usize, Vec<Value>)> =
+            (0..set.len()).filter_map(|row| Some((row, set.current_key(row)?))).collect();
+        let together = table.keys.iter().all(|key| table.columns[*key].is_simple());
+        let most = match (together, backend) {
+            (false, _) => 1,
+            (true, DbBackend::Sqlite) => sqlite_chunk(rows.len(), table.keys.len() + 1),
+            (true, _) => 1_000,
+        };
+        for some in rows.chunks(most) {
+            let message = match backend {
+                DbBackend::Postgres if together => read_arrays(set, some)?,
+                _ => read_values(set, backend, some),
+            };
+            let answer = self.send(table, &set.window(0, set.len()), message).await?.rows();
+            let mut missing: Vec<bool> = vec![true; some.len()];
+            for row in &answer {
+                let number: i64 = row.try_get_by_index(0)?;
+                let at = usize::try_from(number - 1).ok().filter(|at| *at < some.len());
+                let at = at.ok_or_else(|| unasked(set.window(0, set.len())))?;
+                missing[at] = false;
+                if let Some(object) = set.object(some[at].0) {
+                    object.told_again(row, self.map)?;
+                }
+            }
+            // A trigger has deleted it again, or given it another key (D7).
+            for (row, _) in some.iter().zip(missing).filter(|(_, missing)| *missing).map(|(row, _)| row) {
+                if let Some(object) = set.object(*row) {
+                    self.vanished(object);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows of these keys, each with its number.
+fn read_text(set: &RowSet<'_>, backend: DbBackend, source: &str, with: &str) -> String {
+    let (table, names) = (set.table, &set.table.names);
+    let same = table.keys.iter().enumerate().map(|(at, key)| {
+        let meta = &table.columns[*key];
+        let value = meta.save(backend, &names.value(at));
+        format!("{}.{} = {}", table.table, meta.quoted(), set.facts.compared(*key, &value))
+    });
+    format!(
+        "{with}SELECT {}.{}, {} FROM {source} JOIN {} ON {}",
+        names.rows,
+        names.number,
+        Back::Row.list(table, backend, false).join(", "),
+        table.table,
+        same.collect::<Vec<_>>().join(" AND ")
+    )
+}
+
+fn read_arrays<'m>(set: &RowSet<'_>, rows: &[(usize, Vec<Value>)]) -> Result<Message<'m>, Error> {
+    let (table, names) = (set.table, &set.table.names);
+    let kinds = table.keys.iter().map(|key| &table.columns[*key].kind);
+    let mut sink = ArrayRows::new(rows.len(), kinds)?;
+    for (_, key) in rows {
+        key.iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
+    }
+    let source = names.unnest_numbered(table.keys.len());
+    let sql = read_text(set, DbBackend::Postgres, &source, "");
+    Ok(Message::Arrays { sql: sql.into(), arguments: sink.arguments()?, fetch: Fetch::All })
+}
+
+fn read_values<'m>(set: &RowSet<'_>, backend: DbBackend, rows: &[(usize, Vec<Value>)]) -> Message<'m> {
+    let (table, names) = (set.table, &set.table.names);
+    let mut text = Text::new(backend, "");
+    let tuples = rows.iter().enumerate().map(|(at, (_, key))| {
+        let values = key.iter().map(|value| text.bind(value.clone())).collect::<Vec<_>>();
+        format!("(CAST({} AS bigint), {})", at + 1, values.join(", "))
+    });
+    let tuples = tuples.collect::<Vec<_>>().join(", ");
+    let with =
+        format!("WITH {}({}, {}) AS (VALUES {tuples}) ", names.rows, names.number, names.values(table.keys.len()));
+    text.sql = read_text(set, backend, &names.rows, &with);
+    text.message(Fetch::All)
+}
+
+/// The database answered with rows that nobody has sent, or not with all that were: nothing is sent again because of it.
+pub(super) fn unasked(window: Window<'_, '_>) -> Error {
+    let table = window.set.table;
+    Error::usage(format!(
+        "{}: the database's answer does not say what became of each row (a trigger, rule or view may change keys); nothing was sent again",
+        window.place(table)
+    ))
+}

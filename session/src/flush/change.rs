@@ -1,0 +1,585 @@
+//! UPDATE and DELETE (F2), each row matched on its key, its loaded version (O1) and what was read (P1). A row count that
+//! differs names the row that is to blame (F8).
+
+use std::sync::Arc;
+
+use sea_orm::{DbBackend, QueryResult, sqlx::postgres::PgArguments};
+
+use super::{
+    Flush, Text, XID, and_xid,
+    back::{Back, unasked},
+    insert::{Chunks, arrays},
+    plan::{Kind, Part},
+    rows::Place,
+    set::{Found, Places, RowSet, RowSource, Window},
+    statement::sqlite_sizes,
+    telling_xid,
+    value::as_integer,
+};
+use crate::{
+    connection::{Fetch, Message},
+    error::Error,
+    meta::{ChangeForm, ChangeText, ColumnSet, TableMeta},
+    stats::Path,
+    tracked::Put,
+};
+
+/// Rows of one PostgreSQL statement.
+const UPDATED_ROWS: usize = 5_000;
+const DELETED_ROWS: usize = 10_000;
+
+/// Up to so many changed rows answer one by one.
+const FEW_ROWS: usize = 32;
+
+/// From this many changed rows on the server's own count is worth the two short messages around it.
+pub(super) const MANY_ROWS: usize = 1_000;
+
+/// The savepoint around a set of changes; those of blocks have numbers.
+const SET: &str = "sea_session_set";
+
+/// How many rows a write has changed, and the first that it has not, where that is known.
+struct Changed {
+    rows: u64,
+    missing: Option<usize>,
+}
+
+impl From<u64> for Changed {
+    fn from(rows: u64) -> Self {
+        Self { rows, missing: None }
+    }
+}
+
+/// The texts of a set's UPDATE or DELETE. The columns that a row travels with: key, version, checks, then what is written.
+struct Texts<'s, 'a> {
+    set: &'s RowSet<'a>,
+    backend: DbBackend,
+    back: &'s Back,
+    /// The text depends on values of the rows.
+    odd: bool,
+}
+
+impl RowSet<'_> {
+    /// Whether rows may be changed together (D2).
+    fn goes_together(&self) -> bool {
+        let event = if self.kind == Kind::Delete { self.facts.delete } else { self.facts.update };
+        let travels = |put: Put| self.table.columns[put.column()].is_simple();
+        self.len() > 1 && !event.row_by_row && self.found_by().chain(self.new_values()).all(travels)
+    }
+}
+
+impl Flush<'_> {
+    pub(super) async fn change(&mut self, set: &RowSet<'_>) -> Result<(), Error> {
+        let backend = self.connection.backend();
+        let wanted = set.wanted()?;
+        let texts = Texts { set, backend, back: &wanted.back, odd: wanted.odd };
+        // Where an answer is matched by its key, the database must keep keys as they are sent.
+        let matched = backend == DbBackend::Postgres || wanted.back == Back::Nothing || set.keeps_keys();
+        match (set.goes_together() && matched, backend) {
+            (false, _) => {
+                let alone: Places = set.new_values().chain(set.found_by()).collect();
+                for row in 0..set.len() {
+                    self.change_alone(&texts, row, &alone).await?;
+                }
+                self.connection.counters().path(Path::Single, set.len());
+            }
+            (true, DbBackend::Sqlite) => self.change_values(&texts).await?,
+            (true, _) => self.change_arrays(&texts).await?,
+        }
+        match wanted.again {
+            true => self.read_again(set).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn change_alone(&mut self, texts: &Texts<'_, '_>, row: usize, places: &[Put]) -> Result<(), Error> {
+        let (window, xid) = (texts.set.window(row, row + 1), self.wants_xid());
+        let fetch = if xid || *texts.back != Back::Nothing { Fetch::One } else { Fetch::Nothing };
+        let reply = self.send_row(window, texts.text(ChangeForm::One, xid), places, fetch).await?;
+        let changed = Changed::from(reply.affected());
+        let answer = reply.rows();
+        self.learn_xid(&answer, xid);
+        self.expect_all(texts, window, changed).await?;
+        self.tell(texts.set, row, texts.back, answer.first())
+    }
+
+    /// Many rows in texts of VALUES (SQLite).
+    async fn change_values(&mut self, texts: &Texts<'_, '_>) -> Result<(), Error> {
+        let (set, table) = (texts.set, texts.set.table);
+        let places: Places = set.found_by().chain(set.new_values()).collect();
+        let alone: Places = set.new_values().chain(set.found_by()).collect();
+        let mut chunks = Chunks::new(set, 0, sqlite_sizes(set.len(), places.len()), places);
+        let fetch = if *texts.back == Back::Nothing { Fetch::Nothing } else { Fetch::All };
+        while let Some((window, arguments)) = chunks.take()? {
+            if window.len() == 1 {
+                self.change_alone(texts, window.from, &alone).await?;
+                self.connection.counters().path(Path::Single, 1);
+                continue;
+            }
+            let message = Message::Flat { sql: texts.values(window.len()).into(), arguments, fetch };
+            let reply = chunks.encode_while(self.send(table, &window, message)).await?;
+            self.connection.counters().path(Path::Chunks, window.len());
+            self.expect_all(texts, window, reply.affected().into()).await?;
+            match fetch {
+                Fetch::Nothing => self.all_told(window)?,
+                _ => self.tell_by_key(window, texts.back, &reply.rows())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Many rows as arrays (PostgreSQL).
+    async fn change_arrays(&mut self, texts: &Texts<'_, '_>) -> Result<(), Error> {
+        let set = texts.set;
+        let places: Places = set.found_by().chain(set.new_values()).collect();
+        let alone: Places = set.new_values().chain(set.found_by()).collect();
+        let most = if set.kind == Kind::Delete { DELETED_ROWS } else { UPDATED_ROWS };
+        let mut at = 0;
+        while at < set.len() {
+            if at + 1 == set.len() {
+                self.change_alone(texts, at, &alone).await?;
+                self.connection.counters().path(Path::Single, 1);
+                return Ok(());
+            }
+            let (to, arguments) = arrays(set, at, most, &places)?;
+            let window = set.window(at, to);
+            match texts.back {
+                Back::Nothing => {
+                    let again = || arrays(set, at, to - at, &places).map(|(_, arguments)| arguments);
+                    let changed = self.send_counting(texts, window, arguments, again).await?;
+                    self.expect_all(texts, window, changed).await?;
+                    self.all_told(window)?;
+                }
+                _ => self.send_asking(texts, window, arguments).await?,
+            }
+            self.connection.counters().path(Path::Arrays, window.len());
+            at = to;
+        }
+        Ok(())
+    }
+
+    /// Sends a change whose rows answer with their number and what they hold.
+    async fn send_asking(
+        &mut self,
+        texts: &Texts<'_, '_>,
+        window: Window<'_, '_>,
+        arguments: Box<PgArguments>,
+    ) -> Result<(), Error> {
+        let xid = self.wants_xid();
+        let message = Message::Arrays { sql: texts.text(ChangeForm::Back, xid), arguments, fetch: Fetch::All };
+        let answer = self.send(window.set.table, &window, message).await?.rows();
+        self.learn_xid(&answer, xid);
+        self.expect_all(texts, window, by_number(&answer, window)?).await?;
+        for row in &answer {
+            let number: i64 = row.try_get_by_index(0)?;
+            let at = usize::try_from(number - 1).ok().filter(|at| *at < window.len());
+            let at = at.ok_or_else(|| unasked(window))?;
+            self.tell(window.set, window.from + at, texts.back, Some(row))?;
+        }
+        Ok(())
+    }
+
+    /// Sends a change of several rows, each of which must be there, and says which is not.
+    async fn send_counting(
+        &mut self,
+        texts: &Texts<'_, '_>,
+        window: Window<'_, '_>,
+        arguments: Box<PgArguments>,
+        again: impl Fn() -> Result<Box<PgArguments>, Error>,
+    ) -> Result<Changed, Error> {
+        let mut arguments = Some(arguments);
+        if window.len() >= MANY_ROWS
+            && let Some(first) = arguments.take()
+            && self.changed_all(texts, window, first).await?
+        {
+            return Ok(Changed::from(window.len() as u64));
+        }
+        let (xid, few) = (self.wants_xid(), window.len() <= FEW_ROWS);
+        let (form, fetch) = if few { (ChangeForm::Few, Fetch::All) } else { (ChangeForm::Many, Fetch::One) };
+        let arguments = arguments.map_or_else(again, Ok)?;
+        let message = Message::Arrays { sql: texts.text(form, xid), arguments, fetch };
+        let answer = self.send(window.set.table, &window, message).await?.rows();
+        self.learn_xid(&answer, xid);
+        if few { by_number(&answer, window) } else { by_count(&answer) }
+    }
+
+    /// Sends a change of many rows that only counts them, which the server does for nothing. Where rows are missing the
+    /// change is undone: the statement that names one has to find them as this one did.
+    async fn changed_all(
+        &mut self,
+        texts: &Texts<'_, '_>,
+        window: Window<'_, '_>,
+        arguments: Box<PgArguments>,
+    ) -> Result<bool, Error> {
+        let (table, xid) = (window.set.table, self.wants_xid());
+        let savepoint = match xid {
+            false => format!("SAVEPOINT {SET}"),
+            true => format!("SAVEPOINT {SET}; SELECT {XID}"),
+        };
+        let answer = self.send(table, &window, Message::Control(&savepoint)).await?.rows();
+        self.learn_xid(&answer, xid);
+        let sql = texts.text(ChangeForm::Bare, false);
+        let change = Message::Arrays { sql, arguments, fetch: Fetch::Nothing };
+        let all = self.send(table, &window, change).await?.affected() == window.len() as u64;
+        let end = match all {
+            true => format!("RELEASE SAVEPOINT {SET}"),
+            false => format!("ROLLBACK TO SAVEPOINT {SET}; RELEASE SAVEPOINT {SET}"),
+        };
+        self.send(table, &window, Message::Control(&end)).await?;
+        Ok(all)
+    }
+
+    /// Makes sure that the rows which a switch replaces are those that were loaded (O1, P1), and locks them: the upsert
+    /// itself cannot tell. What is written is what is there.
+    pub(super) async fn confirm(&mut self, set: &RowSet<'_>) -> Result<(), Error> {
+        let Some(held) = set.table.version.or(set.checks.first().copied()) else { return Ok(()) };
+        let RowSource::Planned { rows, members } = &set.rows else { return Ok(()) };
+        let mut loaded = rows.clone();
+        for (row, values) in loaded.values.iter_mut().enumerate() {
+            let version = set.table.version.and_then(|_| rows.versions.get(row));
+            *values = version.or_else(|| rows.checks[row].first()).cloned().into_iter().collect();
+        }
+        let there = RowSet {
+            table: set.table,
+            facts: set.facts.clone(),
+            kind: Kind::Update,
+            part: Part::Whole,
+            columns: [held].into_iter().collect(),
+            checks: set.checks.clone(),
+            rows: RowSource::Planned { rows: loaded, members },
+            drawn: None,
+        };
+        let texts = Texts { set: &there, backend: self.connection.backend(), back: &Back::Nothing, odd: false };
+        let alone: Places = there.new_values().chain(there.found_by()).collect();
+        for row in 0..there.len() {
+            let (window, xid) = (there.window(row, row + 1), self.wants_xid());
+            let fetch = if xid { Fetch::One } else { Fetch::Nothing };
+            let reply = self.send_row(window, texts.text(ChangeForm::One, xid), &alone, fetch).await?;
+            let changed = Changed::from(reply.affected());
+            self.learn_xid(&reply.rows(), xid);
+            self.expect_all(&texts, window, changed).await?;
+        }
+        Ok(())
+    }
+
+    // ---- rows that were not there ------------------------------------------------------------------------------------
+
+    /// A row count that differs names the row that is to blame (F8, O1, P6).
+    ///
+    /// Where the statement could not say which (SQLite), updated rows that hold what was written are not to blame. Of
+    /// deleted rows those that are still there are; if there is none, one of them was gone before.
+    async fn expect_all(
+        &mut self,
+        texts: &Texts<'_, '_>,
+        window: Window<'_, '_>,
+        changed: Changed,
+    ) -> Result<(), Error> {
+        match changed.rows == window.len() as u64 {
+            true => Ok(()),
+            // Boxed: no flush that goes well has room for it.
+            false => Err(Box::pin(self.find_the_one(texts, window, changed)).await?),
+        }
+    }
+
+    /// Why fewer, or more, rows were changed than were to be.
+    async fn find_the_one(
+        &mut self,
+        texts: &Texts<'_, '_>,
+        window: Window<'_, '_>,
+        changed: Changed,
+    ) -> Result<Error, Error> {
+        let (set, table) = (window.set, window.set.table);
+        let (alone, deleted) = (changed.missing.is_some() || window.len() == 1, set.kind == Kind::Delete);
+        for row in changed.missing.map_or(0..window.len(), |row| row..row + 1) {
+            match self.blame(texts, window.from + row, !alone && !deleted).await? {
+                Some(Error::Stale { found: None, .. }) if deleted && !alone => {}
+                Some(error) => {
+                    if matches!(error, Error::Stale { found: None, .. }) {
+                        self.gone.extend(set.object(window.from + row).cloned());
+                    }
+                    return Ok(error);
+                }
+                None => {}
+            }
+        }
+        if deleted && !alone {
+            let one_of = format!("(one of {})", window.place(table));
+            return Ok(Error::Stale { entity: table.entity, key: one_of.into(), expected: None, found: None });
+        }
+        Ok(Error::usage(format!(
+            "{}: {} rows were to be changed, {} were; a rule or trigger of the table drops changes",
+            window.place(table),
+            window.len(),
+            changed.rows
+        )))
+    }
+
+    /// What is wrong with one row; nothing if it is as it was loaded, or, where that is `written_ones`, as it was written.
+    async fn blame(&mut self, texts: &Texts<'_, '_>, row: usize, written_ones: bool) -> Result<Option<Error>, Error> {
+        let (set, table, backend) = (texts.set, texts.set.table, texts.backend);
+        let Found { key, version, checks } = set.found(row)?;
+        let mut text = Text::new(backend, "");
+        let keys = table.keys.iter().zip(&key).map(|(c, value)| {
+            let place = text.bind(value.clone());
+            let value = set.facts.compared(*c, &table.columns[*c].save(backend, &place));
+            format!("{} = {value}", table.columns[*c].quoted())
+        });
+        let keys = keys.collect::<Vec<_>>().join(" AND ");
+        let all = Back::Row.list(table, backend, false).join(", ");
+        text.sql = format!("SELECT {all} FROM {} WHERE {keys}", table.table);
+        let answer = self.send(table, &set.window(row, row + 1), text.message(Fetch::One)).await?.rows();
+
+        let shown = || table.show_key(&key).into_boxed_str();
+        let expected = version.as_ref().and_then(as_integer);
+        let Some(found) = answer.first() else {
+            return Ok(Some(Error::Stale { entity: table.entity, key: shown(), expected, found: None }));
+        };
+        if written_ones && holds_what_was_written(set, row, found)? {
+            return Ok(None);
+        }
+        if let Some(version) = set.version() {
+            let held = table.columns[version].decode(found)?;
+            if as_integer(&held) != expected {
+                let found = as_integer(&held);
+                return Ok(Some(Error::Stale { entity: table.entity, key: shown(), expected, found }));
+            }
+        }
+        for (column, loaded) in set.checks.iter().zip(&checks) {
+            let meta = &table.columns[*column];
+            let held = meta.decode(found)?;
+            if held != *loaded {
+                let shown_values = self.show_values && !table.secret.contains(*column);
+                let change = shown_values.then(|| Box::new((loaded.to_string(), held.to_string())));
+                let column = meta.name;
+                return Ok(Some(Error::UnrepeatableRead { entity: table.entity, key: shown(), column, change }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a row looks as if this flush had written it.
+fn holds_what_was_written(set: &RowSet<'_>, row: usize, found: &QueryResult) -> Result<bool, Error> {
+    let places: Places = set.new_values().collect();
+    let written = set.values(row, &places)?;
+    for (column, written) in set.written().zip(written) {
+        let meta = &set.table.columns[column];
+        if meta.sent(meta.decode(found)?) != written {
+            return Ok(false);
+        }
+    }
+    Ok(!set.columns.is_empty())
+}
+
+/// What rows say that each answer with their number.
+fn by_number(answer: &[QueryResult], window: Window<'_, '_>) -> Result<Changed, Error> {
+    let mut there = vec![false; window.len()];
+    for row in answer {
+        let number: i64 = row.try_get_by_index(0)?;
+        if let Some(place) = usize::try_from(number - 1).ok().and_then(|place| there.get_mut(place)) {
+            *place = true;
+        }
+    }
+    Ok(Changed { rows: answer.len() as u64, missing: there.iter().position(|there| !there) })
+}
+
+/// What the database says of rows that it has counted.
+fn by_count(answer: &[QueryResult]) -> Result<Changed, Error> {
+    let Some(row) = answer.first() else { return Ok(Changed { rows: 0, missing: None }) };
+    let count: i64 = row.try_get_by_index(0)?;
+    let missing: Option<i64> = row.try_get_by_index(1)?;
+    let missing = missing.and_then(|ord| usize::try_from(ord - 1).ok());
+    Ok(Changed { rows: u64::try_from(count).unwrap_or_default(), missing })
+}
+
+// ---- texts ---------------------------------------------------------------------------------------------------------
+
+impl Texts<'_, '_> {
+    fn table(&self) -> &TableMeta {
+        self.set.table
+    }
+
+    fn deletes(&self) -> bool {
+        self.set.kind == Kind::Delete
+    }
+
+    fn width(&self) -> usize {
+        self.set.found_by().chain(self.set.new_values()).count()
+    }
+
+    /// How a value is compared with what is loaded.
+    fn same(&self) -> &'static str {
+        if self.backend == DbBackend::Sqlite { "IS" } else { "IS NOT DISTINCT FROM" }
+    }
+
+    /// The text of a change, built once where it depends on nothing but the columns.
+    fn text(&self, form: ChangeForm, xid: bool) -> Arc<str> {
+        let build = || match form {
+            ChangeForm::New | ChangeForm::One => self.one(xid),
+            ChangeForm::Few => self.numbered(xid),
+            ChangeForm::Back => self.numbered(xid),
+            ChangeForm::Many => self.many(xid),
+            ChangeForm::Bare => self.change_arrays(false),
+        };
+        let whole = self.set.part == Part::Whole && self.set.checks.is_empty();
+        if self.odd || !whole || !ColumnSet::tells_apart(self.table().columns.len()) {
+            return build().into();
+        }
+        let written = self.set.columns.iter().copied().collect();
+        let (sqlite, versioned) = (self.backend == DbBackend::Sqlite, self.set.version().is_some());
+        self.set.facts.texts.change(ChangeText { sqlite, form, written, versioned, xid }, build)
+    }
+
+    /// What is to come back, after what is there already.
+    fn and_back(&self) -> String {
+        self.back.list(self.table(), self.backend, false).iter().map(|column| format!(", {column}")).collect()
+    }
+
+    /// The change of rows in arrays (PostgreSQL), each of which must be there. If one is not, the same statement says which:
+    /// afterwards a row that was written and one that somebody else wrote look alike. What looks for the missing row costs
+    /// nothing where none is missing.
+    fn many(&self, xid: bool) -> String {
+        let (keys, names) = (self.table().keys.len(), &self.table().names);
+        let (out, missing, number) = (&names.out, &names.missing, &names.number);
+        let columns = names.values(keys);
+        let same = (0..keys).map(|at| format!("{out}.{0} = {missing}.{0}", names.bare(at)));
+        format!(
+            "WITH {out}({columns}) AS ({write}) SELECT count(*), \
+             CASE WHEN count(*) < cardinality($1) THEN (SELECT min({missing}.{number}) FROM UNNEST({arrays}) WITH ORDINALITY \
+             AS {missing}({columns}, {number}) WHERE NOT EXISTS (SELECT 1 FROM {out} WHERE {same})) END{xid} FROM {out}",
+            write = self.change_arrays(true),
+            arrays = crate::meta::Names::parameters(keys),
+            same = same.collect::<Vec<_>>().join(" AND "),
+            xid = and_xid(xid),
+        )
+    }
+
+    /// The change of rows in arrays, each of which answers with its number, and with what is to come back: to count two rows in
+    /// the server takes longer than to write them.
+    fn numbered(&self, xid: bool) -> String {
+        let (table, names) = (&self.table().table, &self.table().names);
+        let rows = names.unnest_numbered(self.width());
+        let write = match self.deletes() {
+            true => format!("DELETE FROM {table} USING {rows}"),
+            false => format!("UPDATE {table} SET {} FROM {rows}", self.assignments()),
+        };
+        let (matching, back, xid) = (self.matching(), self.and_back(), and_xid(xid));
+        format!("{write} WHERE {matching} RETURNING {}.{}{back}{xid}", names.rows, names.number)
+    }
+
+    /// The change of rows in arrays; if wanted, it returns the keys' arrays.
+    fn change_arrays(&self, returning: bool) -> String {
+        let (table, names) = (self.table(), &self.table().names);
+        let keys = (0..table.keys.len()).map(|at| names.value(at)).collect::<Vec<_>>().join(", ");
+        let (write, keys) = match self.deletes() {
+            true if self.only_key() => {
+                let name = table.columns[table.keys[0]].quoted();
+                (format!("DELETE FROM {} WHERE {name} = ANY($1)", table.table), name)
+            }
+            true => {
+                let (rows, matching) = (names.unnest(self.width()), self.matching());
+                (format!("DELETE FROM {} USING {rows} WHERE {matching}", table.table), keys)
+            }
+            false => {
+                let (assignments, rows, matching) = (self.assignments(), names.unnest(self.width()), self.matching());
+                (format!("UPDATE {} SET {assignments} FROM {rows} WHERE {matching}", table.table), keys)
+            }
+        };
+        if returning { format!("{write} RETURNING {keys}") } else { write }
+    }
+
+    /// Whether rows are found by one column alone, which is compared as it is sent.
+    fn only_key(&self) -> bool {
+        let [key] = self.table().keys[..] else { return false };
+        self.set.found_by().count() == 1
+            && !self.table().columns[key].is_cast(self.backend)
+            && !self.set.facts.folds(&[key])
+    }
+
+    /// The change of so many rows in one text (SQLite). Its places have no numbers: a numbered one is looked up by name.
+    fn values(&self, rows: usize) -> String {
+        let (table, names) = (self.table(), &self.table().names);
+        if self.deletes() && self.only_key() {
+            let places = vec!["?"; rows].join(", ");
+            return format!(
+                "DELETE FROM {} WHERE {} IN ({places})",
+                table.table,
+                table.columns[table.keys[0]].quoted()
+            );
+        }
+        let tuple = format!("({})", vec!["?"; self.width()].join(", "));
+        let tuples = vec![&*tuple; rows].join(", ");
+        let with = format!("WITH {}({}) AS (VALUES {tuples}) ", names.rows, names.values(self.width()));
+        if !self.deletes() {
+            let (assignments, matching) = (self.assignments(), self.matching());
+            let back = self.back.list(table, self.backend, true);
+            let back = if back.is_empty() { String::new() } else { format!(" RETURNING {}", back.join(", ")) };
+            return format!(
+                "{with}UPDATE {} SET {assignments} FROM {} WHERE {matching}{back}",
+                table.table, names.rows
+            );
+        }
+        let keys = |prefix: &str| {
+            table.keys.iter().map(|k| format!("{prefix}{}", table.columns[*k].quoted())).collect::<Vec<_>>().join(", ")
+        };
+        format!(
+            "{with}DELETE FROM {0} WHERE ({1}) IN (SELECT {2} FROM {3} JOIN {0} ON {4})",
+            table.table,
+            keys(""),
+            keys(&format!("{}.", table.table)),
+            names.rows,
+            self.matching(),
+        )
+    }
+
+    /// `t.key = u.u0 AND …` over key, version and checks.
+    fn matching(&self) -> String {
+        let (table, names) = (self.table(), &self.table().names);
+        let matched = self.set.found_by().enumerate().map(|(at, put)| {
+            let meta = &table.columns[put.column()];
+            let equals = if matches!(put, Put::Checked(_)) { self.same() } else { "=" };
+            let value = self.set.facts.compared(put.column(), &meta.save(self.backend, &names.value(at)));
+            format!("{}.{} {equals} {value}", table.table, meta.quoted())
+        });
+        matched.collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn assignments(&self) -> String {
+        let (table, names) = (self.table(), &self.table().names);
+        let first = self.set.found_by().count();
+        let assign = |(at, c): (usize, usize)| {
+            let meta = &table.columns[c];
+            format!("{} = {}", meta.quoted(), meta.save(self.backend, &names.value(at)))
+        };
+        (first..).zip(self.set.written()).map(assign).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The change of a single row: what is written, then key, version and checks.
+    fn one(&self, xid: bool) -> String {
+        let table = self.table();
+        let place = |at: usize| match self.backend {
+            DbBackend::Sqlite => format!("?{}", at + 1),
+            _ => format!("${}", at + 1),
+        };
+        let assigned = self.set.written().enumerate().map(|(at, c)| {
+            let meta = &table.columns[c];
+            format!("{} = {}", meta.quoted(), meta.save(self.backend, &place(at)))
+        });
+        let assigned = assigned.collect::<Vec<_>>().join(", ");
+        let written = self.set.written().count();
+        let matched = self.set.found_by().enumerate().map(|(at, put)| {
+            let meta = &table.columns[put.column()];
+            let equals = if matches!(put, Put::Checked(_)) { self.same() } else { "=" };
+            let value = meta.save(self.backend, &place(written + at));
+            format!("{} {equals} {}", meta.quoted(), self.set.facts.compared(put.column(), &value))
+        });
+        let matched = matched.collect::<Vec<_>>().join(" AND ");
+        let write = match self.deletes() {
+            true => format!("DELETE FROM {} WHERE {matched}", table.table),
+            false => format!("UPDATE {} SET {assigned} WHERE {matched}", table.table),
+        };
+        match &self.back.list(table, self.backend, false)[..] {
+            [] => telling_xid(write, xid),
+            list => format!("{write} RETURNING {}{}", list.join(", "), and_xid(xid)),
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! A set: rows of one table that are written in the same way, wherever their values stand. Either objects, whose values are
+//! lent to the wire, or rows that the planner has taken apart. Knows no SQL, and sends nothing.
+
+use std::sync::Arc;
+
+use sea_orm::Value;
+use smallvec::SmallVec;
+
+use super::{
+    Behind, RowKind, Source as CellSource,
+    plan::{Kind, Part, Step},
+    rows::{Place, Rows},
+    value::checked,
+    wire::RowSink,
+};
+use crate::{
+    error::Error,
+    facts::{Stored, TableFacts},
+    meta::TableMeta,
+    tracked::{AnyObject, Put},
+    value_ref::ValueRef,
+};
+
+/// The values of a row, in the order in which they are sent.
+pub(super) type Places = SmallVec<[Put; 8]>;
+
+/// Rows that go the same way.
+pub(super) struct RowSet<'a> {
+    pub(super) table: &'static TableMeta,
+    pub(super) facts: Arc<TableFacts>,
+    pub(super) kind: Kind,
+    pub(super) part: Part,
+    /// The columns written; none for deletes.
+    pub(super) columns: SmallVec<[usize; 8]>,
+    /// The columns that must still hold what was loaded (P1).
+    pub(super) checks: Vec<usize>,
+    pub(super) rows: RowSource<'a>,
+    /// Columns whose values the database has made beforehand, and their values, row by row.
+    pub(super) drawn: Option<Drawn>,
+}
+
+/// Where the rows of a set stand.
+pub(super) enum RowSource<'a> {
+    Objects(Vec<&'a Arc<dyn AnyObject>>),
+    Planned { rows: Rows, members: &'a [Behind] },
+}
+
+/// Values that the database has made before their rows.
+pub(super) struct Drawn {
+    pub(super) columns: Vec<usize>,
+    pub(super) values: Vec<Vec<Value>>,
+}
+
+/// A row taken apart: what it is found by, and what must still hold.
+pub(super) struct Found {
+    pub(super) key: Vec<Value>,
+    pub(super) version: Option<Value>,
+    pub(super) checks: Vec<Value>,
+}
+
+impl<'a> RowSet<'a> {
+    pub(super) fn planned(
+        table: &'static TableMeta,
+        facts: Arc<TableFacts>,
+        step: &Step,
+        rows: Rows,
+        members: &'a [Behind],
+    ) -> Self {
+        RowSet {
+            table,
+            facts,
+            kind: step.kind,
+            part: step.part,
+            columns: step.columns.iter().copied().collect(),
+            checks: step.checks.clone(),
+            rows: RowSource::Planned { rows, members },
+            drawn: None,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match &self.rows {
+            RowSource::Objects(objects) => objects.len(),
+            RowSource::Planned { rows, .. } => rows.len(),
+        }
+    }
+
+    /// The version that rows are found by, where they are.
+    pub(super) fn version(&self) -> Option<usize> {
+        let matched = matches!(self.kind, Kind::Update | Kind::Delete | Kind::Switch) && self.part == Part::Whole;
+        self.table.version.filter(|_| matched)
+    }
+
+    pub(super) fn row_kind(&self) -> RowKind {
+        match self.kind {
+            Kind::Insert | Kind::Switch => RowKind::Insert,
+            Kind::Update => RowKind::Update,
+            Kind::Delete => RowKind::Delete,
+        }
+    }
+
+    /// What a row is found by: key, version, checks.
+    pub(super) fn found_by(&self) -> impl Iterator<Item = Put> {
+        let held = self.table.keys.iter().copied().chain(self.version()).map(Put::Held);
+        held.chain(self.checks.iter().copied().map(Put::Checked))
+    }
+
+    /// What is written, columns that were drawn last.
+    pub(super) fn new_values(&self) -> impl Iterator<Item = Put> {
+        self.written().map(Put::New)
+    }
+
+    /// The columns written, those that were drawn last.
+    pub(super) fn written(&self) -> impl Iterator<Item = usize> {
+        let drawn = self.drawn.iter().flat_map(|drawn| drawn.columns.iter().copied());
+        self.columns.iter().copied().chain(drawn)
+    }
+
+    /// Puts the values of one row.
+    pub(super) fn put(&self, row: usize, places: &[Put], sink: &mut dyn RowSink) -> Result<(), Error> {
+        sink.begin_row();
+        let drawn = self.drawn.as_ref().map_or(0, |drawn| drawn.columns.len());
+        match &self.rows {
+            RowSource::Objects(objects) => objects[row].put_row(&places[..places.len() - drawn], sink)?,
+            RowSource::Planned { rows, .. } => {
+                for (at, put) in places[..places.len() - drawn].iter().enumerate() {
+                    sink.put(at, &ValueRef::from(self.planned_value(rows, row, *put)?))?;
+                }
+            }
+        }
+        if let Some(made) = &self.drawn {
+            for (at, value) in (places.len() - drawn..).zip(&made.values[row]) {
+                sink.put(at, &ValueRef::from(value))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn planned_value<'r>(&self, rows: &'r Rows, row: usize, put: Put) -> Result<&'r Value, Error> {
+        let lost = || Error::usage(format!("{}: a value of the row was lost on its way", self.table.entity));
+        let at = |columns: &[usize], column: usize| columns.iter().position(|known| *known == column);
+        let value = match put {
+            Put::New(column) => at(&self.columns, column).and_then(|at| rows.values[row].get(at)),
+            Put::Checked(column) => at(&self.checks, column).and_then(|at| rows.checks[row].get(at)),
+            Put::Held(column) => match at(&self.table.keys, column) {
+                Some(at) => rows.keys[row].get(at),
+                None => rows.versions.get(row),
+            },
+        };
+        value.ok_or_else(lost)
+    }
+
+    /// The values of one row as SeaORM binds them.
+    pub(super) fn values(&self, row: usize, places: &[Put]) -> Result<Vec<Value>, Error> {
+        let drawn = self.drawn.as_ref().map_or(0, |drawn| drawn.columns.len());
+        let own = &places[..places.len() - drawn];
+        let mut values = match &self.rows {
+            RowSource::Planned { rows, .. } => {
+                own.iter().map(|put| self.planned_value(rows, row, *put).cloned()).collect::<Result<Vec<_>, Error>>()?
+            }
+            RowSource::Objects(objects) => {
+                let mut change = self.change_of(objects[row])?;
+                let mut value = |put: &Put| match *put {
+                    Put::New(column) => self.take_cell(&mut change.cells, column),
+                    Put::Held(column) | Put::Checked(column) => {
+                        let key = self.table.keys.iter().position(|key| *key == column);
+                        let held = key.map_or(change.version.clone(), |at| change.key.get(at).cloned());
+                        held.ok_or_else(|| self.gone(objects[row]))
+                    }
+                };
+                own.iter().map(&mut value).collect::<Result<Vec<_>, Error>>()?
+            }
+        };
+        values.extend(self.drawn.iter().flat_map(|made| made.values[row].iter().cloned()));
+        Ok(values)
+    }
+
+    fn change_of(&self, object: &Arc<dyn AnyObject>) -> Result<super::RowChange, Error> {
+        object.change(self.row_kind())?.ok_or_else(|| self.gone(object))
+    }
+
+    fn gone(&self, object: &Arc<dyn AnyObject>) -> Error {
+        Error::usage(format!("{} {} changed while it was flushed", self.table.entity, object.key_text()))
+    }
+
+    fn take_cell(&self, cells: &mut Vec<(usize, CellSource)>, column: usize) -> Result<Value, Error> {
+        match cells.iter().position(|(at, _)| *at == column).map(|at| cells.swap_remove(at).1) {
+            Some(CellSource::Value(value)) => checked(self.table.columns[column].sent(value)),
+            Some(CellSource::KeyOf(parent, _)) => Err(super::not_in_unit(self.table, column, parent.table())),
+            None => Ok(self.table.columns[column].kind_null()),
+        }
+    }
+
+    /// What a row is found by, taken apart.
+    pub(super) fn found(&self, row: usize) -> Result<Found, Error> {
+        Ok(match &self.rows {
+            RowSource::Planned { rows, .. } => Found {
+                key: rows.keys[row].clone(),
+                version: rows.versions.get(row).cloned(),
+                checks: rows.checks.get(row).cloned().unwrap_or_default(),
+            },
+            RowSource::Objects(objects) => {
+                let change = self.change_of(objects[row])?;
+                Found { key: change.key, version: change.version, checks: Vec::new() }
+            }
+        })
+    }
+
+    /// The key that a row has once it is written.
+    pub(super) fn new_key(&self, row: usize) -> Result<Vec<Value>, Error> {
+        let drawn = self.drawn.as_ref();
+        let made = |key: &usize| {
+            let at = drawn?.columns.iter().position(|column| column == key)?;
+            Some(drawn?.values[row][at].clone())
+        };
+        let written: Places = self.columns.iter().map(|column| Put::New(*column)).collect();
+        let held: Option<Vec<Value>> = match &self.rows {
+            RowSource::Planned { rows, .. } => Some(rows.keys[row].clone()),
+            RowSource::Objects(objects) => objects[row].held_key(),
+        };
+        let mut key = Vec::with_capacity(self.table.keys.len());
+        for (at, column) in self.table.keys.iter().enumerate() {
+            key.push(match made(column) {
+                Some(value) => value,
+                None if written.contains(&Put::New(*column)) => self.own_value(row, *column)?,
+                None => held
+                    .as_ref()
+                    .and_then(|held| held.get(at).cloned())
+                    .ok_or_else(|| Error::usage(format!("{}: the key of a row is not known", self.table.entity)))?,
+            });
+        }
+        Ok(key)
+    }
+
+    /// One value that is written.
+    fn own_value(&self, row: usize, column: usize) -> Result<Value, Error> {
+        match &self.rows {
+            RowSource::Planned { rows, .. } => self.planned_value(rows, row, Put::New(column)).cloned(),
+            RowSource::Objects(objects) => {
+                let mut change = self.change_of(objects[row])?;
+                self.take_cell(&mut change.cells, column)
+            }
+        }
+    }
+
+    /// The key that an object of the row has by now, after it was told what it became.
+    pub(super) fn current_key(&self, row: usize) -> Option<Vec<Value>> {
+        let object = self.object(row)?;
+        self.table.keys.iter().map(|key| object.column_value(*key)).collect()
+    }
+
+    /// The object that stands for the row from now on.
+    pub(super) fn object(&self, row: usize) -> Option<&Arc<dyn AnyObject>> {
+        match &self.rows {
+            RowSource::Objects(objects) => objects.get(row).copied(),
+            RowSource::Planned { rows, members } => members[*rows.ops.get(row)?].last().map(|(object, _)| object),
+        }
+    }
+
+    /// The rows from `from` to `to`.
+    pub(super) fn window(&self, from: usize, to: usize) -> Window<'_, 'a> {
+        Window { set: self, from, to }
+    }
+
+    /// Which of these columns hold, in some row, a value that is not stored as it was sent.
+    pub(super) fn oddly_stored(&self) -> Result<Vec<usize>, Error> {
+        let conditional = |column: &usize| {
+            matches!(self.facts.columns[*column].stored, Stored::UnlessSpaces | Stored::UnlessOddFloat)
+        };
+        let places: Places = self.columns.iter().filter(|column| conditional(column)).map(|c| Put::New(*c)).collect();
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut probe = OddValues { odd: vec![false; places.len()] };
+        for row in 0..self.len() {
+            match &self.rows {
+                RowSource::Objects(objects) => objects[row].put_row(&places, &mut probe)?,
+                RowSource::Planned { rows, .. } => {
+                    for (at, put) in places.iter().enumerate() {
+                        probe.put(at, &ValueRef::from(self.planned_value(rows, row, *put)?))?;
+                    }
+                }
+            }
+        }
+        Ok(places.iter().zip(probe.odd).filter(|(_, odd)| *odd).map(|(put, _)| put.column()).collect())
+    }
+}
+
+/// Looks for values that a column may not store as they are.
+struct OddValues {
+    odd: Vec<bool>,
+}
+
+impl RowSink for OddValues {
+    fn begin_row(&mut self) {}
+
+    fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error> {
+        let odd_number = |number: f64| number.is_nan() || (number == 0.0 && number.is_sign_negative());
+        let lent = match value {
+            ValueRef::Owned(value) => ValueRef::from(&**value),
+            lent => lent.clone(),
+        };
+        self.odd[at] |= match &lent {
+            ValueRef::Text(text) => text.ends_with(' '),
+            ValueRef::Float(number) => odd_number(f64::from(*number)),
+            ValueRef::Double(number) => odd_number(*number),
+            ValueRef::Owned(_) => true,
+            _ => false,
+        };
+        Ok(())
+    }
+}
+
+/// Some rows of a set, which a message is about.
+#[derive(Clone, Copy)]
+pub(super) struct Window<'s, 'a> {
+    pub(super) set: &'s RowSet<'a>,
+    pub(super) from: usize,
+    pub(super) to: usize,
+}
+
+impl Window<'_, '_> {
+    pub(super) fn len(&self) -> usize {
+        self.to - self.from
+    }
+}
+
+impl Place for Window<'_, '_> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn keys(&self, table: &TableMeta, most: usize) -> Vec<String> {
+        // Nobody has seen the keys that were drawn for rows which are not there yet.
+        if self.set.drawn.is_some() {
+            return Vec::new();
+        }
+        let key = |row: usize| match &self.set.rows {
+            RowSource::Objects(objects) => objects[row].held_key(),
+            RowSource::Planned { rows, .. } => Some(rows.keys[row].clone()).filter(|key| !key.is_empty()),
+        };
+        (self.from..self.to).filter_map(key).take(most).map(|key| table.show_key(&key)).collect()
+    }
+}
