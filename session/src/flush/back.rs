@@ -78,7 +78,7 @@ impl RowSet<'_> {
     /// What has to come back with the set's rows.
     pub(super) fn wanted(&self) -> Result<Wanted, Error> {
         let (table, facts) = (self.table, &self.facts);
-        let every = || (0..table.columns.len()).collect::<Vec<_>>();
+        let every = || (0..table.columns.len()).filter(|column| table.columns[*column].held).collect::<Vec<_>>();
         let event = match self.kind {
             Kind::Insert | Kind::Switch => facts.insert,
             Kind::Update => facts.update,

@@ -406,9 +406,13 @@ impl Texts<'_, '_> {
         self.set.found_by().chain(self.set.new_values()).count()
     }
 
-    /// How a value is compared with what is loaded.
-    fn same(&self) -> &'static str {
-        if self.backend == DbBackend::Sqlite { "IS" } else { "IS NOT DISTINCT FROM" }
+    /// The condition that a row is found by one of its values.
+    fn matched(&self, put: Put, name: &str, value: &str) -> String {
+        let meta = &self.table().columns[put.column()];
+        match put {
+            Put::Checked(_) => meta.unchanged(self.backend, name, value),
+            _ => format!("{name} = {}", self.set.facts.compared(put.column(), &meta.save(self.backend, value))),
+        }
     }
 
     /// The text of a change, built once where it depends on nothing but the columns.
@@ -535,10 +539,8 @@ impl Texts<'_, '_> {
     fn matching(&self) -> String {
         let (table, names) = (self.table(), &self.table().names);
         let matched = self.set.found_by().enumerate().map(|(at, put)| {
-            let meta = &table.columns[put.column()];
-            let equals = if matches!(put, Put::Checked(_)) { self.same() } else { "=" };
-            let value = self.set.facts.compared(put.column(), &meta.save(self.backend, &names.value(at)));
-            format!("{}.{} {equals} {value}", table.table, meta.quoted())
+            let name = format!("{}.{}", table.table, table.columns[put.column()].quoted());
+            self.matched(put, &name, &names.value(at))
         });
         matched.collect::<Vec<_>>().join(" AND ")
     }
@@ -566,12 +568,11 @@ impl Texts<'_, '_> {
         });
         let assigned = assigned.collect::<Vec<_>>().join(", ");
         let written = self.set.written().count();
-        let matched = self.set.found_by().enumerate().map(|(at, put)| {
-            let meta = &table.columns[put.column()];
-            let equals = if matches!(put, Put::Checked(_)) { self.same() } else { "=" };
-            let value = meta.save(self.backend, &place(written + at));
-            format!("{} {equals} {}", meta.quoted(), self.set.facts.compared(put.column(), &value))
-        });
+        let matched = self
+            .set
+            .found_by()
+            .enumerate()
+            .map(|(at, put)| self.matched(put, &table.columns[put.column()].quoted(), &place(written + at)));
         let matched = matched.collect::<Vec<_>>().join(" AND ");
         let write = match self.deletes() {
             true => format!("DELETE FROM {} WHERE {matched}", table.table),

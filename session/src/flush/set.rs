@@ -10,7 +10,6 @@ use super::{
     Behind, RowKind, Source as CellSource,
     plan::{Kind, Part, Step},
     rows::{Place, Rows},
-    value::checked,
     wire::RowSink,
 };
 use crate::{
@@ -185,7 +184,7 @@ impl<'a> RowSet<'a> {
 
     fn take_cell(&self, cells: &mut Vec<(usize, CellSource)>, column: usize) -> Result<Value, Error> {
         match cells.iter().position(|(at, _)| *at == column).map(|at| cells.swap_remove(at).1) {
-            Some(CellSource::Value(value)) => checked(self.table.columns[column].sent(value)),
+            Some(CellSource::Value(value)) => super::value::checked(self.table.columns[column].sent(value)),
             Some(CellSource::KeyOf(parent, _)) => Err(super::not_in_unit(self.table, column, parent.table())),
             None => Ok(self.table.columns[column].kind_null()),
         }
