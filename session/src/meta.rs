@@ -346,6 +346,18 @@ impl ColumnMeta {
         if backend == DbBackend::Sqlite { self.exact_sqlite } else { self.exact_postgres }
     }
 
+    /// The condition that this column (which the statement calls `column`) still holds `loaded`, which is SQL (P1). A type that
+    /// values are cast to may have no equality, so those are compared as texts.
+    pub(crate) fn unchanged(&self, backend: DbBackend, column: &str, loaded: &str) -> String {
+        if backend == DbBackend::Sqlite {
+            return format!("{column} IS {loaded}");
+        }
+        match self.save_postgres.is_some() && !matches!(self.kind, ArrayType::Enum(_)) {
+            true => format!("CAST({column} AS text) IS NOT DISTINCT FROM CAST({loaded} AS text)"),
+            false => format!("{column} IS NOT DISTINCT FROM {loaded}"),
+        }
+    }
+
     /// The SQL that reads this column back, named as the column.
     pub(crate) fn select(&self, backend: DbBackend) -> &str {
         if backend == DbBackend::Sqlite { &self.select_sqlite } else { &self.select_postgres }

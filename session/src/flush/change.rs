@@ -409,9 +409,10 @@ impl Texts<'_, '_> {
     /// The condition that a row is found by one of its values.
     fn matched(&self, put: Put, name: &str, value: &str) -> String {
         let meta = &self.table().columns[put.column()];
+        let value = self.set.facts.compared(put.column(), &meta.save(self.backend, value));
         match put {
-            Put::Checked(_) => meta.unchanged(self.backend, name, value),
-            _ => format!("{name} = {}", self.set.facts.compared(put.column(), &meta.save(self.backend, value))),
+            Put::Checked(_) => meta.unchanged(self.backend, name, &value),
+            _ => format!("{name} = {value}"),
         }
     }
 

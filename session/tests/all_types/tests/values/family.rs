@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use sea_orm::{ActiveValue::Set, FromJsonQueryResult, entity::prelude::*, prelude::*};
+use mac_address::MacAddress;
+use sea_orm::{ActiveValue::Set, FromJsonQueryResult, entity::prelude::*};
 use sea_session::prelude::*;
 use serde::{Deserialize, Serialize};
 use time::Month;
@@ -64,10 +65,6 @@ macro_rules! entity {
 
                 fn at(model: &Model) -> i32 {
                     model.at
-                }
-
-                fn key(model: &Model) -> i32 {
-                    model.id
                 }
             }
         }

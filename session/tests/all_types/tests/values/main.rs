@@ -29,6 +29,9 @@ const VECTOR: &[&str] = &[
     "CREATE TYPE vector (INPUT = vector_in, OUTPUT = vector_out, RECEIVE = vector_recv, SEND = vector_send, LIKE = bytea)",
 ];
 
+/// The native enum of the family.
+const MOOD: &[&str] = &["CREATE TYPE mood AS ENUM ('it''s fine', 'Bad')"];
+
 #[test]
 fn d12_numbers_on_sqlite() {
     matrix::<family::numbers::Entity>(Sqlite, &[]);
@@ -61,7 +64,7 @@ fn d12_texts_wrappers_and_enums_on_sqlite() {
 
 #[test]
 fn d12_texts_wrappers_and_enums_on_postgres() {
-    matrix::<family::texts::Entity>(Postgres, &[]);
+    matrix::<family::texts::Entity>(Postgres, MOOD);
 }
 
 #[test]
@@ -71,5 +74,5 @@ fn d12_networks_vectors_and_types_by_cast_on_postgres() {
 
 #[test]
 fn d12_arrays_of_every_kind_on_postgres() {
-    matrix::<family::arrays::Entity>(Postgres, &[]);
+    matrix::<family::arrays::Entity>(Postgres, MOOD);
 }
