@@ -219,6 +219,7 @@ fn stored(meta: &ColumnMeta, column: &ToldColumn) -> Stored {
             moment(1184)
         }
         ArrayType::Uuid => of(&[2950]),
+        #[allow(unreachable_patterns, reason = "features of SeaORM add kinds")]
         _ => Stored::Unknown,
     }
 }

@@ -271,6 +271,7 @@ fn stored(meta: &ColumnMeta, column: &ToldColumn) -> Stored {
         | ArrayType::ChronoDateTimeWithTimeZone
         | ArrayType::Bytes
         | ArrayType::Uuid => Stored::AsSent,
+        #[allow(unreachable_patterns, reason = "features of SeaORM add kinds")]
         _ => Stored::Unknown,
     }
 }

@@ -126,7 +126,8 @@ impl Drawing<'_> {
         }
         if let Role::Parent(table, of) = column.role {
             let deletes: &[&str] = match column.null {
-                true => &["NO ACTION", "RESTRICT", "CASCADE", "SET NULL"],
+                // The default is NULL.
+                true => &["NO ACTION", "RESTRICT", "CASCADE", "SET NULL", "SET DEFAULT"],
                 false => &["NO ACTION", "CASCADE"],
             };
             let updates: &[&str] = if of == "id" { &["NO ACTION"] } else { &["NO ACTION", "CASCADE"] };
