@@ -356,15 +356,13 @@ impl ColumnMeta {
         if backend == DbBackend::Sqlite { self.exact_sqlite } else { self.exact_postgres }
     }
 
-    /// The condition that this column (which the statement calls `column`) still holds what was loaded, which stands at
-    /// `place` (P1). Types that have no equality of their own, or one only with a value of the very same type, are
-    /// compared as texts.
-    pub(crate) fn unchanged(&self, backend: DbBackend, column: &str, place: &str) -> String {
-        let loaded = self.save(backend, place);
+    /// The condition that this column (which the statement calls `column`) still holds `loaded`, which is SQL (P1). A type that
+    /// values are cast to may have no equality, so those are compared as texts.
+    pub(crate) fn unchanged(&self, backend: DbBackend, column: &str, loaded: &str) -> String {
         if backend == DbBackend::Sqlite {
             return format!("{column} IS {loaded}");
         }
-        match self.array || (self.save_postgres.is_some() && !matches!(self.kind, ArrayType::Enum(_))) {
+        match self.save_postgres.is_some() && !matches!(self.kind, ArrayType::Enum(_)) {
             true => format!("CAST({column} AS text) IS NOT DISTINCT FROM CAST({loaded} AS text)"),
             false => format!("{column} IS NOT DISTINCT FROM {loaded}"),
         }

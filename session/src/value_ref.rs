@@ -291,8 +291,8 @@ pub fn in_draft<T: Into<Value>>(value: &ActiveValue<T>) -> Option<&T> {
     }
 }
 
-/// The type of a field, of which the derive asks for NULL: `(&&TypeOf::<T>::new()).null()`. The compiler takes the first
-/// of the traits below that the type has.
+/// The type of a field, of which the derive asks for NULL: `(&&&TypeOf::<T>::new()).null()`. The compiler looks for
+/// methods of `&&TypeOf` before those of `&TypeOf` and `TypeOf`, and so takes the first of the traits below that fits.
 #[derive(Debug)]
 pub struct TypeOf<T>(PhantomData<fn() -> T>);
 
@@ -311,7 +311,7 @@ pub trait OptionalField {
     fn null(&self) -> Option<Value>;
 }
 
-impl<T> OptionalField for TypeOf<Option<T>>
+impl<T> OptionalField for &&TypeOf<Option<T>>
 where
     Option<T>: Into<Value>,
 {
@@ -340,7 +340,7 @@ pub trait AnyField {
     fn null(&self) -> Option<Value>;
 }
 
-impl<T> AnyField for &&TypeOf<T> {
+impl<T> AnyField for TypeOf<T> {
     #[inline]
     fn null(&self) -> Option<Value> {
         None

@@ -367,7 +367,7 @@ fn holds_what_was_written(set: &RowSet<'_>, row: usize, found: &QueryResult) -> 
     let written = set.values(row, &places)?;
     for (column, written) in set.written().zip(written) {
         let meta = &set.table.columns[column];
-        if meta.decode(found)? != written {
+        if meta.sent(meta.decode(found)?) != written {
             return Ok(false);
         }
     }
@@ -413,9 +413,10 @@ impl Texts<'_, '_> {
     /// The condition that a row is found by one of its values.
     fn matched(&self, put: Put, name: &str, value: &str) -> String {
         let meta = &self.table().columns[put.column()];
+        let value = self.set.facts.compared(put.column(), &meta.save(self.backend, value));
         match put {
-            Put::Checked(_) => meta.unchanged(self.backend, name, value),
-            _ => format!("{name} = {}", self.set.facts.compared(put.column(), &meta.save(self.backend, value))),
+            Put::Checked(_) => meta.unchanged(self.backend, name, &value),
+            _ => format!("{name} = {value}"),
         }
     }
 

@@ -317,7 +317,6 @@ impl Flush<'_> {
             return self.insert_single(&set, 0).await;
         }
         expect_rows(set.window(0, first), first as u64, answer.len() as u64)?;
-        let kind = &table.columns[rowid.column].kind;
         let number = |row: &QueryResult| {
             let key = table.columns[rowid.column].decode(row)?;
             as_integer(&key).ok_or_else(|| unasked(set.window(0, first)))
@@ -336,7 +335,8 @@ impl Flush<'_> {
         if first == count {
             return Ok(());
         }
-        let values = (last + 1..).take(count).map(|number| vec![integer(kind, number)]).collect();
+        let values =
+            (last + 1..).take(count).map(|number| vec![integer(&table.columns[rowid.column].kind, number)]).collect();
         set.drawn = Some(Drawn { columns: vec![rowid.column], values });
         self.insert_known(set, first).await
     }

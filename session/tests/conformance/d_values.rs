@@ -294,10 +294,22 @@ fn d12_a_zero_of_the_other_sign_is_another_value_where_the_database_keeps_it() {
         async |db: &Db| create_table(db, measure::Entity).await,
         async |db: Db| -> Done {
             measured(1).insert(db.connection()).await?;
-            let (is_sent, row) = sent(&db, |row| drop(row.set_x(-0.0))).await?;
+            let (is_sent, row) = sent(&db, |row| {
+                row.set_x(-0.0);
+            })
+            .await?;
             assert!(is_sent && row.x.is_sign_negative(), "{row:?}");
-            assert!(!sent(&db, |row| drop(row.set_x(-0.0).set_y(Some(-f32::NAN)))).await?.0);
-            let (is_sent, row) = sent(&db, |row| drop(row.set_x(0.0))).await?;
+            assert!(
+                !sent(&db, |row| {
+                    row.set_x(-0.0).set_y(Some(-f32::NAN));
+                })
+                .await?
+                .0
+            );
+            let (is_sent, row) = sent(&db, |row| {
+                row.set_x(0.0);
+            })
+            .await?;
             assert!(is_sent && row.x.is_sign_positive(), "{row:?}");
             Ok(())
         },
@@ -312,14 +324,18 @@ fn d12_another_offset_of_the_same_moment_is_a_change_only_where_offsets_are_kept
             async |db: &Db| create_table(db, measure::Entity).await,
             async |db: Db| -> Done {
                 measure::ActiveModel { y: Set(None), ..measured(1) }.insert(db.connection()).await?;
-                let (is_sent, row) =
-                    sent(&db, |row| drop(row.set_at(SAME_IN_UTC.parse::<DateTimeWithTimeZone>().unwrap()))).await?;
+                let (is_sent, row) = sent(&db, |row| {
+                    row.set_at(SAME_IN_UTC.parse::<DateTimeWithTimeZone>().unwrap());
+                })
+                .await?;
                 assert_eq!(is_sent, backend == Backend::Sqlite, "{row:?}");
                 assert_eq!(row.at.to_rfc3339(), SAME_IN_UTC, "PostgreSQL has it so anyway");
                 assert!(
-                    sent(&db, |row| drop(row.set_at("2024-05-01T08:00:01Z".parse::<DateTimeWithTimeZone>().unwrap())))
-                        .await?
-                        .0
+                    sent(&db, |row| {
+                        row.set_at("2024-05-01T08:00:01Z".parse::<DateTimeWithTimeZone>().unwrap());
+                    })
+                    .await?
+                    .0
                 );
                 Ok(())
             },
@@ -336,8 +352,17 @@ fn d12_a_document_is_the_same_in_any_order_of_its_keys() {
             async |db: Db| -> Done {
                 measure::ActiveModel { y: Set(None), ..measured(1) }.insert(db.connection()).await?;
                 let turned = || serde_json::json!({"b": [0.0, {"c": null}], "a": 1});
-                assert!(!sent(&db, |row| drop(row.set_data(turned()))).await?.0);
-                let (is_sent, row) = sent(&db, |row| drop(row.set_data(serde_json::json!({"a": 1})))).await?;
+                assert!(
+                    !sent(&db, |row| {
+                        row.set_data(turned());
+                    })
+                    .await?
+                    .0
+                );
+                let (is_sent, row) = sent(&db, |row| {
+                    row.set_data(serde_json::json!({"a": 1}));
+                })
+                .await?;
                 assert!(is_sent && row.data == serde_json::json!({"a": 1}));
                 Ok(())
             },
@@ -480,7 +505,9 @@ fn d12_a_native_enum_may_be_the_tenant() {
                         let new = || rented::ActiveModel { name: Set("n".into()), ..Default::default() };
                         let added: Vec<_> = (0..rows).map(|_| s.add(new())).collect();
                         s.flush().await?;
-                        added.iter().for_each(|one| drop(one.set_name("m")));
+                        added.iter().for_each(|one| {
+                            one.set_name("m");
+                        });
                         s.flush().await?;
                         for one in added.iter().take(3) {
                             assert_eq!(one.house(), House::South);

@@ -7,7 +7,7 @@
 //!
 //! 300 programs on each backend. `DIFFERENTIAL_PROGRAMS=20000 cargo test -p sea-session --test differential --release` runs
 //! more, `DIFFERENTIAL_SEED=17` one alone, with every step; `DIFFERENTIAL_FAILURES=100` goes on until so many have failed, and
-//! `DIFFERENTIAL_BRIEF=1` does not make them smaller. Seeds that failed once stand in `seeds.txt`, and come first.
+//! `DIFFERENTIAL_BRIEF=1` does not make them smaller. A seed that fails is added to `seeds.txt`; those come first.
 //!
 //! What SeaORM cannot carry and is therefore not drawn: `u8`, `u16`, `u32` and `u64` on PostgreSQL (it writes some of them and
 //! reads none back), `u64` on SQLite, and `i8` on PostgreSQL, which it sends as `"char"`.
@@ -33,6 +33,8 @@ use program::Case;
 use run::Outcome;
 use sea_session::testing::{Backend, cluster};
 
+const KEPT: &str = include_str!("seeds.txt");
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|n| n.parse().ok())
 }
@@ -41,10 +43,21 @@ fn seeds(backend: Backend) -> Vec<u64> {
     if let Some(seed) = number("DIFFERENTIAL_SEED") {
         return vec![seed];
     }
-    let kept = include_str!("seeds.txt").lines().filter_map(|line| line.split_once(' '));
+    let kept = KEPT.lines().filter_map(|line| line.split_once(' '));
     let kept = kept.filter(|(name, _)| *name == format!("{backend:?}")).filter_map(|(_, seed)| seed.parse().ok());
     let first = number("DIFFERENTIAL_FIRST").unwrap_or(0);
     kept.chain(first..first + number("DIFFERENTIAL_PROGRAMS").unwrap_or(300)).collect()
+}
+
+/// Has every run begin with this seed.
+fn keep(backend: Backend, seed: u64) {
+    let line = format!("{backend:?} {seed}\n");
+    if KEPT.contains(&line) || number("DIFFERENTIAL_BRIEF").is_some() {
+        return;
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential/seeds.txt");
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+    std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
 }
 
 fn differential(backend: Backend) {
@@ -69,6 +82,7 @@ fn differential(backend: Backend) {
                 Outcome::Refused => refused += 1,
                 Outcome::Open => open += 1,
                 Outcome::Different(what) => {
+                    keep(backend, seed);
                     failures.push(match number("DIFFERENTIAL_BRIEF") {
                         Some(_) => format!("{backend:?} seed {seed}: {what}"),
                         None => reduce::smallest(case, what, &url).await,

@@ -40,6 +40,10 @@ pub enum What {
         entity: usize,
     },
     GetOther,
+    Load {
+        entity: usize,
+    },
+    Refresh,
     Parent,
     Parents {
         entity: usize,
@@ -110,7 +114,9 @@ fn step(rng: &mut Rng, tables: usize, depth: u32) -> Step {
         25..45 => What::Set { entity, rows: rows(rng) },
         45..53 => What::Delete { entity, rows: rows(rng).min(3) },
         53..57 => What::Rekey,
-        57..69 => What::Flush,
+        57..66 => What::Flush,
+        66..68 => What::Load { entity },
+        68..69 => What::Refresh,
         69..71 => What::Get,
         71..74 => What::GetMany { entity },
         74..76 => What::GetOther,

@@ -14,7 +14,7 @@ pub async fn smallest(case: Case, what: String, url: &str) -> String {
     'smaller: loop {
         for candidate in smaller(&case) {
             tries += 1;
-            if tries > 400 {
+            if tries > 600 {
                 break 'smaller;
             }
             if let Outcome::Different(found) = run::run(&candidate, url, &Mutex::new(Vec::new())).await {
@@ -36,10 +36,12 @@ pub fn show(case: &Case, log: &[String]) -> String {
     for table in &case.tables {
         table.statements.iter().for_each(|statement| text += &format!("  {statement};\n"));
     }
-    let shown = log.iter().take(60).map(|line| format!("    {line}\n"));
-    text.extend(shown);
-    if log.len() > 60 {
-        text += &format!("    … {} more, the last of them {}\n", log.len() - 60, log[log.len() - 1]);
+    for (at, line) in log.iter().enumerate() {
+        match (at, log.len() - at) {
+            (0..20, _) | (_, 0..40) => text += &format!("    {line}\n"),
+            (20, left) => text += &format!("    … {} more …\n", left - 39),
+            _ => {}
+        }
     }
     text
 }

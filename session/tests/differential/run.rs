@@ -297,6 +297,27 @@ impl Run<'_> {
                     self.slots[at].expired = false;
                 }
             }
+            What::Load { entity } => {
+                self.flush(s).await?;
+                let world = self.worlds[*entity].clone();
+                let found = world.load(s).await?;
+                self.note(format!("load {} {}", found.len(), world.shape().table));
+                for at in self.some(&mut rng, usize::MAX, |slot| slot.entity == *entity && slot.stand == Stand::There) {
+                    let tag = shown(&self.slots[at].tag.into());
+                    let row = found.iter().find(|found| shown(&found.row()[world.shape().tag()]) == tag);
+                    let row = row.ok_or_else(|| different(format!("{} is not loaded", self.name(at))))?;
+                    self.must_be(at, &**row)?;
+                    self.slots[at].expired = false;
+                }
+            }
+            What::Refresh => {
+                self.flush(s).await?;
+                for at in self.some(&mut rng, 2, |slot| slot.stand == Stand::There) {
+                    self.note(format!("refresh {}", self.name(at)));
+                    self.slots[at].handle.clone().refresh(s).await?;
+                    self.slots[at].expired = false;
+                }
+            }
             What::Parent => {
                 self.flush(s).await?;
                 let child = |slot: &Slot| self.worlds[slot.entity].shape().parents().next().is_some();

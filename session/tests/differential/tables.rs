@@ -126,7 +126,8 @@ impl Drawing<'_> {
         }
         if let Role::Parent(table, of) = column.role {
             let deletes: &[&str] = match column.null {
-                true => &["NO ACTION", "RESTRICT", "CASCADE", "SET NULL"],
+                // The default is NULL.
+                true => &["NO ACTION", "RESTRICT", "CASCADE", "SET NULL", "SET DEFAULT"],
                 false => &["NO ACTION", "CASCADE"],
             };
             let updates: &[&str] = if of == "id" { &["NO ACTION"] } else { &["NO ACTION", "CASCADE"] };
@@ -293,18 +294,14 @@ impl Drawing<'_> {
         }
         for (at, (event, change)) in body.into_iter().enumerate() {
             self.extra.push(format!(
-                "CREATE FUNCTION {table}_{at}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {change}; RETURN NEW; END $$"
-            ));
-            self.extra.push(format!(
-                "CREATE TRIGGER {table}_{at} BEFORE {event} ON \"{table}\" FOR EACH ROW EXECUTE FUNCTION {table}_{at}()"
+                "CREATE FUNCTION {table}_{at}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {change}; RETURN NEW; END $$; \
+                 CREATE TRIGGER {table}_{at} BEFORE {event} ON \"{table}\" FOR EACH ROW EXECUTE FUNCTION {table}_{at}()"
             ));
         }
         if self.one_in(8) {
             self.extra.push(format!(
-                "CREATE FUNCTION {table}_log() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES ('{table}'); RETURN NULL; END $$"
-            ));
-            self.extra.push(format!(
-                "CREATE TRIGGER {table}_log AFTER INSERT ON \"{table}\" FOR EACH ROW EXECUTE FUNCTION {table}_log()"
+                "CREATE FUNCTION {table}_log() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES ('{table}'); RETURN NULL; END $$; \
+                 CREATE TRIGGER {table}_log AFTER INSERT ON \"{table}\" FOR EACH ROW EXECUTE FUNCTION {table}_log()"
             ));
         }
     }

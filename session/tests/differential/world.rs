@@ -8,7 +8,7 @@ use sea_orm::{
     Value,
     sea_query::{Expr, IntoValueTuple, ValueTuple},
 };
-use sea_session::{Error, Session, State, Tracked, TrackedEntity};
+use sea_session::{Error, LoadExt, Session, State, Tracked, TrackedEntity};
 
 use crate::family::Shape;
 
@@ -48,6 +48,7 @@ pub trait Handle: Send + Sync {
     fn same(&self, other: &dyn Handle) -> bool;
     fn delete(&self, s: &mut Session);
     fn expire(&self, s: &mut Session);
+    fn refresh<'a>(&'a self, s: &'a mut Session) -> BoxFuture<'a, Result<(), Error>>;
     fn parent<'a>(&'a self, column: usize, s: &'a mut Session) -> BoxFuture<'a, Result<Option<i64>, Error>>;
     fn any(&self) -> &dyn Any;
 }
@@ -64,6 +65,7 @@ pub trait World: Send + Sync {
         s: &'a mut Session,
         keys: Vec<Vec<Value>>,
     ) -> BoxFuture<'a, Result<Vec<Arc<dyn Handle>>, Error>>;
+    fn load<'a>(&'a self, s: &'a mut Session) -> BoxFuture<'a, Result<Vec<Arc<dyn Handle>>, Error>>;
     fn expire_all(&self, s: &mut Session);
     fn parents<'a>(
         &'a self,
@@ -152,6 +154,10 @@ impl<E: Subject> Handle for Tracked<E> {
         s.expire(self);
     }
 
+    fn refresh<'a>(&'a self, s: &'a mut Session) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { s.refresh(self).await })
+    }
+
     fn parent<'a>(&'a self, at: usize, s: &'a mut Session) -> BoxFuture<'a, Result<Option<i64>, Error>> {
         E::parent(self, E::SHAPE.columns[at].name, s)
     }
@@ -184,6 +190,13 @@ impl<E: Subject> World for Of<E> {
     ) -> BoxFuture<'a, Result<Vec<Arc<dyn Handle>>, Error>> {
         Box::pin(async move {
             let found = s.get_many::<E>(keys.into_iter().map(tuple)).await?;
+            Ok(found.into_iter().map(|found| Arc::new(found) as Arc<dyn Handle>).collect())
+        })
+    }
+
+    fn load<'a>(&'a self, s: &'a mut Session) -> BoxFuture<'a, Result<Vec<Arc<dyn Handle>>, Error>> {
+        Box::pin(async move {
+            let found = E::find().load(s).await?;
             Ok(found.into_iter().map(|found| Arc::new(found) as Arc<dyn Handle>).collect())
         })
     }

@@ -191,7 +191,7 @@ fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool, offset: &TokenStr
                 #[allow(unused_imports)]
                 use ::sea_session::value_ref::{AnyField as _, NullableField as _, OptionalField as _, TypeOf};
                 match #column_at {
-                    #(::core::option::Option::Some(Column::#variants) => (&&TypeOf::<#types>::new()).null(),)*
+                    #(::core::option::Option::Some(Column::#variants) => (&&&TypeOf::<#types>::new()).null(),)*
                     _ => ::core::option::Option::None,
                 }
             }

@@ -126,30 +126,30 @@ impl ::sea_session::TrackedEntity for Entity {
             AnyField as _, NullableField as _, OptionalField as _, TypeOf,
         };
         match <Column as sea_orm::Iterable>::iter().nth(position) {
-            ::core::option::Option::Some(Column::Id) => (&&TypeOf::<i64>::new()).null(),
+            ::core::option::Option::Some(Column::Id) => (&&&TypeOf::<i64>::new()).null(),
             ::core::option::Option::Some(Column::Title) => {
-                (&&TypeOf::<String>::new()).null()
+                (&&&TypeOf::<String>::new()).null()
             }
             ::core::option::Option::Some(Column::Type) => {
-                (&&TypeOf::<Option<Kind>>::new()).null()
+                (&&&TypeOf::<Option<Kind>>::new()).null()
             }
             ::core::option::Option::Some(Column::Labels) => {
-                (&&TypeOf::<Tags>::new()).null()
+                (&&&TypeOf::<Tags>::new()).null()
             }
             ::core::option::Option::Some(Column::Token) => {
-                (&&TypeOf::<String>::new()).null()
+                (&&&TypeOf::<String>::new()).null()
             }
             ::core::option::Option::Some(Column::AccountId) => {
-                (&&TypeOf::<i64>::new()).null()
+                (&&&TypeOf::<i64>::new()).null()
             }
             ::core::option::Option::Some(Column::Version) => {
-                (&&TypeOf::<i32>::new()).null()
+                (&&&TypeOf::<i32>::new()).null()
             }
             ::core::option::Option::Some(Column::CreatedAt) => {
-                (&&TypeOf::<DateTimeUtc>::new()).null()
+                (&&&TypeOf::<DateTimeUtc>::new()).null()
             }
             ::core::option::Option::Some(Column::UpdatedAt) => {
-                (&&TypeOf::<DateTimeUtc>::new()).null()
+                (&&&TypeOf::<DateTimeUtc>::new()).null()
             }
             _ => ::core::option::Option::None,
         }

@@ -69,7 +69,7 @@ impl ::sea_session::TrackedEntity for Entity {
             AnyField as _, NullableField as _, OptionalField as _, TypeOf,
         };
         match <Column as sea_orm::Iterable>::iter().nth(position) {
-            ::core::option::Option::Some(Column::Id) => (&&TypeOf::<i32>::new()).null(),
+            ::core::option::Option::Some(Column::Id) => (&&&TypeOf::<i32>::new()).null(),
             _ => ::core::option::Option::None,
         }
     }
