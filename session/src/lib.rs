@@ -19,6 +19,7 @@ mod options;
 pub mod outbox;
 mod predicate;
 mod query;
+mod raw;
 mod relation;
 mod retry;
 mod rows;

@@ -27,7 +27,7 @@ pub(super) fn column_at<E: TrackedEntity>(position: usize) -> Option<E::Column> 
     E::Column::iter().nth(position)
 }
 
-pub(super) fn keys_of<E: TrackedEntity>(model: &E::Model) -> Vec<Value> {
+pub(crate) fn keys_of<E: TrackedEntity>(model: &E::Model) -> Vec<Value> {
     E::PrimaryKey::iter().map(|k| model.get(k.into_column())).collect()
 }
 

@@ -48,6 +48,8 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         tenant: None,
         not_optimistic: Default::default(),
         secret: Default::default(),
+        read_only: vec![],
+        not_brought: vec![],
         hooks: true,
         texts: crate::meta::Texts::default(),
         claimed: [ID, UNIQUE].into_iter().chain(PAIR).collect(),
