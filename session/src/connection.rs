@@ -14,6 +14,7 @@ use sea_orm::{
     sea_query::Values,
     sqlx::{self, Postgres, Sqlite, pool::PoolConnection, postgres::PgArguments, sqlite::SqliteArguments},
 };
+use tokio::runtime::Handle;
 use tracing::{Span, instrument::WithSubscriber, subscriber::NoSubscriber};
 
 use crate::{
@@ -112,6 +113,12 @@ pub(crate) struct Connection {
     /// Set while an answer is awaited. Found set afterwards, the message was dropped half-way.
     in_flight: bool,
     lost: Option<Error>,
+    /// Whether BEGIN is known to have worked.
+    begun: bool,
+    /// What the connection remembers of its statements is not valid any more: it is closed when it is given back (E5).
+    outdated: bool,
+    /// Where it was taken from the pool; the driver needs it when it is given back (E6).
+    runtime: Option<Handle>,
     counters: Arc<Counters>,
     recorder: Option<Recorder>,
     sql_debug: bool,
@@ -141,6 +148,9 @@ impl Connection {
             transaction: Transaction::None,
             in_flight: false,
             lost: None,
+            begun: false,
+            outdated: false,
+            runtime: None,
             counters,
             recorder,
             sql_debug,
@@ -242,6 +252,7 @@ impl Connection {
     /// The transaction has ended in a known way.
     pub(crate) fn closed(&mut self) {
         self.transaction = Transaction::None;
+        self.begun = false;
         if std::mem::take(&mut self.altered) {
             self.db.facts().forget_all();
         }
@@ -255,8 +266,12 @@ impl Connection {
 
     /// Gives the connection back now rather than when the session is dropped.
     pub(crate) fn release(&mut self) {
-        if !self.in_flight && self.transaction == Transaction::None {
-            self.raw = None;
+        if self.in_flight || self.transaction != Transaction::None {
+            return;
+        }
+        match self.raw.take() {
+            Some(raw) if std::mem::take(&mut self.outdated) => raw.close(),
+            _ => {}
         }
     }
 
@@ -282,6 +297,7 @@ impl Connection {
         if first {
             // Boxed, as all that happens once a unit: no statement's future has room for it.
             self.raw = Some(boxed(|| acquire(&self.db)).await?);
+            self.runtime = Handle::try_current().ok();
         }
 
         let shown = !std::mem::take(&mut self.hush) && self.show_values;
@@ -313,6 +329,7 @@ impl Connection {
 
         match outcome {
             Ok(reply) => {
+                self.begun = self.is_open();
                 if !control && !facts {
                     self.counters.rows(reply.affected());
                     record(&span, "rows", reply.affected());
@@ -322,12 +339,42 @@ impl Connection {
             Err(e) => {
                 if e.class() == Some(Class::ConnectionLost) {
                     self.discard(e.clone());
+                } else if e.sqlstate().is_some() {
+                    boxed(|| self.look_after(&e)).await;
                 }
                 Err(e)
             }
         }
     }
 }
+
+impl Connection {
+    /// What an error of the database may mean for the connection itself.
+    async fn look_after(&mut self, error: &Error) {
+        self.outdated |= error.class() == Some(Class::PlanChanged);
+        if self.begun && self.has_ended(error).await {
+            self.closed();
+            self.lost.get_or_insert_with(|| Error::TransactionEnded { cause: Arc::new(error.clone()) });
+        }
+    }
+
+    /// Whether the transaction is gone (D11). PostgreSQL keeps a failed one until it is ended; what can only be done inside one
+    /// says so. SQLite may have rolled it back with the statement, and answers only to who tries to begin another.
+    async fn has_ended(&mut self, error: &Error) -> bool {
+        let Some(raw) = self.raw.as_mut() else { return false };
+        if let Raw::Postgres(_) = raw {
+            return error.sqlstate() == Some(NO_TRANSACTION);
+        }
+        self.in_flight = true;
+        let ended = raw.dispatch(Message::Control("BEGIN")).await.is_ok();
+        let ended = ended && raw.dispatch(Message::Control("ROLLBACK; PRAGMA query_only = 0")).await.is_ok();
+        self.in_flight = false;
+        ended
+    }
+}
+
+/// PostgreSQL's answer to what needs a transaction where there is none.
+const NO_TRANSACTION: &str = "25P01";
 
 /// A text as a log may show it; written only if there is a log.
 struct Logged<'a> {
@@ -427,10 +474,16 @@ fn is_dead(e: &sqlx::Error) -> bool {
 impl Drop for Connection {
     fn drop(&mut self) {
         let Some(raw) = self.raw.take() else { return };
-        if self.transaction == Transaction::None && !self.in_flight {
-            return;
+        let clean = self.transaction == Transaction::None && !self.in_flight;
+        // The driver starts a task for a connection that comes back, which takes a runtime, and one that runs (E6).
+        if Handle::try_current().is_err() {
+            return raw.sever(self.runtime.take());
         }
-        raw.abandon(self.in_flight);
+        match (clean, self.outdated) {
+            (true, false) => drop(raw),
+            (_, true) => raw.close(),
+            (false, false) => raw.abandon(self.in_flight),
+        }
     }
 }
 

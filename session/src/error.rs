@@ -55,6 +55,28 @@ pub enum Error {
         change: Option<Box<(String, String)>>,
     },
 
+    /// A row's version has reached the end of its type, so that no change of the row could be told by it any more. Nothing was
+    /// sent (E7).
+    #[error(
+        "{entity} {key}: version {version} is the last that its column can hold: widen the column before the row is changed"
+    )]
+    VersionExhausted {
+        /// The table of the row.
+        entity: &'static str,
+        /// The row's primary key.
+        key: Box<str>,
+        /// The version that the row has.
+        version: i64,
+    },
+
+    /// The transaction has ended although the unit did not end it: a trigger or a conflict clause that says ROLLBACK, or a
+    /// failure of the database file. Everything of the unit is rolled back (D11).
+    #[error("the transaction was ended by the database, and with it the unit of work: {cause}")]
+    TransactionEnded {
+        /// What was answered when it was noticed.
+        cause: Arc<Error>,
+    },
+
     /// An object with this key is in the identity map already (I2).
     #[error("{entity} {key} is in this unit of work already: change that object, or delete it before adding another")]
     Duplicate {
@@ -239,6 +261,9 @@ pub enum Class {
     LockNotAvailable,
     /// SQLite 5, 6, 517: the file is locked, or the snapshot is too old. Restart the unit, never the statement.
     Busy,
+    /// The plan that the connection had kept of a statement is not valid any more: the table was changed since, or somebody
+    /// dropped the connection's prepared statements. Retry the unit; the plan is dropped (E5).
+    PlanChanged,
     /// 57014: the statement was cancelled, or its timeout passed.
     QueryCanceled,
     /// 25P02: the transaction was aborted by an earlier error.
@@ -320,6 +345,7 @@ impl Error {
             Error::Refused { cause }
             | Error::RolledBack { cause }
             | Error::Exhausted { cause, .. }
+            | Error::TransactionEnded { cause }
             | Error::Hook { cause, .. } => cause.root(),
             other => other,
         }
@@ -364,6 +390,7 @@ impl Error {
             ("a deadlock", Class::Deadlock, "40P01"),
             ("a lock that is not available", Class::LockNotAvailable, "55P03"),
             ("a locked database file", Class::Busy, "517"),
+            ("a plan that is not valid any more", Class::PlanChanged, "0A000"),
             ("a cancelled query", Class::QueryCanceled, "57014"),
             ("a lost connection", Class::ConnectionLost, "08006"),
             ("a unique violation", Class::Unique, "23505"),
@@ -421,15 +448,35 @@ fn class_of(db: &dyn sqlx::error::DatabaseError, code: &str) -> Class {
         ErrorKind::CheckViolation => return Class::Check,
         _ => {}
     }
+    if let Some(postgres) = db.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+        && is_plan_changed(code, postgres.routine(), postgres.message())
+    {
+        return Class::PlanChanged;
+    }
     if db.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
         // The primary result code is the low byte of the extended one: 5 is BUSY (517 its snapshot form), 6 is LOCKED.
         return match code.parse::<u32>().unwrap_or_default() & 0xff {
             5 | 6 => Class::Busy,
             9 => Class::QueryCanceled,
+            17 => Class::PlanChanged,
             _ => Class::Other,
         };
     }
     class_of_sqlstate(code)
+}
+
+/// Whether a statement failed because of what the connection remembers of it (E5). The server may speak any language, so its
+/// sentence is asked only for what it does not translate: the driver's own names, and sentences that are never translated.
+fn is_plan_changed(code: &str, routine: Option<&str>, message: &str) -> bool {
+    match code {
+        // "cached plan must not change result type"
+        "0A000" => routine == Some("RevalidateCachedQuery"),
+        // A prepared statement that does not exist, or exists already; of the driver, not of the caller.
+        "26000" | "42P05" => message.contains("\"sqlx_s_"),
+        // A type that was dropped and made again.
+        "XX000" => message.starts_with("cache lookup failed for type"),
+        _ => false,
+    }
 }
 
 /// The class of a SQLSTATE (R7).

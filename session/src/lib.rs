@@ -20,6 +20,7 @@ mod options;
 pub mod outbox;
 mod predicate;
 mod query;
+mod raw;
 mod relation;
 mod retry;
 mod rows;

@@ -92,6 +92,7 @@ pub struct EntitySpec<E: EntityTrait> {
     not_optimistic: Vec<E::Column>,
     read_only: Vec<E::Column>,
     secret: Vec<E::Column>,
+    not_brought: Vec<E::Column>,
     unique_keys: Vec<(&'static str, E::Column)>,
     hooks: bool,
 }
@@ -106,6 +107,7 @@ impl<E: EntityTrait> Default for EntitySpec<E> {
             not_optimistic: vec![],
             read_only: vec![],
             secret: vec![],
+            not_brought: vec![],
             unique_keys: vec![],
             hooks: true,
         }
@@ -151,6 +153,13 @@ impl<E: EntityTrait> EntitySpec<E> {
     /// A column that has no setter.
     pub fn read_only(mut self, column: E::Column) -> Self {
         self.read_only.push(column);
+        self
+    }
+
+    /// A column that a model which came from outside does not bring: serde skips its field, which then holds a default that
+    /// nobody meant. [`Session::merge`](crate::Session::merge) leaves it alone (E3).
+    pub fn not_brought(mut self, column: E::Column) -> Self {
+        self.not_brought.push(column);
         self
     }
 
@@ -420,6 +429,9 @@ pub(crate) struct TableMeta {
     pub(crate) tenant: Option<usize>,
     pub(crate) not_optimistic: ColumnSet,
     pub(crate) secret: ColumnSet,
+    /// Columns without a setter, and those that a model from outside does not bring.
+    pub(crate) read_only: Vec<usize>,
+    pub(crate) not_brought: Vec<usize>,
     /// Whether SeaORM's hooks are called (H10).
     pub(crate) hooks: bool,
     pub(crate) parents: Vec<ForeignKey>,
@@ -573,6 +585,13 @@ impl TableMeta {
         shown.collect::<Vec<_>>().join(", ")
     }
 
+    /// Whether only the flush, the database or `add` says what stands in a column: no model from outside does (E3).
+    pub(crate) fn is_kept(&self, column: usize) -> bool {
+        self.keys.contains(&column)
+            || self.read_only.contains(&column)
+            || [self.version, self.tenant, self.created_at, self.updated_at].contains(&Some(column))
+    }
+
     /// Whether `columns` (by name) are this table's primary key, in its order.
     pub(crate) fn is_key(&self, columns: &[String]) -> bool {
         columns.len() == self.keys.len() && self.keys.iter().zip(columns).all(|(k, name)| self.columns[*k].name == name)
@@ -615,6 +634,8 @@ impl TableMeta {
             tenant: spec.tenant.and_then(at),
             not_optimistic: set(&spec.not_optimistic),
             secret: set(&spec.secret),
+            read_only: spec.read_only.iter().filter_map(|c| at(*c)).collect(),
+            not_brought: spec.not_brought.iter().filter_map(|c| at(*c)).collect(),
             hooks: spec.hooks,
             parents: foreign_keys::<E>(&columns),
             claimed: keys.iter().chain(unique.iter().flatten()).copied().collect(),

@@ -170,7 +170,7 @@ impl Retry {
 
 /// The matrix of R7, for a unit whose COMMIT was not sent or is known to have failed.
 pub(crate) fn is_retryable(class: Class) -> bool {
-    is_conflict(class) || class == Class::ConnectionLost
+    is_conflict(class) || matches!(class, Class::ConnectionLost | Class::PlanChanged)
 }
 
 /// Whether the unit lost against a concurrent one, which is done by now or soon.

@@ -30,13 +30,15 @@ use crate::{
     flush::executed,
     hooks::{HookBody, HookOutcome, Hooks, Registered},
     options::Settings,
+    raw::refuse_control,
     stats::{Counters, Stats},
 };
 
 /// A unit of work.
 ///
 /// Any SeaORM query takes it as its connection; pending changes are flushed before the query runs. Dropped without a
-/// commit, it rolls back.
+/// commit, it rolls back. SQL of the caller's own that begins, ends or divides the transaction is refused before it is sent
+/// (D11).
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
@@ -450,18 +452,22 @@ impl ConnectionTrait for Session {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        refuse_control(&statement.sql, self.backend)?;
         executed(self.core.lock().await.statement(Message::Statement(statement, Fetch::Nothing)).await?)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        refuse_control(sql, self.backend)?;
         executed(self.core.lock().await.statement(Message::Unprepared(sql)).await?)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        refuse_control(&statement.sql, self.backend)?;
         Ok(self.core.lock().await.statement(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        refuse_control(&statement.sql, self.backend)?;
         Ok(self.core.lock().await.statement(Message::Statement(statement, Fetch::All)).await?.rows())
     }
 }

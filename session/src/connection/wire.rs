@@ -2,6 +2,8 @@
 //!
 //! It must never hold on to what a message carries: that is the driver's before the first poll.
 
+use std::time::Duration;
+
 use futures_util::{
     StreamExt, TryStreamExt,
     future::{BoxFuture, Either},
@@ -13,6 +15,7 @@ use sea_orm::{
 };
 use sea_query::Values;
 use sea_query_sqlx::SqlxValues;
+use tokio::runtime::{Builder, Handle};
 
 use super::{Fetch, Message, Piece, Raw, Reply, Taker};
 
@@ -46,42 +49,106 @@ impl Raw {
         }
     }
 
-    /// What happens to a connection whose session was dropped inside a transaction.
+    /// What happens to a connection whose session was dropped inside a transaction: it is rolled back, or closed.
     pub(super) fn abandon(self, in_flight: bool) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return self.sever() };
-        match self {
-            Raw::Postgres(conn) if in_flight => drop(conn.detach()),
-            Raw::Postgres(mut conn) => {
-                runtime.spawn(async move {
-                    if conn.execute("ROLLBACK").await.is_err() {
-                        drop(conn.detach());
-                    }
-                });
+        let Ok(runtime) = Handle::try_current() else { return self.sever(None) };
+        let mut unfinished = Unfinished { raw: Some(self), runtime: runtime.clone() };
+        if in_flight && matches!(unfinished.raw, Some(Raw::Postgres(_))) {
+            return;
+        }
+        runtime.spawn(async move {
+            if unfinished.roll_back().await {
+                drop(unfinished.raw.take());
             }
-            Raw::Sqlite(mut conn) => {
-                // SQLite finishes the message it was given, then takes the rollback; "no transaction is active" is
-                // the good case of a message that was never begun.
-                runtime.spawn(async move {
-                    let ended = match conn.execute("ROLLBACK; PRAGMA query_only = 0").await {
-                        Ok(_) => true,
-                        Err(sqlx::Error::Database(e)) if e.message().contains("no transaction is active") => {
-                            conn.execute("PRAGMA query_only = 0").await.is_ok()
-                        }
-                        Err(_) => false,
+        });
+    }
+
+    /// Gives a connection up outside of the runtime that it works in, which may never run again. PostgreSQL's is closed: the
+    /// server rolls back at once. SQLite's works in a thread of its own, and so it is rolled back; it may be the one connection
+    /// of a database in memory.
+    pub(super) fn sever(self, runtime: Option<Handle>) {
+        match self {
+            Raw::Postgres(conn) => within(runtime, move || drop(conn.detach())),
+            Raw::Sqlite(conn) => {
+                elsewhere(move || {
+                    let Ok(own) = Builder::new_current_thread().enable_all().build() else {
+                        return within(runtime, || drop(conn));
                     };
-                    if !ended {
-                        drop(conn.detach());
-                    }
+                    own.block_on(async move {
+                        let runtime = Handle::current();
+                        let mut unfinished = Unfinished { raw: Some(Raw::Sqlite(conn)), runtime: runtime.clone() };
+                        let ended = unfinished.roll_back().await;
+                        match unfinished.raw.take() {
+                            Some(Raw::Sqlite(conn)) if !ended => drop(conn.detach()),
+                            raw => drop(raw),
+                        }
+                        // The driver gives it back to the pool in a task.
+                        while runtime.metrics().num_alive_tasks() > 0 {
+                            tokio::time::sleep(Duration::from_millis(1)).await;
+                        }
+                    });
                 });
             }
         }
     }
+}
 
-    fn sever(self) {
-        match self {
-            Raw::Postgres(conn) => drop(conn.detach()),
-            Raw::Sqlite(conn) => drop(conn.detach()),
+/// A connection whose transaction is still to be ended. Dropped before, with its runtime for example, it does not go back to the
+/// pool as it is (INV3).
+struct Unfinished {
+    raw: Option<Raw>,
+    runtime: Handle,
+}
+
+impl Unfinished {
+    /// Whether no transaction is open any more.
+    async fn roll_back(&mut self) -> bool {
+        match &mut self.raw {
+            None => true,
+            Some(Raw::Postgres(conn)) => conn.execute("ROLLBACK").await.is_ok(),
+            // SQLite finishes the message it was given, then takes the rollback; "no transaction is active" is the good case
+            // of a message that was never begun.
+            Some(Raw::Sqlite(conn)) => match conn.execute("ROLLBACK; PRAGMA query_only = 0").await {
+                Ok(_) => true,
+                Err(sqlx::Error::Database(e)) if e.message().contains("no transaction is active") => {
+                    conn.execute("PRAGMA query_only = 0").await.is_ok()
+                }
+                Err(_) => false,
+            },
         }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        match self.raw.take() {
+            None => {}
+            Some(raw @ Raw::Postgres(_)) => raw.sever(Some(self.runtime.clone())),
+            // One that cannot be rolled back is closed there.
+            Some(raw @ Raw::Sqlite(_)) => raw.sever(None),
+        }
+    }
+}
+
+/// Does something in which the driver may start a task: in the runtime that there is, or in the connection's own.
+pub(super) fn within(runtime: Option<Handle>, act: impl FnOnce() + Send + 'static) {
+    match Handle::try_current() {
+        Ok(_) => act(),
+        Err(e) if e.is_missing_context() && runtime.is_some() => {
+            let _inside = runtime.as_ref().map(Handle::enter);
+            act();
+        }
+        // A thread that is ending knows no runtime any more; another one does.
+        Err(_) => elsewhere(move || {
+            let _inside = runtime.as_ref().map(Handle::enter);
+            act();
+        }),
+    }
+}
+
+fn elsewhere(act: impl FnOnce() + Send + 'static) {
+    if let Err(e) = std::thread::Builder::new().name("sea-session-drop".to_owned()).spawn(act) {
+        tracing::error!(error = %e, "no thread could be started to give a connection up in");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     boxed::boxed,
     connection::Message,
     error::Error,
-    flush::{Flush, Member},
+    flush::{Flush, Member, refuse_last_versions},
     shared::Shared,
     span::{debug_span, in_span},
     tracked::AnyObject,
@@ -57,6 +57,9 @@ impl Core {
         let due: Vec<Member> = dirty.into_iter().filter_map(|o| o.due().map(|kind| (o, kind))).collect();
         if due.is_empty() {
             return Ok(());
+        }
+        if let Err(e) = refuse_last_versions(&due) {
+            return Err(self.keep_dirty(due, e));
         }
         if let Err(e) = self.ready().await {
             return Err(self.keep_dirty(due, e));

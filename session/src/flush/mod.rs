@@ -34,6 +34,7 @@ use crate::{
     facts::TableFacts,
     identity::IdentityMap,
     meta::{ColumnMeta, TableMeta},
+    raw::refuse_control,
     tracked::{AnyObject, Carried, Put, Returned, Stamp},
     undo::UndoLog,
 };
@@ -94,18 +95,22 @@ impl ConnectionTrait for FlushConnection<'_> {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        refuse_control(&statement.sql, self.backend)?;
         executed(self.send(Message::Statement(statement, Fetch::Nothing)).await?)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        refuse_control(sql, self.backend)?;
         executed(self.send(Message::Unprepared(sql)).await?)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        refuse_control(&statement.sql, self.backend)?;
         Ok(self.send(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        refuse_control(&statement.sql, self.backend)?;
         Ok(self.send(Message::Statement(statement, Fetch::All)).await?.rows())
     }
 }
@@ -115,6 +120,23 @@ pub(crate) fn executed(reply: Reply) -> Result<ExecResult, DbErr> {
         Reply::Done(done) => Ok(done),
         _ => Err(DbErr::Custom("the statement answered with rows".to_owned())),
     }
+}
+
+/// Refuses changes of rows whose version cannot be raised any more, before anything is sent (E7).
+pub(crate) fn refuse_last_versions(due: &[Member]) -> Result<(), Error> {
+    // A deleted row whose key is added again is a change too (I2).
+    let is_switched = |deleted: &Arc<dyn AnyObject>| {
+        let same = |object: &Arc<dyn AnyObject>| std::ptr::eq(object.table(), deleted.table());
+        let added = due.iter().filter(|(object, kind)| *kind == RowKind::Insert && same(object));
+        added.into_iter().any(|(object, _)| object.held_key() == deleted.held_key())
+    };
+    let refused =
+        due.iter().filter(|(object, _)| object.table().version.is_some()).find_map(|(object, kind)| match kind {
+            RowKind::Insert => None,
+            RowKind::Update => object.last_version(),
+            RowKind::Delete => object.last_version().filter(|_| is_switched(object)),
+        });
+    refused.map_or(Ok(()), Err)
 }
 
 /// What a flush works on.
@@ -438,7 +460,8 @@ fn switched(delete: &mut RowChange, mut add: RowChange, object: &Arc<dyn AnyObje
     if let Some(column) = meta.version
         && let Some(loaded) = delete.version.as_ref().and_then(value::as_integer)
     {
-        let next = value::integer(&meta.columns[column].kind, loaded + 1);
+        let next = value::next_version(&meta.columns[column].kind, loaded);
+        let next = next.ok_or_else(|| object.version_exhausted(loaded))?;
         object.set_before_insert(column, next.clone())?;
         add.cells.retain(|(c, _)| *c != column);
         let at = add.cells.iter().position(|(c, _)| *c > column).unwrap_or(add.cells.len());

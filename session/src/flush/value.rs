@@ -54,6 +54,12 @@ pub(crate) fn as_integer(value: &Value) -> Option<i64> {
     }
 }
 
+/// The version after `loaded`; `None` if the column's type has none (E7).
+pub(crate) fn next_version(kind: &ArrayType, loaded: i64) -> Option<Value> {
+    let next = loaded.checked_add(1)?;
+    Some(integer(kind, next)).filter(|value| as_integer(value) == Some(next))
+}
+
 /// A foreign key's value as a column of `kind` holds it: an `i64` may refer to an `i32`. A value that does not fit stays
 /// as it is, for SeaORM to refuse.
 pub(crate) fn as_column(value: Value, kind: &ArrayType) -> Value {

@@ -22,6 +22,9 @@ pub(crate) trait AnyObject: Send + Sync {
     fn is_pending(&self) -> bool;
     fn column_value(&self, column: usize) -> Option<Value>;
 
+    /// Why the row's version cannot be raised, if it cannot (E7).
+    fn last_version(&self) -> Option<Error>;
+    fn version_exhausted(&self, version: i64) -> Error;
     /// What the database holds in a column; `None` for a new object.
     fn held_value(&self, column: usize) -> Option<Value>;
 

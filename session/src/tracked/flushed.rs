@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    flush::{FlushConnection, RowChange, RowKind, Source, not_in_unit, wire::RowSink},
+    flush::{FlushConnection, RowChange, RowKind, Source, not_in_unit, value::next_version, wire::RowSink},
     identity::{IdentityMap, Key},
     meta::{ColumnSet, TableMeta, TrackedEntity},
     value_ref::ValueRef,
@@ -37,6 +37,16 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
     fn column_value(&self, column: usize) -> Option<Value> {
         let column = column_at::<E>(column)?;
         self.inner.lock().value(column)
+    }
+
+    fn last_version(&self) -> Option<Error> {
+        let kind = &self.table.columns[self.table.version?].kind;
+        let loaded = self.loaded_version()?;
+        next_version(kind, loaded).is_none().then(|| self.version_exhausted(loaded))
+    }
+
+    fn version_exhausted(&self, version: i64) -> Error {
+        Error::VersionExhausted { entity: self.table.entity, key: self.key_text().into(), version }
     }
 
     fn held_value(&self, column: usize) -> Option<Value> {

@@ -31,8 +31,8 @@ use crate::{
     undo::Undo,
 };
 pub(crate) use any_object::{AnyObject, Carried, Put, Returned, Stamp};
-pub(crate) use values::key_of;
 use values::{all_set, held_columns, position};
+pub(crate) use values::{key_of, keys_of};
 
 /// Where an object stands. See the table in `docs/states.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

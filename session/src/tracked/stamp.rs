@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     flush::{
         RowKind,
-        value::{as_integer, integer, tenant_text, tenant_value, time_value},
+        value::{as_integer, integer, next_version, tenant_text, tenant_value, time_value},
     },
     meta::TrackedEntity,
 };
@@ -44,7 +44,8 @@ impl<E: TrackedEntity> ObjectCell<E> {
         }
         if let Some(version) = table.version {
             let loaded = self.loaded_version().unwrap_or(0);
-            self.set_stamped(version, integer(&table.columns[version].kind, loaded + 1))?;
+            let next = next_version(&table.columns[version].kind, loaded);
+            self.set_stamped(version, next.ok_or_else(|| self.version_exhausted(loaded))?)?;
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ pub(super) fn held_columns<E: TrackedEntity>() -> impl Iterator<Item = E::Column
     E::Column::iter().zip(&meta::table::<E>().columns).filter(|(_, column)| column.held).map(|(column, _)| column)
 }
 
-pub(super) fn keys_of<E: TrackedEntity>(model: &E::Model) -> Vec<Value> {
+pub(crate) fn keys_of<E: TrackedEntity>(model: &E::Model) -> Vec<Value> {
     E::PrimaryKey::iter().map(|k| model.get(k.into_column())).collect()
 }
 

@@ -47,6 +47,8 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         tenant: None,
         not_optimistic: Default::default(),
         secret: Default::default(),
+        read_only: vec![],
+        not_brought: vec![],
         hooks: true,
         schema: None,
         names: crate::meta::Names::unlike(NAMES[index], &columns),

@@ -20,6 +20,8 @@ pub(super) struct Column<'a> {
     pub(super) marks: Marks,
     /// The names in `#[sea_orm(unique_key = "…")]`.
     pub(super) unique_keys: Vec<LitStr>,
+    /// Whether serde leaves the field out of what it reads.
+    pub(super) not_brought: bool,
 }
 
 /// The `#[tracked(…)]` options of one field, each with the tokens that gave it.
@@ -66,7 +68,24 @@ pub(super) fn column<'a>(field: &'a Field, errors: &mut Vec<Error>) -> Option<Co
     }
     check(field, name, &marks, sea_orm.primary_key, errors);
     let variant = sea_orm.variant.unwrap_or_else(|| names::column_variant(name));
-    Some(Column { field, name, variant, marks, unique_keys: sea_orm.unique_keys })
+    let not_brought = is_not_brought(&field.attrs);
+    Some(Column { field, name, variant, marks, unique_keys: sea_orm.unique_keys, not_brought })
+}
+
+/// Whether serde reads the field's value from nowhere, or writes none that could come back, so that it is a default which
+/// nobody meant.
+fn is_not_brought(attrs: &[Attribute]) -> bool {
+    let (mut never_read, mut never_written, mut defaults) = (false, false, false);
+    for attr in attrs.iter().filter(|a| a.path().is_ident("serde")) {
+        // What is wrong in it, serde's own derive reports.
+        let _ = attr.parse_nested_meta(|meta| {
+            never_read |= meta.path.is_ident("skip") || meta.path.is_ident("skip_deserializing");
+            never_written |= meta.path.is_ident("skip_serializing");
+            defaults |= meta.path.is_ident("default");
+            skip(&meta)
+        });
+    }
+    never_read || never_written && defaults
 }
 
 /// The entity in `HasOne<…>`, `HasMany<…>` or `BelongsTo<…>`, and which of them it is.

@@ -235,6 +235,8 @@ fn options(column: &Column<'_>) -> Vec<TokenStream> {
         let method = format_ident!("{name}");
         quote!(.#method(Column::#variant))
     });
+    let not_brought = column.not_brought.then(|| quote!(.not_brought(Column::#variant)));
+    let marks = marks.chain(not_brought);
     marks.chain(column.unique_keys.iter().map(|key| quote!(.unique_key(#key, Column::#variant)))).collect()
 }
 
