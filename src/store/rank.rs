@@ -18,7 +18,7 @@ use crate::{
     error::StoreError,
     sql::{Sql, text},
     uri::Uri,
-    words::{Demand, Marks, Phrase, Question},
+    words::{Demand, Marks, Phrase, Question, is_stop_word},
 };
 
 /// How soon a second occurrence counts for less, and how much longer records count for less.
@@ -33,6 +33,22 @@ const ROWS: i64 = 15_000;
 
 /// Words that one `…*` stands for at most: the most frequent.
 const COMPLETIONS: i64 = 100;
+
+/// Records that are looked at where the first look was too short.
+const MANY: i64 = 5_000;
+
+/// How many of the best are ranked a second time, and how few are too few for it.
+const RERANKED: i64 = 200;
+const ENOUGH: usize = 10;
+
+/// Whose words are taken for it, how many, and what they are worth beside the question's own.
+const FEEDBACK_RECORDS: usize = 5;
+const FEEDBACK_TERMS: usize = 20;
+const FEEDBACK: f64 = 0.2;
+
+/// The longest text whose words are taken, and how many of its words are looked at.
+const SHORT: i32 = 400;
+const LOOKED_AT: usize = 200;
 
 /// What a search is limited to, besides its words.
 pub(super) struct Scope<'o> {
@@ -160,6 +176,62 @@ pub(super) struct Ranked {
     floor: f64,
 }
 
+impl Ranked {
+    fn before(&self, other: &Self) -> std::cmp::Ordering {
+        other.score.total_cmp(&self.score).then_with(|| self.uri.cmp(&other.uri))
+    }
+}
+
+/// How many records have each term, and how many records and words there are; a term that none has is left out. Counts no
+/// further than `most`.
+async fn counts(
+    s: &mut Session,
+    scope: &Scope<'_>,
+    terms: &[&str],
+    most: Option<i64>,
+) -> Result<(HashMap<String, i64>, (i64, i64)), StoreError> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        number: i32,
+        records: i64,
+        words: i64,
+    }
+    let mut counts = HashMap::with_capacity(terms.len());
+    let mut totals = (0, 0);
+    if terms.is_empty() {
+        return Ok((counts, totals));
+    }
+    let mut sql = Sql::new(super::backend(s));
+    sql.push("WITH q(number, term) AS (VALUES ");
+    for (n, term) in terms.iter().enumerate() {
+        sql.push(if n == 0 { "(" } else { ", (" }).push(&n.to_string()).push(", CAST(").bind(*term).push(" AS text))");
+    }
+    sql.push(") SELECT q.number, (SELECT count(*) FROM (SELECT 1 FROM index_terms t WHERE ");
+    scope.in_spaces(&mut sql, "t.space_id");
+    sql.push(" AND t.term = q.term");
+    if let Some(most) = most {
+        sql.push(" LIMIT ").bind(most);
+    }
+    sql.push(") c) AS records, CAST(0 AS bigint) AS words FROM q UNION ALL ");
+    sql.push("SELECT -1, CAST(coalesce(sum(t.records), 0) AS bigint), CAST(coalesce(sum(t.words), 0) AS bigint) FROM index_totals t WHERE ");
+    scope.in_spaces(&mut sql, "t.space_id");
+    for row in Row::find_by_statement(sql.finish()).all(s).await? {
+        match usize::try_from(row.number) {
+            Ok(n) if row.records > 0 => {
+                counts.insert(terms[n].to_owned(), row.records);
+            }
+            Ok(_) => {}
+            Err(_) => totals = (row.records, row.words),
+        }
+    }
+    Ok((counts, totals))
+}
+
+/// Sums of floating numbers differ in their last digits with the order of adding up.
+fn rounded(score: f64) -> f64 {
+    (score * 1e6).round() / 1e6
+}
+
 impl<'q> Ranking<'q> {
     /// Asks what the terms are worth; none if no text of the caller's has one of them.
     pub(super) async fn of(
@@ -167,17 +239,23 @@ impl<'q> Ranking<'q> {
         scope: &Scope<'_>,
         question: &'q Question,
     ) -> Result<Option<Self>, StoreError> {
-        let (mut ranking, counts) = Self::counts(s, scope, question).await?;
+        let mut terms: Vec<&str> = question.groups.iter().flat_map(|group| &group.terms).map(String::as_str).collect();
+        terms.extend(question.phrases.iter().flat_map(|phrase| &phrase.terms).map(String::as_str));
+        terms.sort_unstable();
+        terms.dedup();
+        let (mut counts, (records, words)) = counts(s, scope, &terms, None).await?;
+        #[expect(clippy::cast_precision_loss, reason = "a mean")]
+        let mean_length = (words as f64 / records.max(1) as f64).max(1.0);
+        let mut ranking = Self { question, terms: Vec::new(), records, mean_length };
         let mut shares: HashMap<String, f64> = HashMap::new();
-        let says_something = |stop: bool, terms: &[String]| !stop && terms.iter().any(|term| counts.contains_key(term));
         let mut completions = Vec::with_capacity(question.groups.len());
         for group in &question.groups {
             let more = if group.prefix { ranking.completions(s, scope, &group.terms[0]).await? } else { Vec::new() };
             completions.push(more);
         }
         let groups = || question.groups.iter().zip(&completions);
-        let any = groups().any(|(group, more)| !more.is_empty() || says_something(group.stop, &group.terms));
-        let mut counts = counts;
+        let is_there = |terms: &[String]| terms.iter().any(|term| counts.contains_key(term));
+        let any = groups().any(|(group, more)| !more.is_empty() || (!group.stop && is_there(&group.terms)));
         for (group, more) in groups().filter(|(group, _)| !group.stop || !any) {
             for (place, term) in group.terms.iter().enumerate() {
                 if counts.contains_key(term) {
@@ -199,50 +277,6 @@ impl<'q> Ranking<'q> {
         let has_all = |phrase: &Phrase| phrase.terms.iter().all(|term| counts.contains_key(term));
         let possible = !ranking.terms.is_empty() && question.phrases.iter().all(has_all);
         Ok(possible.then_some(ranking))
-    }
-
-    async fn counts(
-        s: &mut Session,
-        scope: &Scope<'_>,
-        question: &'q Question,
-    ) -> Result<(Self, HashMap<String, i64>), StoreError> {
-        #[derive(FromQueryResult)]
-        struct Row {
-            number: i32,
-            records: i64,
-            words: i64,
-        }
-        let mut terms: Vec<&str> = question.groups.iter().flat_map(|group| &group.terms).map(String::as_str).collect();
-        terms.extend(question.phrases.iter().flat_map(|phrase| &phrase.terms).map(String::as_str));
-        terms.sort_unstable();
-        terms.dedup();
-        let mut sql = Sql::new(super::backend(s));
-        sql.push("WITH q(number, term) AS (VALUES ");
-        for (n, term) in terms.iter().enumerate() {
-            sql.push(if n == 0 { "(" } else { ", (" }).push(&n.to_string()).push(", CAST(").bind(*term).push(" AS text))");
-        }
-        sql.push(") SELECT q.number, (SELECT count(*) FROM index_terms t WHERE ");
-        scope.in_spaces(&mut sql, "t.space_id");
-        sql.push(" AND t.term = q.term) AS records, CAST(0 AS bigint) AS words FROM q UNION ALL ");
-        sql.push("SELECT -1, CAST(coalesce(sum(t.records), 0) AS bigint), CAST(coalesce(sum(t.words), 0) AS bigint) FROM index_totals t WHERE ");
-        scope.in_spaces(&mut sql, "t.space_id");
-        let mut ranking = Self { question, terms: Vec::new(), records: 0, mean_length: 1.0 };
-        let mut counts = HashMap::new();
-        for row in Row::find_by_statement(sql.finish()).all(s).await? {
-            match usize::try_from(row.number) {
-                Ok(n) if row.records > 0 => {
-                    counts.insert(terms[n].to_owned(), row.records);
-                }
-                Ok(_) => {}
-                Err(_) => {
-                    ranking.records = row.records;
-                    #[expect(clippy::cast_precision_loss, reason = "a mean")]
-                    let mean = row.words as f64 / row.records.max(1) as f64;
-                    ranking.mean_length = mean.max(1.0);
-                }
-            }
-        }
-        Ok((ranking, counts))
     }
 
     /// The terms that begin so, the most frequent first. Not those of other languages, which begin with their mark.
@@ -281,30 +315,134 @@ impl<'q> Ranking<'q> {
         }
     }
 
-    /// The matching records of visible nodes from the best down, a node once: at least `wanted` of them that `counts` takes,
-    /// or all there are.
+    /// The nodes that match, best first, each by its best record: at least `wanted` of those that `counts` takes, or all there
+    /// are. None if nothing matches at all.
+    ///
+    /// The best are ranked a second time, by the words that the first few of them have in common ([`Ranking::feedback`]). That
+    /// only adds to their scores, so they stay before the others, and a later page goes on where this one ended.
     pub(super) async fn best(
         &self,
         s: &mut Session,
         scope: &Scope<'_>,
         wanted: usize,
         counts: impl Fn(&Ranked) -> bool,
-    ) -> Result<Vec<Ranked>, StoreError> {
+    ) -> Result<Option<Vec<Ranked>>, StoreError> {
         let narrow = scope.is_filtered() || !self.question.phrases.is_empty() || !self.question.without.is_empty();
-        let first = i64::try_from(wanted).unwrap_or(i64::MAX).saturating_mul(4).saturating_add(60);
-        let attempts = if narrow { [5_000, 5_000] } else { [first, first.max(5_000)] };
-        for (n, best) in attempts.into_iter().enumerate() {
-            if n > 0 && best == attempts[n - 1] {
-                continue;
+        // What is looked at first must not depend on the page: every page ranks the same nodes a second time.
+        let attempts = [if narrow { MANY } else { 60 + RERANKED }, MANY];
+        let attempts = attempts.into_iter().skip(usize::from(narrow)).map(Attempt::Best).chain([Attempt::All]);
+        let mut reranked: Option<HashMap<Uuid, f64>> = None;
+        for attempt in attempts {
+            let mut rows = self.attempt(s, scope, attempt).await?;
+            if reranked.is_none() && (rows.len() >= ENOUGH || attempt == Attempt::All) {
+                let best = &rows[..rows.len().min(usize::try_from(RERANKED).unwrap_or(usize::MAX))];
+                reranked = Some(self.feedback(s, scope, best).await?);
             }
-            let found = self.attempt(s, scope, Attempt::Best(best)).await?;
-            let found: Vec<Ranked> = found.into_iter().filter(|row| counts(row)).collect();
-            if found.len() >= wanted {
-                return Ok(found);
+            if let Some(reranked) = &reranked {
+                for row in &mut rows {
+                    row.score = rounded(row.score + reranked.get(&row.id).copied().unwrap_or_default());
+                }
+                rows.sort_unstable_by(Ranked::before);
+            }
+            let nothing = rows.is_empty();
+            rows.retain(|row| counts(row));
+            if attempt == Attempt::All {
+                return Ok((!nothing).then_some(rows));
+            }
+            if rows.len() >= wanted {
+                return Ok(Some(rows));
             }
         }
-        let found = self.attempt(s, scope, Attempt::All).await?;
-        Ok(found.into_iter().filter(counts).collect())
+        Ok(None)
+    }
+
+    /// What the best records gain by the words that the first few have in common: pseudo-relevance feedback. A text that
+    /// answers a question often has the words of the other answers rather than those of the question. Only short texts
+    /// say what they are about in few words; by node.
+    async fn feedback(
+        &self,
+        s: &mut Session,
+        scope: &Scope<'_>,
+        best: &[Ranked],
+    ) -> Result<HashMap<Uuid, f64>, StoreError> {
+        if best.len() < ENOUGH {
+            return Ok(HashMap::new());
+        }
+        let common = self.common_words(s, scope, &best[..FEEDBACK_RECORDS]).await?;
+        let Some(most) = common.first().map(|(_, weight)| *weight) else { return Ok(HashMap::new()) };
+        #[derive(FromQueryResult)]
+        struct Gain {
+            record: i64,
+            score: f64,
+        }
+        let mut sql = Sql::new(super::backend(s));
+        sql.push("WITH q(term, worth) AS (VALUES ");
+        for (n, (term, weight)) in common.iter().enumerate() {
+            let worth = self.worth(term) * FEEDBACK * weight / most;
+            sql.push(if n == 0 { "(CAST(" } else { ", (CAST(" }).bind(term.term.as_str());
+            sql.push(" AS text), CAST(").bind(worth).push(" AS double precision))");
+        }
+        sql.push(") SELECT t.record, sum(");
+        self.rank(&mut sql, "q");
+        sql.push(") AS score FROM q CROSS JOIN ");
+        self.rows_of(&mut sql, scope, "q", "");
+        // Not by the key: the few rows of each term are read once, and most are none of these records.
+        sql.either(" WHERE ", " AND +").is_in("t.record", best.iter().map(|row| row.record)).push(" GROUP BY t.record");
+        let gains = Gain::find_by_statement(sql.finish()).all(s).await?;
+        let node_of: HashMap<i64, Uuid> = best.iter().map(|row| (row.record, row.id)).collect();
+        Ok(gains.into_iter().filter_map(|gain| Some((*node_of.get(&gain.record)?, gain.score))).collect())
+    }
+
+    /// The words that say most about these records and are none of the question's, with their weights; the most first.
+    async fn common_words(
+        &self,
+        s: &mut Session,
+        scope: &Scope<'_>,
+        first: &[Ranked],
+    ) -> Result<Vec<(Term, f64)>, StoreError> {
+        #[derive(FromQueryResult)]
+        struct Row {
+            id: i64,
+            length: i32,
+            terms: serde_json::Value,
+        }
+        let mut sql = Sql::new(super::backend(s));
+        sql.push("SELECT r.id, r.length, r.terms FROM index_records r WHERE r.account_id = ").bind(scope.account);
+        sql.push(&format!(" AND r.length BETWEEN 1 AND {SHORT} AND ")).is_in("r.id", first.iter().map(|row| row.record));
+        let mut rows = Row::find_by_statement(sql.finish()).all(s).await?;
+        rows.sort_unstable_by_key(|row| first.iter().position(|one| one.record == row.id));
+        let total: f64 = first.iter().map(|row| row.score).sum();
+        let mut weights: HashMap<String, f64> = HashMap::new();
+        for row in rows {
+            let score = first.iter().find(|one| one.record == row.id).map_or(0.0, |one| one.score);
+            let serde_json::Value::Object(terms) = row.terms else { continue };
+            for (term, frequency) in terms {
+                if self.terms.iter().any(|own| own.term == term) || term.contains('=') || is_stop_word(&term, None) {
+                    continue;
+                }
+                let frequency = frequency.as_f64().unwrap_or(1.0).min(2.0);
+                *weights.entry(term).or_default() += score / total * frequency / f64::from(row.length);
+            }
+        }
+        let mut weights: Vec<(String, f64)> = weights.into_iter().collect();
+        weights.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        weights.truncate(LOOKED_AT);
+        // A term that very many have tells nothing, and is not counted to the end.
+        let most = (self.records / 4).clamp(100, 1_000);
+        let terms: Vec<&str> = weights.iter().map(|(term, _)| term.as_str()).collect();
+        let (counts, _) = counts(s, scope, &terms, Some(most)).await?;
+        let mut common: Vec<(Term, f64)> = weights
+            .into_iter()
+            .filter_map(|(term, weight)| {
+                let records = counts.get(&term).copied().filter(|records| *records < most)?;
+                let term = Term { term, records, share: 1.0 };
+                let weight = weight * self.worth(&term);
+                Some((term, weight))
+            })
+            .collect();
+        common.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.term.cmp(&b.0.term)));
+        common.truncate(FEEDBACK_TERMS);
+        Ok(common)
     }
 
     /// One look, best first and each node once; of a look at a part only what nothing else can be above.
@@ -322,11 +460,8 @@ impl<'q> Ranking<'q> {
         if let Attempt::Best(_) = attempt {
             rows.retain(|row| row.score > row.floor + unseen + 1e-9);
         }
-        for row in &mut rows {
-            // Sums of floating numbers differ in their last digits with the order of adding up.
-            row.score = (row.score * 1e6).round() / 1e6;
-        }
-        rows.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.uri.cmp(&b.uri)));
+        rows.iter_mut().for_each(|row| row.score = rounded(row.score));
+        rows.sort_unstable_by(Ranked::before);
         let mut seen = std::collections::HashSet::with_capacity(rows.len());
         rows.retain(|row| seen.insert(row.id));
         Ok(rows)

@@ -107,8 +107,8 @@ impl Store {
     ///
     /// Any word of the question may match; what counts is how rare the words are, how often and in how long a text they are
     /// there (BM25), computed from what this caller may see and nothing else (W7). Stop words count only where there is nothing
-    /// else. `"in quotes"` must be there in this order, `-word` and `-"in quotes"` must not, and `begin*` is any word that begins
-    /// so. Case, accents and inflection do not count; docs/store.md says more.
+    /// else. `"in quotes"` must be there in this order (unless no text has it so), `-word` and `-"in quotes"` must not, and
+    /// `begin*` is any word that begins so. Case, accents and inflection do not count; docs/store.md says more.
     ///
     /// # Errors
     /// [`StoreError::InvalidArgument`] for a query without words, or for what is no owner space; [`StoreError::Denied`] for its
@@ -131,17 +131,27 @@ impl Store {
         let scope = scope(caller, options)?;
         let limit = options.paging.checked_limit()?;
         let after = options.paging.after.as_deref().map(search_cursor).transpose()?;
-        let question = Question::parse(query)?;
-        let Some(ranking) = Ranking::of(s, &scope, &question).await? else { return Ok(Page::default()) };
+        let mut question = Question::parse(query)?;
         let is_after = |row: &Ranked| {
             after.is_none_or(|(score, uri)| row.score < score || (row.score == score && row.uri.as_str() > uri))
         };
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
-        let mut rows = ranking.best(s, &scope, wanted, is_after).await?;
+        let (mut rows, marks) = loop {
+            let ranking = Ranking::of(s, &scope, &question).await?;
+            let rows = match &ranking {
+                Some(ranking) => ranking.best(s, &scope, wanted, is_after).await?,
+                None => None,
+            };
+            match (rows, ranking) {
+                (Some(rows), Some(ranking)) => break (rows, ranking.marks()),
+                _ if question.phrases.is_empty() => return Ok(Page::default()),
+                // What nobody has said in this order is asked for word by word.
+                _ => question.phrases.clear(),
+            }
+        };
         rows.truncate(wanted);
         let page = Page::of(rows, limit, |row| format!("{:e} {}", row.score, row.uri));
         let texts = texts(s, &scope, &page.items).await?;
-        let marks = ranking.marks();
         let mut items = Vec::with_capacity(page.items.len());
         for row in page.items {
             items.push(hit(row, &texts, &marks)?);
