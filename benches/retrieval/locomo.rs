@@ -30,7 +30,11 @@ fn conversation(file: &Value, name: &str) -> Result<Conversation, String> {
     for number in 1.. {
         let Some(session) = said.get(format!("session_{number}")) else {
             // Some numbers have a time and no turns.
-            if said.get(format!("session_{number}_date_time")).is_some() { continue } else { break };
+            if said.get(format!("session_{number}_date_time")).is_some() {
+                continue;
+            } else {
+                break;
+            };
         };
         let session = session.as_array().ok_or_else(|| format!("{name}: session_{number} is no list of turns"))?;
         let time = said.get(format!("session_{number}_date_time")).and_then(Value::as_str).unwrap_or_default();
@@ -51,7 +55,8 @@ fn conversation(file: &Value, name: &str) -> Result<Conversation, String> {
     for question in file.get("qa").and_then(Value::as_array).ok_or_else(|| format!("{name} has no list `qa`"))? {
         let evidence = question.get("evidence").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         // Some are written as `D8:6; D9:17`.
-        let named: Vec<&str> = evidence.iter().filter_map(Value::as_str).flat_map(|all| all.split([';', ' ', ','])).collect();
+        let named: Vec<&str> =
+            evidence.iter().filter_map(Value::as_str).flat_map(|all| all.split([';', ' ', ','])).collect();
         let mut answers: Vec<String> =
             turns.texts.iter().map(|turn| &turn.id).filter(|id| named.contains(&id.as_str())).cloned().collect();
         answers.dedup();

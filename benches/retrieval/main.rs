@@ -37,7 +37,8 @@ fn main() {
     }
     let conversations: Vec<Conversation> = files.iter().flat_map(|file| read(file)).collect();
     let wants = |name: &str| backend.as_ref().is_none_or(|wanted| wanted == name);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     if wants("sqlite") {
         runtime.block_on(on_sqlite(&conversations));
     }
@@ -70,11 +71,15 @@ async fn on_postgres(conversations: &[Conversation]) {
         role.name()
     );
     let owner: Db = owner.into();
-    owner.session().run(async |s: &mut sea_session::Session| -> Result<(), sea_session::Error> {
-        use sea_orm::ConnectionTrait;
-        s.execute_unprepared(&grants).await?;
-        Ok(())
-    }).await.expect("grants");
+    owner
+        .session()
+        .run(async |s: &mut sea_session::Session| -> Result<(), sea_session::Error> {
+            use sea_orm::ConnectionTrait;
+            s.execute_unprepared(&grants).await?;
+            Ok(())
+        })
+        .await
+        .expect("grants");
     let options = ConnectOptions::new(role.url());
     run("postgres", &Store::new(Db::connect(options).await.expect("sessions")), conversations).await;
 }

@@ -122,7 +122,8 @@ pub async fn fill(store: &Store, corpus: &Corpus) {
 pub async fn ask(store: &Store, corpus: &Corpus, measured: &mut Measured) {
     let caller = caller(&corpus.account);
     let options = SearchOptions { paging: Paging::first(10), ..SearchOptions::default() };
-    let name_of: BTreeMap<&str, &str> = corpus.texts.iter().map(|text| (text.id.as_str(), text.name.as_str())).collect();
+    let name_of: BTreeMap<&str, &str> =
+        corpus.texts.iter().map(|text| (text.id.as_str(), text.name.as_str())).collect();
     for asked in &corpus.questions {
         let start = Instant::now();
         let page = store.search(&caller, &asked.text, &options).await.unwrap_or_else(|e| panic!("{}: {e}", asked.text));

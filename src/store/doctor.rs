@@ -267,7 +267,10 @@ fn index_difference(row: &node::Model, held: &[Held]) -> Option<String> {
             return Some(format!("level {} in the index is of another state", level_number(record.level)));
         }
         if found.words_version != crate::words::VERSION {
-            return Some(format!("level {} in the index has its words from another release", level_number(record.level)));
+            return Some(format!(
+                "level {} in the index has its words from another release",
+                level_number(record.level)
+            ));
         }
     }
     let odd = held.iter().find(|found| !expected.iter().any(|record| record.id == found.record_id));

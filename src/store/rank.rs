@@ -112,7 +112,11 @@ impl Scope<'_> {
 /// Adds that a key of the metadata is this scalar, or a list that has it.
 fn has_metadata(sql: &mut Sql, key: &str, value: &serde_json::Value) {
     if sql.is_postgres() {
-        sql.push(" AND n.metadata -> CAST(").bind(key).push(" AS text) @> CAST(").bind(value.clone()).push(" AS jsonb)");
+        sql.push(" AND n.metadata -> CAST(")
+            .bind(key)
+            .push(" AS text) @> CAST(")
+            .bind(value.clone())
+            .push(" AS jsonb)");
         return;
     }
     let (kinds, value): (&str, Option<Value>) = match value {
@@ -212,7 +216,7 @@ async fn counts(
     if let Some(most) = most {
         sql.push(" LIMIT ").bind(most);
     }
-    sql.push(") c) AS records, CAST(0 AS bigint) AS words FROM q UNION ALL ");
+    sql.push(") counted) AS records, CAST(0 AS bigint) AS words FROM q UNION ALL ");
     sql.push("SELECT -1, CAST(coalesce(sum(t.records), 0) AS bigint), CAST(coalesce(sum(t.words), 0) AS bigint) FROM index_totals t WHERE ");
     scope.in_spaces(&mut sql, "t.space_id");
     for row in Row::find_by_statement(sql.finish()).all(s).await? {
@@ -408,7 +412,8 @@ impl<'q> Ranking<'q> {
         }
         let mut sql = Sql::new(super::backend(s));
         sql.push("SELECT r.id, r.length, r.terms FROM index_records r WHERE r.account_id = ").bind(scope.account);
-        sql.push(&format!(" AND r.length BETWEEN 1 AND {SHORT} AND ")).is_in("r.id", first.iter().map(|row| row.record));
+        sql.push(&format!(" AND r.length BETWEEN 1 AND {SHORT} AND "))
+            .is_in("r.id", first.iter().map(|row| row.record));
         let mut rows = Row::find_by_statement(sql.finish()).all(s).await?;
         rows.sort_unstable_by_key(|row| first.iter().position(|one| one.record == row.id));
         let total: f64 = first.iter().map(|row| row.score).sum();
@@ -446,12 +451,7 @@ impl<'q> Ranking<'q> {
     }
 
     /// One look, best first and each node once; of a look at a part only what nothing else can be above.
-    async fn attempt(
-        &self,
-        s: &mut Session,
-        scope: &Scope<'_>,
-        attempt: Attempt,
-    ) -> Result<Vec<Ranked>, StoreError> {
+    async fn attempt(&self, s: &mut Session, scope: &Scope<'_>, attempt: Attempt) -> Result<Vec<Ranked>, StoreError> {
         let leading = self.leading(attempt);
         let (leading, following) = self.terms.split_at(leading);
         let unseen: f64 = following.iter().map(|term| self.worth(term) * (K1 + 1.0)).sum();
@@ -532,7 +532,9 @@ impl<'q> Ranking<'q> {
                 sql.push("CAST(0 AS double precision) AS floor");
             }
         }
-        sql.push(" FROM top b CROSS JOIN index_records r CROSS JOIN nodes n WHERE r.id = b.record AND n.id = r.node_id");
+        sql.push(
+            " FROM top b CROSS JOIN index_records r CROSS JOIN nodes n WHERE r.id = b.record AND n.id = r.node_id",
+        );
         sql.push(" AND r.account_id = ").bind(scope.account);
         scope.conditions(&mut sql);
         for demand in &self.question.without {

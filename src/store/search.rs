@@ -167,7 +167,8 @@ fn scope<'o>(caller: &'o Caller, options: &'o SearchOptions) -> Result<Scope<'o>
     }
     for (key, value) in &options.metadata {
         if value.is_array() || value.is_object() {
-            let why = format!("metadata is searched for a text, a number or a truth value, and `{key}` is to be {value}");
+            let why =
+                format!("metadata is searched for a text, a number or a truth value, and `{key}` is to be {value}");
             return Err(StoreError::InvalidArgument(why));
         }
     }

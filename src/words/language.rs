@@ -109,7 +109,11 @@ pub(super) fn chief(written: &str, surface: &str, script: Script) -> String {
     match script {
         Script::Latin => {
             let base = english::base(surface);
-            if base.bytes().any(|byte| byte.is_ascii_digit()) { base.to_owned() } else { stem(Algorithm::English, base) }
+            if base.bytes().any(|byte| byte.is_ascii_digit()) {
+                base.to_owned()
+            } else {
+                stem(Algorithm::English, base)
+            }
         }
         Script::Cyrillic => fold(&stem(Algorithm::Russian, &lower(written).replace('ё', "е"))),
         Script::Greek => stem(Algorithm::Greek, surface),

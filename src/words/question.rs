@@ -131,7 +131,8 @@ impl Reader {
         let pieces = split::pieces(text);
         for (i, (word, piece)) in words.into_iter().zip(&pieces).enumerate() {
             if piece.script == Script::Unspaced && word.covers == 1 {
-                let alone = i == 0 || pieces[i - 1].script != Script::Unspaced || pieces[i - 1].range.end != piece.range.start;
+                let alone =
+                    i == 0 || pieces[i - 1].script != Script::Unspaced || pieces[i - 1].range.end != piece.range.start;
                 if alone {
                     // One character by itself is the beginning of a pair.
                     groups.push(WordGroup { terms: word.terms, stop: false, prefix: true });
@@ -146,7 +147,8 @@ impl Reader {
         let written = &text[word.range.clone()];
         let mut terms = word.terms;
         terms.extend(word.native);
-        let is_latin = written.chars().find(|c| c.is_alphabetic()).is_some_and(|c| fold::fold(&c.to_string()).is_ascii());
+        let is_latin =
+            written.chars().find(|c| c.is_alphabetic()).is_some_and(|c| fold::fold(&c.to_string()).is_ascii());
         if self.unknown && is_latin {
             terms.extend(Language::all().map(|language| language.stem(written)));
         }
@@ -183,7 +185,8 @@ impl Reader {
 
 /// How English words go on. A term is a stem, which may be shorter than the beginning that is asked for: `migrati*` is to
 /// find `migration`, whose stem is `migrat`.
-const ENDINGS: &[&str] = &["", "s", "es", "e", "d", "ed", "y", "ly", "g", "ng", "ing", "n", "on", "ion", "ment", "ness", "ity"];
+const ENDINGS: &[&str] =
+    &["", "s", "es", "e", "d", "ed", "y", "ly", "g", "ng", "ing", "n", "on", "ion", "ment", "ness", "ity"];
 
 fn beginning(word: Word) -> WordGroup {
     let mut terms = vec![word.surface];

@@ -31,7 +31,8 @@ impl Marks {
         let mut found = Vec::new();
         for (i, word) in words.iter().enumerate() {
             let all = word.terms.iter().chain(&word.native);
-            let best = all.filter_map(|term| Some((term.as_str(), self.worth(term)?))).max_by(|a, b| a.1.total_cmp(&b.1));
+            let best =
+                all.filter_map(|term| Some((term.as_str(), self.worth(term)?))).max_by(|a, b| a.1.total_cmp(&b.1));
             let begins = self.prefixes.iter().any(|prefix| word.surface.starts_with(prefix.as_str()));
             let best = best.or_else(|| begins.then_some((word.surface.as_str(), 1.0)));
             if let Some((term, worth)) = best {
@@ -78,7 +79,8 @@ fn best_window(text: &str, found: &[Found<'_>]) -> (usize, usize) {
     for (i, first) in found.iter().enumerate() {
         let mut seen: Vec<&str> = Vec::new();
         let mut worth = 0.0;
-        let near = found[i..].iter().take_while(|next| next.last.range.end - first.first.range.start <= WINDOW - BEFORE);
+        let near =
+            found[i..].iter().take_while(|next| next.last.range.end - first.first.range.start <= WINDOW - BEFORE);
         for next in near {
             if !seen.contains(&next.term) {
                 seen.push(next.term);
@@ -93,9 +95,10 @@ fn best_window(text: &str, found: &[Found<'_>]) -> (usize, usize) {
     let end = text[start..].char_indices().nth(WINDOW).map_or(text.len(), |(at, _)| start + at);
     // Not in the middle of a word, if one ends nearby.
     let end = match text[end..].chars().next() {
-        Some(c) if !c.is_whitespace() => {
-            text[start..end].rfind(char::is_whitespace).map_or(end, |at| start + at).max(floor(text, end.saturating_sub(24)))
-        }
+        Some(c) if !c.is_whitespace() => text[start..end]
+            .rfind(char::is_whitespace)
+            .map_or(end, |at| start + at)
+            .max(floor(text, end.saturating_sub(24))),
         _ => end,
     };
     (start, end)

@@ -99,7 +99,8 @@ fn joined(text: &str, end: usize) -> Option<usize> {
     let sign = ["::", "->"].into_iter().find(|sign| rest.starts_with(sign)).map(str::len);
     let sign = sign.or_else(|| {
         let c = rest.chars().next()?;
-        matches!(c, '_' | '-' | '.' | '/' | '\\' | ':' | '@' | '\'' | '’' | '\u{2010}' | '\u{2011}').then(|| c.len_utf8())
+        matches!(c, '_' | '-' | '.' | '/' | '\\' | ':' | '@' | '\'' | '’' | '\u{2010}' | '\u{2011}')
+            .then(|| c.len_utf8())
     })?;
     let next = rest[sign..].chars().next()?;
     (next.is_alphanumeric() && script_of(next) != Script::Unspaced).then_some(end + sign)

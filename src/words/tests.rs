@@ -119,7 +119,14 @@ fn w5_a_question_says_what_may_must_and_must_not_be_there() {
         question.groups.iter().map(|group| (group.terms[0].as_str(), group.stop, group.prefix)).collect();
     assert_eq!(
         shown,
-        [("what", true, false), ("about", true, false), ("support", false, false), ("group", false, false), ("migrat", false, true), ("5", false, false)]
+        [
+            ("what", true, false),
+            ("about", true, false),
+            ("support", false, false),
+            ("group", false, false),
+            ("migrat", false, true),
+            ("5", false, false)
+        ]
     );
     assert_eq!(question.phrases.len(), 1);
     assert_eq!((question.phrases[0].stream.as_str(), question.phrases[0].terms.len()), (" support group ", 2));
@@ -136,7 +143,11 @@ fn w5_a_question_says_what_may_must_and_must_not_be_there() {
 #[test]
 fn w5_a_snippet_shows_where_the_words_are() {
     let marks = |words: &[&str]| Marks {
-        terms: words.iter().flat_map(|word| Question::parse(word).expect("a question").groups).map(|group| (group.terms[0].clone(), 1.0)).collect(),
+        terms: words
+            .iter()
+            .flat_map(|word| Question::parse(word).expect("a question").groups)
+            .map(|group| (group.terms[0].clone(), 1.0))
+            .collect(),
         prefixes: Vec::new(),
     };
     let text = format!("{} The children\nwere at the lake. {}", "nothing here ".repeat(50), "and more ".repeat(50));
@@ -159,12 +170,20 @@ fn w5_any_text_is_taken_apart_without_a_panic() {
         let mut at = 0;
         for word in words(&text) {
             assert!(word.range.start >= at && text.get(word.range.clone()).is_some(), "{text:?} {word:?}");
-            assert!(word.terms.iter().all(|term| !term.is_empty() && term.len() <= LONGEST_TERM && !term.contains([' ', '"', '\0'])), "{text:?} {word:?}");
+            assert!(
+                word.terms
+                    .iter()
+                    .all(|term| !term.is_empty() && term.len() <= LONGEST_TERM && !term.contains([' ', '"', '\0'])),
+                "{text:?} {word:?}"
+            );
             assert!(!word.surface.contains(' '), "{text:?} {word:?}");
             at = word.range.start;
         }
         if let Ok(question) = Question::parse(&text) {
-            let marks = Marks { terms: question.groups.iter().map(|group| (group.terms[0].clone(), 1.0)).collect(), prefixes: vec!["a".into()] };
+            let marks = Marks {
+                terms: question.groups.iter().map(|group| (group.terms[0].clone(), 1.0)).collect(),
+                prefixes: vec!["a".into()],
+            };
             snippet(&text, &marks);
             marked(&text, &marks);
         }
