@@ -411,7 +411,9 @@ impl<'q> Ranking<'q> {
             terms: serde_json::Value,
         }
         let mut sql = Sql::new(super::backend(s));
-        sql.push("SELECT r.id, r.length, r.terms FROM index_records r WHERE r.account_id = ").bind(scope.account);
+        sql.push("SELECT r.id, r.length, r.terms FROM index_records r WHERE ");
+        // SQLite would rather go through all of an account than look a few rows up.
+        sql.either("r.account_id = ", "+r.account_id = ").bind(scope.account);
         sql.push(&format!(" AND r.length BETWEEN 1 AND {SHORT} AND "))
             .is_in("r.id", first.iter().map(|row| row.record));
         let mut rows = Row::find_by_statement(sql.finish()).all(s).await?;
@@ -535,7 +537,7 @@ impl<'q> Ranking<'q> {
         sql.push(
             " FROM top b CROSS JOIN index_records r CROSS JOIN nodes n WHERE r.id = b.record AND n.id = r.node_id",
         );
-        sql.push(" AND r.account_id = ").bind(scope.account);
+        sql.either(" AND r.account_id = ", " AND +r.account_id = ").bind(scope.account);
         scope.conditions(&mut sql);
         for demand in &self.question.without {
             sql.push(" AND NOT EXISTS (SELECT 1 FROM index_records x WHERE x.account_id = ").bind(scope.account);

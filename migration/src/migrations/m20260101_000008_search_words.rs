@@ -30,6 +30,21 @@ use super::Statements;
 #[derive(DeriveMigrationName)]
 pub(super) struct Migration;
 
+macro_rules! space_policy {
+    ($table:literal) => {
+        concat!(
+            "CREATE POLICY ",
+            $table,
+            "_space ON ",
+            $table,
+            " USING ((SELECT current_setting('app.dispatcher', true) = 'on') OR space_id IN (SELECT s.id FROM index_spaces s",
+            " WHERE s.account_id = (SELECT nullif(current_setting('app.account_id', true), ''))))",
+            " WITH CHECK ((SELECT current_setting('app.dispatcher', true) = 'on') OR space_id IN (SELECT s.id FROM index_spaces s",
+            " WHERE s.account_id = (SELECT nullif(current_setting('app.account_id', true), ''))))"
+        )
+    };
+}
+
 const UP: Statements = Statements {
     postgres: &[
         r#"CREATE TABLE index_spaces (
@@ -127,13 +142,9 @@ $$"#,
         r#"CREATE POLICY index_spaces_owner_space ON index_spaces
     AS RESTRICTIVE USING ((SELECT coalesce(current_setting('app.owner_spaces', true), '') = '')
         OR owner_space = ANY ((SELECT string_to_array(current_setting('app.owner_spaces', true), ','))::text[]))"#,
-        // The sub-selects see `index_spaces` through its own policies.
-        r#"CREATE POLICY index_totals_space ON index_totals
-    USING (space_id = ANY (ARRAY(SELECT s.id FROM index_spaces s)))
-    WITH CHECK (space_id IN (SELECT s.id FROM index_spaces s))"#,
-        r#"CREATE POLICY index_terms_space ON index_terms
-    USING (space_id = ANY (ARRAY(SELECT s.id FROM index_spaces s)))
-    WITH CHECK (space_id IN (SELECT s.id FROM index_spaces s))"#,
+        // The sub-selects see `index_spaces` through its own policies, and find the account's by its index.
+        space_policy!("index_totals"),
+        space_policy!("index_terms"),
     ],
     sqlite: &[
         r#"CREATE TABLE index_spaces (
