@@ -56,19 +56,20 @@ pub(crate) struct Word {
     pub(crate) covers: usize,
 }
 
-/// A record's words, as the index holds them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Analyzed {
-    /// Each term, and how often it is there.
-    pub(crate) terms: BTreeMap<String, u32>,
+/// A record's words, as the embedded index holds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Analyzed {
+    /// Each term under which it is found, and how often it is there; those of the title count three times.
+    pub terms: BTreeMap<String, u32>,
     /// The words in order, each between two spaces; what a phrase is looked up in.
-    pub(crate) stream: String,
+    pub stream: String,
     /// How many words there are.
-    pub(crate) length: u32,
+    pub length: u32,
 }
 
-/// A title and a text, for the index.
-pub(crate) fn analyze(title: &str, body: &str) -> Analyzed {
+/// The words of a record with this title and this text, as the embedded index holds them: for looking why something is
+/// found, or is not (W5).
+pub fn analyze(title: &str, body: &str) -> Analyzed {
     let mut all = Analyzed { stream: " ".to_owned(), ..Analyzed::default() };
     for (text, weight) in [(title, TITLE_WEIGHT), (body, 1)] {
         for word in words(text) {
