@@ -89,15 +89,14 @@ async fn run(backend: &str, store: &Store, conversations: &[Conversation]) {
         measure::fill(store, &conversation.turns).await;
         measure::fill(store, &conversation.sessions).await;
     }
-    let kinds: [(&str, fn(&Conversation) -> &Corpus); 2] = [("sessions", |c| &c.sessions), ("turns", |c| &c.turns)];
-    for (kind, of) in kinds {
+    let sessions: Vec<&Corpus> = conversations.iter().map(|conversation| &conversation.sessions).collect();
+    let turns: Vec<&Corpus> = conversations.iter().map(|conversation| &conversation.turns).collect();
+    for (kind, corpora) in [("sessions", sessions), ("turns", turns)] {
         let mut measured = Measured::default();
-        let mut texts = 0;
-        for conversation in conversations {
-            texts += of(conversation).texts.len();
-            measure::ask(store, of(conversation), &mut measured).await;
+        for corpus in &corpora {
+            measure::ask(store, corpus, &mut measured).await;
         }
-        print(backend, kind, texts, &measured);
+        print(backend, kind, corpora.iter().map(|corpus| corpus.texts.len()).sum(), &measured);
     }
 }
 

@@ -155,7 +155,10 @@ struct Term {
 /// A question and what its terms are worth here.
 pub(super) struct Ranking<'q> {
     question: &'q Question,
+    /// The rarest first, but for the required one.
     terms: Vec<Term>,
+    /// A term that every answer has.
+    required: Option<String>,
     records: i64,
     mean_length: f64,
 }
@@ -250,7 +253,7 @@ impl<'q> Ranking<'q> {
         let (mut counts, (records, words)) = counts(s, scope, &terms, None).await?;
         #[expect(clippy::cast_precision_loss, reason = "a mean")]
         let mean_length = (words as f64 / records.max(1) as f64).max(1.0);
-        let mut ranking = Self { question, terms: Vec::new(), records, mean_length };
+        let mut ranking = Self { question, terms: Vec::new(), required: None, records, mean_length };
         let mut shares: HashMap<String, f64> = HashMap::new();
         let mut completions = Vec::with_capacity(question.groups.len());
         for group in &question.groups {
@@ -272,12 +275,20 @@ impl<'q> Ranking<'q> {
                 shares.entry(term.clone()).or_insert(OTHER_FORM);
             }
         }
+        // Every answer has the phrase's words, stop words or not: the rarest of them brings all of these in.
+        let rarest = |phrase: &Phrase| phrase.terms.iter().min_by_key(|term| (counts.get(*term), *term)).cloned();
+        ranking.required = question.phrases.iter().filter_map(rarest).min_by_key(|term| counts.get(term).copied());
+        if let Some(term) = &ranking.required {
+            shares.entry(term.clone()).or_insert(OTHER_FORM);
+        }
         ranking.terms = shares
             .into_iter()
             .map(|(term, share)| Term { records: counts.get(&term).copied().unwrap_or_default(), term, share })
             .collect();
-        // The rarest first; by name where they are as rare, so that the order of adding up is the same on every machine.
-        ranking.terms.sort_unstable_by(|a, b| (a.records, &a.term).cmp(&(b.records, &b.term)));
+        // By name where they are as rare, so that the order of adding up is the same on every machine.
+        let required = ranking.required.clone();
+        let key = |term: &Term| (required.as_ref() != Some(&term.term), term.records);
+        ranking.terms.sort_unstable_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.term.cmp(&b.term)));
         let has_all = |phrase: &Phrase| phrase.terms.iter().all(|term| counts.contains_key(term));
         let possible = !ranking.terms.is_empty() && question.phrases.iter().all(has_all);
         Ok(possible.then_some(ranking))
@@ -471,6 +482,9 @@ impl<'q> Ranking<'q> {
 
     /// How many of the terms, the rarest first, bring records in; the others only add to these.
     fn leading(&self, attempt: Attempt) -> usize {
+        if self.required.is_some() {
+            return 1;
+        }
         if attempt == Attempt::All {
             return self.terms.len();
         }

@@ -19,8 +19,9 @@ use crate::error::StoreError;
 /// Words of a question whose language is unknown are looked up under every language's stem, up to this many.
 const FEW: usize = 4;
 
-/// The most words that a question is taken to have; whoever pastes a page asks by its first ones.
+/// The most words that a question is taken to have, and bytes; whoever pastes a page asks by its first ones.
 const MOST_WORDS: usize = 64;
+const MOST_BYTES: usize = 8_192;
 
 /// Terms that stand for one word of the question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,8 @@ impl Question {
     /// # Errors
     /// [`StoreError::InvalidArgument`] if there is no word in it that an answer may have.
     pub(crate) fn parse(query: &str) -> Result<Self, StoreError> {
+        let end = (0..=query.len().min(MOST_BYTES)).rev().find(|at| query.is_char_boundary(*at)).unwrap_or_default();
+        let query = &query[..end];
         let pieces = split::pieces(query);
         let (language, english) = language::told(pieces.iter().map(|piece| &query[piece.range.clone()]));
         let unknown = language.is_none() && !english && pieces.len() <= FEW;

@@ -102,6 +102,11 @@ on_each_backend! {
         assert_eq!(sorted("migrat*").await, ["three", "two"]);
         assert_eq!(sorted("migratio*").await, ["three", "two"], "by the stem of what begins so");
         assert_eq!(sorted("volunt* draf*").await, ["one", "two"]);
+        // A phrase of stop words is one all the same, and the words beside it need not be there.
+        write(&t, "four", "What is to be done?").await;
+        t.store.drain().await.expect("a drain");
+        assert_eq!(sorted("\"to be\" support").await, ["four"]);
+        assert_eq!(sorted("\"the group\" volunteers").await, ["three"]);
         // A phrase does not begin in the name and end in the text, and one that nobody has is words.
         assert_eq!(sorted("\"one the support\"").await, ["one", "three", "two"]);
         let refused = t.store.search(&admin(), "-draft", &SearchOptions::default()).await;
