@@ -39,6 +39,7 @@ pub mod record;
 mod sql;
 mod store;
 pub mod uri;
+mod words;
 
 pub use access::{Access, Caller, Denial, Role};
 pub use context_entities::{index_record::Level, node::Status, node_version::Change};

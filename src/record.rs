@@ -8,6 +8,7 @@ use sea_orm::prelude::Uuid;
 use sha2::{Digest, Sha256};
 
 use crate::uri::Uri;
+pub use crate::words::{Analyzed, VERSION as WORDS_VERSION, analyze};
 
 /// The levels, in order.
 pub const LEVELS: [Level; 3] = [Level::Abstract, Level::Overview, Level::Content];

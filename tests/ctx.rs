@@ -225,6 +225,19 @@ fn the_commands_work_together() {
     assert_eq!(shell.ok(&["search", "cup", "--account", "acme"]), "nothing found\n");
     shell.ok(&["restore", "ctx://acme/resources/cup"]);
     assert!(shell.ok(&["search", "cup", "--account", "acme"]).contains("ctx://acme/resources/cup"));
+    // W5: what a search is limited to, and what its words may be.
+    let found = |arguments: &[&str]| {
+        let arguments = [&["search", "--account", "acme"][..], arguments].concat();
+        shell.json(&arguments)["items"].as_array().map(Vec::len)
+    };
+    assert_eq!(found(&["cups"]), Some(1));
+    assert_eq!(found(&["-nothing cup"]), Some(1));
+    assert_eq!(found(&["cup", "--type", "memory"]), Some(0));
+    assert_eq!(found(&["cup", "--space", "shared", "--type", "resource", "--since", "2020-01-31"]), Some(1));
+    assert_eq!(found(&["cup", "--until", "2020-01-31T00:00:00+02:00"]), Some(0));
+    assert_eq!(found(&["cup", "--meta", "size=3"]), Some(0));
+    assert!(shell.ok(&["search", "cup", "--account", "acme"]).contains("[cup]: "), "the name is what matches");
+    assert_eq!(shell.fails(&["search", "cup", "--account", "acme", "--space", "bob"]).0, 2);
     shell.ok(&["revert", "ctx://acme/users/alice/memories/likes/tea", "1"]);
     let history = shell.json(&["history", "ctx://acme/users/alice/memories/likes/tea"]);
     assert_eq!(history["items"].as_array().map(Vec::len), Some(3));

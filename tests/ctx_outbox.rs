@@ -110,7 +110,7 @@ async fn v11_reindex_builds_the_index_anew_and_removes_what_is_gone() {
         }
         shell.ok(&["write", "ctx://other/resources/n", "apples and pears"]);
         shell.sql("DELETE FROM index_records WHERE uri LIKE 'ctx://acme/resources/n1%'").await;
-        shell.sql("UPDATE index_records SET body = 'plums' WHERE uri LIKE 'ctx://acme/resources/n2%'").await;
+        shell.sql(r#"UPDATE index_records SET body = 'plums', terms = '{"plum": 1}' WHERE uri LIKE 'ctx://acme/resources/n2%'"#).await;
         shell.sql("DELETE FROM node_versions").await;
         shell.sql("DELETE FROM nodes WHERE uri = 'ctx://acme/resources/n3'").await;
         assert_eq!((shell.found("apples"), shell.found("plums")), (2, 1));

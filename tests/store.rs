@@ -1,5 +1,6 @@
 //! The rules V of the store, on SQLite and on PostgreSQL.
 
+mod search;
 mod support;
 
 use context_store::{

@@ -133,3 +133,92 @@ async fn v6_hot_queries_use_an_index_on_postgres_under_row_level_security() {
     }
     assert!(looked > 100, "{looked} steps of plans");
 }
+
+/// The statements of a search with everything that a question may have.
+async fn search_statements(store: &Store) -> Vec<String> {
+    let caller = admin();
+    for n in 0..12 {
+        let place = uri(&format!("ctx://acme/resources/n{n}x"));
+        let text = format!("the quick brown fox and its career path {}", if n % 2 == 0 { "draft" } else { "lake" });
+        store.write(&caller, &place, &Write::of(text)).await.expect("a write");
+    }
+    store.drain().await.expect("a drain");
+    let recorder = Recorder::new();
+    let plain = SearchOptions::default();
+    let narrow = SearchOptions {
+        within: Some(uri("ctx://acme/resources")),
+        metadata: vec![("tag".into(), serde_json::json!("a"))],
+        since: Some(chrono::DateTime::UNIX_EPOCH),
+        ..SearchOptions::default()
+    };
+    for (query, options) in [
+        ("what career path has the fox", &plain),
+        ("\"brown fox\" career -draft -\"no path\" qui*", &plain),
+        ("career lake", &narrow),
+    ] {
+        let unit = store.unit(&caller).record(&recorder);
+        let search = async |s: &mut Session| store.search_in(s, &caller, query, options).await.map(drop);
+        unit.run(search).await.expect("a search");
+    }
+    recorder.take().into_iter().filter(|sql| is_looking(sql)).collect()
+}
+
+/// Today's plan asked the full-text index once for each record of the account; now it begins with the words.
+#[tokio::test]
+async fn w5_a_search_begins_with_the_words_on_sqlite() {
+    let t = support::TestStore::sqlite().await;
+    let db = t.owner.connection();
+    let (mut terms, mut others) = (0, 0);
+    for sql in search_statements(&t.store).await {
+        let explain = Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {sql}"));
+        for row in db.query_all_raw(explain).await.unwrap_or_else(|e| panic!("{sql}: {e}")) {
+            let step: String = row.try_get("", "detail").expect("a plan");
+            let mut words = step.split(' ');
+            let (how, table) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let by_key = match table {
+                "t" if sql.contains("FROM index_totals t") && !step.contains("term") => how == "SEARCH",
+                "t" => step.contains("USING PRIMARY KEY (space_id=? AND term"),
+                "r" | "p" => step.contains("USING INTEGER PRIMARY KEY (rowid=?)"),
+                "n" => step.contains("id=?)"),
+                "s" => step.contains("(account_id=?"),
+                "x" if step.contains("index_records") => step.contains("(account_id=? AND node_id=?)"),
+                _ => continue,
+            };
+            assert!(by_key, "{step}\n{sql}");
+            terms += usize::from(step.contains("term"));
+            others += 1;
+        }
+    }
+    assert!(terms >= 6 && others >= 20, "{terms} of {others} steps");
+}
+
+/// The same on PostgreSQL, under row-level security.
+#[tokio::test]
+async fn w5_a_search_begins_with_the_words_on_postgres() {
+    let t = support::TestStore::postgres().await;
+    let mut terms = 0;
+    for sql in search_statements(&t.store).await.into_iter().filter(|sql| sql.contains("index_terms")) {
+        let parameters = (1..).take_while(|n| sql.contains(&format!("${n}"))).count();
+        let nothing = vec!["NULL"; parameters].join(", ");
+        let plan = t.store.unit(&admin()).run(async |s: &mut Session| -> Result<Vec<String>, StoreError> {
+            s.execute_unprepared("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
+                .await?;
+            s.execute_unprepared(&format!("PREPARE words AS {sql}")).await?;
+            let explain = Statement::from_string(DbBackend::Postgres, format!("EXPLAIN EXECUTE words({nothing})"));
+            let rows = s.query_all_raw(explain).await?;
+            s.execute_unprepared("DEALLOCATE words").await?;
+            rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+        });
+        let plan = plan.await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        for (n, step) in plan.iter().enumerate().filter(|(_, step)| step.contains("on index_terms")) {
+            assert!(step.contains("Index Only Scan using index_terms_pkey"), "{}\n{sql}", plan.join("\n"));
+            let condition = plan[n + 1].trim();
+            assert!(
+                condition.starts_with("Index Cond: ((space_id = ANY") && condition.contains("term "),
+                "{condition}"
+            );
+            terms += 1;
+        }
+    }
+    assert!(terms >= 6, "{terms} steps");
+}

@@ -4,12 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use context_store::record::{content_hash, record_id};
+use context_store::record::{analyze, content_hash, record_id};
 use context_store::{Level, Uri};
 use sea_orm::prelude::Uuid;
 use sea_orm::sqlx::{self, AssertSqlSafe, PgPool, Row, SqlitePool};
 
-use crate::schema;
+use crate::{schema, search};
 
 const BEGIN: &str = "BEGIN; SELECT set_config('app.account_id', 'bench', true), set_config('app.owner_spaces', 'user:alice,shared', true)";
 const BEGIN_READ_ONLY: &str = "BEGIN READ ONLY; SELECT set_config('app.account_id', 'bench', true), set_config('app.owner_spaces', 'user:alice,shared', true)";
@@ -72,6 +72,15 @@ impl Floor {
                 sqlx::raw_sql("ANALYZE; PRAGMA wal_checkpoint(TRUNCATE)").execute(pool).await.expect("statistics");
             }
         }
+    }
+
+    /// Tells the planner what there is; not measured.
+    pub async fn statistics(&self) {
+        match self {
+            Self::Postgres { owner, .. } => sqlx::raw_sql("VACUUM ANALYZE").execute(owner).await.map(drop),
+            Self::Sqlite(pool) => sqlx::raw_sql("ANALYZE").execute(pool).await.map(drop),
+        }
+        .expect("statistics");
     }
 
     /// Empties history and outbox, so that the samples of a move do not weigh on each other; not measured.
@@ -214,16 +223,26 @@ impl Floor {
         start.elapsed()
     }
 
-    pub async fn search(&self, word: &str) {
-        let postgres = "WITH page AS MATERIALIZED (SELECT n.id, n.uri, r.body, ts_rank(r.search, plainto_tsquery('simple', $2))::double precision AS score \
-             FROM index_records r JOIN nodes n ON n.id = r.node_id AND n.status = 'active' \
-             WHERE r.account_id = $1 AND r.search @@ plainto_tsquery('simple', $2) ORDER BY score DESC, n.uri LIMIT 10) \
-             SELECT id, uri, score, ts_headline('simple', body, plainto_tsquery('simple', $2), 'StartSel=[, StopSel=], MaxWords=16, MinWords=6, MaxFragments=1') FROM page";
-        let sqlite = "SELECT n.id, n.uri, -bm25(index_records_fts, 10.0, 1.0) AS score, snippet(index_records_fts, 1, '[', ']', '…', 16) \
-             FROM index_records_fts JOIN index_records r ON r.id = index_records_fts.rowid \
-             JOIN nodes n ON n.id = r.node_id AND n.status = 'active' \
-             WHERE index_records_fts MATCH ?2 AND r.account_id = ?1 ORDER BY score DESC, n.uri LIMIT 10";
-        assert_eq!(self.rows(postgres, sqlite, &["bench", word]).await, 10);
+    /// What the store's search does for words that are all the question's: counts, ranks, looks the nodes up, fetches the
+    /// texts, marks the words, and ranks the best again by what they have in common.
+    pub async fn search(&self, account: &str, words: &[String]) -> usize {
+        match self {
+            Self::Postgres { pool, .. } => {
+                let mut connection = pool.acquire().await.expect("a connection");
+                let begin = BEGIN_READ_ONLY.replace("'bench'", &format!("'{account}'"));
+                sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut *connection).await.expect("begin");
+                let hits = search::on_postgres(&mut connection, account, words).await;
+                sqlx::raw_sql("COMMIT").execute(&mut *connection).await.expect("commit");
+                hits
+            }
+            Self::Sqlite(pool) => {
+                let mut connection = pool.acquire().await.expect("a connection");
+                sqlx::raw_sql("BEGIN").execute(&mut *connection).await.expect("begin");
+                let hits = search::on_sqlite(&mut connection, account, words).await;
+                sqlx::raw_sql("COMMIT").execute(&mut *connection).await.expect("commit");
+                hits
+            }
+        }
     }
 
     /// What the store's move does: versions, rows, events, in one transaction, and a look at the target before.
@@ -360,12 +379,17 @@ impl Floor {
 async fn fill_postgres(pool: &PgPool, chunk: &[usize]) {
     let (mut ids, mut uris, mut parents, mut names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut contents, mut hashes, mut records) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut terms, mut streams, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
     for n in chunk {
         let uri = schema::node(*n);
         let place = Uri::parse(&uri).expect("a URI");
         ids.push(Uuid::now_v7());
         parents.push(place.parent().expect("a parent").to_string());
         names.push(place.encoded_name().to_owned());
+        let words = analyze(place.encoded_name(), &schema::content(*n));
+        terms.push(serde_json::json!(words.terms));
+        streams.push(words.stream);
+        lengths.push(words.length as i32);
         contents.push(schema::content(*n));
         hashes.push(content_hash(&schema::content(*n)));
         records.push(record_id(&uri, Level::Content));
@@ -386,9 +410,10 @@ async fn fill_postgres(pool: &PgPool, chunk: &[usize]) {
     .await
     .expect("nodes");
     sqlx::query(
-        "INSERT INTO index_records (account_id, record_id, node_id, uri, level, owner_space, node_type, title, body, version, content_hash) \
-         SELECT 'bench', record, id, uri || '/content.md', 2, 'shared', 'resource', name, content, 1, hash \
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) AS t(id, uri, record, name, content, hash)",
+        "INSERT INTO index_records (account_id, record_id, node_id, uri, level, owner_space, node_type, title, body, version, content_hash, terms, words, length, words_version) \
+         SELECT 'bench', record, id, uri || '/content.md', 2, 'shared', 'resource', name, content, 1, hash, terms, words, length, 1 \
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::text[], $9::integer[]) \
+         AS t(id, uri, record, name, content, hash, terms, words, length)",
     )
     .bind(&ids)
     .bind(&uris)
@@ -396,6 +421,9 @@ async fn fill_postgres(pool: &PgPool, chunk: &[usize]) {
     .bind(&names)
     .bind(&contents)
     .bind(&hashes)
+    .bind(&terms)
+    .bind(&streams)
+    .bind(&lengths)
     .execute(pool)
     .await
     .expect("records");
@@ -413,9 +441,12 @@ async fn fill_sqlite(connection: &mut sqlx::SqliteConnection, n: usize) {
     let node = node.bind(id).bind(&uri).bind(place.parent().expect("a parent").to_string());
     node.bind(place.encoded_name()).bind(&content).bind(&hash).execute(&mut *connection).await.expect("a node");
     let record = sqlx::query(
-        "INSERT INTO index_records (account_id, record_id, node_id, uri, level, owner_space, node_type, title, body, version, content_hash) \
-         VALUES ('bench', ?, ?, ? || '/content.md', 2, 'shared', 'resource', ?, ?, 1, ?)",
+        "INSERT INTO index_records (account_id, record_id, node_id, uri, level, owner_space, node_type, title, body, version, content_hash, terms, words, length, words_version) \
+         VALUES ('bench', ?, ?, ? || '/content.md', 2, 'shared', 'resource', ?, ?, 1, ?, ?, ?, ?, 1)",
     );
+    let words = analyze(place.encoded_name(), &content);
     let record = record.bind(record_id(&uri, Level::Content)).bind(id).bind(&uri);
-    record.bind(place.encoded_name()).bind(&content).bind(&hash).execute(&mut *connection).await.expect("a record");
+    let record = record.bind(place.encoded_name()).bind(&content).bind(&hash);
+    let record = record.bind(serde_json::json!(words.terms)).bind(words.stream).bind(i64::from(words.length));
+    record.execute(&mut *connection).await.expect("a record");
 }

@@ -21,3 +21,33 @@ pub fn word(n: usize) -> String {
 pub fn content(n: usize) -> String {
     format!("{} {} {}", word(n), n, "the quick brown fox jumps over the lazy dog ".repeat(13))
 }
+
+/// Notes in an account of their own, of words that are as often as words are.
+pub const NOTES: usize = 12_000;
+
+/// The `n`th word of a vocabulary.
+fn vocable(n: usize) -> String {
+    const SYLLABLES: [&str; 20] = [
+        "ba", "ko", "li", "mun", "tes", "ra", "vel", "do", "sip", "gor", "na", "fe", "lum", "tak", "ri", "bos", "hu",
+        "wen", "ja", "pod",
+    ];
+    format!("{}{}{}", SYLLABLES[n % 20], SYLLABLES[n / 20 % 20], SYLLABLES[n / 400 % 20])
+}
+
+/// A word, the `n`th about as often as one in `n`.
+fn some_vocable(random: &mut fastrand::Rng) -> String {
+    let words = 6_000_f64;
+    vocable((words.powf(random.f64()) - 1.0) as usize)
+}
+
+/// The text of a note.
+pub fn note(n: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(n as u64);
+    (0..40).map(|_| some_vocable(&mut random)).collect::<Vec<_>>().join(" ")
+}
+
+/// A question of six words.
+pub fn question(n: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(1_000_000 + n as u64);
+    (0..6).map(|_| some_vocable(&mut random)).collect::<Vec<_>>().join(" ")
+}

@@ -1,7 +1,7 @@
 //! `index_records`: the embedded full-text index, fed by the dispatcher.
 //!
-//! The full-text part itself is the database's: `index_records_fts` on SQLite, the generated column `search` on
-//! PostgreSQL. Neither is part of the entity.
+//! What words it has is not part of the entity: the columns `terms`, `words`, `length` and `words_version`, and the tables
+//! `index_terms`, `index_spaces` and `index_totals` that triggers make of them.
 
 use sea_orm::entity::prelude::*;
 use sea_session::Tracked;

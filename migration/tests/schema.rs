@@ -429,33 +429,86 @@ async fn v6_the_range_is_a_range_of_the_index_in_byte_order() {
 }
 
 #[tokio::test]
-async fn v11_both_full_text_indexes_find_the_same_words() {
-    let mut answers = Vec::new();
+async fn w5_the_tables_of_words_follow_the_records() {
     for fresh in migrated().await {
         let db = &fresh.db;
-        let long = format!("{} lastword", "😀 x ".repeat(60_000));
-        let texts =
-            ["see src/lib.rs and foo.bar", "user_name = naïve", "Größe 3.14", "a-b@c.de", long.as_str(), "", "nothing"];
-        for (n, text) in texts.iter().enumerate() {
-            let record = a_record("a", n as i64, index_record::Level::Content, "title.ext", text, Uuid::now_v7());
+        for n in 0..3 {
+            let record = a_record("a", n, index_record::Level::Content, "t", "b", Uuid::now_v7());
             round_trip::<index_record::Entity>(db, record).await;
         }
-        fresh.sql("UPDATE index_records SET body = 'changed entirely' WHERE body = 'nothing'").await;
-        fresh.sql("DELETE FROM index_records WHERE body = ''").await;
-        let mut found = Vec::new();
-        for word in ["lib", "foo", "bar", "name", "naïve", "größe", "14", "de", "x", "nothing", "changed", "ext"] {
-            let sql = if fresh.is_postgres() {
-                format!("SELECT count(*) FROM index_records WHERE search @@ plainto_tsquery('simple', '{word}')")
-            } else {
-                format!("SELECT count(*) FROM index_records_fts WHERE index_records_fts MATCH '\"{word}\"'")
-            };
-            found.push((word, fresh.count(&sql).await));
-        }
-        answers.push(found);
+        fresh.sql(r#"UPDATE index_records SET length = 4, terms = '{"lake": 3, "a/b": 1}' WHERE id IN (1, 2)"#).await;
+        fresh.sql(r#"UPDATE index_records SET length = 7, terms = '{"湖水": 2}' WHERE id = 3"#).await;
+        let held = async || {
+            let rows = fresh.texts("SELECT s.owner_space || ' ' || t.term || ' ' || t.record || ' ' || t.frequency || ' ' || t.length FROM index_terms t JOIN index_spaces s ON s.id = t.space_id ORDER BY s.id, t.term, t.record").await;
+            let totals = fresh.texts("SELECT s.owner_space || ' ' || sum(t.records) || ' ' || sum(t.words) FROM index_totals t JOIN index_spaces s ON s.id = t.space_id GROUP BY s.id, s.owner_space ORDER BY s.id").await;
+            (rows, totals)
+        };
+        let alice = |rows: &[&str]| rows.iter().map(|row| format!("user:alice {row}")).collect::<Vec<_>>();
+        let all = ["a/b 1 1 4", "a/b 2 1 4", "lake 1 3 4", "lake 2 3 4", "湖水 3 2 7"];
+        assert_eq!(held().await, (alice(&all), alice(&["3 15"])));
+        // Another text, another owner, a change that is none of theirs, and none at all.
+        fresh.sql(r#"UPDATE index_records SET terms = '{"sea": 1}', length = 1 WHERE id = 1"#).await;
+        fresh.sql("UPDATE index_records SET owner_space = 'shared' WHERE id = 2").await;
+        let (rows, totals) = held().await;
+        assert_eq!(rows, ["user:alice sea 1 1 1", "user:alice 湖水 3 2 7", "shared a/b 2 1 4", "shared lake 2 3 4"]);
+        assert_eq!(totals, ["user:alice 2 8", "shared 1 4"]);
+        fresh.sql("UPDATE index_records SET version = version + 1").await;
+        assert_eq!(held().await, (rows, totals));
+        fresh.sql("DELETE FROM index_records WHERE id <> 2").await;
+        assert_eq!(held().await.0, ["shared a/b 2 1 4", "shared lake 2 3 4"]);
+        fresh.sql("DELETE FROM index_records").await;
+        assert_eq!(held().await, (Vec::new(), vec!["user:alice 0 0".to_owned(), "shared 0 0".to_owned()]));
         fresh.close().await;
     }
-    assert_eq!(answers[0], answers[1]);
-    assert_eq!(answers[0].iter().map(|(_, n)| *n).collect::<Vec<_>>(), [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 6]);
+}
+
+/// The tables of words are as little another tenant's or owner's to see as the records are.
+#[tokio::test]
+async fn w7_row_level_security_hides_the_words_of_others() {
+    let fresh = Fresh::postgres().await;
+    Migrator::up(&fresh.db, None).await.unwrap();
+    let db = &fresh.db;
+    let mut id = 0;
+    for account in ["a", "b"] {
+        for space in ["user:alice", "user:bob"] {
+            let mut record = a_record(account, id, index_record::Level::Content, "t", "b", Uuid::now_v7());
+            record.owner_space = space.into();
+            round_trip::<index_record::Entity>(db, record).await;
+            id += 1;
+        }
+    }
+    fresh.sql(r#"UPDATE index_records SET length = 1, terms = '{"lake": 1}'"#).await;
+    let role = format!("reader_{}", Uuid::new_v4().simple());
+    fresh.sql(&format!("CREATE ROLE {role}")).await;
+    fresh.sql(&format!("GRANT SELECT, INSERT ON index_terms, index_spaces, index_totals TO {role}")).await;
+    let seen = async |settings: &str| {
+        let transaction = sea_orm::TransactionTrait::begin(db).await.unwrap();
+        transaction.execute_unprepared(&format!("SET LOCAL ROLE {role}; {settings}")).await.unwrap();
+        let mut seen = Vec::new();
+        for table in ["index_terms", "index_spaces", "index_totals"] {
+            let sql = format!("SELECT count(*) FROM {table}");
+            let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, sql);
+            let row = transaction.query_one_raw(statement).await.unwrap();
+            seen.push(row.unwrap().try_get_by_index::<i64>(0).unwrap());
+        }
+        transaction.rollback().await.unwrap();
+        seen
+    };
+    assert_eq!(seen("").await, [0, 0, 0]);
+    assert_eq!(seen("SET LOCAL app.account_id = ''").await, [0, 0, 0]);
+    assert_eq!(seen("SET LOCAL app.account_id = 'a'").await, [2, 2, 2]);
+    assert_eq!(seen("SET LOCAL app.account_id = 'a'; SET LOCAL app.owner_spaces = 'user:bob'").await, [1, 1, 1]);
+    assert_eq!(seen("SET LOCAL app.dispatcher = 'on'").await, [4, 4, 4]);
+    let foreign = fresh.count("SELECT min(id) FROM index_spaces WHERE account_id = 'b'").await;
+    let transaction = sea_orm::TransactionTrait::begin(db).await.unwrap();
+    transaction.execute_unprepared(&format!("SET LOCAL ROLE {role}; SET LOCAL app.account_id = 'a'")).await.unwrap();
+    let insert = format!("INSERT INTO index_terms VALUES ({foreign}, 'x', 1, 1, 1)");
+    let error = transaction.execute_unprepared(&insert).await.unwrap_err().to_string();
+    assert!(error.contains("row-level security"), "{error}");
+    transaction.rollback().await.unwrap();
+    fresh.sql(&format!("DROP OWNED BY {role}")).await;
+    fresh.sql(&format!("DROP ROLE {role}")).await;
+    fresh.close().await;
 }
 
 #[tokio::test]

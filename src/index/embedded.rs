@@ -1,4 +1,4 @@
-//! The index in the store's own database: FTS5 on SQLite, `tsvector` with GIN on PostgreSQL, over the table `index_records`.
+//! The index in the store's own database: records in `index_records`, their words in `index_terms`, alike on both backends.
 //! Ranking and marked places are those of [`crate::Store::search`].
 //!
 //! It holds no version of its own beside the nodes': a change applies if the node is still as the change says, which is
@@ -21,9 +21,12 @@ use crate::{
     outbox::unit,
     record::{Record, content_hash, level_number},
     sql::Sql,
+    words,
 };
 
-/// Nodes or records in one statement: each record has thirteen values, and SQLite takes 32,766.
+const FULL_TEXT: &str = "terms";
+
+/// Nodes or records in one statement: each record has seventeen values, and SQLite takes 32,766.
 const A_STATEMENT: usize = 1_000;
 
 /// The embedded full-text index.
@@ -42,7 +45,7 @@ enum Others {
 /// What the database of an embedded index can do beyond full text.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct IndexCapabilities {
-    /// `fts5` or `tsvector`.
+    /// What finds words: `terms`, the store's own words in tables of their own, on every backend.
     pub full_text: &'static str,
     /// The version of pgvector, if it is installed in this database: a column of vectors may then be added to
     /// `index_records`. Nothing here asks for it.
@@ -67,7 +70,7 @@ impl EmbeddedIndex {
     /// What the database says.
     pub async fn capabilities(&self) -> Result<IndexCapabilities, StoreError> {
         if self.db.backend() != DbBackend::Postgres {
-            return Ok(IndexCapabilities { full_text: "fts5", pgvector: None, pgvector_available: None });
+            return Ok(IndexCapabilities { full_text: FULL_TEXT, pgvector: None, pgvector_available: None });
         }
         #[derive(FromQueryResult)]
         struct Extension {
@@ -82,7 +85,7 @@ impl EmbeddedIndex {
             })
             .await?;
         let (pgvector, pgvector_available) = found.map(|found| (found.installed, found.available)).unwrap_or_default();
-        Ok(IndexCapabilities { full_text: "tsvector", pgvector, pgvector_available })
+        Ok(IndexCapabilities { full_text: FULL_TEXT, pgvector, pgvector_available })
     }
 
     /// All changes as one transaction; if that fails for what is in them, one by one, so that a bad one fails alone (Q5).
@@ -257,10 +260,11 @@ async fn delete_others(s: &mut Session, changes: &[&NodeRecords]) -> Result<(), 
 async fn upsert(s: &mut Session, records: &[&Record]) -> Result<(), StoreError> {
     let now = Utc::now();
     let mut sql = Sql::new(s.get_database_backend());
-    sql.push("INSERT INTO index_records (account_id, record_id, node_id, uri, level, owner_space, category, node_type, title, body, version, content_hash, indexed_at) VALUES ");
+    sql.push("INSERT INTO index_records (account_id, record_id, node_id, uri, level, owner_space, category, node_type, title, body, version, content_hash, indexed_at, terms, words, length, words_version) VALUES ");
     for (i, record) in records.iter().enumerate() {
+        let words = words::analyze(&record.title, &record.body);
         sql.push(if i == 0 { "" } else { ", " }).with(
-            "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 record.account_id.as_str().into(),
                 record.id.as_str().into(),
@@ -276,12 +280,17 @@ async fn upsert(s: &mut Session, records: &[&Record]) -> Result<(), StoreError> 
                 record.version.into(),
                 content_hash(&record.body).into(),
                 now.into(),
+                serde_json::json!(words.terms).into(),
+                words.stream.into(),
+                i32::try_from(words.length).unwrap_or(i32::MAX).into(),
+                words::VERSION.into(),
             ],
         );
     }
     sql.push(" ON CONFLICT (account_id, record_id) DO UPDATE SET node_id = excluded.node_id, uri = excluded.uri, level = excluded.level");
     sql.push(", owner_space = excluded.owner_space, category = excluded.category, node_type = excluded.node_type, title = excluded.title");
     sql.push(", body = excluded.body, version = excluded.version, content_hash = excluded.content_hash, indexed_at = excluded.indexed_at");
+    sql.push(", terms = excluded.terms, words = excluded.words, length = excluded.length, words_version = excluded.words_version");
     s.execute_raw(sql.finish()).await?;
     Ok(())
 }

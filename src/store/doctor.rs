@@ -92,6 +92,7 @@ struct Held {
     node_type: String,
     version: i64,
     content_hash: String,
+    words_version: i16,
 }
 
 impl Store {
@@ -265,6 +266,12 @@ fn index_difference(row: &node::Model, held: &[Held]) -> Option<String> {
         if !same {
             return Some(format!("level {} in the index is of another state", level_number(record.level)));
         }
+        if found.words_version != crate::words::VERSION {
+            return Some(format!(
+                "level {} in the index has its words from another release",
+                level_number(record.level)
+            ));
+        }
     }
     let odd = held.iter().find(|found| !expected.iter().any(|record| record.id == found.record_id));
     odd.map(|found| format!("{} is in the index and should not be", found.uri))
@@ -415,7 +422,7 @@ async fn pending(s: &mut Session, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreEr
 
 async fn records(s: &mut Session, caller: &Caller, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<Held>>, StoreError> {
     let mut sql = Sql::new(super::backend(s));
-    sql.push("SELECT node_id, record_id, uri, level, owner_space, category, node_type, version, content_hash FROM index_records WHERE account_id = ");
+    sql.push("SELECT node_id, record_id, uri, level, owner_space, category, node_type, version, content_hash, words_version FROM index_records WHERE account_id = ");
     sql.bind(caller.account()).push(" AND ").is_in("node_id", ids.iter().copied());
     let mut records: HashMap<Uuid, Vec<Held>> = HashMap::new();
     for held in Held::find_by_statement(sql.finish()).all(s).await? {

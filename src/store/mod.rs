@@ -34,6 +34,7 @@ mod import;
 mod list;
 mod moving;
 mod prune;
+mod rank;
 mod read;
 mod removal;
 mod search;

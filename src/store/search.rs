@@ -1,33 +1,49 @@
-//! Search in the embedded index (V11): full text, within what the caller may see, best first.
+//! Search in the embedded index (V11, W5): the nodes that answer a question best, within what the caller may see.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use sea_orm::{FromQueryResult, prelude::Uuid};
+use sea_orm::{FromQueryResult, prelude::DateTimeUtc, prelude::Json, prelude::Uuid};
 use sea_session::{
     outbox::{Dispatcher, Outbox, Report},
     prelude::*,
 };
 
-use super::{Store, allow};
+use super::{
+    Store, allow,
+    rank::{Ranked, Ranking, Scope},
+};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
     index::{EmbeddedIndex, IndexSink, ReindexOptions, ReindexProgress, ReindexReport, reindex},
     outbox::{self, Indexer},
     page::{Page, Paging},
-    sql::{Sql, text},
-    uri::Uri,
+    sql::Sql,
+    uri::{SHARED_SPACE, Uri},
+    words::{Marks, Question, marked, snippet},
 };
 
-/// What to search, and where.
+/// How much of a text is looked at for a snippet, in characters.
+const SHOWN_OF: i64 = 200_000;
+
+/// What to search, and where. Every condition that is given holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SearchOptions {
     /// Only at or below this folder; none for the whole account.
     pub within: Option<Uri>,
+    /// Only what belongs to this owner space, named as it is stored: `user:alice`, `agent:planner`, `shared`.
+    pub owner_space: Option<String>,
     /// Only nodes of this category, in canonical spelling.
     pub category: Option<String>,
     /// Only nodes of this type.
     pub node_type: Option<String>,
+    /// Only nodes whose metadata has each of these keys at its top with this text, number or truth value, or with a list that
+    /// has it.
+    pub metadata: Vec<(String, Json)>,
+    /// Only nodes that were last changed at this time or later.
+    pub since: Option<DateTimeUtc>,
+    /// Only nodes that were last changed before this time.
+    pub until: Option<DateTimeUtc>,
     /// Which page.
     pub paging: Paging,
 }
@@ -41,16 +57,10 @@ pub struct Hit {
     pub uri: Uri,
     /// How well it matches: more is better. Comparable within one search only.
     pub score: f64,
-    /// The place of the text that matches, the words marked with `[` and `]`.
+    /// The node's name, the words that match marked with `[` and `]`.
+    pub title: String,
+    /// The place of the text that has most of the words, marked in the same way.
     pub snippet: String,
-}
-
-#[derive(FromQueryResult)]
-struct HitRow {
-    id: Uuid,
-    uri: String,
-    score: f64,
-    snippet: String,
 }
 
 impl Store {
@@ -93,10 +103,16 @@ impl Store {
         outbox::dispatcher(&self.db, sink)
     }
 
-    /// The active nodes that have all these words in one of their texts, best first. Each node once, by its best text.
+    /// The active nodes that answer a question best, each once, by its best text.
+    ///
+    /// Any word of the question may match; what counts is how rare the words are, how often and in how long a text they are
+    /// there (BM25), computed from what this caller may see and nothing else (W7). Stop words count only where there is nothing
+    /// else. `"in quotes"` must be there in this order (unless no text has it so), `-word` and `-"in quotes"` must not, and
+    /// `begin*` is any word that begins so. Case, accents and inflection do not count; docs/store.md says more.
     ///
     /// # Errors
-    /// [`StoreError::InvalidArgument`] for a query without words, [`StoreError::Denied`] for its folder, [`StoreError::InvalidCursor`].
+    /// [`StoreError::InvalidArgument`] for a query without words, or for what is no owner space; [`StoreError::Denied`] for its
+    /// folder or owner space; [`StoreError::InvalidCursor`].
     pub async fn search(&self, caller: &Caller, query: &str, options: &SearchOptions) -> Result<Page<Hit>, StoreError> {
         self.read_unit(caller).run(async |s: &mut Session| self.search_in(s, caller, query, options).await).await
     }
@@ -112,92 +128,117 @@ impl Store {
         query: &str,
         options: &SearchOptions,
     ) -> Result<Page<Hit>, StoreError> {
-        if let Some(within) = &options.within {
-            allow(caller, within, Access::Read)?;
-        }
+        let scope = scope(caller, options)?;
         let limit = options.paging.checked_limit()?;
-        let words = words(query)?;
-        let mut sql = Sql::new(super::backend(s));
-        matches(&mut sql, caller.account(), &words);
-        // Only what is still active and still the caller's to see, whatever the index has not yet learned.
-        sql.push(", best AS (SELECT m.*, n.uri AS node_uri, row_number() OVER (PARTITION BY m.node_id ORDER BY m.score DESC, m.level DESC) AS place");
-        sql.push(" FROM matched m JOIN nodes n ON n.id = m.node_id AND n.status = 'active' WHERE m.account_id = ")
-            .bind(caller.account());
-        sql.push(" AND n.account_id = ").bind(caller.account());
-        sql.and_owned("n.owner_space", caller.owner_filter().as_deref());
-        if let Some(within) = &options.within {
-            let (low, high) = within.below();
-            sql.with(" AND (n.uri = ? OR (n.uri >= ? AND n.uri < ?))", [text(within.as_str()), text(low), text(high)]);
-        }
-        if let Some(category) = &options.category {
-            sql.push(" AND n.category = ").bind(category.as_str());
-        }
-        if let Some(node_type) = &options.node_type {
-            sql.push(" AND n.node_type = ").bind(node_type.as_str());
-        }
-        sql.push("), page AS (SELECT * FROM best b WHERE b.place = 1");
-        if let Some(after) = options.paging.after.as_deref() {
-            let (score, uri) = search_cursor(after)?;
-            sql.with(" AND (b.score < ? OR (b.score = ? AND b.node_uri > ?))", [score.into(), score.into(), text(uri)]);
-        }
-        sql.push(" ORDER BY b.score DESC, b.node_uri LIMIT ")
-            .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
-            .push(") ");
-        snippets(&mut sql, &words);
-        let rows = HitRow::find_by_statement(sql.finish()).all(s).await?;
+        let after = options.paging.after.as_deref().map(search_cursor).transpose()?;
+        let mut question = Question::parse(query)?;
+        let is_after = |row: &Ranked| {
+            after.is_none_or(|(score, uri)| row.score < score || (row.score == score && row.uri.as_str() > uri))
+        };
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
+        let (mut rows, marks) = loop {
+            let ranking = Ranking::of(s, &scope, &question).await?;
+            let rows = match &ranking {
+                Some(ranking) => ranking.best(s, &scope, wanted, is_after).await?,
+                None => None,
+            };
+            match (rows, ranking) {
+                (Some(rows), Some(ranking)) => break (rows, ranking.marks()),
+                _ if question.phrases.is_empty() => return Ok(Page::default()),
+                // What nobody has said in this order is asked for word by word.
+                _ => question.phrases.clear(),
+            }
+        };
+        rows.truncate(wanted);
         let page = Page::of(rows, limit, |row| format!("{:e} {}", row.score, row.uri));
+        let texts = texts(s, &scope, &page.items).await?;
         let mut items = Vec::with_capacity(page.items.len());
         for row in page.items {
-            items.push(Hit { id: row.id, uri: Uri::parse(&row.uri)?, score: row.score, snippet: row.snippet });
+            items.push(hit(row, &texts, &marks)?);
         }
         Ok(Page { items, next: page.next })
     }
 }
 
-/// The words of a query: as both indexes see them, without punctuation.
-fn words(query: &str) -> Result<Vec<String>, StoreError> {
-    let words: Vec<String> =
-        query.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
-    if words.is_empty() {
-        return Err(StoreError::InvalidArgument("a search needs at least one word".into()));
+/// The conditions, each allowed (V2).
+fn scope<'o>(caller: &'o Caller, options: &'o SearchOptions) -> Result<Scope<'o>, StoreError> {
+    if let Some(within) = &options.within {
+        allow(caller, within, Access::Read)?;
     }
-    Ok(words)
+    for (key, value) in &options.metadata {
+        if value.is_array() || value.is_object() {
+            let why =
+                format!("metadata is searched for a text, a number or a truth value, and `{key}` is to be {value}");
+            return Err(StoreError::InvalidArgument(why));
+        }
+    }
+    let spaces = match &options.owner_space {
+        Some(space) => {
+            allow(caller, &folder_of(caller, space)?, Access::Read)?;
+            Some(vec![space.clone()])
+        }
+        None => caller.owner_filter(),
+    };
+    Ok(Scope {
+        account: caller.account(),
+        spaces,
+        within: options.within.as_ref(),
+        category: options.category.as_deref(),
+        node_type: options.node_type.as_deref(),
+        metadata: options.metadata.iter().map(|(key, value)| (key.as_str(), value)).collect(),
+        since: options.since,
+        until: options.until,
+    })
 }
 
-/// `WITH matched AS (…)`: the records that match, and how well. Materialised, because the rank of FTS5 exists only there.
-fn matches(sql: &mut Sql, account: &str, words: &[String]) {
-    sql.push("WITH matched AS MATERIALIZED (SELECT r.id AS record, r.node_id, r.account_id, r.level, ");
-    if sql.is_postgres() {
-        sql.push("ts_rank(r.search, plainto_tsquery('simple', ")
-            .bind(words.join(" "))
-            .push("))::double precision AS score");
-        sql.push(" FROM index_records r WHERE r.search @@ plainto_tsquery('simple', ").bind(words.join(" ")).push(")");
-    } else {
-        sql.push("-bm25(index_records_fts, 10.0, 1.0) AS score FROM index_records_fts JOIN index_records r ON r.id = index_records_fts.rowid");
-        sql.push(" WHERE index_records_fts MATCH ").bind(fts_query(words));
-    }
-    sql.push(" AND r.account_id = ").bind(account).push(")");
+/// Where the nodes of an owner space are.
+fn folder_of(caller: &Caller, space: &str) -> Result<Uri, StoreError> {
+    let root = Uri::account_root(caller.account())?;
+    let place = match space.split_once(':') {
+        Some(("user", id)) if !id.is_empty() => format!("{root}/users/{id}"),
+        Some(("agent", id)) if !id.is_empty() => format!("{root}/agents/{id}"),
+        None if space == SHARED_SPACE => format!("{root}/resources"),
+        _ => {
+            let why = format!("`{space}` is no owner space: they are `user:NAME`, `agent:NAME` and `{SHARED_SPACE}`");
+            return Err(StoreError::InvalidArgument(why));
+        }
+    };
+    Ok(Uri::parse(&place)?)
 }
 
-/// The last SELECT: the page, with the place of the text that matches.
-fn snippets(sql: &mut Sql, words: &[String]) {
-    if sql.is_postgres() {
-        sql.push("SELECT p.node_id AS id, p.node_uri AS uri, p.score, ts_headline('simple', left(r.body, 20000), plainto_tsquery('simple', ");
-        sql.bind(words.join(" "))
-            .push("), 'StartSel=[, StopSel=], MaxWords=16, MinWords=6, MaxFragments=1') AS snippet");
-        sql.push(" FROM page p JOIN index_records r ON r.id = p.record ORDER BY p.score DESC, p.node_uri");
-    } else {
-        sql.push("SELECT p.node_id AS id, p.node_uri AS uri, p.score, snippet(index_records_fts, 1, '[', ']', '…', 16) AS snippet");
-        sql.push(
-            " FROM page p JOIN index_records_fts ON index_records_fts.rowid = p.record WHERE index_records_fts MATCH ",
-        );
-        sql.bind(fts_query(words)).push(" ORDER BY p.score DESC, p.node_uri");
-    }
+#[derive(FromQueryResult)]
+struct TextRow {
+    id: i64,
+    title: String,
+    body: String,
 }
 
-/// Each word as a string of FTS5's query language, so that none is an operator.
-fn fts_query(words: &[String]) -> String {
-    words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" ")
+/// The texts of a page's records.
+async fn texts(s: &mut Session, scope: &Scope<'_>, page: &[Ranked]) -> Result<HashMap<i64, TextRow>, StoreError> {
+    /// Values in one statement: SQLite takes 32,766.
+    const A_STATEMENT: usize = 10_000;
+    let mut texts = HashMap::with_capacity(page.len());
+    for some in page.chunks(A_STATEMENT) {
+        let mut sql = Sql::new(super::backend(s));
+        sql.push("SELECT r.id, r.title, substr(r.body, 1, ").push(&SHOWN_OF.to_string());
+        sql.push(") AS body FROM index_records r WHERE ");
+        // SQLite would rather go through all of an account than look a few rows up.
+        sql.either("r.account_id = ", "+r.account_id = ").bind(scope.account).push(" AND ");
+        sql.is_in("r.id", some.iter().map(|row| row.record));
+        texts.extend(TextRow::find_by_statement(sql.finish()).all(s).await?.into_iter().map(|row| (row.id, row)));
+    }
+    Ok(texts)
+}
+
+fn hit(row: Ranked, texts: &HashMap<i64, TextRow>, marks: &Marks) -> Result<Hit, StoreError> {
+    let text = texts.get(&row.record);
+    Ok(Hit {
+        id: row.id,
+        uri: Uri::parse(&row.uri)?,
+        score: row.score,
+        title: text.map(|text| marked(&text.title, marks)).unwrap_or_default(),
+        snippet: text.map(|text| snippet(&text.body, marks)).unwrap_or_default(),
+    })
 }
 
 fn search_cursor(after: &str) -> Result<(f64, &str), StoreError> {

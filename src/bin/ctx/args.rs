@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::outbox;
@@ -301,14 +302,20 @@ pub enum Command {
         /// The version.
         version: i64,
     },
-    /// Find the nodes that have all these words.
-    #[command(after_help = "Example:\n  ctx search --in ctx://acme/resources/src 'unit of work'")]
+    /// Find the nodes that answer a question best: any of its words may match.
+    #[command(
+        after_help = "Examples:\n  ctx search --in ctx://acme/resources/src 'unit of work'\n  ctx search --account acme 'what did we decide about \"retry backoff\" -draft migrat*'\n  ctx search --account acme --type memory --meta project=apollo --since 2026-01-31 launch"
+    )]
     Search {
-        /// The words.
+        /// The question. `"in quotes"`: in this order; `-word`: without it; `begin*`: what begins so.
+        #[arg(allow_hyphen_values = true)]
         query: String,
         /// Only at or below this folder.
         #[arg(long = "in")]
         within: Option<String>,
+        /// Only what meets these.
+        #[command(flatten)]
+        filter: FilterArgs,
         /// At most so many.
         #[arg(long, default_value_t = 10)]
         limit: u64,
@@ -381,4 +388,40 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// What a search is limited to.
+#[derive(Debug, Args)]
+pub(crate) struct FilterArgs {
+    /// Only what belongs to this owner space: `user:NAME`, `agent:NAME` or `shared`.
+    #[arg(long)]
+    pub(crate) space: Option<String>,
+    /// Only this category of memories.
+    #[arg(long)]
+    pub(crate) category: Option<String>,
+    /// Only this type: memory, skill, session or resource.
+    #[arg(long = "type")]
+    pub(crate) node_type: Option<String>,
+    /// Only nodes whose metadata has this value there: a number, `true`, `false`, `null` or a text. May be given again.
+    #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub(crate) metadata: Vec<(String, serde_json::Value)>,
+    /// Only what was last changed then or later: a day (UTC) or a time in RFC 3339.
+    #[arg(long, value_parser = time)]
+    pub(crate) since: Option<DateTime<Utc>>,
+    /// Only what was last changed before then.
+    #[arg(long, value_parser = time)]
+    pub(crate) until: Option<DateTime<Utc>>,
+}
+
+fn key_and_value(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    let scalar =
+        serde_json::from_str(value).ok().filter(|value: &serde_json::Value| !value.is_array() && !value.is_object());
+    Ok((key.to_owned(), scalar.unwrap_or_else(|| value.into())))
+}
+
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    let day = || Some(text.parse::<chrono::NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
+    let time = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok().or_else(day);
+    time.ok_or_else(|| "write it as 2026-01-31 or 2026-01-31T12:00:00Z".to_owned())
 }

@@ -228,7 +228,9 @@ impl Context {
             Command::Revert { version, .. } => {
                 self.written(self.store.revert(&self.caller, self.uri(0)?, version).await?)
             }
-            Command::Search { query, limit, after, .. } => self.search(&query, Paging { limit, after }).await,
+            Command::Search { query, filter, limit, after, .. } => {
+                self.search(&query, filter, Paging { limit, after }).await
+            }
             Command::Status => self.status().await,
             Command::Completions { shell } => Ok(completions(shell)),
         }

@@ -4,7 +4,7 @@ use context_store::{Direction, Entry, Page, Paging, SearchOptions, StoreError, T
 
 use super::{Context, Outcome};
 use crate::{
-    args::{DirectionName, PageArgs},
+    args::{DirectionName, FilterArgs, PageArgs},
     output::{self, json, table},
 };
 
@@ -118,8 +118,17 @@ impl Context {
         Ok(table(["VERSION", "WRITTEN", "REPLACED BY", "URI"], rows) + &next_line(&listed))
     }
 
-    pub(super) async fn search(&self, query: &str, paging: Paging) -> Outcome {
-        let options = SearchOptions { within: self.uris.first().cloned(), paging, ..SearchOptions::default() };
+    pub(super) async fn search(&self, query: &str, filter: FilterArgs, paging: Paging) -> Outcome {
+        let options = SearchOptions {
+            within: self.uris.first().cloned(),
+            owner_space: filter.space,
+            category: filter.category,
+            node_type: filter.node_type,
+            metadata: filter.metadata,
+            since: filter.since,
+            until: filter.until,
+            paging,
+        };
         let found = self.store.search(&self.caller, query, &options).await?;
         if self.json {
             return json(&found);
@@ -127,7 +136,9 @@ impl Context {
         let mut text = String::new();
         for hit in &found.items {
             let snippet = hit.snippet.split_whitespace().collect::<Vec<_>>().join(" ");
-            text += &format!("{}\n    {snippet}\n", hit.uri.pretty());
+            // The name is in the address; it is shown again where it is what matches.
+            let title = if hit.title.contains('[') { format!("{}: ", hit.title) } else { String::new() };
+            text += &format!("{}\n    {title}{snippet}\n", hit.uri.pretty());
         }
         if found.items.is_empty() {
             text += "nothing found\n";
