@@ -25,7 +25,7 @@ use crate::index::IndexSink;
 const TABLE: &str = "outbox_events";
 
 /// What the policies of row-level security ask of one that serves every tenant.
-const DISPATCHER: (&str, &str) = ("app.dispatcher", "on");
+pub(crate) const DISPATCHER: (&str, &str) = ("app.dispatcher", "on");
 
 /// The store's own stream of events. Under row-level security it sees those of every tenant.
 pub fn outbox(db: &Db) -> Outbox {

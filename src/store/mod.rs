@@ -39,6 +39,7 @@ mod removal;
 mod search;
 mod sessions;
 mod set;
+mod sight;
 mod status;
 mod traverse;
 mod write;

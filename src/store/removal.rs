@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use chrono::Utc;
 use context_entities::{node, node_version::Change};
 use sea_orm::{ConnectionTrait, FromQueryResult};
 use sea_session::prelude::*;
@@ -167,7 +166,7 @@ impl Store {
         let mut sql = Sql::new(super::backend(s));
         sql.with(
             "UPDATE nodes SET status = ?, updated_at = ?, version = version + 1 WHERE account_id = ",
-            [text(status_word(turn.to)), Utc::now().into()],
+            [text(status_word(turn.to)), super::write::now().into()],
         );
         sql.bind(caller.account()).push(" AND ");
         set::within(&mut sql, "nodes", uri, extent);

@@ -22,7 +22,7 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
-use super::{Store, Write, Written, allow, allow_node, write::known_sessions};
+use super::{Store, Write, Written, allow, allow_node, archive::stored, write::known_sessions};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
@@ -480,8 +480,8 @@ fn fill(log: &Tracked<session_archive::Entity>, messages: &[Message]) -> Result<
     log.set_messages(as_json(messages)?);
     log.set_message_count(i64::try_from(messages.len()).unwrap_or(i64::MAX));
     log.set_content_hash(log_hash(messages)?);
-    log.set_started_at(messages.iter().find_map(|message| message.time));
-    log.set_ended_at(messages.iter().rev().find_map(|message| message.time));
+    log.set_started_at(messages.iter().find_map(|message| message.time).map(stored));
+    log.set_ended_at(messages.iter().rev().find_map(|message| message.time).map(stored));
     Ok(())
 }
 
@@ -503,7 +503,7 @@ fn transcript(messages: &[Message]) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-fn as_json(messages: &[Message]) -> Result<Json, StoreError> {
+pub(super) fn as_json(messages: &[Message]) -> Result<Json, StoreError> {
     let clean: Vec<Message> = messages
         .iter()
         .map(|m| Message {
@@ -519,7 +519,7 @@ fn messages_of(messages: Json, name: &str) -> Result<Vec<Message>, StoreError> {
     serde_json::from_value(messages).map_err(|e| StoreError::InvalidArgument(format!("the log {name} is damaged: {e}")))
 }
 
-fn log_hash(messages: &[Message]) -> Result<String, StoreError> {
+pub(super) fn log_hash(messages: &[Message]) -> Result<String, StoreError> {
     Ok(content_hash(&as_json(messages)?.to_string()))
 }
 

@@ -167,6 +167,16 @@ pub(super) async fn version_floors(
     Ok(rows.into_iter().map(|row| (row.uri, row.version)).collect())
 }
 
+/// The version after one.
+///
+/// # Errors
+/// [`StoreError::InvalidArgument`] at the end of the type.
+pub(super) fn next_version(uri: &Uri, version: i64) -> Result<i64, StoreError> {
+    version.checked_add(1).ok_or_else(|| {
+        StoreError::InvalidArgument(format!("{uri} has the highest version there is: write its text to another place"))
+    })
+}
+
 pub(super) fn change_word(change: Change) -> &'static str {
     match change {
         Change::Write => "write",

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
-use chrono::Utc;
+use chrono::{DateTime, SubsecRound, Utc};
 use context_entities::{node, node_version, outbox_event};
 use sea_orm::{ActiveValue::NotSet, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, Set, prelude::Uuid};
 use sea_session::prelude::*;
 use serde_json::{Map, Value as Json};
 
-use super::{Store, allow_node, edges::LinkTo, set};
+use super::{Store, allow_node, archive::without_nul, edges::LinkTo, set};
 use crate::{
     access::{Access, Caller, Denial},
     error::StoreError,
@@ -163,7 +163,7 @@ impl Store {
         check_texts(uri, &Write::of(text))?;
         let spaces = session_spaces(s, caller, &[uri]).await?;
         let floors = set::version_floors(s, caller.account(), &[uri.as_str()]).await?;
-        let version = floors.get(uri.as_str()).copied().unwrap_or_default() + 1;
+        let version = set::next_version(uri, floors.get(uri.as_str()).copied().unwrap_or_default())?;
         create(s, caller, uri, &owner_space(uri, &spaces)?, &Write::of(text), version)
     }
 
@@ -255,7 +255,7 @@ impl Store {
                 Some(node) => update(s, uri, node, write)?,
                 None => {
                     let floor = floors.get(uri.as_str()).copied().unwrap_or_default();
-                    create(s, caller, uri, &owner_space(uri, &spaces)?, write, floor + 1)?
+                    create(s, caller, uri, &owner_space(uri, &spaces)?, write, set::next_version(uri, floor)?)?
                 }
             };
             written.push(done);
@@ -285,6 +285,11 @@ pub(super) async fn hold(
     Ok(rows.into_iter().map(|row| (row.uri(), row)).collect())
 }
 
+/// The moment, to the microsecond that both backends keep.
+pub(super) fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(6)
+}
+
 fn update(s: &mut Session, uri: &Uri, node: &Tracked<node::Entity>, write: &Write) -> Result<Written, StoreError> {
     let before = node.model();
     if before.status == node::Status::Archived {
@@ -293,12 +298,12 @@ fn update(s: &mut Session, uri: &Uri, node: &Tracked<node::Entity>, write: &Writ
     if let Some(expected) = write.expected_version.filter(|expected| *expected != before.version) {
         return Err(StoreError::VersionConflict { uri: uri.clone(), expected, actual: before.version });
     }
-    let version = before.version + 1;
+    let version = set::next_version(uri, before.version)?;
     keep(s, before, node_version::Change::Write);
     node.update(|row| {
         row.status = node::Status::Active;
         // A write is a change even if its text is the same: the version rises with every write (V3).
-        row.updated_at = Utc::now();
+        row.updated_at = now();
         fill(row, write);
     });
     let id = node.id();
@@ -311,6 +316,9 @@ fn check_texts(uri: &Uri, write: &Write) -> Result<(), StoreError> {
     let texts = [&write.r#abstract, &write.overview, &write.content];
     if texts.into_iter().flatten().any(|text| text.contains('\0')) {
         return Err(StoreError::InvalidArgument(format!("the text for {uri} has a NUL character: it is not text")));
+    }
+    for value in write.metadata.iter().flat_map(Map::values) {
+        without_nul(&format!("the metadata for {uri}"), value).map_err(StoreError::InvalidArgument)?;
     }
     Ok(())
 }
@@ -475,7 +483,7 @@ async fn create_session(s: &mut Session, caller: &Caller, root: &Uri) -> Result<
     let created = s
         .atomic(async |s: &mut Session| -> Result<(), StoreError> {
             let floors = set::version_floors(s, caller.account(), &[root.as_str()]).await?;
-            let version = floors.get(root.as_str()).copied().unwrap_or_default() + 1;
+            let version = set::next_version(root, floors.get(root.as_str()).copied().unwrap_or_default())?;
             create(s, caller, root, &space, &Write::new(), version)?;
             Ok(s.flush().await?)
         })

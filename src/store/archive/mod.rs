@@ -5,11 +5,16 @@
 //! identities, versions, times. Imported elsewhere, a copy has identities of its own, derived from the archive's and
 //! the place, so that an import that was interrupted finds what it has made already.
 
+mod check;
 mod export;
 mod format;
+mod identity;
 mod import;
 
 use serde::Serialize;
+
+pub(super) use check::{MOST, stored, without_nul};
+pub(super) use identity::hashed;
 
 use super::Refusal;
 
