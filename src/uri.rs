@@ -31,7 +31,7 @@ use unicode_normalization::UnicodeNormalization;
 /// The longest canonical form, in bytes.
 pub const MAX_URI_BYTES: usize = 1024;
 
-const SCHEME: &str = "ctx://";
+pub(crate) const SCHEME: &str = "ctx://";
 
 /// Everything but RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

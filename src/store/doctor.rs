@@ -121,8 +121,13 @@ impl Store {
         let mut after = String::new();
         loop {
             let from = &after;
-            let (page, last) =
-                self.unit(caller).run(async |s: &mut Session| examine(s, caller, from, repair).await).await?;
+            let (page, last) = self
+                .unit(caller)
+                .run(async |s: &mut Session| {
+                    self.ring(s);
+                    examine(s, caller, from, repair).await
+                })
+                .await?;
             diagnosis.nodes += page.nodes;
             diagnosis.findings.extend(page.findings);
             match last {

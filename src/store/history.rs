@@ -248,6 +248,7 @@ impl Store {
             row.updated_at = now();
         });
         announce(s, caller.account(), id, next, EventType::Write, uri);
+        self.ring(s);
         Ok(Written { id, uri: uri.clone(), version: next, created: false })
     }
 }

@@ -12,9 +12,10 @@ use std::{
 };
 
 use context_entities::node;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, prelude::Json};
 use sea_session::prelude::*;
 use serde_json::Map;
+use unicode_normalization::UnicodeNormalization;
 
 use super::{Store, allow_node, write::Write};
 use crate::{
@@ -104,6 +105,16 @@ struct Candidate {
 struct Present {
     status: node::Status,
     hash: String,
+    /// The file that it was imported from, as its name was spelled.
+    path: Option<String>,
+}
+
+impl Present {
+    /// The other spelling of this file's name that the node was imported from (W3).
+    fn twin_of(&self, path: &str) -> Option<&str> {
+        let held = self.path.as_deref().filter(|held| *held != path)?;
+        held.nfc().eq(path.nfc()).then_some(held)
+    }
 }
 
 impl Store {
@@ -129,9 +140,10 @@ impl Store {
         let paths = files(folder, options, &mut report.refused)?;
         report.files = paths.len() as u64 + report.refused.len() as u64;
         let mut done = report.refused.len() as u64;
+        let twins = twins(folder, target, &paths);
         progress(ImportProgress { files: report.files, done });
         for some in paths.chunks(options.batch.max(1)) {
-            let candidates = read_batch(folder, target, some, options, &mut report.refused);
+            let candidates = read_batch(folder, target, some, options, &twins, &mut report.refused);
             self.import_batch(caller, candidates, &mut report).await?;
             done += some.len() as u64;
             progress(ImportProgress { files: report.files, done });
@@ -183,6 +195,13 @@ impl Store {
                 Some(held) if held.status == node::Status::Active && held.hash == candidate.hash => {
                     batch.unchanged += 1
                 }
+                Some(held) if let Some(twin) = held.twin_of(&candidate.path) => batch.refused.push(Refusal {
+                    path: candidate.path.clone(),
+                    reason: format!(
+                        "{} was imported from another spelling of its name, {:?}: rename the file to that, or remove the node",
+                        candidate.uri, twin
+                    ),
+                }),
                 _ => {
                     batch.bytes += candidate.text.len() as u64;
                     writes.push((candidate.uri.clone(), write_of(candidate)));
@@ -216,15 +235,22 @@ async fn present(
     caller: &Caller,
     candidates: &[Candidate],
 ) -> Result<HashMap<String, Present>, StoreError> {
-    let rows: Vec<(String, node::Status, String)> = node::Entity::find()
+    // Held until the unit ends: another run must not write between this look and the write.
+    let rows: Vec<(String, node::Status, String, Json)> = node::Entity::find()
         .select_only()
-        .columns([node::Column::Uri, node::Column::Status, node::Column::ContentHash])
+        .columns([node::Column::Uri, node::Column::Status, node::Column::ContentHash, node::Column::Metadata])
         .filter(node::Column::AccountId.eq(caller.account()))
         .filter(node::Column::Uri.is_in(candidates.iter().map(|candidate| candidate.uri.as_str())))
+        .order_by_asc(node::Column::Uri)
+        .lock_exclusive()
         .into_tuple()
         .all(s)
         .await?;
-    Ok(rows.into_iter().map(|(uri, status, hash)| (uri, Present { status, hash })).collect())
+    let present = |(uri, status, hash, metadata): (String, node::Status, String, Json)| {
+        let path = metadata["source"]["path"].as_str().map(str::to_owned);
+        (uri, Present { status, hash, path })
+    };
+    Ok(rows.into_iter().map(present).collect())
 }
 
 fn write_of(candidate: &Candidate) -> Write {
@@ -280,23 +306,38 @@ fn files(folder: &Path, options: &ImportOptions, refused: &mut Vec<Refusal>) -> 
     Ok(paths)
 }
 
+/// Those files whose names are other spellings of an earlier one's, which a file system keeps apart and a URI does not; and
+/// that earlier one. Of all files of the run, whichever batches they are in (W3).
+fn twins(folder: &Path, target: &Uri, paths: &[PathBuf]) -> HashMap<PathBuf, String> {
+    let mut first: HashMap<Uri, &PathBuf> = HashMap::with_capacity(paths.len());
+    let mut twins = HashMap::new();
+    for path in paths {
+        let Ok(uri) = place(folder, target, path) else { continue };
+        match first.entry(uri) {
+            std::collections::hash_map::Entry::Occupied(held) => {
+                twins.insert(path.clone(), relative(folder, held.get()));
+            }
+            std::collections::hash_map::Entry::Vacant(vacant) => drop(vacant.insert(path)),
+        }
+    }
+    twins
+}
+
 /// The files of a batch that are text, read.
 fn read_batch(
     folder: &Path,
     target: &Uri,
     paths: &[PathBuf],
     options: &ImportOptions,
+    twins: &HashMap<PathBuf, String>,
     refused: &mut Vec<Refusal>,
 ) -> Vec<Candidate> {
     let mut taken: Vec<Candidate> = Vec::with_capacity(paths.len());
     for path in paths {
         match candidate(folder, target, path, options) {
-            Ok(new) => match taken.iter().find(|held| held.uri == new.uri) {
-                // Two spellings of one name in one folder, which a file system may keep apart and a URI does not.
-                Some(held) => refused.push(Refusal {
-                    path: new.path,
-                    reason: format!("{} has the same URI as {:?}", new.uri, held.path),
-                }),
+            Ok(new) => match twins.get(path) {
+                Some(held) => refused
+                    .push(Refusal { path: new.path, reason: format!("{} has the same URI as {held:?}", new.uri) }),
                 None => taken.push(new),
             },
             Err(reason) => refused.push(Refusal { path: relative(folder, path), reason }),
@@ -305,13 +346,19 @@ fn read_batch(
     taken
 }
 
-fn candidate(folder: &Path, target: &Uri, path: &Path, options: &ImportOptions) -> Result<Candidate, String> {
+/// Where a file goes.
+fn place(folder: &Path, target: &Uri, path: &Path) -> Result<Uri, String> {
     let inner = path.strip_prefix(folder).map_err(|_| "it lies outside the folder".to_owned())?;
     let mut uri = target.clone();
     for part in inner.components() {
         let name = part.as_os_str().to_str().ok_or("its name is not UTF-8")?;
         uri = uri.child(name).map_err(|e| format!("its name: {}", e.reason))?;
     }
+    Ok(uri)
+}
+
+fn candidate(folder: &Path, target: &Uri, path: &Path, options: &ImportOptions) -> Result<Candidate, String> {
+    let uri = place(folder, target, path)?;
     let size = fs::metadata(path).map_err(|e| e.to_string())?.len();
     if size > options.max_bytes {
         return Err(format!("{size} bytes, more than {}", options.max_bytes));

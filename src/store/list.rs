@@ -15,7 +15,7 @@ use crate::{
     node::{Entry, EntryNode},
     page::{Page, Paging},
     sql::{SEPARATOR, Sql, text, tree_key, uri_of_key},
-    uri::Uri,
+    uri::{SCHEME, Uri, encode},
 };
 
 /// How much of a tree is wanted.
@@ -82,14 +82,15 @@ impl Store {
             return Err(StoreError::InvalidArgument("a tree has at least one level".into()));
         }
         let after = cursor(folder, options.paging.after.as_deref())?;
-        let walk = Walk { caller, folder, depth: options.depth, after: after.as_ref(), limit: limit + 1, like: None };
+        let walk = Walk { caller, folder, depth: options.depth, after: after.as_ref(), limit: limit + 1, like: &[] };
         let rows = walk.run(s).await?;
         let page = Page::of(rows, limit, |row| uri_of_key(&row.key));
         entries(folder, after.as_ref(), page, limit)
     }
 
     /// The active nodes whose URI matches a pattern, in the order of the tree: `*` and `?` within a segment, `**` over
-    /// several, `[…]` and `{a,b}`. The pattern is of readable names: `ctx://acme/resources/**/*.rs` (V11).
+    /// several, `[…]` and `{a,b}`. The pattern is of readable names, in which `%` and `#` are themselves:
+    /// `ctx://acme/resources/**/*.rs` (V11).
     ///
     /// # Errors
     /// [`StoreError::InvalidArgument`] for a pattern that is none, [`StoreError::InvalidUri`] and [`StoreError::Denied`] for its folder.
@@ -110,29 +111,27 @@ impl Store {
     ) -> Result<Page<Entry>, StoreError> {
         let limit = paging.checked_limit()?;
         let refuse = |reason: &str| StoreError::InvalidArgument(format!("{pattern:?} is not a pattern: {reason}"));
-        let glob = Glob::parse(pattern).map_err(refuse)?;
-        let folder = literal_folder(pattern)?;
+        let scheme = pattern.get(..SCHEME.len()).filter(|scheme| scheme.eq_ignore_ascii_case(SCHEME));
+        let names = &pattern[scheme.ok_or_else(|| refuse("it begins with `ctx://` and an account"))?.len()..];
+        let glob = Glob::parse(names).map_err(refuse)?;
+        let folder = literal_folder(names, &glob)?;
         allow(caller, &folder, Access::Read)?;
         let mut after = cursor(&folder, paging.after.as_deref())?;
         let mut matched = Vec::new();
         let wanted = usize::try_from(limit + 1).unwrap_or(usize::MAX);
         // The database leaves out what cannot match; what is left is matched here, until the page is full.
-        let like = like_superset(pattern);
+        let like = glob.like_supersets(encode).unwrap_or_default();
         while matched.len() < wanted {
-            let walk = Walk {
-                caller,
-                folder: &folder,
-                depth: None,
-                after: after.as_ref(),
-                limit: limit + 1,
-                like: Some(&like),
-            };
+            let walk =
+                Walk { caller, folder: &folder, depth: None, after: after.as_ref(), limit: limit + 1, like: &like };
             let rows = walk.run(s).await?;
             let last = (rows.len() > usize::try_from(limit).unwrap_or(usize::MAX))
                 .then(|| rows.last().map(|row| uri_of_key(&row.key)))
                 .flatten();
             for row in rows {
-                if glob.matches(&Uri::parse(&uri_of_key(&row.key))?.pretty()) {
+                let uri = Uri::parse(&uri_of_key(&row.key))?;
+                // The row that a session keeps for itself is none that anybody wrote.
+                if uri.holds_nodes() && glob.matches(&uri.pretty()[SCHEME.len()..]) {
                     matched.push(row);
                 }
             }
@@ -157,7 +156,8 @@ struct Walk<'a> {
     depth: Option<u32>,
     after: Option<&'a Uri>,
     limit: u64,
-    like: Option<&'a str>,
+    /// What a URI is like, one of these at least; anything for none.
+    like: &'a [String],
 }
 
 #[derive(FromQueryResult)]
@@ -220,8 +220,12 @@ impl Walk<'_> {
             None => sql.push(" AND n.tree_key >= ").bind(low),
         };
         sql.push(" AND n.tree_key < ").bind(high);
-        if let Some(like) = self.like {
-            sql.push(" AND n.uri LIKE ").bind(like).push(" ESCAPE '\\'");
+        for (n, like) in self.like.iter().enumerate() {
+            sql.push(if n == 0 { " AND (n.uri LIKE " } else { " OR n.uri LIKE " });
+            sql.bind(format!("{SCHEME}{like}")).push(" ESCAPE '\\'");
+        }
+        if !self.like.is_empty() {
+            sql.push(")");
         }
         sql.push(" ORDER BY n.tree_key LIMIT ").bind(i64::try_from(self.limit).unwrap_or(i64::MAX));
     }
@@ -340,35 +344,15 @@ fn entries(folder: &Uri, after: Option<&Uri>, page: Page<Row>, limit: u64) -> Re
     Ok(Page { next: cut.next.or(page.next), items: cut.items })
 }
 
-/// The part of a pattern before its first wildcard, up to a slash.
-fn literal_folder(pattern: &str) -> Result<Uri, StoreError> {
-    let literal = pattern.find(['*', '?', '[', '{', '\\']).map_or(pattern, |at| &pattern[..at]);
-    let scheme = "ctx://".len();
-    let folder = literal.rfind('/').filter(|at| *at >= scheme).map_or(literal, |at| &literal[..at]);
-    // A pattern without wildcards names one node, which lies in its folder like any other.
-    Ok(Uri::parse(folder)?)
-}
-
-/// A LIKE pattern over canonical URIs that matches at least what the pattern matches: each run of literal characters that
-/// need no encoding stays, everything else may be anything.
-fn like_superset(pattern: &str) -> String {
-    let mut like = String::new();
-    let mut loose = false;
-    let mut depth = 0_u32;
-    for c in pattern.chars() {
-        match c {
-            '[' | '{' => depth += 1,
-            ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        let literal = depth == 0 && (c.is_ascii_alphanumeric() || matches!(c, ':' | '.' | '-' | '~'));
-        if literal {
-            like.push(c);
-            loose = false;
-        } else if !loose {
-            like.push('%');
-            loose = true;
-        }
+/// The folder in which everything lies that a pattern can match. A pattern without wildcards names one node, which lies in its
+/// folder like any other.
+fn literal_folder(names: &str, glob: &Glob) -> Result<Uri, StoreError> {
+    let mut literal = glob.literal_names().into_iter();
+    // A pattern that is an account and nothing more.
+    let account = literal.next().unwrap_or_else(|| names.to_owned());
+    let mut folder = Uri::account_root(&account)?;
+    for name in literal {
+        folder = folder.child(&name)?;
     }
-    like
+    Ok(folder)
 }

@@ -41,6 +41,7 @@ mod sessions;
 mod set;
 mod sight;
 mod status;
+mod streams;
 mod traverse;
 mod write;
 
@@ -57,6 +58,7 @@ pub use removal::{DeleteOptions, Removed};
 pub use search::{Hit, SearchOptions};
 pub use sessions::{ConversationReport, LogEntry, Message, Summary};
 pub use status::StoreStatus;
+pub use streams::{SinkStream, StreamInfo};
 pub use traverse::{Neighbour, Traverse};
 pub use write::{NewEvent, Write, Written};
 
@@ -70,12 +72,15 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Store {
     db: Db,
+    /// The store's own stream, whose dispatchers are woken by every change (Q6).
+    events: sea_session::outbox::Outbox,
 }
 
 impl Store {
     /// A store over a database that is migrated already.
     pub fn new(db: Db) -> Self {
-        Self { db }
+        let events = crate::outbox::outbox(&db);
+        Self { db, events }
     }
 
     /// Connects and migrates.
@@ -90,6 +95,11 @@ impl Store {
         check_ours(&db, url).await?;
         context_migration::Runner::new(db.connection().clone()).up().await?;
         Ok(Self::new(db))
+    }
+
+    /// Wakes the dispatchers once this unit has committed: it wrote events.
+    fn ring(&self, s: &mut Session) {
+        self.events.wake_after_commit(s);
     }
 
     /// The database.

@@ -98,6 +98,7 @@ impl Store {
         let nodes = relocate(s, caller.account(), from, to, &space).await?;
         set::announce(s, caller.account(), to, Extent::Subtree, Change::Move, EventType::Move, stamp).await?;
         set::follow(s);
+        self.ring(s);
         Ok(Moved { from: from.clone(), to: to.clone(), nodes })
     }
 }

@@ -94,6 +94,7 @@ impl Store {
         set::recorded(&mut sql, "nodes", Change::Delete);
         let nodes = s.execute_raw(sql.finish()).await?.rows_affected();
         set::follow(s);
+        self.ring(s);
         Ok(Removed { uri: uri.clone(), nodes })
     }
 
@@ -174,6 +175,7 @@ impl Store {
         let nodes = s.execute_raw(sql.finish()).await?.rows_affected();
         set::announce(s, caller.account(), uri, extent, turn.change, turn.event, stamp).await?;
         set::follow(s);
+        self.ring(s);
         Ok(Removed { uri: uri.clone(), nodes })
     }
 }

@@ -137,7 +137,7 @@ fn events(s: &Session, account: &str, event: EventType, sequence: &str, from: &s
 }
 
 /// SQLite keeps the identifier as bytes; an event's key is its text.
-const UUID_TEXT: &str = "lower(substr(hex(n.id), 1, 8) || '-' || substr(hex(n.id), 9, 4) || '-' || substr(hex(n.id), 13, 4) \
+pub(super) const UUID_TEXT: &str = "lower(substr(hex(n.id), 1, 8) || '-' || substr(hex(n.id), 9, 4) || '-' || substr(hex(n.id), 13, 4) \
      || '-' || substr(hex(n.id), 17, 4) || '-' || substr(hex(n.id), 21, 12))";
 
 /// What is in the map of nodes and edges is read again before it is used: statements of the store's own went past it.

@@ -164,6 +164,7 @@ impl Store {
         let spaces = session_spaces(s, caller, &[uri]).await?;
         let floors = set::version_floors(s, caller.account(), &[uri.as_str()]).await?;
         let version = set::next_version(uri, floors.get(uri.as_str()).copied().unwrap_or_default())?;
+        self.ring(s);
         create(s, caller, uri, &owner_space(uri, &spaces)?, &Write::of(text), version)
     }
 
@@ -264,6 +265,9 @@ impl Store {
             if let Some(links) = &write.links {
                 self.replace_links_in(s, caller, done, links).await?;
             }
+        }
+        if !written.is_empty() {
+            self.ring(s);
         }
         Ok(written)
     }

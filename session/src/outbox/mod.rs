@@ -27,6 +27,7 @@ mod delivery;
 mod dispatcher;
 mod health;
 mod pace;
+mod reason;
 mod scan;
 mod share;
 mod table;
@@ -51,6 +52,8 @@ pub struct Outbox {
     table: String,
     topic: String,
     settings: Vec<(String, String)>,
+    /// The table that names the streams to which settled events are copied.
+    streams: Option<String>,
     waker: Waker,
 }
 
@@ -140,6 +143,7 @@ impl Outbox {
             table: table.to_owned(),
             topic: topic.to_owned(),
             settings: Vec::new(),
+            streams: None,
             waker: Waker::new(db, table, topic),
         }
     }
@@ -148,6 +152,14 @@ impl Outbox {
     /// serves all tenants.
     pub fn set_local(mut self, key: &str, value: &str) -> Self {
         self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Copies each event that is delivered, or given up, to the streams that `table` names in its column `name`: in the
+    /// transaction of the acknowledgement, so once for each, and in the order of its key. Writers write one stream; each
+    /// receiver has one of its own, and who drains one takes nothing that another waits for (E4).
+    pub fn copying_to(mut self, table: &str) -> Self {
+        self.streams = Some(table.to_owned());
         self
     }
 

@@ -57,14 +57,14 @@ impl Store {
         Ok(report)
     }
 
-    /// A page of active nodes at and below a folder, folders before what lies in them.
-    pub(in crate::store) async fn active_after(
+    /// A page of nodes at and below a folder that are not archived, folders before what lies in them.
+    pub(in crate::store) async fn exported_after(
         &self,
         caller: &Caller,
         folder: &Uri,
         after: Option<&str>,
     ) -> Result<Vec<node::Model>, StoreError> {
-        let active = nodes_after(caller, folder, after).filter(node::Column::Status.eq(node::Status::Active));
+        let active = nodes_after(caller, folder, after).filter(node::Column::Status.ne(node::Status::Archived));
         // Not through the identity map: each row is looked at once.
         self.read_unit(caller)
             .run(async |s: &mut Session| -> Result<_, StoreError> { Ok(active.clone().all(s).await?) })

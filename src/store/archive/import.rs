@@ -210,6 +210,7 @@ impl Import<'_> {
                 self.versions(s, &versions, &mut outcome).await?;
                 self.logs(s, &logs, &mut outcome).await?;
                 self.edges(s, &edges, &mut outcome).await?;
+                self.store.ring(s);
                 Ok(outcome)
             })
             .await?;
