@@ -238,6 +238,28 @@ impl Uri {
         format!("{SCHEME}{}", segments.join("/"))
     }
 
+    /// The last segment as people read it, which [`Uri::parse`] reads back as that name behind its folder: what would mean something
+    /// else there, and what does not show on a line (control and direction characters, spaces at an end), is percent-encoded.
+    pub fn pasteable_name(&self) -> String {
+        let name = self.name();
+        let mut spelled = String::with_capacity(name.len());
+        let (first, last) = (name.chars().next(), name.chars().next_back());
+        for (at, c) in name.char_indices() {
+            let end = (at == 0 && first == Some(c)) || (at + c.len_utf8() == name.len() && last == Some(c));
+            let hidden = crate::printable::printable_line(c.encode_utf8(&mut [0; 4])) != c.to_string();
+            // Any white space but one between other characters would be lost, or is not what it seems.
+            if matches!(c, '%' | '?' | '#') || hidden || (c.is_whitespace() && (end || c != ' ')) {
+                let mut bytes = [0; 4];
+                for byte in c.encode_utf8(&mut bytes).bytes() {
+                    spelled.push_str(&format!("%{byte:02X}"));
+                }
+            } else {
+                spelled.push(c);
+            }
+        }
+        spelled
+    }
+
     /// The segments, account first, in canonical spelling.
     fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.text[SCHEME.len()..].split('/')

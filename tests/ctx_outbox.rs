@@ -372,6 +372,7 @@ async fn e4_a_running_sink_gets_what_commands_write_meanwhile() {
     for shell in each().await {
         let file = shell.folder.path().join("records.jsonl");
         let sink = format!("file:{}", file.display());
+        shell.ok(&["write", "ctx://acme/resources/first", "text"]);
         let running =
             shell.command(&["outbox", "run", "--poll", "100ms", "--sink", &sink]).stdout(Stdio::piped()).spawn();
         let running = Running(running.expect("ctx runs"));

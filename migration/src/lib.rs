@@ -58,6 +58,12 @@ pub use report::{Plan, Report, Step};
 pub use runner::Runner;
 pub use workplace::knock;
 
+/// How many migrations the context store's schema has.
+#[must_use]
+pub fn migrations() -> usize {
+    <Migrator as sea_orm_migration::MigratorTrait>::migrations().len()
+}
+
 /// A statement as one line of bearable length, for messages.
 fn shortened(sql: &str) -> String {
     let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -98,6 +98,8 @@ struct Candidate {
     uri: Uri,
     text: String,
     hash: String,
+    /// What is kept beside where the file came from.
+    metadata: Map<String, Json>,
 }
 
 /// What is at a URI already.
@@ -147,6 +149,40 @@ impl Store {
             self.import_batch(caller, candidates, &mut report).await?;
             done += some.len() as u64;
             progress(ImportProgress { files: report.files, done });
+        }
+        report.time = started.elapsed();
+        Ok(report)
+    }
+
+    /// Imports one text file: as the node at `target` if that has the file's name, and as a node of that name in `target` otherwise.
+    /// `metadata` is added to what an import keeps of its own.
+    ///
+    /// # Errors
+    /// As [`Store::import`]; a file that is no text is in the report.
+    ///
+    /// # Cancel safety
+    /// Dropped, the node is there or not.
+    pub async fn import_file(
+        &self,
+        caller: &Caller,
+        file: &Path,
+        target: &Uri,
+        metadata: Map<String, Json>,
+        options: &ImportOptions,
+    ) -> Result<ImportReport, StoreError> {
+        allow_node(caller, target, Access::Write, "be imported into")?;
+        let started = Instant::now();
+        let mut report = ImportReport { files: 1, ..ImportReport::default() };
+        let refuse = |why: &str| StoreError::Io { path: file.display().to_string(), message: why.to_owned() };
+        let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(|| refuse("its name is not UTF-8"))?;
+        let named: String = name.nfc().collect();
+        let uri = if target.name() == named { target.clone() } else { target.child(name)? };
+        match text_of(file, options) {
+            Ok(text) => {
+                let candidate = Candidate { path: name.to_owned(), uri, hash: content_hash(&text), text, metadata };
+                self.import_batch(caller, vec![candidate], &mut report).await?;
+            }
+            Err(reason) => report.refused.push(Refusal { path: name.to_owned(), reason }),
         }
         report.time = started.elapsed();
         Ok(report)
@@ -255,7 +291,8 @@ async fn present(
 
 fn write_of(candidate: &Candidate) -> Write {
     let source = serde_json::json!({ "path": candidate.path, "bytes": candidate.text.len() });
-    let metadata = Map::from_iter([("source".to_owned(), source)]);
+    let mut metadata = candidate.metadata.clone();
+    metadata.insert("source".to_owned(), source);
     Write::of(candidate.text.clone()).with_abstract(first_line(&candidate.text)).with_metadata(metadata)
 }
 
@@ -359,6 +396,11 @@ fn place(folder: &Path, target: &Uri, path: &Path) -> Result<Uri, String> {
 
 fn candidate(folder: &Path, target: &Uri, path: &Path, options: &ImportOptions) -> Result<Candidate, String> {
     let uri = place(folder, target, path)?;
+    let text = text_of(path, options)?;
+    Ok(Candidate { path: relative(folder, path), uri, hash: content_hash(&text), text, metadata: Map::new() })
+}
+
+fn text_of(path: &Path, options: &ImportOptions) -> Result<String, String> {
     let size = fs::metadata(path).map_err(|e| e.to_string())?.len();
     if size > options.max_bytes {
         return Err(format!("{size} bytes, more than {}", options.max_bytes));
@@ -371,8 +413,7 @@ fn candidate(folder: &Path, target: &Uri, path: &Path, options: &ImportOptions) 
     if bytes.contains(&0) {
         return Err("binary: it has a NUL byte".into());
     }
-    let text = String::from_utf8(bytes).map_err(|e| format!("not UTF-8 at byte {}", e.utf8_error().valid_up_to()))?;
-    Ok(Candidate { path: relative(folder, path), uri, hash: content_hash(&text), text })
+    String::from_utf8(bytes).map_err(|e| format!("not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
 }
 
 fn relative(folder: &Path, path: &Path) -> String {

@@ -4,15 +4,22 @@
 //! walk of bounded depth *skips*: from one entry it asks the index for the first row after everything below that entry,
 //! so a folder of a million nodes costs one look-up, and implied folders come at their place among the others.
 
-use sea_orm::{FromQueryResult, prelude::DateTimeUtc, prelude::Uuid};
+use context_entities::node::{self, Status};
+use sea_orm::{
+    ColumnTrait, Condition, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Select, prelude::DateTimeUtc,
+    prelude::Uuid,
+};
 use sea_session::prelude::*;
 
-use super::{Store, allow, read::bytes_of};
+use super::{
+    Store, allow,
+    read::{bytes_of, visible},
+};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
     glob::Glob,
-    node::{Entry, EntryNode},
+    node::{Entry, EntryNode, Node},
     page::{Page, Paging},
     sql::{SEPARATOR, Sql, text, tree_key, uri_of_key},
     uri::{SCHEME, Uri, encode},
@@ -146,6 +153,86 @@ impl Store {
             items.push(row.entry()?);
         }
         Ok(Page { items, next: page.next })
+    }
+}
+
+impl Store {
+    /// The archived nodes at and below a folder, by URI: what `restore` would bring back.
+    ///
+    /// # Errors
+    /// [`StoreError::Denied`], [`StoreError::InvalidCursor`]; what the database says.
+    pub async fn list_archived(&self, caller: &Caller, folder: &Uri, paging: &Paging) -> Result<Page<Uri>, StoreError> {
+        allow(caller, folder, Access::Read)?;
+        let limit = paging.checked_limit()?;
+        let after = cursor_at(folder, paging)?;
+        let rows: Vec<String> = self
+            .read_unit(caller)
+            .run(async |s: &mut Session| -> Result<_, StoreError> {
+                let rows =
+                    below(caller, folder, after.as_ref(), limit).filter(node::Column::Status.eq(Status::Archived));
+                Ok(rows.select_only().column(node::Column::Uri).into_tuple().all(s).await?)
+            })
+            .await?;
+        let page = Page::of(rows, limit, Clone::clone);
+        let items = page.items.iter().map(|uri| Ok(Uri::parse(uri)?)).collect::<Result<_, StoreError>>()?;
+        Ok(Page { items, next: page.next })
+    }
+
+    /// The active nodes at and below a folder with their texts, by URI.
+    ///
+    /// # Errors
+    /// [`StoreError::Denied`], [`StoreError::InvalidCursor`]; what the database says.
+    pub async fn texts(&self, caller: &Caller, folder: &Uri, paging: &Paging) -> Result<Page<Node>, StoreError> {
+        allow(caller, folder, Access::Read)?;
+        let limit = paging.checked_limit()?;
+        let after = cursor_at(folder, paging)?;
+        let rows = self
+            .read_unit(caller)
+            .run(async |s: &mut Session| -> Result<_, StoreError> {
+                let rows = below(caller, folder, after.as_ref(), limit).filter(node::Column::Status.eq(Status::Active));
+                Ok(rows.all(s).await?)
+            })
+            .await?;
+        let page = Page::of(rows, limit, |row| row.uri.clone());
+        let items = page.items.into_iter().map(Node::try_from).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page { items: items.into_iter().filter(|node| node.uri.holds_nodes()).collect(), next: page.next })
+    }
+
+    /// Whether anything that the caller may see is there, at the URI or below it, archived or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Denied`]; what the database says.
+    pub async fn is_there(&self, caller: &Caller, folder: &Uri) -> Result<bool, StoreError> {
+        allow(caller, folder, Access::Read)?;
+        let found: Option<Uuid> = self
+            .read_unit(caller)
+            .run(async |s: &mut Session| -> Result<_, StoreError> {
+                let rows = below(caller, folder, None, 1).select_only().column(node::Column::Id);
+                Ok(rows.into_tuple().one(s).await?)
+            })
+            .await?;
+        Ok(found.is_some())
+    }
+}
+
+/// The rows at and below a folder after a place, one more than the limit.
+fn below(caller: &Caller, folder: &Uri, after: Option<&Uri>, limit: u64) -> Select<node::Entity> {
+    let (low, high) = folder.below();
+    let here = Condition::any()
+        .add(node::Column::Uri.eq(folder.as_str()))
+        .add(Condition::all().add(node::Column::Uri.gte(low)).add(node::Column::Uri.lt(high)));
+    let rows = visible(caller).filter(here).order_by_asc(node::Column::Uri).limit(limit + 1);
+    match after {
+        Some(after) => rows.filter(node::Column::Uri.gt(after.as_str())),
+        None => rows,
+    }
+}
+
+/// A cursor of a listing that has the folder itself in it.
+fn cursor_at(folder: &Uri, paging: &Paging) -> Result<Option<Uri>, StoreError> {
+    match paging.after.as_deref() {
+        Some(after) if after == folder.as_str() => Ok(Some(folder.clone())),
+        after => cursor(folder, after),
     }
 }
 

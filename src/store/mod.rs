@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod archive;
+mod conversation;
 mod doctor;
 mod edges;
 mod export;
@@ -89,12 +90,28 @@ impl Store {
     /// [`StoreError::Unreachable`]; [`StoreError::NotOurs`] for a database that has tables and is no context store, which is
     /// left as it is; [`StoreError::Migration`].
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let refused = |message| StoreError::Unreachable { database: crate::error::without_password(url), message };
-        context_migration::knock(url, PATIENCE).await.map_err(refused)?;
-        let db = Db::connect(url).await.map_err(|e| StoreError::unreachable(url, &e))?;
-        check_ours(&db, url).await?;
+        let (db, _) = reach(url).await?;
         context_migration::Runner::new(db.connection().clone()).up().await?;
         Ok(Self::new(db))
+    }
+
+    /// Connects, and migrates nothing: for who may not, or wants to decide when.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`StoreError::NotMigrated`] where migrations are to be applied.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let (db, empty) = reach(url).await?;
+        let database = crate::error::without_password(url);
+        let migrations = context_migration::migrations();
+        if empty {
+            return Err(StoreError::NotMigrated { database, pending: migrations, empty });
+        }
+        let status = context_migration::Runner::new(db.connection().clone()).status().await?;
+        let pending = status.iter().filter(|one| one.state != context_migration::State::Applied).count();
+        match pending {
+            0 => Ok(Self::new(db)),
+            pending => Err(StoreError::NotMigrated { database, pending, empty }),
+        }
     }
 
     /// Wakes the dispatchers once this unit has committed: it wrote events.
@@ -131,8 +148,21 @@ impl Store {
     }
 }
 
-/// Nothing is migrated into a database that belongs to something else.
-async fn check_ours(db: &Db, url: &str) -> Result<(), StoreError> {
+/// A connection, and whether there is nothing in the database.
+async fn reach(url: &str) -> Result<(Db, bool), StoreError> {
+    let refused = |message: String| StoreError::Unreachable {
+        database: crate::error::without_password(url),
+        // What the system or the driver says may have the whole URL in it.
+        message: message.replace(url, &crate::error::without_password(url)),
+    };
+    context_migration::knock(url, PATIENCE).await.map_err(refused)?;
+    let db = Db::connect(url).await.map_err(|e| StoreError::unreachable(url, &e))?;
+    let empty = check_ours(&db, url).await?;
+    Ok((db, empty))
+}
+
+/// Nothing is migrated into a database that belongs to something else. Whether it has no table at all.
+async fn check_ours(db: &Db, url: &str) -> Result<bool, StoreError> {
     let tables = match db.backend() {
         DbBackend::Postgres => "SELECT tablename AS name FROM pg_catalog.pg_tables WHERE schemaname = current_schema()",
         _ => "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
@@ -145,7 +175,7 @@ async fn check_ours(db: &Db, url: &str) -> Result<(), StoreError> {
     // The ledger alone is a migration that was begun and not finished, which is gone on with.
     let ledger_only = names.iter().all(|name| name.starts_with("seaql_migrations"));
     if ledger_only || (ours("nodes") && ours("outbox_events") && ours("node_versions")) {
-        return Ok(());
+        return Ok(names.is_empty());
     }
     Err(StoreError::NotOurs { database: crate::error::without_password(url) })
 }

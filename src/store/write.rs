@@ -32,6 +32,8 @@ pub struct Write {
     pub expected_version: Option<i64>,
     /// Replaces the outgoing edges. Not given, they stay (V3).
     pub links: Option<Vec<LinkTo>>,
+    /// Create the node or fail: what is there, archived too, stays as it is.
+    pub create_only: bool,
 }
 
 impl Write {
@@ -66,6 +68,12 @@ impl Write {
     /// Only onto this version.
     pub fn expecting(mut self, version: i64) -> Self {
         self.expected_version = Some(version);
+        self
+    }
+
+    /// Only if nothing is there yet.
+    pub fn creating(mut self) -> Self {
+        self.create_only = true;
         self
     }
 
@@ -109,7 +117,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Denied`], [`StoreError::NotANode`], [`StoreError::VersionConflict`], [`StoreError::NotFound`] (a version was
-    /// expected), [`StoreError::Archived`]; what the database says.
+    /// expected), [`StoreError::AlreadyExists`] (it was only to be created), [`StoreError::Archived`]; what the database says.
     pub async fn write(&self, caller: &Caller, uri: &Uri, write: &Write) -> Result<Written, StoreError> {
         self.unit(caller).run(async |s: &mut Session| self.write_in(s, caller, uri, write).await).await
     }
@@ -166,6 +174,24 @@ impl Store {
         let version = set::next_version(uri, floors.get(uri.as_str()).copied().unwrap_or_default())?;
         self.ring(s);
         create(s, caller, uri, &owner_space(uri, &spaces)?, &Write::of(text), version)
+    }
+
+    /// Holds a node until the unit ends, if it has this version: so a change that follows in the same unit is one of the state that
+    /// the caller has seen.
+    ///
+    /// # Errors
+    /// [`StoreError::VersionConflict`], [`StoreError::NotFound`], [`StoreError::Denied`], [`StoreError::NotANode`].
+    pub async fn expect_in(&self, s: &mut Session, caller: &Caller, uri: &Uri, version: i64) -> Result<(), StoreError> {
+        allow_node(caller, uri, Access::Write, "have a version")?;
+        let held = hold(s, caller.account(), &[uri]).await?;
+        let visible = |row: &&Tracked<node::Entity>| {
+            caller.owner_filter().is_none_or(|spaces| spaces.contains(&row.owner_space()))
+        };
+        match held.get(uri.as_str()).filter(visible).map(|row| row.version()) {
+            Some(actual) if actual == version => Ok(()),
+            Some(actual) => Err(StoreError::VersionConflict { uri: uri.clone(), expected: version, actual }),
+            None => Err(StoreError::not_found(uri)),
+        }
     }
 
     /// Writes a node, and events of the caller's own, as one (Q1): both or neither.
@@ -296,6 +322,9 @@ pub(super) fn now() -> DateTime<Utc> {
 
 fn update(s: &mut Session, uri: &Uri, node: &Tracked<node::Entity>, write: &Write) -> Result<Written, StoreError> {
     let before = node.model();
+    if write.create_only {
+        return Err(StoreError::AlreadyExists { uri: uri.clone() });
+    }
     if before.status == node::Status::Archived {
         return Err(StoreError::Archived { uri: uri.clone() });
     }

@@ -180,6 +180,16 @@ pub(super) fn at(folder: &Uri, path: &str) -> Result<Uri, StoreError> {
     Err(StoreError::InvalidArgument(format!("{path:?} does not lie in the archive's folder")))
 }
 
+/// Whether a file begins as an archive does, of whatever version.
+pub(super) fn is_archive(file: &Path) -> std::io::Result<bool> {
+    const HEAD: usize = 4_096;
+    let mut head = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(File::open(file)?, HEAD as u64), &mut head)?;
+    let first = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let text = String::from_utf8_lossy(first);
+    Ok(text.contains("\"context-store archive ") && kind_of(&text).as_deref() == Some("head"))
+}
+
 /// An archive that is being written.
 pub(super) struct Writer {
     out: BufWriter<File>,
