@@ -634,3 +634,60 @@ fn w7_a_database_of_an_earlier_version_is_migrated_when_asked() {
     assert!(code == 7 && said.contains("holds no context store: `ctx migrate` makes one"), "{said}");
     a_database_of_an_earlier_version_is_left_as_it_is(&shell, &runtime);
 }
+
+#[test]
+fn w8_no_error_shows_a_password_in_whatever_form_of_url() {
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    for url in [
+        format!("postgres://ann:hunter2@127.0.0.1:{port}/memory"),
+        format!("postgres://ann:hun%74er2@127.0.0.1:{port}/memory?password=hunter2"),
+        format!("postgres://127.0.0.1:{port}/memory?user=ann&password=hunter2"),
+        format!("postgres://127.0.0.1:{port}/memory?pass%77ord=hunter2"),
+        format!("postgresql://ann:hunter2@127.0.0.1:{port}/memory?sslmode=nonsense"),
+        "postgres://ann:hunter2@127.0.0.1:port/memory".into(),
+        "postgres://ann:hunter2?@127.0.0.1/memory".into(),
+        "postgres:ann:hunter2@127.0.0.1/memory".into(),
+        "mysql://ann:hunter2@127.0.0.1/memory".into(),
+        "strange://ann:hunter2@127.0.0.1/memory?password=hunter2".into(),
+        "sqlite://nowhere/at/all.db?mode=ro&key=hunter2".into(),
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let (_, said) = Shell::on(url.as_str()).fails(&[&["status", "--account", "acme"], json].concat());
+            assert!(!said.contains("hunter2") && !said.contains("er2"), "{url}: {said}");
+        }
+    }
+    let shell = Shell::sqlite();
+    shell.ok(&["write", "ctx://acme/resources/a", "x"]);
+    for sink in [
+        format!("http://ann:hunter2@127.0.0.1:{port}/x?token=hunter2"),
+        "http://ann:hunter2@127.0.0.1:port/x".into(),
+        "ftp://ann:hunter2@127.0.0.1/x".into(),
+    ] {
+        let (_, said) = shell.fails(&["outbox", "run", "--once", "--secret", "hunter2", "--sink", &sink]);
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    assert!(!shell.ok(&["outbox", "streams"]).contains("hunter2"));
+    assert!(!shell.ok(&["outbox", "streams", "--json"]).contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w8_no_debug_output_shows_a_password() {
+    let sink = context_store::index::HttpSink::new("http://ann:hunter2@127.0.0.1/x?token=hunter2").expect("a sink");
+    assert!(!format!("{:?}", sink.secret("hunter2")).contains("hunter2"));
+    let server = sea_session::testing::cluster::fresh_database().await.unwrap_or_else(|e| panic!("{e}"));
+    let role = server.create_role().await.unwrap_or_else(|e| panic!("{e}"));
+    let password = role
+        .url()
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split_once('@'))
+        .and_then(|(login, _)| login.split_once(':'));
+    let password = password.map(|(_, password)| password.to_owned()).expect("a role with a password");
+    let db = sea_session::Db::connect(role.url()).await.expect("a connection");
+    let store = context_store::Store::new(db.clone());
+    let shown = format!("{db:?} {store:?} {:?} {:?}", store.outbox(), db.connection());
+    assert!(!shown.contains(&password), "{shown}");
+    let refused = context_store::Store::connect(role.url()).await;
+    assert!(matches!(&refused, Err(e) if !e.to_string().contains(&password)), "{refused:?}");
+    assert!(!format!("{refused:?}").contains(&password));
+}

@@ -383,7 +383,7 @@ async fn e4_a_running_sink_gets_what_commands_write_meanwhile() {
         for n in 0..5 {
             shell.ok(&["write", &format!("ctx://acme/resources/n{n}"), "text"]);
         }
-        assert!(within(20, || FileSink::replay(&file).is_ok_and(|held| held.len() == 5)), "it gets them all");
+        assert!(within(20, || FileSink::replay(&file).is_ok_and(|held| held.len() == 6)), "it gets them all");
         drop(running);
     }
 }

@@ -392,6 +392,9 @@ on_each_backend! {
         for account in ["acme", "evil"] {
             let root = Caller::account_only(account).with_role(Role::Root);
             t.store.drain().await.expect("a drain");
+            // What bob made of his own nodes' past is found in his own space only.
+            let repaired = t.store.doctor(&root, true).await.expect("a repair");
+            assert!(repaired.findings.iter().all(|f| f.repaired && f.place.contains("/users/bob/")), "{account}: {repaired:#?}");
             let diagnosis = t.store.doctor(&root, false).await.expect("a diagnosis");
             assert!(diagnosis.is_clean(), "{account}: {diagnosis:#?}");
         }
@@ -577,4 +580,59 @@ async fn w1_versions_and_times_survive_the_other_backend() {
         }
     }
     assert_same(&rows(&first.owner).await, &rows(&third.owner).await);
+}
+
+on_each_backend! {
+    async fn w7_whatever_an_archive_says_it_is_read_or_refused(t: TestStore) {
+        use sha2::Digest;
+        let folder = tempfile::tempdir().expect("a folder");
+        live(&t.store, 60, &mut fastrand::Rng::with_seed(8)).await;
+        let (file, account) = (folder.path().join("whole.jsonl"), uri("ctx://acme"));
+        t.store.export_archive(&root(), &account, &file).await.expect("an export");
+        let whole = fs::read(&file).expect("a file");
+        let mut random = fastrand::Rng::with_seed(9);
+        let other = another(&t).await;
+        let (mut taken, mut damaged) = (0, 0);
+        for _ in 0..300 {
+            let mut lines: Vec<Vec<u8>> = whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect();
+            lines.pop();
+            for _ in 0..random.usize(1..4) {
+                let n = random.usize(1..lines.len());
+                let line = &mut lines[n];
+                for _ in 0..random.usize(1..4) {
+                    let at = random.usize(..line.len().max(1)).min(line.len().saturating_sub(1));
+                    match random.u8(..5) {
+                        0 if !line.is_empty() => line[at] = random.u8(11..),
+                        1 if !line.is_empty() => drop(line.remove(at)),
+                        2 => line.truncate(at),
+                        3 => line.extend_from_slice(b"[[[[{{"),
+                        _ => line.insert(at, b"0-9\"{}[]:,e\\"[random.usize(..12)]),
+                    }
+                }
+                if random.u8(..4) == 0 {
+                    let again = lines[n].clone();
+                    lines.push(again);
+                }
+            }
+            // Its sums agree, so that the lines are looked at.
+            let mut text = lines.join(&b'\n');
+            text.push(b'\n');
+            let kind = |line: &Vec<u8>| serde_json::from_slice::<serde_json::Value>(line).ok().and_then(|line| line["kind"].as_str().map(str::to_owned));
+            let count = |name: &str| lines.iter().filter(|line| kind(line).as_deref() == Some(name)).count();
+            let sha256: String = sha2::Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+            let end = serde_json::json!({ "kind": "end", "nodes": count("node"), "versions": count("version"), "logs": count("log"), "edges": count("edge"), "sha256": sha256 });
+            text.extend_from_slice(end.to_string().as_bytes());
+            let file = folder.path().join("mutated.jsonl");
+            fs::write(&file, text).expect("a file");
+            match other.store.import_archive(&root(), &file, &account, &mut |_| {}).await {
+                Ok(_) => taken += 1,
+                Err(StoreError::Io { message, .. }) if message.starts_with("not a whole archive") => damaged += 1,
+                Err(e) => panic!("{e}"),
+            }
+        }
+        assert!(taken > 200, "{taken} taken, {damaged} damaged");
+        other.store.drain().await.expect("a drain");
+        let diagnosis = other.store.doctor(&root(), false).await.expect("a diagnosis");
+        assert!(diagnosis.findings.iter().all(|f| f.ailment == context_store::Ailment::Derived), "{diagnosis:#?}");
+    }
 }

@@ -111,10 +111,14 @@ impl Outbox {
             }
             _ => held_as(&mut text, settled.iter().map(|ending| [ending.id, ending.fence])),
         };
+        let now = match self.backend() {
+            DbBackend::Postgres => "statement_timestamp()".to_owned(),
+            _ => text.bind(Utc::now().into()),
+        };
         text.sql = format!(
-            "INSERT INTO {0} (account_id, topic, event_key, sequence, event_type, payload) \
-             SELECT e.account_id, t.name, e.event_key, e.sequence, e.event_type, e.payload FROM {0} AS e CROSS JOIN {1} AS t \
-             WHERE {held} ORDER BY e.id",
+            "INSERT INTO {0} (account_id, topic, event_key, sequence, event_type, payload, state, attempts, fence, available_at, created_at) \
+             SELECT e.account_id, t.name, e.event_key, e.sequence, e.event_type, e.payload, 'pending', 0, 0, {now}, {now} \
+             FROM {0} AS e CROSS JOIN {1} AS t WHERE {held} ORDER BY e.id",
             self.table(),
             quote(streams)
         );

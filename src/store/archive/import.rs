@@ -98,7 +98,8 @@ impl Store {
         let contents = checking.await.map_err(|e| StoreError::InvalidArgument(e.to_string()))??;
         let alone = self.unit(caller).run(async |s: &mut Session| is_alone(s, caller).await).await?;
         let identities = Identities { caller, to, in_place: *to == contents.from, free_too: trusted || alone };
-        let import = Import { store: self, caller, to, contents, identities };
+        let ours = contents.ids.iter().flat_map(|id| identities.candidates(*id)).collect();
+        let import = Import { store: self, caller, to, contents, identities, ours };
         let mut done = ImportProgress { files: import.contents.lines, done: 0 };
         progress(done);
         let mut batch = Batch::default();
@@ -184,6 +185,8 @@ struct Import<'a> {
     to: &'a Uri,
     contents: Contents,
     identities: Identities<'a>,
+    /// What the archive's nodes may be here.
+    ours: HashSet<Uuid>,
 }
 
 /// A line of the archive by its number.
@@ -601,8 +604,7 @@ impl Import<'_> {
             .into_tuple()
             .all(s)
             .await?;
-        let ours: HashSet<Uuid> = self.contents.ids.iter().flat_map(|id| self.identities.candidates(*id)).collect();
-        let others = past.into_iter().chain(present).filter(|(_, id)| !ours.contains(id));
+        let others = past.into_iter().chain(present).filter(|(_, id)| !self.ours.contains(id));
         Ok(others.map(|(uri, _)| uri).collect())
     }
 
