@@ -256,3 +256,27 @@ on_each_backend! {
         assert_eq!((all.active, all.edges, all.pending, all.dead), (2, 1, 2, 3), "{all:?}");
     }
 }
+
+on_each_backend! {
+    async fn v3_within_a_unit_the_operations_have_the_same_names_and_are_all_or_nothing(t: TestStore) {
+        let (a, b) = (uri("ctx://acme/resources/a"), uri("ctx://acme/resources/b"));
+        let done = t.store.unit(&admin()).run(async |s: &mut Session| -> Result<(), StoreError> {
+            let caller = admin();
+            let mut here = t.store.within(s, &caller);
+            here.write_many(&[(a.clone(), Write::of("one")), (b.clone(), Write::of("two"))]).await?;
+            here.expect(&a, 1).await?;
+            here.append(&a, " more").await?;
+            assert_eq!(here.read(&a).await?.content, "one more");
+            here.expect(&a, 1).await
+        }).await;
+        assert!(matches!(done, Err(StoreError::VersionConflict { expected: 1, actual: 2, .. })), "{done:?}");
+        assert_eq!(t.count("SELECT count(*) FROM nodes").await, 0);
+        let created = t.store.write(&admin(), &a, &Write::of("one").creating()).await.expect("a write");
+        assert!(created.created);
+        let again = t.store.write(&admin(), &a, &Write::of("two").creating()).await;
+        assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
+        t.store.archive(&admin(), &a, Default::default()).await.expect("archiving");
+        let again = t.store.write(&admin(), &a, &Write::of("two").creating()).await;
+        assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
+    }
+}

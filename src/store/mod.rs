@@ -44,6 +44,7 @@ mod sight;
 mod status;
 mod streams;
 mod traverse;
+mod within;
 mod write;
 
 pub use archive::ExportReport;
@@ -61,6 +62,7 @@ pub use sessions::{ConversationReport, LogEntry, Message, Summary};
 pub use status::StoreStatus;
 pub use streams::{SinkStream, StreamInfo};
 pub use traverse::{Neighbour, Traverse};
+pub use within::Within;
 pub use write::{NewEvent, Write, Written};
 
 /// How often a unit that lost against a concurrent one is run again.
