@@ -612,9 +612,12 @@ fn w7_a_command_says_what_is_not_there_and_opens_without_migrating() {
 fn a_database_of_an_earlier_version_is_left_as_it_is(shell: &Shell, runtime: &tokio::runtime::Runtime) {
     shell.ok(&["write", "ctx://acme/resources/a", "one"]);
     // As it was before the newest migration.
-    let sql = "DROP TABLE outbox_streams; DELETE FROM seaql_migrations WHERE version = 'm20260101_000009_outbox_streams'; \
-               DELETE FROM seaql_migrations_ledger WHERE version = 'm20260101_000009_outbox_streams'";
-    for statement in sql.split("; ") {
+    for statement in [
+        "DROP INDEX nodes_active_tree_idx",
+        "ALTER TABLE nodes DROP COLUMN tree_key",
+        "DELETE FROM seaql_migrations WHERE version LIKE 'm20260101_000007%'",
+        "DELETE FROM seaql_migrations_ledger WHERE version LIKE 'm20260101_000007%'",
+    ] {
         runtime.block_on(shell.sql(statement));
     }
     for arguments in [&["read", "ctx://acme/resources/a"][..], &["write", "ctx://acme/resources/a", "two"]] {

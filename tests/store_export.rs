@@ -400,6 +400,24 @@ on_each_backend! {
         }
     }
 
+    async fn w1_a_version_of_a_node_that_is_not_the_callers_is_refused(t: TestStore) {
+        use context_store::{Caller, Role};
+        let folder = tempfile::tempdir().expect("a folder");
+        let plan = uri("ctx://acme/resources/plan");
+        t.store.write(&admin(), &plan, &Write::of("v1")).await.expect("a write");
+        let id = t.store.stat(&admin(), &plan).await.expect("a stat").id;
+        let to = uri("ctx://evil/users/bob/memories/n");
+        for caller in [Caller::user("evil", "bob"), Caller::account_only("evil").with_role(Role::Root)] {
+            for id in [id, sea_orm::prelude::Uuid::now_v7()] {
+                let lines: Vec<_> = (1..4).map(|n| version_line("/x", id, n)).collect();
+                let report = t.store.import_archive(&caller, &forged(folder.path(), to.as_str(), &lines), &to, &mut |_| {}).await.expect("a report");
+                assert_eq!((report.versions, report.refused.len()), (0, 3), "{report:?}");
+                assert!(report.refused[0].reason.starts_with("line 2: its node was neither made by this import"), "{report:?}");
+            }
+        }
+        assert_eq!(t.count("SELECT count(*) FROM node_versions").await, 0);
+    }
+
     async fn w1_a_member_cannot_say_who_owns_a_session(t: TestStore) {
         use context_store::Caller;
         let folder = tempfile::tempdir().expect("a folder");

@@ -27,8 +27,11 @@ const TABLE: &str = "outbox_events";
 /// What the policies of row-level security ask of one that serves every tenant.
 pub(crate) const DISPATCHER: (&str, &str) = ("app.dispatcher", "on");
 
-/// The table of the streams for indexes elsewhere.
-pub(crate) const STREAMS: &str = "outbox_streams";
+/// The topic whose events say which streams there are for indexes elsewhere: each done event's key is a stream's name.
+pub(crate) const STREAMS: &str = "context.streams";
+
+/// The account of those events, which are no tenant's: no account has that name, since a `*` is encoded in a URI.
+pub(crate) const NOBODY: &str = "*";
 
 /// The store's own stream of events. Under row-level security it sees those of every tenant. What is delivered from it is copied
 /// to the streams of indexes elsewhere.

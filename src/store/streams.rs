@@ -16,7 +16,7 @@ use super::Store;
 use crate::{
     error::{StoreError, without_password},
     index::IndexSink,
-    outbox::{self, EventType, Indexer, STREAMS, TOPIC},
+    outbox::{self, EventType, Indexer, NOBODY, STREAMS, TOPIC},
     record::hex,
     sql::{Sql, text},
 };
@@ -72,23 +72,24 @@ impl Store {
         // Short: it is a part of the name of the channel on which its dispatchers are woken.
         let name = format!("{TOPIC}.{}", &hex(&Sha256::digest(&shown))[..16]);
         let made = outbox::unit(&self.db)
-            .run(async |s: &mut Session| -> Result<u64, StoreError> {
+            .run(async |s: &mut Session| -> Result<bool, StoreError> {
+                if is_subscribed(s, &name).await? {
+                    return Ok(false);
+                }
                 // Waits for the acknowledgements that are under way, which do not know of the stream yet; those that follow do.
                 if super::backend(s) == DbBackend::Postgres {
-                    s.execute_unprepared(&format!("LOCK TABLE {STREAMS} IN ACCESS EXCLUSIVE MODE")).await?;
+                    s.execute_unprepared("LOCK TABLE outbox_events IN SHARE ROW EXCLUSIVE MODE").await?;
+                    if is_subscribed(s, &name).await? {
+                        return Ok(false);
+                    }
                 }
-                let mut sql = Sql::new(super::backend(s));
-                sql.push(&format!("INSERT INTO {STREAMS} (name, sink) VALUES ("));
-                sql.with("?, ?", [text(&name), text(&shown)]).push(") ON CONFLICT DO NOTHING");
-                let made = s.execute_raw(sql.finish()).await?.rows_affected();
-                if made > 0 {
-                    begin(s, &name).await?;
-                }
-                Ok(made)
+                subscribe(s, &name, &shown).await?;
+                begin(s, &name).await?;
+                Ok(true)
             })
             .await?;
         let stream = self.stream_named(&name);
-        if made > 0 {
+        if made {
             stream.outbox.wake();
         }
         Ok(stream)
@@ -106,7 +107,11 @@ impl Store {
         let rows = outbox::unit(&self.db)
             .run(async |s: &mut Session| -> Result<_, StoreError> {
                 let mut sql = Sql::new(super::backend(s));
-                sql.push(&format!("SELECT name, sink, created_at FROM {STREAMS} ORDER BY name"));
+                sql.push(
+                    "SELECT event_key AS name, coalesce(payload ->> 'sink', '') AS sink, created_at FROM outbox_events",
+                );
+                subscriptions(&mut sql);
+                sql.push(" ORDER BY event_key");
                 Ok(StreamInfo::find_by_statement(sql.finish()).all(s).await?)
             })
             .await?;
@@ -124,7 +129,9 @@ impl Store {
         outbox::unit(&self.db)
             .run(async |s: &mut Session| -> Result<bool, StoreError> {
                 let mut sql = Sql::new(super::backend(s));
-                sql.push(&format!("DELETE FROM {STREAMS} WHERE name = ")).bind(name);
+                sql.push("DELETE FROM outbox_events");
+                subscriptions(&mut sql);
+                sql.push(" AND event_key = ").bind(name);
                 if s.execute_raw(sql.finish()).await?.rows_affected() == 0 {
                     return Ok(false);
                 }
@@ -135,6 +142,32 @@ impl Store {
             })
             .await
     }
+}
+
+/// ` WHERE …`: the events that say which streams there are.
+fn subscriptions(sql: &mut Sql) {
+    sql.push(" WHERE topic = ").bind(STREAMS).push(" AND finished_at IS NOT NULL");
+}
+
+async fn is_subscribed(s: &mut Session, name: &str) -> Result<bool, StoreError> {
+    let mut sql = Sql::new(super::backend(s));
+    sql.push("SELECT event_key AS name, '' AS sink, created_at FROM outbox_events");
+    subscriptions(&mut sql);
+    sql.push(" AND event_key = ").bind(name);
+    Ok(StreamInfo::find_by_statement(sql.finish()).one(s).await?.is_some())
+}
+
+async fn subscribe(s: &mut Session, name: &str, sink: &str) -> Result<(), StoreError> {
+    let mut sql = Sql::new(super::backend(s));
+    let now: sea_orm::Value = super::write::now().into();
+    let payload: sea_orm::Value = serde_json::json!({ "sink": sink }).into();
+    sql.push("INSERT INTO outbox_events (account_id, topic, event_key, sequence, event_type, payload, state, created_at, finished_at) VALUES (");
+    sql.with(
+        "?, ?, ?, 1, 'stream.opened', ?, 'done', ?, ?)",
+        [text(NOBODY), text(STREAMS), text(name), payload, now.clone(), now],
+    );
+    s.execute_raw(sql.finish()).await?;
+    Ok(())
 }
 
 /// An event for each node, but for those of which an event of the store's own stream is on its way and will be copied.

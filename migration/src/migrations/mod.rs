@@ -37,7 +37,6 @@ mod m20260101_000004_outbox;
 mod m20260101_000005_index_records;
 mod m20260101_000006_row_level_security;
 mod m20260101_000007_tree_order;
-mod m20260101_000009_outbox_streams;
 
 /// The context store's migrations, oldest first, in the form every SeaORM tool takes.
 ///
@@ -56,7 +55,6 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000005_index_records::Migration),
             Box::new(m20260101_000006_row_level_security::Migration),
             Box::new(m20260101_000007_tree_order::Migration),
-            Box::new(m20260101_000009_outbox_streams::Migration),
         ]
     }
 }

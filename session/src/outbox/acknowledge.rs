@@ -12,7 +12,7 @@ use super::{
     pace::backoff,
     reason::plain,
 };
-use crate::{Session, error::Error, meta::quote};
+use crate::{Session, error::Error};
 
 /// What an acknowledgement did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Outbox {
 
     /// Copies what is settled to the other streams; an event that another worker holds by now is that worker's to copy.
     async fn copy(&self, s: &mut Session, endings: &[Ending]) -> Result<(), Error> {
-        let Some(streams) = &self.streams else { return Ok(()) };
+        let Some(subscriptions) = &self.subscriptions else { return Ok(()) };
         let settled: Vec<&Ending> = endings.iter().filter(|ending| ending.state != "pending").collect();
         if settled.is_empty() {
             return Ok(());
@@ -115,12 +115,13 @@ impl Outbox {
             DbBackend::Postgres => "statement_timestamp()".to_owned(),
             _ => text.bind(Utc::now().into()),
         };
+        let topic = text.bind(subscriptions.clone().into());
         text.sql = format!(
             "INSERT INTO {0} (account_id, topic, event_key, sequence, event_type, payload, state, attempts, fence, available_at, created_at) \
              SELECT e.account_id, t.name, e.event_key, e.sequence, e.event_type, e.payload, 'pending', 0, 0, {now}, {now} \
-             FROM {0} AS e CROSS JOIN {1} AS t WHERE {held} ORDER BY e.id",
-            self.table(),
-            quote(streams)
+             FROM {0} AS e CROSS JOIN (SELECT DISTINCT n.event_key AS name FROM {0} AS n WHERE n.topic = {topic} AND n.finished_at IS NOT NULL) AS t \
+             WHERE {held} ORDER BY e.id",
+            self.table()
         );
         self.changed(s, &text.sql, &text.values).await?;
         Ok(())

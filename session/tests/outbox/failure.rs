@@ -1,5 +1,6 @@
 //! What fails, alone or altogether, and dead letters (Q4, Q5).
 
+use sea_orm::ActiveValue::Set;
 use sea_session::{
     outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Unavailable},
     prelude::*,
@@ -161,7 +162,7 @@ fn e4_reasons_of_an_earlier_version_are_shown_plain() {
         write(&db, vec![event("a", 1, "made")]).await;
         let (_, handler) = ledger(|_| Delivery::Dead("no".into()));
         Dispatcher::new(&outbox, handler).drain().await.unwrap();
-        db.run(async |s: &mut Session| -> Result<_, Error> {
+        db.run(async |s: &mut Session| -> Result<_, sea_session::Error> {
             use sea_orm::ConnectionTrait;
             let char = if s.get_database_backend() == sea_orm::DbBackend::Postgres { "chr" } else { "char" };
             Ok(s.execute_unprepared(&format!("UPDATE events SET last_error = 'red ' || {char}(27) || '[31m'")).await?)
@@ -175,18 +176,17 @@ fn e4_reasons_of_an_earlier_version_are_shown_plain() {
 #[test]
 fn e4_settled_events_are_copied_to_each_stream_once_and_in_order() {
     on_both(async |db: Db, outbox: Outbox| {
-        db.run(async |s: &mut Session| -> Result<(), Error> {
-            use sea_orm::ConnectionTrait;
-            s.execute_unprepared("CREATE TABLE streams (name text PRIMARY KEY)").await?;
-            s.execute_unprepared("INSERT INTO streams VALUES ('one'), ('two')").await?;
-            Ok(())
-        })
-        .await
-        .unwrap();
+        let subscribed = |name: &str| crate::support_outbox::event::ActiveModel {
+            topic: Set("subscriptions".into()),
+            state: Set("done".into()),
+            finished_at: Set(Some(chrono::Utc::now())),
+            ..event(name, 1, "opened")
+        };
+        write(&db, vec![subscribed("one"), subscribed("two"), subscribed("two")]).await;
         let events =
             (0..40).map(|n| event(&format!("k{}", n % 4), n / 4, if n % 7 == 3 { "bad" } else { "good" })).collect();
         write(&db, events).await;
-        let copying = outbox.clone().copying_to("streams");
+        let copying = outbox.clone().copying_to("subscriptions");
         for keep in [None, Some(std::time::Duration::from_secs(60))] {
             let (_, handler) =
                 ledger(|e| if e.event_type == "bad" { Delivery::Dead("no".into()) } else { Delivery::Done });

@@ -32,6 +32,14 @@ pub(super) enum Of {
 /// So many identities are tried for one row. A derived one is taken only if somebody has worked it out and used it before.
 const MOST_TRIED: u32 = 8;
 
+/// The identity here of what the archive names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity {
+    pub(super) id: Uuid,
+    /// A row in the caller's own spaces has it: one that was there, or that this import has made.
+    pub(super) is_own: bool,
+}
+
 /// Identities of an archive that is imported to a place.
 pub(super) struct Identities<'a> {
     pub(super) caller: &'a Caller,
@@ -80,7 +88,7 @@ impl Identities<'_> {
         s: &mut Session,
         of: Of,
         ids: impl IntoIterator<Item = Uuid>,
-    ) -> Result<HashMap<Uuid, Uuid>, StoreError> {
+    ) -> Result<HashMap<Uuid, Identity>, StoreError> {
         let mut open: HashSet<Uuid> = ids.into_iter().collect();
         let mut found = HashMap::with_capacity(open.len());
         for n in 0..MOST_TRIED {
@@ -91,14 +99,14 @@ impl Identities<'_> {
             open.retain(|id| {
                 let candidate = self.candidate(*id, n);
                 let usable = match taken.get(&candidate) {
-                    Some(Taken::Own) => true,
-                    Some(Taken::Elsewhere) => false,
-                    None => !self.in_place || n > 0 || self.free_too,
+                    Some(Taken::Own) => Some(true),
+                    Some(Taken::Elsewhere) => None,
+                    None => (!self.in_place || n > 0 || self.free_too).then_some(false),
                 };
-                if usable {
-                    found.insert(*id, candidate);
+                if let Some(is_own) = usable {
+                    found.insert(*id, Identity { id: candidate, is_own });
                 }
-                !usable
+                usable.is_none()
             });
         }
         Ok(found)

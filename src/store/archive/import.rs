@@ -22,7 +22,7 @@ use sea_session::prelude::*;
 use super::{
     ExportReport, PAGE, check,
     format::{Contents, EdgeLine, Line, LogLine, NodeLine, Numbered, Texts, VersionLine, at, lines, verify},
-    identity::{Identities, Of, is_alone},
+    identity::{Identities, Identity, Of, is_alone},
 };
 use crate::{
     access::{Access, Caller, Denial, Role},
@@ -265,7 +265,7 @@ impl Import<'_> {
             return Ok(());
         }
         self.sessions(s, &places).await?;
-        let ids = self.identities.resolve(s, Of::Node, places.iter().map(|(_, line, _)| line.id)).await?;
+        let ids = plain(self.identities.resolve(s, Of::Node, places.iter().map(|(_, line, _)| line.id)).await?);
         let held = self.held(s, &places, &ids).await?;
         let floors = self.floors(s, &places, &ids).await?;
         for (number, line, uri) in places {
@@ -464,7 +464,22 @@ impl Import<'_> {
         if places.is_empty() {
             return Ok(());
         }
-        let ids = self.identities.resolve(s, Of::Node, places.iter().map(|(_, line, _)| line.node)).await?;
+        let found = self.identities.resolve(s, Of::Node, places.iter().map(|(_, line, _)| line.node)).await?;
+        // At the place that the archive is of, a history is that of a node which is there: in the archive as well, or before.
+        let strict = self.identities.in_place && !self.identities.free_too;
+        places.retain(|(number, line, uri)| {
+            let refused = strict && found.get(&line.node).is_some_and(|identity| !identity.is_own);
+            if refused {
+                let reason =
+                    "its node was neither made by this import, nor is it in a space that is the caller's to change";
+                outcome.refuse(*number, uri.as_str(), reason);
+            }
+            !refused
+        });
+        if places.is_empty() {
+            return Ok(());
+        }
+        let ids = plain(found);
         let present = self.present_versions(s, &places, &ids).await?;
         let foreign = self.foreign(s, &places).await?;
         let mut new = Vec::new();
@@ -625,7 +640,7 @@ impl Import<'_> {
             return Ok(());
         }
         let nodes = self.present(s, places.iter().map(|(.., uri)| uri.as_str())).await?;
-        let ids = self.identities.resolve(s, Of::Log, places.iter().map(|(_, line, _)| line.id)).await?;
+        let ids = plain(self.identities.resolve(s, Of::Log, places.iter().map(|(_, line, _)| line.id)).await?);
         for (number, line, uri) in places {
             let (Some(node), Some(root)) = (nodes.get(uri.as_str()), uri.session_root()) else {
                 outcome.refuse(number, &line.path, "its node is not there, so its messages were not taken");
@@ -725,7 +740,7 @@ impl Import<'_> {
             .all(s)
             .await?;
         let mut held: HashSet<(Uuid, Uuid, String)> = held.into_iter().collect();
-        let ids = self.identities.resolve(s, Of::Edge, places.iter().map(|(_, line, ..)| line.id)).await?;
+        let ids = plain(self.identities.resolve(s, Of::Edge, places.iter().map(|(_, line, ..)| line.id)).await?);
         for (number, line, [from, to], weight) in places {
             let ends = nodes.get(from.as_str()).zip(nodes.get(to.as_str()));
             let Some(((from_id, _), (to_id, _))) = ends else {
@@ -778,6 +793,10 @@ impl Import<'_> {
             .await?;
         Ok(rows.into_iter().map(|(uri, id, owner)| (uri, (id, owner))).collect())
     }
+}
+
+fn plain(found: HashMap<Uuid, Identity>) -> HashMap<Uuid, Uuid> {
+    found.into_iter().map(|(id, identity)| (id, identity.id)).collect()
 }
 
 /// What is there already.
