@@ -175,6 +175,13 @@ impl Caller {
         Some(spaces.into_iter().collect())
     }
 
+    /// The owner spaces that this caller may change; `None` for ROOT. What it may only read is none of its own (W1).
+    pub(crate) fn own_spaces(&self) -> Option<Vec<String>> {
+        let mut spaces = self.owner_filter()?;
+        spaces.retain(|space| space != SHARED_SPACE || self.role >= Role::Admin);
+        Some(spaces)
+    }
+
     /// Decides from the URI alone.
     ///
     /// # Errors

@@ -150,6 +150,17 @@ pub enum StoreError {
         database: String,
     },
 
+    /// The database holds no context store, or an earlier version's, and was not to be migrated.
+    #[error("{database} {}: `ctx migrate` {}", unmigrated(.pending, .empty), if *.empty { "makes one" } else { "applies them" })]
+    NotMigrated {
+        /// Which, without its password.
+        database: String,
+        /// How many migrations are to be applied.
+        pending: usize,
+        /// Whether there is nothing at all in it.
+        empty: bool,
+    },
+
     /// The schema could not be brought up to date.
     #[error("cannot migrate the database: {0}")]
     Migration(std::sync::Arc<context_migration::Error>),
@@ -157,6 +168,10 @@ pub enum StoreError {
     /// The database, or the unit of work.
     #[error(transparent)]
     Session(#[from] sea_session::Error),
+}
+
+fn unmigrated(pending: &usize, empty: &bool) -> String {
+    if *empty { "holds no context store".to_owned() } else { format!("needs {pending} migration(s)") }
 }
 
 fn archived_hint(archived: &bool) -> &'static str {
@@ -194,7 +209,7 @@ impl StoreError {
             said if said.contains("timed out") => {
                 "no connection could be made in time: is the server running, and may this user connect?".into()
             }
-            said => said,
+            said => said.replace(url, &without_password(url)),
         };
         StoreError::Unreachable { database: without_password(url), message }
     }
@@ -220,20 +235,11 @@ impl StoreError {
             StoreError::Index(_) => "index",
             StoreError::Unreachable { .. } => "unreachable",
             StoreError::NotOurs { .. } => "not_ours",
+            StoreError::NotMigrated { .. } => "not_migrated",
             StoreError::Migration(_) => "migration",
             StoreError::Session(_) => "database",
         }
     }
 }
 
-/// A database's URL as it may be shown.
-pub(crate) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        Some((login, host)) => {
-            let user = login.split_once(':').map_or(login, |(user, _)| user);
-            format!("{scheme}://{user}@{host}")
-        }
-        None => url.to_owned(),
-    }
-}
+pub(crate) use context_migration::without_password;

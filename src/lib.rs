@@ -35,6 +35,7 @@ pub mod index;
 mod node;
 pub mod outbox;
 mod page;
+mod printable;
 pub mod record;
 mod sql;
 mod store;
@@ -46,6 +47,7 @@ pub use context_entities::{index_record::Level, node::Status, node_version::Chan
 pub use error::StoreError;
 pub use node::{Entry, Node, Stat};
 pub use page::{Page, Paging};
+pub use printable::{printable, printable_line};
 pub use store::*;
 pub use uri::{Uri, UriError, UriReason};
 

@@ -31,7 +31,7 @@ use unicode_normalization::UnicodeNormalization;
 /// The longest canonical form, in bytes.
 pub const MAX_URI_BYTES: usize = 1024;
 
-const SCHEME: &str = "ctx://";
+pub(crate) const SCHEME: &str = "ctx://";
 
 /// Everything but RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -236,6 +236,28 @@ impl Uri {
     pub fn pretty(&self) -> String {
         let segments: Vec<_> = self.segments().map(decode).collect();
         format!("{SCHEME}{}", segments.join("/"))
+    }
+
+    /// The last segment as people read it, which [`Uri::parse`] reads back as that name behind its folder: what would mean something
+    /// else there, and what does not show on a line (control and direction characters, spaces at an end), is percent-encoded.
+    pub fn pasteable_name(&self) -> String {
+        let name = self.name();
+        let mut spelled = String::with_capacity(name.len());
+        let (first, last) = (name.chars().next(), name.chars().next_back());
+        for (at, c) in name.char_indices() {
+            let end = (at == 0 && first == Some(c)) || (at + c.len_utf8() == name.len() && last == Some(c));
+            let hidden = crate::printable::printable_line(c.encode_utf8(&mut [0; 4])) != c.to_string();
+            // Any white space but one between other characters would be lost, or is not what it seems.
+            if matches!(c, '%' | '?' | '#') || hidden || (c.is_whitespace() && (end || c != ' ')) {
+                let mut bytes = [0; 4];
+                for byte in c.encode_utf8(&mut bytes).bytes() {
+                    spelled.push_str(&format!("%{byte:02X}"));
+                }
+            } else {
+                spelled.push(c);
+            }
+        }
+        spelled
     }
 
     /// The segments, account first, in canonical spelling.

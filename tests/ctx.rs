@@ -325,3 +325,385 @@ fn every_command_is_listed_and_has_its_help() {
         assert!(!shell.ok(command).contains('\u{1b}'), "{command:?}");
     }
 }
+
+/// Names that mean something in a URI, in a shell or on a terminal.
+#[cfg(unix)]
+const ODD: [&str; 12] = [
+    "a b",
+    "a%20b",
+    "a%2520b",
+    "100%",
+    "C#",
+    "what?",
+    "tab\u{a0}",
+    " edges ",
+    "turned\u{202e}txt",
+    "zero\u{200b}width",
+    "quote'\"",
+    "Zürich",
+];
+
+#[cfg(unix)]
+fn odd(shell: &Shell) {
+    let folder = shell.folder.path().join("nm");
+    fs::create_dir_all(&folder).expect("a folder");
+    for name in ODD {
+        fs::write(folder.join(name), format!("text of {name}")).expect("a file");
+    }
+    shell.ok(&["import", "nm", "ctx://g/resources/o"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn w2_what_is_printed_as_a_name_can_be_pasted_back_as_that_name() {
+    let shell = Shell::sqlite();
+    odd(&shell);
+    let contents = |addresses: Vec<String>| {
+        let mut read: Vec<String> = addresses.iter().map(|address| shell.ok(&["read", address])).collect();
+        read.sort_unstable();
+        read
+    };
+    let mut expected: Vec<String> = ODD.iter().map(|name| format!("text of {name}")).collect();
+    expected.sort_unstable();
+    let lines = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let below = |name: &String| format!("ctx://g/resources/o/{name}");
+    let listed = lines(shell.ok(&["ls", "ctx://g/resources/o"]));
+    assert_eq!(contents(listed.iter().map(below).collect()), expected, "ls");
+    assert_eq!(contents(lines(shell.ok(&["glob", "ctx://g/resources/o/*"]))), expected, "glob");
+    assert_eq!(contents(lines(shell.ok(&["tree", "--paths", "ctx://g"]))), expected, "tree --paths");
+    assert_eq!(contents(lines(shell.ok(&["grep", "-l", "text", "ctx://g"]))), expected, "grep -l");
+    let found = lines(shell.ok(&["search", "text", "--account", "g", "--limit", "50"]));
+    assert_eq!(contents(found.into_iter().filter(|line| line.starts_with("ctx://")).collect()), expected, "search");
+    for text in [shell.ok(&["ls", "-l", "ctx://g/resources/o"]), shell.ok(&["tree", "ctx://g"]), listed.join("\n")] {
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n' || matches!(c, '\u{202e}' | '\u{200b}')), "{text:?}");
+    }
+    // The attack: what was printed for one name is another's address.
+    for address in lines(shell.ok(&["glob", "ctx://g/resources/o/a%20b"])) {
+        shell.ok(&["rm", &address]);
+    }
+    let left = lines(shell.ok(&["ls", "ctx://g/resources/o"]));
+    assert!(
+        left.contains(&"a b".to_owned())
+            && left.contains(&"a%252520b".to_owned())
+            && !left.contains(&"a%2520b".to_owned()),
+        "{left:?}"
+    );
+    assert_eq!(left.len(), ODD.len() - 1);
+    shell.ok(&["archive", "-r", "ctx://g/resources/o"]);
+    assert_eq!(shell.ok(&["ls", "ctx://g/resources/o"]), "", "it is there, and empty");
+    for address in lines(shell.ok(&["ls", "--archived", "ctx://g"])) {
+        shell.ok(&["restore", &address]);
+    }
+    assert_eq!(lines(shell.ok(&["ls", "ctx://g/resources/o"])).len(), ODD.len() - 1);
+}
+
+#[test]
+fn w2_texts_of_others_do_nothing_to_a_terminal() {
+    let shell = Shell::sqlite();
+    let evil = "red \u{1b}[31m \u{202e}turned\u{7}";
+    shell.ok(&["write", "ctx://g/resources/a", evil, "--abstract", evil]);
+    shell.ok(&["write", "ctx://g/resources/b", "b"]);
+    shell.ok(&["link", "ctx://g/resources/a", "ctx://g/resources/b", "--type", "t\u{1b}", "--reason", evil]);
+    shell.ok(&["say", "ctx://g/sessions/s/history/1", evil, evil, "--user", "eve"]);
+    for command in [
+        &["edges", "ctx://g/resources/a"][..],
+        &["traverse", "ctx://g/resources/b", "--direction", "in"],
+        &["search", "red", "--account", "g"],
+        &["grep", "red", "ctx://g"],
+        &["messages", "ctx://g/sessions/s/history/1"],
+    ] {
+        let text = shell.ok(command);
+        assert!(text.contains("red"), "{command:?}: {text:?}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{command:?}: {text:?}");
+    }
+    assert_eq!(shell.ok(&["read", "ctx://g/resources/a"]), evil, "a program gets the text as it is");
+    let (_, said) = shell.fails(&["read", "ctx://g/resources/\u{1b}[31m"]);
+    assert!(!said.chars().any(char::is_control), "{said:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn w3_two_spellings_of_a_name_never_overwrite_each_other_unsaid() {
+    let shell = Shell::sqlite();
+    let folder = shell.folder.path().join("nf");
+    fs::create_dir_all(folder.join("deep/e\u{301}")).expect("a folder");
+    fs::create_dir_all(folder.join("deep/\u{e9}")).expect("a folder");
+    fs::write(folder.join("e\u{301}.md"), "decomposed").expect("a file");
+    fs::write(folder.join("\u{e9}.md"), "composed").expect("a file");
+    fs::write(folder.join("deep/e\u{301}/x.md"), "decomposed folder").expect("a file");
+    fs::write(folder.join("deep/\u{e9}/x.md"), "composed folder").expect("a file");
+    for n in 0..210 {
+        fs::write(folder.join(format!("m{n:03}")), "x").expect("a file");
+    }
+    for (n, batch) in ["200", "1", "2000", "7"].into_iter().enumerate() {
+        let to = format!("ctx://b/resources/nf{}", n % 2);
+        let report = shell.json(&["import", "--batch", batch, "nf", &to]);
+        assert_eq!(
+            (report["updated"].as_u64(), report["refused"].as_array().map(Vec::len)),
+            (Some(0), Some(2)),
+            "{report}"
+        );
+        assert_eq!(report["created"].as_u64(), Some(if n < 2 { 212 } else { 0 }), "{report}");
+    }
+    let first = shell.ok(&["read", "ctx://b/resources/nf0/\u{e9}.md"]);
+    // Another run, of a folder that has the other spelling only.
+    let (one, other) = (shell.folder.path().join("one"), shell.folder.path().join("other"));
+    for (folder, name, text) in [(&one, "e\u{301}.md", "decomposed"), (&other, "\u{e9}.md", "composed")] {
+        fs::create_dir_all(folder).expect("a folder");
+        fs::write(folder.join(name), text).expect("a file");
+    }
+    assert_eq!(shell.json(&["import", "one", "ctx://b/resources/c"])["created"], 1);
+    let report = shell.json(&["import", "other", "ctx://b/resources/c"]);
+    assert!(report["refused"][0]["reason"].as_str().is_some_and(|why| why.contains("another spelling")), "{report}");
+    assert_eq!(shell.ok(&["read", "ctx://b/resources/c/\u{e9}.md"]), "decomposed");
+    fs::write(one.join("e\u{301}.md"), "newer").expect("a file");
+    assert_eq!(shell.json(&["import", "one", "ctx://b/resources/c"])["updated"], 1, "its own spelling goes on");
+    assert_eq!(first, shell.ok(&["read", "ctx://b/resources/nf0/\u{e9}.md"]));
+}
+
+#[test]
+fn w9_an_export_writes_everything_or_says_what_it_did_not() {
+    let shell = Shell::sqlite();
+    for (name, text) in [
+        ("a", "text of a"),
+        ("a/b/c", "abc"),
+        ("p", "P"),
+        ("p/q", "PQ"),
+        ("p-q", "between"),
+        ("empty", ""),
+        ("empty/x", "X"),
+    ] {
+        shell.ok(&["write", &format!("ctx://b/resources/e/{name}"), text]);
+    }
+    let output = shell.run(&["export", "ctx://b/resources/e", "out"]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(6), "{told}");
+    let file = |name: &str| fs::read_to_string(shell.folder.path().join("out").join(name)).ok();
+    assert_eq!(file("a/b/c").as_deref(), Some("abc"));
+    assert_eq!(
+        (file("p/q").as_deref(), file("p-q").as_deref(), file("empty/x").as_deref()),
+        (Some("PQ"), Some("between"), Some("X"))
+    );
+    assert!(
+        told.contains("refused ctx://b/resources/e/a: it is a folder as well")
+            && told.contains("refused ctx://b/resources/e/p: "),
+        "{told}"
+    );
+    assert_eq!(told.matches("refused ").count(), 2, "{told}");
+    assert!(told.contains("exported 5 node(s)"), "{told}");
+    // An archive keeps everything, and says so.
+    assert!(shell.ok(&["export", "--archive", "ctx://b/resources/e", "all.jsonl"]).contains("exported 7 node(s)"));
+    // Messages that are no text of a node yet are no file.
+    shell.ok(&["say", "ctx://b/sessions/s/history/1", "eve", "hello", "--user", "eve"]);
+    let output = shell.run(&["export", "ctx://b/sessions/s", "log", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((output.status.code(), report["nodes"].as_u64()), (Some(6), Some(0)), "{report}");
+    assert!(report["refused"][0]["reason"].as_str().is_some_and(|why| why.contains("its log is open")), "{report}");
+}
+
+#[test]
+fn w9_an_archive_with_refused_lines_is_not_done() {
+    let shell = Shell::sqlite();
+    shell.ok(&["write", "ctx://b/resources/e/a", "text"]);
+    shell.ok(&["export", "--archive", "ctx://b/resources/e", "all.jsonl"]);
+    shell.ok(&["write", "ctx://b/resources/e/a", "other"]);
+    let output = shell.run(&["import", "all.jsonl", "ctx://b/resources/e"]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(6), "{told}");
+    assert!(
+        told.contains("refused /a: line 2: ") && told.contains("another state") && told.contains("imported 0 node(s)"),
+        "{told}"
+    );
+}
+
+#[test]
+fn w6_globs_mean_what_they_say() {
+    let shell = Shell::sqlite();
+    let deep = vec!["a"; 60].join("/");
+    for (name, text) in [
+        (deep.as_str(), "x"),
+        ("C%23/f", "x"),
+        ("100%25/f", "x"),
+        ("]", "x"),
+        ("~", "x"),
+        ("%7B", "x"),
+        ("e\u{301}t\u{e9}", "x"),
+        ("a_b", "x"),
+        ("aXb", "x"),
+    ] {
+        shell.ok(&["write", &format!("ctx://d/resources/{name}"), text]);
+    }
+    shell.ok(&["say", "ctx://d/sessions/s/history/1", "eve", "hello", "--user", "eve"]);
+    let glob = |pattern: &str| -> Vec<String> {
+        let text = shell.ok(&["glob", &format!("ctx://d/{pattern}")]);
+        text.lines().map(|line| line.trim_start_matches("ctx://d/").to_owned()).collect()
+    };
+    let started = std::time::Instant::now();
+    for stars in [3, 6, 60] {
+        assert!(glob(&format!("resources/{}[z]", "**/".repeat(stars))).is_empty());
+    }
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!(glob("resources/[]x]"), ["resources/%5D"]);
+    assert!(glob("resources/[!]a]").contains(&"resources/~".to_owned()));
+    assert_eq!(glob("resources/[{]"), ["resources/%7B"]);
+    assert_eq!(glob("resources/C#/*"), ["resources/C%23/f"]);
+    assert_eq!(glob("resources/100%/*"), ["resources/100%25/f"]);
+    assert_eq!(glob("resources/e\u{301}t?"), ["resources/%C3%A9t%C3%A9"]);
+    assert_eq!(glob("resources/a_b"), ["resources/a_b"]);
+    assert_eq!(glob("resources/{a_,a}[X_]b"), ["resources/aXb", "resources/a_b"]);
+    assert_eq!(glob("resources/{C#,100%}/f"), ["resources/100%25/f", "resources/C%23/f"]);
+    assert_eq!(glob("sessions/*"), Vec::<String>::new(), "the row that a session keeps for itself is nobody's");
+    assert_eq!(glob("**/1"), ["sessions/s/history/1"]);
+}
+
+#[test]
+fn w7_a_command_says_what_is_not_there_and_opens_without_migrating() {
+    let shell = Shell::sqlite();
+    shell.ok(&["write", "ctx://acme/resources/a", "one", "--meta", "n=1", "--meta", "who=ann"]);
+    assert_eq!(
+        shell.json(&["read", "ctx://acme/resources/a"])["metadata"],
+        serde_json::json!({ "n": 1, "who": "ann" })
+    );
+    for arguments in [
+        &["ls", "ctx://acme/resources/none"][..],
+        &["tree", "ctx://nobody"],
+        &["ls", "ctx://nobody/resources"],
+        &["status", "--account", "nobody"],
+        &["doctor", "--account", "nobody"],
+        &["search", "one", "--account", "nobody"],
+        &["grep", "one", "ctx://nobody"],
+    ] {
+        let (code, said) = shell.fails(arguments);
+        assert!(code == 3 && said.contains("does not exist"), "{arguments:?}: {code} {said}");
+    }
+    assert_eq!(shell.ok(&["grep", "o.e", "ctx://acme"]), "ctx://acme/resources/a:1:one\n");
+    assert_eq!(shell.run(&["grep", "-F", "o.e", "ctx://acme"]).status.code(), Some(3));
+    assert_eq!(shell.ok(&["grep", "-iF", "ONE", "ctx://acme/resources/a"]), "ctx://acme/resources/a:1:one\n");
+    assert!(shell.fails(&["grep", "(", "ctx://acme"]).1.contains("is no regular expression"));
+
+    // Only onto what was seen.
+    assert_eq!(shell.fails(&["write", "ctx://acme/resources/a", "x", "--create"]).0, 5);
+    shell.ok(&["write", "ctx://acme/resources/new", "x", "--create"]);
+    for arguments in [
+        &["append", "ctx://acme/resources/a", "x", "--expect-version", "7"][..],
+        &["mv", "ctx://acme/resources/a", "ctx://acme/resources/b", "--expect-version", "7"],
+        &["rm", "ctx://acme/resources/a", "--expect-version", "7"],
+    ] {
+        let (code, said) = shell.fails(arguments);
+        assert!(code == 5 && said.contains("has version 1, not 7"), "{arguments:?}: {said}");
+    }
+    shell.ok(&["append", "ctx://acme/resources/a", " two", "--expect-version", "1"]);
+    shell.ok(&["mv", "ctx://acme/resources/a", "ctx://acme/resources/b", "--expect-version", "2"]);
+    shell.ok(&["rm", "ctx://acme/resources/b", "--expect-version", "3"]);
+    assert_eq!(shell.fails(&["rm", "ctx://acme/resources/b", "--expect-version", "3"]).0, 3);
+    shell.ok(&["archive", "ctx://acme/resources/new"]);
+    assert_eq!(shell.ok(&["ls", "--archived", "ctx://acme"]), "ctx://acme/resources/new\n");
+
+    // One text file, and conversations as they come.
+    fs::write(shell.folder.path().join("one.md"), "# One\ntext").expect("a file");
+    assert_eq!(shell.json(&["import", "one.md", "ctx://acme/resources/docs", "--meta", "by=ann"])["created"], 1);
+    assert_eq!(shell.json(&["import", "one.md", "ctx://acme/resources/docs/one.md"])["unchanged"], 1);
+    assert_eq!(shell.json(&["read", "ctx://acme/resources/docs/one.md"])["metadata"]["by"], "ann");
+    fs::write(
+        shell.folder.path().join("chat.json"),
+        r#"{"session_1":[{"speaker":"A","text":"hi"}],"session_1_date_time":"1:56 pm on 8 May, 2023"}"#,
+    )
+    .expect("a file");
+    assert!(
+        shell
+            .ok(&["import", "chat.json", "ctx://acme/sessions/chat", "--user", "ann"])
+            .contains("1 conversation(s) created")
+    );
+    assert_eq!(
+        shell.ok(&["messages", "ctx://acme/sessions/chat/history/0001", "--user", "ann"]),
+        "2023-05-08 13:56:00 A: hi\n"
+    );
+    fs::write(shell.folder.path().join("no.json"), r#"{"a": 1}"#).expect("a file");
+    assert!(shell.fails(&["import", "no.json", "ctx://acme/sessions/no", "--user", "ann"]).1.contains("is nearest to"));
+}
+
+fn a_database_of_an_earlier_version_is_left_as_it_is(shell: &Shell, runtime: &tokio::runtime::Runtime) {
+    shell.ok(&["write", "ctx://acme/resources/a", "one"]);
+    // As it was before the newest migration.
+    for statement in [
+        "DROP INDEX nodes_active_tree_idx",
+        "ALTER TABLE nodes DROP COLUMN tree_key",
+        "DELETE FROM seaql_migrations WHERE version LIKE 'm20260101_000007%'",
+        "DELETE FROM seaql_migrations_ledger WHERE version LIKE 'm20260101_000007%'",
+    ] {
+        runtime.block_on(shell.sql(statement));
+    }
+    for arguments in [&["read", "ctx://acme/resources/a"][..], &["write", "ctx://acme/resources/a", "two"]] {
+        let (code, said) = shell.fails(arguments);
+        assert!(code == 7 && said.contains("needs 1 migration(s): `ctx migrate` applies them"), "{said}");
+    }
+    assert!(shell.ok(&["migrate"]).contains("up to date"));
+    assert_eq!(shell.ok(&["read", "ctx://acme/resources/a"]), "one");
+}
+
+#[test]
+fn w7_a_database_of_an_earlier_version_is_migrated_when_asked() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    a_database_of_an_earlier_version_is_left_as_it_is(&Shell::sqlite(), &runtime);
+    let shell = runtime.block_on(Shell::postgres());
+    let (code, said) = shell.fails(&["ls", "ctx://acme"]);
+    assert!(code == 7 && said.contains("holds no context store: `ctx migrate` makes one"), "{said}");
+    a_database_of_an_earlier_version_is_left_as_it_is(&shell, &runtime);
+}
+
+#[test]
+fn w8_no_error_shows_a_password_in_whatever_form_of_url() {
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    for url in [
+        format!("postgres://ann:hunter2@127.0.0.1:{port}/memory"),
+        format!("postgres://ann:hun%74er2@127.0.0.1:{port}/memory?password=hunter2"),
+        format!("postgres://127.0.0.1:{port}/memory?user=ann&password=hunter2"),
+        format!("postgres://127.0.0.1:{port}/memory?pass%77ord=hunter2"),
+        format!("postgresql://ann:hunter2@127.0.0.1:{port}/memory?sslmode=nonsense"),
+        "postgres://ann:hunter2@127.0.0.1:port/memory".into(),
+        "postgres://ann:hunter2?@127.0.0.1/memory".into(),
+        "postgres:ann:hunter2@127.0.0.1/memory".into(),
+        "mysql://ann:hunter2@127.0.0.1/memory".into(),
+        "strange://ann:hunter2@127.0.0.1/memory?password=hunter2".into(),
+        "sqlite://nowhere/at/all.db?mode=ro&key=hunter2".into(),
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let (_, said) = Shell::on(url.as_str()).fails(&[&["status", "--account", "acme"], json].concat());
+            assert!(!said.contains("hunter2") && !said.contains("er2"), "{url}: {said}");
+        }
+    }
+    let shell = Shell::sqlite();
+    shell.ok(&["write", "ctx://acme/resources/a", "x"]);
+    for sink in [
+        format!("http://ann:hunter2@127.0.0.1:{port}/x?token=hunter2"),
+        "http://ann:hunter2@127.0.0.1:port/x".into(),
+        "ftp://ann:hunter2@127.0.0.1/x".into(),
+    ] {
+        let (_, said) = shell.fails(&["outbox", "run", "--once", "--secret", "hunter2", "--sink", &sink]);
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    assert!(!shell.ok(&["outbox", "streams"]).contains("hunter2"));
+    assert!(!shell.ok(&["outbox", "streams", "--json"]).contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w8_no_debug_output_shows_a_password() {
+    let sink = context_store::index::HttpSink::new("http://ann:hunter2@127.0.0.1/x?token=hunter2").expect("a sink");
+    assert!(!format!("{:?}", sink.secret("hunter2")).contains("hunter2"));
+    let server = sea_session::testing::cluster::fresh_database().await.unwrap_or_else(|e| panic!("{e}"));
+    let role = server.create_role().await.unwrap_or_else(|e| panic!("{e}"));
+    let password = role
+        .url()
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split_once('@'))
+        .and_then(|(login, _)| login.split_once(':'));
+    let password = password.map(|(_, password)| password.to_owned()).expect("a role with a password");
+    let db = sea_session::Db::connect(role.url()).await.expect("a connection");
+    let store = context_store::Store::new(db.clone());
+    let shown = format!("{db:?} {store:?} {:?} {:?}", store.outbox(), db.connection());
+    assert!(!shown.contains(&password), "{shown}");
+    let refused = context_store::Store::connect(role.url()).await;
+    assert!(matches!(&refused, Err(e) if !e.to_string().contains(&password)), "{refused:?}");
+    assert!(!format!("{refused:?}").contains(&password));
+}

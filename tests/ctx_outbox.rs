@@ -191,6 +191,9 @@ fn receiver(answers: Vec<String>) -> (String, Arc<Mutex<Vec<Request>>>) {
     (address, requests)
 }
 
+/// Everything was taken.
+const TAKEN: &str = r#"{"refused": []}"#;
+
 fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
 }
@@ -205,11 +208,11 @@ async fn q5_an_http_sink_signs_waits_as_it_is_told_and_lets_a_bad_record_fail_al
     // All four nodes have records to delete (abstract, overview) and one to write.
     let (address, requests) = receiver(vec![
         answer("503 Service Unavailable", "retry-after: 1\r\n", ""),
-        answer("200 OK", "", ""),
+        answer("200 OK", "", TAKEN),
         answer("422 Unprocessable Entity", "", "one of them is bad"),
-        answer("200 OK", "", ""),
+        answer("200 OK", "", TAKEN),
         answer("422 Unprocessable Entity", "", "one of them is bad"),
-        answer("204 No Content", "", ""),
+        answer("201 Created", "", TAKEN),
         answer("422 Unprocessable Entity", "", "too long"),
     ]);
     let start = Instant::now();
@@ -255,4 +258,153 @@ async fn q5_an_index_that_is_down_holds_events_back_and_kills_none() {
     let (code, message) = shell.fails(&["outbox", "run", "--once", "--sink", "gopher://index"]);
     assert_eq!(code, 2);
     assert!(message.contains("`gopher` is neither http nor https"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w4_nothing_counts_but_the_contract_s_own_answer() {
+    let shell = Shell::sqlite().in_environment();
+    shell.ok(&["write", "ctx://acme/resources/a", "text"]);
+    let (elsewhere, seen) = receiver(vec![answer("200 OK", "", TAKEN)]);
+    let huge = format!(r#"{{"refused": [], "more": "{}"}}"#, "x".repeat(2 << 20));
+    let cases = [
+        (answer("302 Found", &format!("location: {elsewhere}\r\n"), ""), "redirects are not followed"),
+        (answer("301 Moved Permanently", &format!("location: {elsewhere}\r\n"), TAKEN), "redirects are not followed"),
+        (answer("307 Temporary Redirect", &format!("location: {elsewhere}\r\n"), ""), "redirects are not followed"),
+        (answer("200 OK", "", "<html>please log in</html>"), "with what is no answer"),
+        (answer("200 OK", "", ""), "without a body"),
+        (answer("204 No Content", "", ""), "without a body"),
+        (answer("200 OK", "", r#"{"ok": true}"#), "not what it took"),
+        (answer("200 OK", "", "[]"), "with what is no answer"),
+        (answer("200 OK", "", r#"{"taken": 3}"#), "with what is no answer"),
+        (answer("200 OK", "", &huge), "more than 1048576 bytes"),
+    ];
+    for (answer, why) in cases {
+        let (address, _) = receiver(vec![answer]);
+        let output = shell
+            .command(&["outbox", "run", "--once", "--sink", &address])
+            .env("CTX_INDEX_SECRET", "secret")
+            .output()
+            .expect("ctx runs");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && message.contains(why), "{why}: {message}");
+        let streams = shell.json(&["outbox", "streams"]);
+        let stream = streams.as_array().unwrap().iter().find(|stream| stream["sink"] == address.as_str()).unwrap();
+        assert_eq!((&stream["waiting"], &stream["dead"]), (&1.into(), &0.into()), "{stream}");
+        shell.ok(&["outbox", "streams", "--forget", stream["name"].as_str().unwrap()]);
+    }
+    assert!(seen.lock().unwrap().is_empty(), "nobody else was told anything");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w4_what_the_receiver_does_not_confirm_by_record_comes_again() {
+    for shell in each().await {
+        shell.ok(&["write", "ctx://acme/resources/a", "text"]);
+        shell.ok(&["write", "ctx://acme/resources/b", "text"]);
+        let id = |name: &str| {
+            let uri = format!("ctx://acme/resources/{name}");
+            context_store::record::record_id(&uri, context_store::Level::Content)
+        };
+        let delete = answer("200 OK", "", TAKEN);
+        // The first time one of the two is confirmed, and one that nobody sent; the second time the other.
+        let first = answer("200 OK", "", &format!(r#"{{"taken": ["{}", "0000000000000000"]}}"#, id("a")));
+        let second = answer("200 OK", "", &format!(r#"{{"taken": [{{"id": "{}", "account_id": "acme"}}]}}"#, id("b")));
+        let (address, requests) = receiver(vec![delete.clone(), first, delete, second]);
+        let report = shell.json(&["outbox", "run", "--once", "--sink", &address]);
+        assert_eq!((&report["delivered"], &report["retried"]), (&1.into(), &1.into()), "{report}");
+        assert!(
+            within(20, || shell.json(&["outbox", "run", "--once", "--sink", &address])["delivered"] == 1),
+            "it comes again"
+        );
+        let requests = requests.lock().unwrap();
+        let upserts: Vec<usize> = requests
+            .iter()
+            .filter(|(_, body)| body["operation"] == "upsert")
+            .map(|(_, body)| body["records"].as_array().unwrap().len())
+            .collect();
+        assert_eq!(upserts, [2, 1], "only what was not confirmed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e4_each_sink_has_a_stream_of_its_own_and_gets_everything() {
+    for shell in each().await {
+        let files = ["one.jsonl", "two.jsonl"].map(|name| shell.folder.path().join(name));
+        let sinks = files.clone().map(|file| format!("file:{}", file.display()));
+        let held = |at: usize| {
+            let held = FileSink::replay(&files[at]).unwrap_or_else(|e| panic!("{e}"));
+            let mut uris: Vec<String> = held.values().map(|record| record.uri.clone()).collect();
+            uris.sort_unstable();
+            uris
+        };
+        let places = |names: &[&str]| -> Vec<String> {
+            names.iter().map(|name| format!("ctx://acme/resources/{name}/content.md")).collect()
+        };
+        // What was there before the stream was made, and what a command's own delivery has taken already.
+        shell.ok(&["write", "ctx://acme/resources/a", "text"]);
+        shell.ok(&["outbox", "run", "--once", "--sink", &sinks[0]]);
+        assert_eq!(held(0), places(&["a"]));
+        shell.ok(&["write", "ctx://acme/resources/b", "text"]);
+        shell.ok(&["mv", "ctx://acme/resources/a", "ctx://acme/resources/c"]);
+        assert_eq!(shell.found("text"), 2, "the embedded index is up to date");
+        shell.ok(&["outbox", "run", "--once", "--sink", &sinks[1]]);
+        shell.ok(&["write", "ctx://acme/resources/d", "text"]);
+        shell.ok(&["rm", "ctx://acme/resources/b"]);
+        for (at, sink) in sinks.iter().enumerate() {
+            shell.ok(&["outbox", "run", "--once", "--sink", sink]);
+            assert_eq!(held(at), places(&["c", "d"]), "{sink}");
+        }
+        assert_eq!(shell.json(&["outbox", "streams"]).as_array().map(Vec::len), Some(2));
+        assert_eq!(shell.json(&["outbox", "status"])["pending"], 0);
+        // A stream that ends takes along what waits in it.
+        shell.ok(&["write", "ctx://acme/resources/e", "text"]);
+        for stream in shell.json(&["outbox", "streams"]).as_array().unwrap() {
+            assert_eq!(stream["waiting"], 1, "{stream}");
+            shell.ok(&["outbox", "streams", "--forget", stream["name"].as_str().unwrap()]);
+        }
+        assert_eq!(shell.json(&["outbox", "status"])["pending"], 0);
+        let (code, message) = shell.fails(&["outbox", "streams", "--forget", "context.no"]);
+        assert!(code == 2 && message.contains("there is no stream"), "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e4_a_running_sink_gets_what_commands_write_meanwhile() {
+    for shell in each().await {
+        let file = shell.folder.path().join("records.jsonl");
+        let sink = format!("file:{}", file.display());
+        shell.ok(&["write", "ctx://acme/resources/first", "text"]);
+        let running =
+            shell.command(&["outbox", "run", "--poll", "100ms", "--sink", &sink]).stdout(Stdio::piped()).spawn();
+        let running = Running(running.expect("ctx runs"));
+        assert!(
+            within(20, || shell.json(&["outbox", "streams"]).as_array().map(Vec::len) == Some(1)),
+            "its stream is there"
+        );
+        for n in 0..5 {
+            shell.ok(&["write", &format!("ctx://acme/resources/n{n}"), "text"]);
+        }
+        assert!(within(20, || FileSink::replay(&file).is_ok_and(|held| held.len() == 6)), "it gets them all");
+        drop(running);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e4_what_a_receiver_says_is_shown_without_control_characters() {
+    for shell in each().await {
+        shell.ok(&["write", "ctx://acme/resources/a", "text"]);
+        let id = context_store::record::record_id("ctx://acme/resources/a", context_store::Level::Content);
+        let reason = r"\u0000 \u001b[31mred\u0007 \u202eturned\r\nnext";
+        let no = answer("200 OK", "", &format!(r#"{{"refused": [{{"id": "{id}", "reason": "{reason}"}}]}}"#));
+        let (address, _) = receiver(vec![answer("200 OK", "", TAKEN), no]);
+        assert_eq!(shell.json(&["outbox", "run", "--once", "--sink", &address])["dead"], 1);
+        let letters = shell.json(&["outbox", "dead", "list"]);
+        assert!(
+            letters[0]["error"].as_str().is_some_and(|error| error.ends_with(": [31mred turned next")),
+            "{letters}"
+        );
+        let id = letters[0]["id"].to_string();
+        for text in [shell.ok(&["outbox", "dead", "list"]), shell.ok(&["outbox", "dead", "show", &id])] {
+            assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
+        }
+    }
 }

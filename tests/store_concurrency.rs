@@ -125,3 +125,158 @@ async fn the_api_compiles_in_spawn_and_behind_async_trait() {
     let task = tokio::spawn(async move { memory.remember(&admin(), &uri("ctx://acme/resources/a"), "x").await });
     assert_eq!(task.await.expect("a task").ok(), Some(2));
 }
+
+/// A sink that keeps what it was told.
+#[derive(Default)]
+struct Kept(std::sync::Mutex<Vec<String>>);
+
+#[async_trait::async_trait]
+impl context_store::index::IndexSink for Kept {
+    async fn delete(
+        &self,
+        _: &[context_store::index::Gone],
+    ) -> Result<Vec<context_store::index::Refused>, context_store::index::Unavailable> {
+        Ok(Vec::new())
+    }
+
+    async fn upsert(
+        &self,
+        records: &[context_store::record::Record],
+    ) -> Result<Vec<context_store::index::Refused>, context_store::index::Unavailable> {
+        self.0.lock().expect("a lock").extend(records.iter().map(|record| record.uri.clone()));
+        Ok(Vec::new())
+    }
+}
+
+impl Kept {
+    fn has(&self, names: &[&str]) -> bool {
+        let mut held = self.0.lock().expect("a lock").clone();
+        held.sort_unstable();
+        held.dedup();
+        held == names.iter().map(|name| format!("ctx://acme/resources/{name}/content.md")).collect::<Vec<_>>()
+    }
+}
+
+on_each_backend! {
+    async fn e4_a_stream_for_an_index_elsewhere_misses_nothing_of_what_others_drain(t: TestStore) {
+        use std::sync::Arc;
+        let write = async |name: &str| t.store.write(&admin(), &uri(&format!("ctx://acme/resources/{name}")), &Write::of("text")).await.map(drop).expect("a write");
+        write("before").await;
+        t.store.drain().await.expect("a drain");
+        write("pending").await;
+        let stream = t.store.sink_stream("https://ann:hunter2@index.example/ctx").await.expect("a stream");
+        assert_eq!(t.store.sink_stream("https://ann:other@index.example/ctx").await.expect("a stream").name(), stream.name());
+        let other = t.store.sink_stream("file:other").await.expect("a stream");
+        let streams = t.store.sink_streams().await.expect("streams");
+        assert!(streams.len() == 2 && streams.iter().any(|(info, _)| info.sink == "https://ann@index.example/ctx"), "{streams:?}");
+        // Many drain at once while somebody writes.
+        let writing = async {
+            for n in 0..20 {
+                write(&format!("n{n:02}")).await;
+            }
+        };
+        let draining = async {
+            for _ in 0..20 {
+                t.store.drain().await.expect("a drain");
+            }
+        };
+        tokio::join!(writing, draining, async { t.store.drain().await.expect("a drain") });
+        t.store.drain().await.expect("a drain");
+        let mut names: Vec<String> = (0..20).map(|n| format!("n{n:02}")).collect();
+        names.insert(0, "before".into());
+        names.push("pending".into());
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for stream in [&stream, &other] {
+            let kept = Arc::new(Kept::default());
+            stream.dispatcher(kept.clone()).drain().await.expect("a drain");
+            assert!(kept.has(&names), "{:?}", kept.0);
+        }
+        assert!(t.store.forget_sink_stream(other.name()).await.expect("an end"));
+        assert!(!t.store.forget_sink_stream(other.name()).await.expect("an end"));
+        write("after").await;
+        t.store.drain().await.expect("a drain");
+        assert_eq!(stream.outbox().metrics().await.expect("numbers").pending, 1);
+        assert_eq!(other.outbox().metrics().await.expect("numbers").pending, 0);
+        assert!(t.store.search(&admin(), "text", &Default::default()).await.expect("a search").items.len() > 1, "and the embedded index has it all");
+    }
+
+    async fn e4_every_change_rings_the_bell(t: TestStore) {
+        use std::{sync::Arc, time::Duration};
+        let kept = Arc::new(Kept::default());
+        // It polls once an hour: what it delivers, it was woken for.
+        let dispatcher = t.store.dispatcher(kept.clone()).poll(Duration::from_secs(3600)).linger(Duration::from_millis(1));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = tokio::spawn({
+            let dispatcher = dispatcher.clone();
+            async move { dispatcher.run(async { drop(stopped.await) }).await }
+        });
+        let (a, b) = (uri("ctx://acme/resources/a"), uri("ctx://acme/resources/b"));
+        let drained = async |n: u64| {
+            for _ in 0..600 {
+                if t.store.outbox().metrics().await.expect("numbers").done == n {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            panic!("nobody rang: {:?}, {n} expected", t.store.outbox().metrics().await);
+        };
+        t.store.write(&admin(), &a, &Write::of("one")).await.expect("a write");
+        drained(1).await;
+        t.store.append(&admin(), &a, " two").await.expect("an append");
+        drained(2).await;
+        t.store.move_node(&admin(), &a, &b).await.expect("a move");
+        drained(3).await;
+        t.store.archive(&admin(), &b, Default::default()).await.expect("archiving");
+        drained(4).await;
+        t.store.restore(&admin(), &b, Default::default()).await.expect("restoring");
+        drained(5).await;
+        t.store.revert(&admin(), &b, 1).await.expect("a revert");
+        drained(6).await;
+        t.store.delete(&admin(), &b, Default::default()).await.expect("a delete");
+        drained(7).await;
+        stop.send(()).expect("it runs");
+        running.await.expect("its end");
+    }
+
+    async fn w7_counts_tell_a_member_nothing_of_others(t: TestStore) {
+        let eve = context_store::Caller::user("acme", "eve");
+        let before = t.store.status(&eve).await.expect("numbers");
+        let (mine, theirs) = (uri("ctx://acme/users/eve/memories/m/n"), uri("ctx://acme/users/alice/memories/m/n"));
+        for n in 0..3 {
+            t.store.write(&admin(), &theirs, &Write::of(format!("{n}"))).await.expect("a write");
+        }
+        t.store.link(&admin(), &theirs, &theirs, &context_store::Link::of("self")).await.expect("a link");
+        t.sql("UPDATE outbox_events SET state = 'dead', finished_at = created_at, last_error = 'no'").await;
+        t.store.write(&admin(), &theirs, &Write::of("more")).await.expect("a write");
+        assert_eq!(t.store.status(&eve).await.expect("numbers"), before);
+        t.store.write(&eve, &mine, &Write::of("mine")).await.expect("a write");
+        let own = t.store.status(&eve).await.expect("numbers");
+        assert_eq!((own.active, own.edges, own.pending, own.dead), (1, 0, 1, 0), "{own:?}");
+        let all = t.store.status(&admin().with_role(context_store::Role::Root)).await.expect("numbers");
+        assert_eq!((all.active, all.edges, all.pending, all.dead), (2, 1, 2, 3), "{all:?}");
+    }
+}
+
+on_each_backend! {
+    async fn v3_within_a_unit_the_operations_have_the_same_names_and_are_all_or_nothing(t: TestStore) {
+        let (a, b) = (uri("ctx://acme/resources/a"), uri("ctx://acme/resources/b"));
+        let done = t.store.unit(&admin()).run(async |s: &mut Session| -> Result<(), StoreError> {
+            let caller = admin();
+            let mut here = t.store.within(s, &caller);
+            here.write_many(&[(a.clone(), Write::of("one")), (b.clone(), Write::of("two"))]).await?;
+            here.expect(&a, 1).await?;
+            here.append(&a, " more").await?;
+            assert_eq!(here.read(&a).await?.content, "one more");
+            here.expect(&a, 1).await
+        }).await;
+        assert!(matches!(done, Err(StoreError::VersionConflict { expected: 1, actual: 2, .. })), "{done:?}");
+        assert_eq!(t.count("SELECT count(*) FROM nodes").await, 0);
+        let created = t.store.write(&admin(), &a, &Write::of("one").creating()).await.expect("a write");
+        assert!(created.created);
+        let again = t.store.write(&admin(), &a, &Write::of("two").creating()).await;
+        assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
+        t.store.archive(&admin(), &a, Default::default()).await.expect("archiving");
+        let again = t.store.write(&admin(), &a, &Write::of("two").creating()).await;
+        assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
+    }
+}

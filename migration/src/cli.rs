@@ -246,7 +246,9 @@ async fn run<M: MigratorTrait + 'static>(cli: &Cli) -> Result<(), Stop> {
         .database
         .as_deref()
         .ok_or_else(|| Stop::Message("which database? Give --database URL, or set DATABASE_URL".to_owned()))?;
-    let unreachable = |error: String| Stop::Message(format!("cannot connect: {error}"));
+    // What the driver says may have the whole address in it.
+    let unreachable =
+        |error: String| Stop::Message(format!("cannot connect: {}", error.replace(url, &crate::without_password(url))));
     knock(url, Duration::from_secs(10)).await.map_err(unreachable)?;
     let db = Db::connect(url).await.map_err(|error| unreachable(error.to_string()))?;
     let outcome = run_on::<M>(cli, url, &db).await;

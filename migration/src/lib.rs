@@ -45,6 +45,7 @@ pub mod record;
 mod report;
 pub mod role;
 mod runner;
+mod shown;
 mod template;
 mod workplace;
 
@@ -56,7 +57,14 @@ pub use migrations::Migrator;
 pub use options::{Event, Options};
 pub use report::{Plan, Report, Step};
 pub use runner::Runner;
+pub use shown::without_password;
 pub use workplace::knock;
+
+/// How many migrations the context store's schema has.
+#[must_use]
+pub fn migrations() -> usize {
+    <Migrator as sea_orm_migration::MigratorTrait>::migrations().len()
+}
 
 /// A statement as one line of bearable length, for messages.
 fn shortened(sql: &str) -> String {

@@ -4,14 +4,22 @@
 //! `X-Ctx-Timestamp`, the seconds since 1970, and `X-Ctx-Signature: sha256=…`, HMAC-SHA256 in hexadecimal over
 //! `{timestamp}.{body}` with the shared secret, so that a receiver can tell who sends and refuse what is old.
 //!
+//! Nothing counts as taken but what the receiver says it took, record by record (W4): an answer of `2xx` has the body
+//! `{"taken": [id, …], "refused": [{"id": …, "reason": …, "again": false}]}`. Where there is `refused` and no `taken`, all the others
+//! are taken. A record that is in neither comes again.
+//!
 //! | Answer | What is made of it |
 //! |---|---|
-//! | 2xx | taken, but for those in `{"refused": [{"id": …, "reason": …, "again": false}]}`, if there is a body |
+//! | 2xx with that body | what it says |
+//! | 2xx with anything else, or with nothing | [`Unavailable`]: whoever answered is no index |
+//! | 3xx | [`Unavailable`]: redirects are not followed, since a signed request is for the address that was given |
 //! | 408, 429, 5xx, no answer | again after `Retry-After`, else after a pause that doubles; then [`Unavailable`] |
 //! | 400, 413, 422 | something in it is bad: each half by itself, down to the record that is refused |
 //! | anything else | [`Unavailable`]: an operator has to look (401, 403, 404), and no record is to blame |
+//!
+//! Of an answer no more than a mebibyte is read, and a request has no more than eight, but for a single record.
 
-use std::{fmt, future::Future, pin::Pin, time::Duration};
+use std::{collections::HashMap, fmt, future::Future, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -53,13 +61,38 @@ struct Request<'r, T> {
     records: &'r [T],
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Answer {
-    #[serde(default)]
-    refused: Vec<RefusedRecord>,
+    taken: Option<Vec<Named>>,
+    refused: Option<Vec<RefusedRecord>>,
 }
 
-#[derive(Deserialize)]
+/// A record that was taken: its id, or its id and account where the same id may be of two.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Named {
+    Id(String),
+    Full { id: String, account_id: Option<String> },
+}
+
+impl Named {
+    fn names(&self, account: &str, record: &str) -> bool {
+        match self {
+            Named::Id(id) => id == record,
+            Named::Full { id, account_id } => {
+                id == record && account_id.as_deref().is_none_or(|named| named == account)
+            }
+        }
+    }
+}
+
+/// Of an answer no more is read.
+const LONGEST_ANSWER: usize = 1 << 20;
+
+/// A request with several records is no longer.
+const LONGEST_REQUEST: usize = 8 << 20;
+
+#[derive(Debug, Deserialize)]
 struct RefusedRecord {
     id: String,
     #[serde(default)]
@@ -114,7 +147,11 @@ impl HttpSink {
             "https" => return Err(refuse("https needs the feature `tls-rustls` or `tls-native-tls`".to_owned())),
             other => return Err(refuse(format!("`{other}` is neither http nor https"))),
         }
-        let client = Client::builder().connect_timeout(Duration::from_secs(5)).timeout(Duration::from_secs(30)).build();
+        let client = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(30))
+            .build();
         Ok(Self {
             client: client.map_err(|e| refuse(e.to_string()))?,
             url,
@@ -145,19 +182,24 @@ impl HttpSink {
     ) -> Pin<Box<dyn Future<Output = Result<Vec<Refused>, Unavailable>> + Send + 'a>> {
         Box::pin(async move {
             let body = serde_json::to_vec(&Request { operation, records }).map_err(|e| Unavailable(e.to_string()))?;
+            if body.len() > LONGEST_REQUEST && records.len() > 1 {
+                return self.halves(operation, records).await;
+            }
             match self.post(body).await? {
                 Posted::Taken(answer) => Ok(refused(records, &answer)),
                 Posted::Bad(reason) if records.len() <= 1 => {
                     Ok(records.iter().map(|record| record.refused(&reason, false)).collect())
                 }
-                Posted::Bad(_) => {
-                    let (left, right) = records.split_at(records.len() / 2);
-                    let mut refused = self.send(operation, left).await?;
-                    refused.extend(self.send(operation, right).await?);
-                    Ok(refused)
-                }
+                Posted::Bad(_) => self.halves(operation, records).await,
             }
         })
+    }
+
+    async fn halves<T: Item>(&self, operation: &'static str, records: &[T]) -> Result<Vec<Refused>, Unavailable> {
+        let (left, right) = records.split_at(records.len() / 2);
+        let mut refused = self.send(operation, left).await?;
+        refused.extend(self.send(operation, right).await?);
+        Ok(refused)
     }
 
     async fn post(&self, body: Vec<u8>) -> Result<Posted, Unavailable> {
@@ -191,34 +233,81 @@ impl HttpSink {
         {
             return Err((format!("the index answered {status}"), retry_after(response.headers(), Utc::now())));
         }
-        let text = response.text().await.map_err(|e| (e.without_url().to_string(), None))?;
-        Ok(match status {
-            _ if status.is_success() && text.trim().is_empty() => Ok(Posted::Taken(Answer::default())),
-            _ if status.is_success() => match serde_json::from_str(&text) {
-                Ok(answer) => Ok(Posted::Taken(answer)),
-                Err(e) => Err(Unavailable(format!("the index answered {status} with what is no answer: {e}"))),
-            },
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-                Ok(Posted::Bad(format!("the index answered {status}: {}", first_words(&text))))
+        if status.is_redirection() {
+            let why = "redirects are not followed: name the address that it leads to, if it is the index's";
+            return Ok(Err(Unavailable(format!("the index answered {status}: {why}"))));
+        }
+        let text = match body_of(response).await {
+            Ok(text) => text,
+            Err(e) => return Err((e.without_url().to_string(), None)),
+        };
+        Ok(match (status, text) {
+            (StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY, text) => {
+                let words = text.as_deref().unwrap_or_default();
+                Ok(Posted::Bad(format!("the index answered {status}: {}", first_words(words))))
             }
-            _ => Err(Unavailable(format!("the index answered {status}"))),
+            (status, Some(text)) if status.is_success() => taken(status, &text),
+            (status, None) if status.is_success() => {
+                Err(Unavailable(format!("the index answered {status} with more than {LONGEST_ANSWER} bytes")))
+            }
+            (status, _) => Err(Unavailable(format!("the index answered {status}"))),
         })
     }
 }
 
-/// The records that the answer names.
+/// The body of an answer; none if it is too long. No more of it is held than an answer may have.
+async fn body_of(mut response: reqwest::Response) -> Result<Option<String>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// What an answer says, if it is the contract's.
+fn taken(status: StatusCode, text: &str) -> Result<Posted, Unavailable> {
+    const RIGHT: &str = r#"it says {"taken": [id, …], "refused": [{"id": …, "reason": …}]}"#;
+    match serde_json::from_str::<Answer>(text) {
+        Ok(Answer { taken: None, refused: None }) => {
+            Err(Unavailable(format!("the index answered {status}, and not what it took: {RIGHT}")))
+        }
+        Ok(answer) => Ok(Posted::Taken(answer)),
+        Err(_) if text.trim().is_empty() => {
+            Err(Unavailable(format!("the index answered {status} without a body: {RIGHT}")))
+        }
+        Err(e) => Err(Unavailable(format!("the index answered {status} with what is no answer: {e}; {RIGHT}"))),
+    }
+}
+
+/// The records that the answer refuses, and those that it says nothing of: they come again.
 fn refused<T: Item>(records: &[T], answer: &Answer) -> Vec<Refused> {
-    let named = |record: &T, refused: &RefusedRecord| {
+    let none = Vec::new();
+    let told = answer.refused.as_ref().unwrap_or(&none);
+    let mut refused: HashMap<&str, Vec<&RefusedRecord>> = HashMap::new();
+    for record in told {
+        refused.entry(&record.id).or_default().push(record);
+    }
+    let mut taken: HashMap<&str, Vec<&Named>> = HashMap::new();
+    for named in answer.taken.iter().flatten() {
+        let (Named::Id(id) | Named::Full { id, .. }) = named;
+        taken.entry(id).or_default().push(named);
+    }
+    let mut out = Vec::new();
+    for record in records {
         let (account, id, _) = record.names();
-        refused.id == id && refused.account_id.as_deref().is_none_or(|named| named == account)
-    };
-    records
-        .iter()
-        .filter_map(|record| {
-            let refused = answer.refused.iter().find(|refused| named(record, refused))?;
-            Some(record.refused(&refused.reason, refused.again))
-        })
-        .collect()
+        let of_account = |refused: &&&RefusedRecord| refused.account_id.as_deref().is_none_or(|named| named == account);
+        let no = refused.get(id).and_then(|some| some.iter().find(of_account));
+        let yes = answer.taken.is_none() || taken.get(id).is_some_and(|some| some.iter().any(|n| n.names(account, id)));
+        match no {
+            Some(told) => out.push(record.refused(&told.reason, told.again)),
+            None if yes => {}
+            None => out.push(record.refused("the index did not say that it took it", true)),
+        }
+    }
+    out
 }
 
 /// `sha256=` and the HMAC over `{timestamp}.{body}`.

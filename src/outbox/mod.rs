@@ -25,11 +25,23 @@ use crate::index::IndexSink;
 const TABLE: &str = "outbox_events";
 
 /// What the policies of row-level security ask of one that serves every tenant.
-const DISPATCHER: (&str, &str) = ("app.dispatcher", "on");
+pub(crate) const DISPATCHER: (&str, &str) = ("app.dispatcher", "on");
 
-/// The store's own stream of events. Under row-level security it sees those of every tenant.
+/// The topic whose events say which streams there are for indexes elsewhere: each done event's key is a stream's name.
+pub(crate) const STREAMS: &str = "context.streams";
+
+/// The account of those events, which are no tenant's: no account has that name, since a `*` is encoded in a URI.
+pub(crate) const NOBODY: &str = "*";
+
+/// The store's own stream of events. Under row-level security it sees those of every tenant. What is delivered from it is copied
+/// to the streams of indexes elsewhere.
 pub fn outbox(db: &Db) -> Outbox {
-    Outbox::new(db, TABLE, TOPIC).set_local(DISPATCHER.0, DISPATCHER.1)
+    stream(db, TOPIC).copying_to(STREAMS)
+}
+
+/// A stream of events for an index elsewhere.
+pub(crate) fn stream(db: &Db, name: &str) -> Outbox {
+    Outbox::new(db, TABLE, name).set_local(DISPATCHER.0, DISPATCHER.1)
 }
 
 /// A dispatcher that keeps `sink` in step with the store.

@@ -6,13 +6,20 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::Utc;
-use context_entities::{index_record, node, node_version::Change, outbox_event, session_archive};
+use context_entities::{
+    index_record, node,
+    node_version::{self, Change},
+    outbox_event, session_archive,
+};
 use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Set, prelude::Uuid};
 use sea_session::prelude::*;
 
 use super::{
     Store,
+    archive::{MOST, hashed},
     read::visible,
+    sessions::{Message, as_json, log_hash},
+    sight,
     write::{announce, keep},
 };
 use crate::{
@@ -38,11 +45,11 @@ pub enum Ailment {
     Derived,
     /// The hash is not the content's.
     Hash,
-    /// The history has the current version or a later one (V10).
+    /// The history has the current version or a later one (V10), or versions that are not the node's (W1).
     History,
     /// An edge whose end is gone (V9).
     Edge,
-    /// A message log that has no node at its place, or belongs to another space than it (V2).
+    /// A message log that has no node at its place, belongs to another space than it (V2), or holds what is no message.
     Log,
     /// The index does not hold what it should, and no event is on its way (V4, V13).
     Index,
@@ -97,7 +104,8 @@ struct Held {
 
 impl Store {
     /// Checks everything, and repairs what can be repaired if `repair` is set: derived columns and hashes are written
-    /// anew, nodes whose index records are wrong are given an event.
+    /// anew, nodes whose index records are wrong are given an event, and versions that were laid under a node and are not its
+    /// own are taken out of its history: they keep their text and place, and get another identity.
     ///
     /// # Errors
     /// [`StoreError::InvalidArgument`] for a caller who may not see all of the account; what the database says.
@@ -114,12 +122,28 @@ impl Store {
         let mut after = String::new();
         loop {
             let from = &after;
-            let (page, last) =
-                self.unit(caller).run(async |s: &mut Session| examine(s, caller, from, repair).await).await?;
+            let (page, last) = self
+                .unit(caller)
+                .run(async |s: &mut Session| {
+                    self.ring(s);
+                    examine(s, caller, from, repair).await
+                })
+                .await?;
             diagnosis.nodes += page.nodes;
             diagnosis.findings.extend(page.findings);
             match last {
                 Some(last) => after = last,
+                None => break,
+            }
+        }
+        let mut after = None;
+        loop {
+            let from = after;
+            let (page, last) =
+                self.unit(caller).run(async |s: &mut Session| examine_logs(s, caller, from, repair).await).await?;
+            diagnosis.findings.extend(page);
+            match last {
+                Some(last) => after = Some(last),
                 None => break,
             }
         }
@@ -151,7 +175,7 @@ async fn examine(
     let sessions = session_owners(s, caller, &rows).await?;
     let pending = pending(s, &ids).await?;
     let mut records = records(s, caller, &ids).await?;
-    let newest = newest_versions(s, &ids).await?;
+    let mut strange = strange_versions(s, caller, &rows, &ids).await?;
     for row in &rows {
         let model = row.model();
         let mut wrong = Wrong { findings: &mut diagnosis.findings, place: &model.uri };
@@ -159,12 +183,21 @@ async fn examine(
         if model.status == node::Status::Broken {
             wrong.note(Ailment::Broken, "it is marked as broken: write it anew", false);
         }
-        if let Some(version) = newest.get(&model.id).filter(|version| **version >= model.version) {
+        if model.version > MOST {
             wrong.note(
                 Ailment::History,
-                format!("its version is {}, and the history has {version}", model.version),
+                format!(
+                    "its version is {}, more than any number of writes: copy its text to another place",
+                    model.version
+                ),
                 false,
             );
+        }
+        for strange in strange.remove(&model.id).unwrap_or_default() {
+            wrong.note(Ailment::History, strange.what, repair);
+            if repair {
+                take_out(s, caller, model.id, strange.version, &strange.account_id).await?;
+            }
         }
         if let Some(mended) = mended.filter(|_| repair) {
             let (id, version) = (model.id, model.version + 1);
@@ -303,6 +336,7 @@ async fn examine_rest(s: &mut Session, caller: &Caller, repair: bool) -> Result<
         });
     }
     findings.extend(logs(s, caller, repair).await?);
+    findings.extend(beyond(s, caller, repair).await?);
     let dead = outbox_event::Entity::find()
         .filter(outbox_event::Column::AccountId.eq(caller.account()))
         .filter(outbox_event::Column::Topic.eq(TOPIC))
@@ -431,22 +465,156 @@ async fn records(s: &mut Session, caller: &Caller, ids: &[Uuid]) -> Result<HashM
     Ok(records)
 }
 
-async fn newest_versions(s: &mut Session, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, StoreError> {
+/// A version in the history of a node that is not the node's.
+struct Strange {
+    version: i64,
+    account_id: String,
+    what: String,
+}
+
+/// The versions that do not belong to the nodes whose history they are in: an archive of somebody's making may have laid them
+/// there. Another account's never do; nor does one that is not below the node's own; and where the place changes from one version to
+/// the next, the earlier one was replaced by a move, or the node was deleted and came back.
+async fn strange_versions(
+    s: &mut Session,
+    caller: &Caller,
+    nodes: &[Tracked<node::Entity>],
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<Strange>>, StoreError> {
     #[derive(FromQueryResult)]
-    struct Newest {
+    struct Past {
         node_id: Uuid,
         version: i64,
+        account_id: String,
+        uri: String,
+        change: Change,
     }
     let mut sql = Sql::new(super::backend(s));
-    sql.push("SELECT node_id, max(version) AS version FROM node_versions WHERE ")
+    sql.push("SELECT node_id, version, account_id, uri, change FROM node_versions WHERE ")
         .is_in("node_id", ids.iter().copied())
-        .push(" GROUP BY node_id");
-    Ok(Newest::find_by_statement(sql.finish())
+        .push(" ORDER BY node_id, version DESC");
+    let mut past: HashMap<Uuid, Vec<Past>> = HashMap::new();
+    for row in sight::rows::<Past>(s, caller, sql).await? {
+        past.entry(row.node_id).or_default().push(row);
+    }
+    let mut strange: HashMap<Uuid, Vec<Strange>> = HashMap::new();
+    for node in nodes {
+        let (id, current) = (node.id(), node.version());
+        let mut place = node.uri();
+        for row in past.remove(&id).unwrap_or_default() {
+            let what = if row.account_id != caller.account() {
+                format!("version {} in its history is not of this account", row.version)
+            } else if row.version >= current {
+                format!("its version is {current}, and the history has {}", row.version)
+            } else if row.uri != place && !matches!(row.change, Change::Move | Change::Delete) {
+                format!("version {} in its history is of {}, from where it never moved", row.version, row.uri)
+            } else {
+                place = row.uri;
+                continue;
+            };
+            strange.entry(id).or_default().push(Strange { version: row.version, account_id: row.account_id, what });
+        }
+    }
+    Ok(strange)
+}
+
+/// Gives a version that is in the wrong history an identity of its own, under which nothing else is. Its text and place stay.
+async fn take_out(s: &mut Session, caller: &Caller, id: Uuid, version: i64, account: &str) -> Result<(), StoreError> {
+    const MOST_TRIED: u32 = 16;
+    for n in 0..MOST_TRIED {
+        let other = hashed(&format!("context-store doctor\n{id}\n{account}\n{n}"));
+        let mut sql = Sql::new(super::backend(s));
+        sql.push("UPDATE node_versions SET node_id = ").bind(other).push(", version = ").bind(version.min(MOST));
+        sql.push(" WHERE node_id = ").bind(id).push(" AND version = ").bind(version);
+        sql.push(" AND account_id = ").bind(account);
+        sql.push(" AND NOT EXISTS (SELECT 1 FROM node_versions o WHERE o.node_id = ").bind(other);
+        sql.push(" AND o.version = ").bind(version.min(MOST)).push(")");
+        if sight::execute(s, caller, sql).await?.rows_affected() == 1 {
+            return Ok(());
+        }
+    }
+    Err(StoreError::InvalidArgument(format!(
+        "version {version} of the node {id} could not be taken out of its history"
+    )))
+}
+
+/// A page of logs, with their messages; the last one's identity, if there may be more.
+async fn examine_logs(
+    s: &mut Session,
+    caller: &Caller,
+    after: Option<Uuid>,
+    repair: bool,
+) -> Result<(Vec<Finding>, Option<Uuid>), StoreError> {
+    const LOGS: u64 = 20;
+    let mut logs = session_archive::Entity::find()
+        .filter(session_archive::Column::AccountId.eq(caller.account()))
+        .order_by_asc(session_archive::Column::Id)
+        .limit(LOGS);
+    if let Some(after) = after {
+        logs = logs.filter(session_archive::Column::Id.gt(after));
+    }
+    let rows = logs.for_update().load(s).await?;
+    let mut findings = Vec::new();
+    for row in &rows {
+        let place = format!("sessions/{}/history/{}", row.session_id(), row.name());
+        let mut wrong = Wrong { findings: &mut findings, place: &place };
+        let serde_json::Value::Array(held) = row.messages() else {
+            wrong.note(Ailment::Log, "its messages are no list", false);
+            continue;
+        };
+        let mut strange = 0;
+        let messages: Vec<Message> = held
+            .into_iter()
+            .map(|message| {
+                let text = message.to_string();
+                serde_json::from_value(message).unwrap_or_else(|_| {
+                    strange += 1;
+                    Message::new("unknown", text)
+                })
+            })
+            .collect();
+        let hash = log_hash(&messages)?;
+        if strange > 0 {
+            wrong.note(Ailment::Log, format!("{strange} of its messages have no speaker and text"), repair);
+        } else if !row.content_hash().is_empty() && row.content_hash() != hash {
+            wrong.note(Ailment::Log, "its hash is not its messages'", repair);
+        } else {
+            continue;
+        }
+        if repair {
+            row.set_messages(as_json(&messages)?);
+            row.set_content_hash(hash);
+        }
+    }
+    let full = rows.len() as u64 == LOGS;
+    Ok((findings, rows.last().filter(|_| full).map(|row| row.id())))
+}
+
+/// Versions with numbers that no number of writes gets to.
+async fn beyond(s: &mut Session, caller: &Caller, repair: bool) -> Result<Vec<Finding>, StoreError> {
+    let rows: Vec<(Uuid, i64, String)> = node_version::Entity::find()
+        .select_only()
+        .columns([node_version::Column::NodeId, node_version::Column::Version, node_version::Column::Uri])
+        .filter(node_version::Column::AccountId.eq(caller.account()))
+        .filter(node_version::Column::Version.gt(MOST))
+        .order_by_asc(node_version::Column::NodeId)
+        .limit(PAGE)
+        .into_tuple()
         .all(s)
-        .await?
-        .into_iter()
-        .map(|row| (row.node_id, row.version))
-        .collect())
+        .await?;
+    let mut findings = Vec::with_capacity(rows.len());
+    for (id, version, uri) in rows {
+        if repair {
+            take_out(s, caller, id, version, caller.account()).await?;
+        }
+        findings.push(Finding {
+            ailment: Ailment::History,
+            place: uri,
+            what: format!("its history has version {version}, more than any number of writes"),
+            repaired: repair,
+        });
+    }
+    Ok(findings)
 }
 
 /// The owner spaces of the sessions that these nodes lie in.

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::Utc;
 use context_entities::{edge, node};
 use sea_orm::{
     ActiveValue::NotSet,
@@ -297,7 +296,7 @@ impl Store {
 }
 
 fn new_edge(account: &str, from: Uuid, to: Uuid, link: &Link) -> edge::ActiveModel {
-    let now = Utc::now();
+    let now = super::write::now();
     edge::ActiveModel {
         id: Set(Uuid::now_v7()),
         account_id: Set(account.to_owned()),

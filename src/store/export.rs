@@ -1,18 +1,24 @@
 //! Exporting a folder of the store to a folder of files, for people (V12). To keep everything, there is the archive.
+//!
+//! Each node is written, or it is said which was not and why (W9): a file system has no file that is a folder as well.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, io::Write as _, path::Path};
 
-use context_entities::node;
+use context_entities::{node, session_archive};
+use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, prelude::Uuid};
+use sea_session::prelude::*;
 
 use super::{ExportReport, Refusal, Store, allow};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
+    sql::Sql,
     uri::Uri,
 };
 
 impl Store {
-    /// Writes the content of every active node at and below a folder as a file. What a file system cannot hold is reported.
+    /// Writes the content of every active node at and below a folder as a file, and reports each that was not written: what a file
+    /// system cannot hold, what is broken, and the messages of open logs, which are no text of a node yet.
     ///
     /// # Errors
     /// [`StoreError::Denied`]; [`StoreError::Io`] if the folder cannot be made, or is not empty; what the database says.
@@ -25,27 +31,80 @@ impl Store {
         let mut report = ExportReport::default();
         let mut after: Option<String> = None;
         loop {
-            let page = self.active_after(caller, from, after.as_deref()).await?;
+            let page = self.exported_after(caller, from, after.as_deref()).await?;
+            let Some(last) = page.last() else { return Ok(report) };
+            after = Some(last.uri.clone());
+            let folders = self.with_nodes_below(caller, &page).await?;
+            let open = self.open_logs(caller, &page).await?;
+            // The row that a session keeps for itself is none: it is made again with the session.
             for row in page.iter().filter(|row| is_node(row)) {
-                match write_file(from, to, row) {
+                let written = match row.status {
+                    node::Status::Broken => Err("it is broken: its text is not to be trusted".to_owned()),
+                    _ if open.contains(&row.id) => {
+                        Err("its log is open, and no text yet: close it, or export an archive".to_owned())
+                    }
+                    _ => write_file(from, to, row, folders.contains(&row.uri)),
+                };
+                match written {
                     Ok(()) => report.nodes += 1,
                     Err(reason) => report.refused.push(Refusal { path: row.uri.clone(), reason }),
                 }
             }
-            match page.last().filter(|_| !page.is_empty()) {
-                Some(last) => after = Some(last.uri.clone()),
-                None => return Ok(report),
-            }
         }
+    }
+
+    /// Those of the nodes that have active ones below them.
+    async fn with_nodes_below(&self, caller: &Caller, page: &[node::Model]) -> Result<HashSet<String>, StoreError> {
+        #[derive(FromQueryResult)]
+        struct Found {
+            uri: String,
+        }
+        let ids: Vec<Uuid> = page.iter().map(|row| row.id).collect();
+        let found = self
+            .read_unit(caller)
+            .run(async |s: &mut Session| -> Result<Vec<Found>, StoreError> {
+                let spaces = caller.owner_filter();
+                let mut sql = Sql::new(super::backend(s));
+                sql.push("SELECT n.uri FROM nodes n WHERE ").is_in("n.id", ids.iter().copied());
+                sql.push(" AND EXISTS (SELECT 1 FROM nodes c WHERE c.account_id = ").bind(caller.account());
+                sql.push(" AND c.status = 'active' AND c.uri >= n.uri || '/' AND c.uri < n.uri || '0'");
+                sql.and_owned("c.owner_space", spaces.as_deref()).push(")");
+                Ok(Found::find_by_statement(sql.finish()).all(s).await?)
+            })
+            .await?;
+        Ok(found.into_iter().map(|row| row.uri).collect())
+    }
+
+    /// Those of the nodes whose log has messages and is open.
+    async fn open_logs(&self, caller: &Caller, page: &[node::Model]) -> Result<HashSet<Uuid>, StoreError> {
+        if !page.iter().any(|row| row.node_type == "session") {
+            return Ok(HashSet::new());
+        }
+        let ids: Vec<Uuid> = page.iter().map(|row| row.id).collect();
+        let found: Vec<Option<Uuid>> = self
+            .read_unit(caller)
+            .run(async |s: &mut Session| -> Result<_, StoreError> {
+                Ok(session_archive::Entity::find()
+                    .select_only()
+                    .column(session_archive::Column::NodeId)
+                    .filter(session_archive::Column::AccountId.eq(caller.account()))
+                    .filter(session_archive::Column::NodeId.is_in(ids.iter().copied()))
+                    .filter(session_archive::Column::State.eq(session_archive::State::Open))
+                    .filter(session_archive::Column::MessageCount.gt(0))
+                    .into_tuple()
+                    .all(s)
+                    .await?)
+            })
+            .await?;
+        Ok(found.into_iter().flatten().collect())
     }
 }
 
-/// The row that a session keeps for itself is none: it is made again with the session.
 fn is_node(row: &node::Model) -> bool {
     Uri::parse(&row.uri).is_ok_and(|uri| uri.holds_nodes())
 }
 
-fn write_file(from: &Uri, to: &Path, row: &node::Model) -> Result<(), String> {
+fn write_file(from: &Uri, to: &Path, row: &node::Model, is_folder: bool) -> Result<(), String> {
     let uri = Uri::parse(&row.uri).map_err(|e| e.to_string())?;
     let mut names: Vec<String> = Vec::new();
     let mut at = uri;
@@ -55,27 +114,19 @@ fn write_file(from: &Uri, to: &Path, row: &node::Model) -> Result<(), String> {
     }
     let mut path = to.to_owned();
     path.extend(names.iter().rev());
-    if names.is_empty() || path.is_dir() {
-        return if row.content.is_empty() {
-            Ok(())
-        } else {
-            Err("it is a folder as well: export an archive to keep its text".into())
+    if names.is_empty() || is_folder {
+        fs::create_dir_all(&path).map_err(|e| e.to_string())?;
+        return match row.content.is_empty() {
+            true => Ok(()),
+            false => Err("it is a folder as well: export an archive to keep its text".into()),
         };
     }
     if let Some(folder) = path.parent() {
-        // A node above may have been written as a file before it was known to have nodes below.
-        if folder.is_file() {
-            let text = fs::metadata(folder).map_err(|e| e.to_string())?.len();
-            fs::remove_file(folder).map_err(|e| e.to_string())?;
-            fs::create_dir_all(folder).map_err(|e| e.to_string())?;
-            fs::write(&path, &row.content).map_err(|e| e.to_string())?;
-            return if text == 0 {
-                Ok(())
-            } else {
-                Err(format!("{} is a folder as well: export an archive to keep its text", folder.display()))
-            };
-        }
         fs::create_dir_all(folder).map_err(|e| e.to_string())?;
     }
-    fs::write(&path, &row.content).map_err(|e| e.to_string())
+    let mut file = fs::File::create_new(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => "another name is the same to this file system".to_owned(),
+        _ => e.to_string(),
+    })?;
+    file.write_all(row.content.as_bytes()).and_then(|()| file.flush()).map_err(|e| e.to_string())
 }

@@ -1,6 +1,5 @@
 //! What nodes were before (V10): every state that a change replaced can be read, and set again.
 
-use chrono::Utc;
 use context_entities::{
     node,
     node_version::{self, Change},
@@ -15,8 +14,8 @@ use serde::{Serialize, Serializer};
 use super::{
     Store, allow_node,
     read::visible,
-    set::change_word,
-    write::{Written, announce, hold, keep},
+    set::{change_word, next_version},
+    write::{Written, announce, hold, keep, now},
 };
 use crate::{
     access::{Access, Caller},
@@ -237,7 +236,7 @@ impl Store {
         if before.status == node::Status::Archived {
             return Err(StoreError::Archived { uri: uri.clone() });
         }
-        let (id, next) = (before.id, before.version + 1);
+        let (id, next) = (before.id, next_version(uri, before.version)?);
         keep(s, before, Change::Revert);
         node.update(|row| {
             row.content_hash = crate::record::content_hash(&old.content);
@@ -246,9 +245,10 @@ impl Store {
             row.content = old.content;
             row.metadata = old.metadata;
             row.status = node::Status::Active;
-            row.updated_at = Utc::now();
+            row.updated_at = now();
         });
         announce(s, caller.account(), id, next, EventType::Write, uri);
+        self.ring(s);
         Ok(Written { id, uri: uri.clone(), version: next, created: false })
     }
 }

@@ -12,9 +12,10 @@ use std::{
 };
 
 use context_entities::node;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, prelude::Json};
 use sea_session::prelude::*;
 use serde_json::Map;
+use unicode_normalization::UnicodeNormalization;
 
 use super::{Store, allow_node, write::Write};
 use crate::{
@@ -97,6 +98,8 @@ struct Candidate {
     uri: Uri,
     text: String,
     hash: String,
+    /// What is kept beside where the file came from.
+    metadata: Map<String, Json>,
 }
 
 /// What is at a URI already.
@@ -104,6 +107,16 @@ struct Candidate {
 struct Present {
     status: node::Status,
     hash: String,
+    /// The file that it was imported from, as its name was spelled.
+    path: Option<String>,
+}
+
+impl Present {
+    /// The other spelling of this file's name that the node was imported from (W3).
+    fn twin_of(&self, path: &str) -> Option<&str> {
+        let held = self.path.as_deref().filter(|held| *held != path)?;
+        held.nfc().eq(path.nfc()).then_some(held)
+    }
 }
 
 impl Store {
@@ -129,12 +142,47 @@ impl Store {
         let paths = files(folder, options, &mut report.refused)?;
         report.files = paths.len() as u64 + report.refused.len() as u64;
         let mut done = report.refused.len() as u64;
+        let twins = twins(folder, target, &paths);
         progress(ImportProgress { files: report.files, done });
         for some in paths.chunks(options.batch.max(1)) {
-            let candidates = read_batch(folder, target, some, options, &mut report.refused);
+            let candidates = read_batch(folder, target, some, options, &twins, &mut report.refused);
             self.import_batch(caller, candidates, &mut report).await?;
             done += some.len() as u64;
             progress(ImportProgress { files: report.files, done });
+        }
+        report.time = started.elapsed();
+        Ok(report)
+    }
+
+    /// Imports one text file: as the node at `target` if that has the file's name, and as a node of that name in `target` otherwise.
+    /// `metadata` is added to what an import keeps of its own.
+    ///
+    /// # Errors
+    /// As [`Store::import`]; a file that is no text is in the report.
+    ///
+    /// # Cancel safety
+    /// Dropped, the node is there or not.
+    pub async fn import_file(
+        &self,
+        caller: &Caller,
+        file: &Path,
+        target: &Uri,
+        metadata: Map<String, Json>,
+        options: &ImportOptions,
+    ) -> Result<ImportReport, StoreError> {
+        allow_node(caller, target, Access::Write, "be imported into")?;
+        let started = Instant::now();
+        let mut report = ImportReport { files: 1, ..ImportReport::default() };
+        let refuse = |why: &str| StoreError::Io { path: file.display().to_string(), message: why.to_owned() };
+        let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(|| refuse("its name is not UTF-8"))?;
+        let named: String = name.nfc().collect();
+        let uri = if target.name() == named { target.clone() } else { target.child(name)? };
+        match text_of(file, options) {
+            Ok(text) => {
+                let candidate = Candidate { path: name.to_owned(), uri, hash: content_hash(&text), text, metadata };
+                self.import_batch(caller, vec![candidate], &mut report).await?;
+            }
+            Err(reason) => report.refused.push(Refusal { path: name.to_owned(), reason }),
         }
         report.time = started.elapsed();
         Ok(report)
@@ -183,6 +231,13 @@ impl Store {
                 Some(held) if held.status == node::Status::Active && held.hash == candidate.hash => {
                     batch.unchanged += 1
                 }
+                Some(held) if let Some(twin) = held.twin_of(&candidate.path) => batch.refused.push(Refusal {
+                    path: candidate.path.clone(),
+                    reason: format!(
+                        "{} was imported from another spelling of its name, {:?}: rename the file to that, or remove the node",
+                        candidate.uri, twin
+                    ),
+                }),
                 _ => {
                     batch.bytes += candidate.text.len() as u64;
                     writes.push((candidate.uri.clone(), write_of(candidate)));
@@ -216,20 +271,28 @@ async fn present(
     caller: &Caller,
     candidates: &[Candidate],
 ) -> Result<HashMap<String, Present>, StoreError> {
-    let rows: Vec<(String, node::Status, String)> = node::Entity::find()
+    // Held until the unit ends: another run must not write between this look and the write.
+    let rows: Vec<(String, node::Status, String, Json)> = node::Entity::find()
         .select_only()
-        .columns([node::Column::Uri, node::Column::Status, node::Column::ContentHash])
+        .columns([node::Column::Uri, node::Column::Status, node::Column::ContentHash, node::Column::Metadata])
         .filter(node::Column::AccountId.eq(caller.account()))
         .filter(node::Column::Uri.is_in(candidates.iter().map(|candidate| candidate.uri.as_str())))
+        .order_by_asc(node::Column::Uri)
+        .lock_exclusive()
         .into_tuple()
         .all(s)
         .await?;
-    Ok(rows.into_iter().map(|(uri, status, hash)| (uri, Present { status, hash })).collect())
+    let present = |(uri, status, hash, metadata): (String, node::Status, String, Json)| {
+        let path = metadata["source"]["path"].as_str().map(str::to_owned);
+        (uri, Present { status, hash, path })
+    };
+    Ok(rows.into_iter().map(present).collect())
 }
 
 fn write_of(candidate: &Candidate) -> Write {
     let source = serde_json::json!({ "path": candidate.path, "bytes": candidate.text.len() });
-    let metadata = Map::from_iter([("source".to_owned(), source)]);
+    let mut metadata = candidate.metadata.clone();
+    metadata.insert("source".to_owned(), source);
     Write::of(candidate.text.clone()).with_abstract(first_line(&candidate.text)).with_metadata(metadata)
 }
 
@@ -280,23 +343,38 @@ fn files(folder: &Path, options: &ImportOptions, refused: &mut Vec<Refusal>) -> 
     Ok(paths)
 }
 
+/// Those files whose names are other spellings of an earlier one's, which a file system keeps apart and a URI does not; and
+/// that earlier one. Of all files of the run, whichever batches they are in (W3).
+fn twins(folder: &Path, target: &Uri, paths: &[PathBuf]) -> HashMap<PathBuf, String> {
+    let mut first: HashMap<Uri, &PathBuf> = HashMap::with_capacity(paths.len());
+    let mut twins = HashMap::new();
+    for path in paths {
+        let Ok(uri) = place(folder, target, path) else { continue };
+        match first.entry(uri) {
+            std::collections::hash_map::Entry::Occupied(held) => {
+                twins.insert(path.clone(), relative(folder, held.get()));
+            }
+            std::collections::hash_map::Entry::Vacant(vacant) => drop(vacant.insert(path)),
+        }
+    }
+    twins
+}
+
 /// The files of a batch that are text, read.
 fn read_batch(
     folder: &Path,
     target: &Uri,
     paths: &[PathBuf],
     options: &ImportOptions,
+    twins: &HashMap<PathBuf, String>,
     refused: &mut Vec<Refusal>,
 ) -> Vec<Candidate> {
     let mut taken: Vec<Candidate> = Vec::with_capacity(paths.len());
     for path in paths {
         match candidate(folder, target, path, options) {
-            Ok(new) => match taken.iter().find(|held| held.uri == new.uri) {
-                // Two spellings of one name in one folder, which a file system may keep apart and a URI does not.
-                Some(held) => refused.push(Refusal {
-                    path: new.path,
-                    reason: format!("{} has the same URI as {:?}", new.uri, held.path),
-                }),
+            Ok(new) => match twins.get(path) {
+                Some(held) => refused
+                    .push(Refusal { path: new.path, reason: format!("{} has the same URI as {held:?}", new.uri) }),
                 None => taken.push(new),
             },
             Err(reason) => refused.push(Refusal { path: relative(folder, path), reason }),
@@ -305,13 +383,24 @@ fn read_batch(
     taken
 }
 
-fn candidate(folder: &Path, target: &Uri, path: &Path, options: &ImportOptions) -> Result<Candidate, String> {
+/// Where a file goes.
+fn place(folder: &Path, target: &Uri, path: &Path) -> Result<Uri, String> {
     let inner = path.strip_prefix(folder).map_err(|_| "it lies outside the folder".to_owned())?;
     let mut uri = target.clone();
     for part in inner.components() {
         let name = part.as_os_str().to_str().ok_or("its name is not UTF-8")?;
         uri = uri.child(name).map_err(|e| format!("its name: {}", e.reason))?;
     }
+    Ok(uri)
+}
+
+fn candidate(folder: &Path, target: &Uri, path: &Path, options: &ImportOptions) -> Result<Candidate, String> {
+    let uri = place(folder, target, path)?;
+    let text = text_of(path, options)?;
+    Ok(Candidate { path: relative(folder, path), uri, hash: content_hash(&text), text, metadata: Map::new() })
+}
+
+fn text_of(path: &Path, options: &ImportOptions) -> Result<String, String> {
     let size = fs::metadata(path).map_err(|e| e.to_string())?.len();
     if size > options.max_bytes {
         return Err(format!("{size} bytes, more than {}", options.max_bytes));
@@ -324,8 +413,7 @@ fn candidate(folder: &Path, target: &Uri, path: &Path, options: &ImportOptions) 
     if bytes.contains(&0) {
         return Err("binary: it has a NUL byte".into());
     }
-    let text = String::from_utf8(bytes).map_err(|e| format!("not UTF-8 at byte {}", e.utf8_error().valid_up_to()))?;
-    Ok(Candidate { path: relative(folder, path), uri, hash: content_hash(&text), text })
+    String::from_utf8(bytes).map_err(|e| format!("not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
 }
 
 fn relative(folder: &Path, path: &Path) -> String {

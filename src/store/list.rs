@@ -4,18 +4,25 @@
 //! walk of bounded depth *skips*: from one entry it asks the index for the first row after everything below that entry,
 //! so a folder of a million nodes costs one look-up, and implied folders come at their place among the others.
 
-use sea_orm::{FromQueryResult, prelude::DateTimeUtc, prelude::Uuid};
+use context_entities::node::{self, Status};
+use sea_orm::{
+    ColumnTrait, Condition, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Select, prelude::DateTimeUtc,
+    prelude::Uuid,
+};
 use sea_session::prelude::*;
 
-use super::{Store, allow, read::bytes_of};
+use super::{
+    Store, allow,
+    read::{bytes_of, visible},
+};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
     glob::Glob,
-    node::{Entry, EntryNode},
+    node::{Entry, EntryNode, Node},
     page::{Page, Paging},
     sql::{SEPARATOR, Sql, text, tree_key, uri_of_key},
-    uri::Uri,
+    uri::{SCHEME, Uri, encode},
 };
 
 /// How much of a tree is wanted.
@@ -82,14 +89,15 @@ impl Store {
             return Err(StoreError::InvalidArgument("a tree has at least one level".into()));
         }
         let after = cursor(folder, options.paging.after.as_deref())?;
-        let walk = Walk { caller, folder, depth: options.depth, after: after.as_ref(), limit: limit + 1, like: None };
+        let walk = Walk { caller, folder, depth: options.depth, after: after.as_ref(), limit: limit + 1, like: &[] };
         let rows = walk.run(s).await?;
         let page = Page::of(rows, limit, |row| uri_of_key(&row.key));
         entries(folder, after.as_ref(), page, limit)
     }
 
     /// The active nodes whose URI matches a pattern, in the order of the tree: `*` and `?` within a segment, `**` over
-    /// several, `[…]` and `{a,b}`. The pattern is of readable names: `ctx://acme/resources/**/*.rs` (V11).
+    /// several, `[…]` and `{a,b}`. The pattern is of readable names, in which `%` and `#` are themselves:
+    /// `ctx://acme/resources/**/*.rs` (V11).
     ///
     /// # Errors
     /// [`StoreError::InvalidArgument`] for a pattern that is none, [`StoreError::InvalidUri`] and [`StoreError::Denied`] for its folder.
@@ -110,29 +118,27 @@ impl Store {
     ) -> Result<Page<Entry>, StoreError> {
         let limit = paging.checked_limit()?;
         let refuse = |reason: &str| StoreError::InvalidArgument(format!("{pattern:?} is not a pattern: {reason}"));
-        let glob = Glob::parse(pattern).map_err(refuse)?;
-        let folder = literal_folder(pattern)?;
+        let scheme = pattern.get(..SCHEME.len()).filter(|scheme| scheme.eq_ignore_ascii_case(SCHEME));
+        let names = &pattern[scheme.ok_or_else(|| refuse("it begins with `ctx://` and an account"))?.len()..];
+        let glob = Glob::parse(names).map_err(refuse)?;
+        let folder = literal_folder(names, &glob)?;
         allow(caller, &folder, Access::Read)?;
         let mut after = cursor(&folder, paging.after.as_deref())?;
         let mut matched = Vec::new();
         let wanted = usize::try_from(limit + 1).unwrap_or(usize::MAX);
         // The database leaves out what cannot match; what is left is matched here, until the page is full.
-        let like = like_superset(pattern);
+        let like = glob.like_supersets(encode).unwrap_or_default();
         while matched.len() < wanted {
-            let walk = Walk {
-                caller,
-                folder: &folder,
-                depth: None,
-                after: after.as_ref(),
-                limit: limit + 1,
-                like: Some(&like),
-            };
+            let walk =
+                Walk { caller, folder: &folder, depth: None, after: after.as_ref(), limit: limit + 1, like: &like };
             let rows = walk.run(s).await?;
             let last = (rows.len() > usize::try_from(limit).unwrap_or(usize::MAX))
                 .then(|| rows.last().map(|row| uri_of_key(&row.key)))
                 .flatten();
             for row in rows {
-                if glob.matches(&Uri::parse(&uri_of_key(&row.key))?.pretty()) {
+                let uri = Uri::parse(&uri_of_key(&row.key))?;
+                // The row that a session keeps for itself is none that anybody wrote.
+                if uri.holds_nodes() && glob.matches(&uri.pretty()[SCHEME.len()..]) {
                     matched.push(row);
                 }
             }
@@ -150,6 +156,86 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The archived nodes at and below a folder, by URI: what `restore` would bring back.
+    ///
+    /// # Errors
+    /// [`StoreError::Denied`], [`StoreError::InvalidCursor`]; what the database says.
+    pub async fn list_archived(&self, caller: &Caller, folder: &Uri, paging: &Paging) -> Result<Page<Uri>, StoreError> {
+        allow(caller, folder, Access::Read)?;
+        let limit = paging.checked_limit()?;
+        let after = cursor_at(folder, paging)?;
+        let rows: Vec<String> = self
+            .read_unit(caller)
+            .run(async |s: &mut Session| -> Result<_, StoreError> {
+                let rows =
+                    below(caller, folder, after.as_ref(), limit).filter(node::Column::Status.eq(Status::Archived));
+                Ok(rows.select_only().column(node::Column::Uri).into_tuple().all(s).await?)
+            })
+            .await?;
+        let page = Page::of(rows, limit, Clone::clone);
+        let items = page.items.iter().map(|uri| Ok(Uri::parse(uri)?)).collect::<Result<_, StoreError>>()?;
+        Ok(Page { items, next: page.next })
+    }
+
+    /// The active nodes at and below a folder with their texts, by URI.
+    ///
+    /// # Errors
+    /// [`StoreError::Denied`], [`StoreError::InvalidCursor`]; what the database says.
+    pub async fn texts(&self, caller: &Caller, folder: &Uri, paging: &Paging) -> Result<Page<Node>, StoreError> {
+        allow(caller, folder, Access::Read)?;
+        let limit = paging.checked_limit()?;
+        let after = cursor_at(folder, paging)?;
+        let rows = self
+            .read_unit(caller)
+            .run(async |s: &mut Session| -> Result<_, StoreError> {
+                let rows = below(caller, folder, after.as_ref(), limit).filter(node::Column::Status.eq(Status::Active));
+                Ok(rows.all(s).await?)
+            })
+            .await?;
+        let page = Page::of(rows, limit, |row| row.uri.clone());
+        let items = page.items.into_iter().map(Node::try_from).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page { items: items.into_iter().filter(|node| node.uri.holds_nodes()).collect(), next: page.next })
+    }
+
+    /// Whether anything that the caller may see is there, at the URI or below it, archived or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Denied`]; what the database says.
+    pub async fn is_there(&self, caller: &Caller, folder: &Uri) -> Result<bool, StoreError> {
+        allow(caller, folder, Access::Read)?;
+        let found: Option<Uuid> = self
+            .read_unit(caller)
+            .run(async |s: &mut Session| -> Result<_, StoreError> {
+                let rows = below(caller, folder, None, 1).select_only().column(node::Column::Id);
+                Ok(rows.into_tuple().one(s).await?)
+            })
+            .await?;
+        Ok(found.is_some())
+    }
+}
+
+/// The rows at and below a folder after a place, one more than the limit.
+fn below(caller: &Caller, folder: &Uri, after: Option<&Uri>, limit: u64) -> Select<node::Entity> {
+    let (low, high) = folder.below();
+    let here = Condition::any()
+        .add(node::Column::Uri.eq(folder.as_str()))
+        .add(Condition::all().add(node::Column::Uri.gte(low)).add(node::Column::Uri.lt(high)));
+    let rows = visible(caller).filter(here).order_by_asc(node::Column::Uri).limit(limit + 1);
+    match after {
+        Some(after) => rows.filter(node::Column::Uri.gt(after.as_str())),
+        None => rows,
+    }
+}
+
+/// A cursor of a listing that has the folder itself in it.
+fn cursor_at(folder: &Uri, paging: &Paging) -> Result<Option<Uri>, StoreError> {
+    match paging.after.as_deref() {
+        Some(after) if after == folder.as_str() => Ok(Some(folder.clone())),
+        after => cursor(folder, after),
+    }
+}
+
 /// One walk of the tree's index.
 struct Walk<'a> {
     caller: &'a Caller,
@@ -157,7 +243,8 @@ struct Walk<'a> {
     depth: Option<u32>,
     after: Option<&'a Uri>,
     limit: u64,
-    like: Option<&'a str>,
+    /// What a URI is like, one of these at least; anything for none.
+    like: &'a [String],
 }
 
 #[derive(FromQueryResult)]
@@ -220,8 +307,12 @@ impl Walk<'_> {
             None => sql.push(" AND n.tree_key >= ").bind(low),
         };
         sql.push(" AND n.tree_key < ").bind(high);
-        if let Some(like) = self.like {
-            sql.push(" AND n.uri LIKE ").bind(like).push(" ESCAPE '\\'");
+        for (n, like) in self.like.iter().enumerate() {
+            sql.push(if n == 0 { " AND (n.uri LIKE " } else { " OR n.uri LIKE " });
+            sql.bind(format!("{SCHEME}{like}")).push(" ESCAPE '\\'");
+        }
+        if !self.like.is_empty() {
+            sql.push(")");
         }
         sql.push(" ORDER BY n.tree_key LIMIT ").bind(i64::try_from(self.limit).unwrap_or(i64::MAX));
     }
@@ -340,35 +431,15 @@ fn entries(folder: &Uri, after: Option<&Uri>, page: Page<Row>, limit: u64) -> Re
     Ok(Page { next: cut.next.or(page.next), items: cut.items })
 }
 
-/// The part of a pattern before its first wildcard, up to a slash.
-fn literal_folder(pattern: &str) -> Result<Uri, StoreError> {
-    let literal = pattern.find(['*', '?', '[', '{', '\\']).map_or(pattern, |at| &pattern[..at]);
-    let scheme = "ctx://".len();
-    let folder = literal.rfind('/').filter(|at| *at >= scheme).map_or(literal, |at| &literal[..at]);
-    // A pattern without wildcards names one node, which lies in its folder like any other.
-    Ok(Uri::parse(folder)?)
-}
-
-/// A LIKE pattern over canonical URIs that matches at least what the pattern matches: each run of literal characters that
-/// need no encoding stays, everything else may be anything.
-fn like_superset(pattern: &str) -> String {
-    let mut like = String::new();
-    let mut loose = false;
-    let mut depth = 0_u32;
-    for c in pattern.chars() {
-        match c {
-            '[' | '{' => depth += 1,
-            ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        let literal = depth == 0 && (c.is_ascii_alphanumeric() || matches!(c, ':' | '.' | '-' | '~'));
-        if literal {
-            like.push(c);
-            loose = false;
-        } else if !loose {
-            like.push('%');
-            loose = true;
-        }
+/// The folder in which everything lies that a pattern can match. A pattern without wildcards names one node, which lies in its
+/// folder like any other.
+fn literal_folder(names: &str, glob: &Glob) -> Result<Uri, StoreError> {
+    let mut literal = glob.literal_names().into_iter();
+    // A pattern that is an account and nothing more.
+    let account = literal.next().unwrap_or_else(|| names.to_owned());
+    let mut folder = Uri::account_root(&account)?;
+    for name in literal {
+        folder = folder.child(&name)?;
     }
-    like
+    Ok(folder)
 }

@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod archive;
+mod conversation;
 mod doctor;
 mod edges;
 mod export;
@@ -40,8 +41,11 @@ mod removal;
 mod search;
 mod sessions;
 mod set;
+mod sight;
 mod status;
+mod streams;
 mod traverse;
+mod within;
 mod write;
 
 pub use archive::ExportReport;
@@ -57,7 +61,9 @@ pub use removal::{DeleteOptions, Removed};
 pub use search::{Hit, SearchOptions};
 pub use sessions::{ConversationReport, LogEntry, Message, Summary};
 pub use status::StoreStatus;
+pub use streams::{SinkStream, StreamInfo};
 pub use traverse::{Neighbour, Traverse};
+pub use within::Within;
 pub use write::{NewEvent, Write, Written};
 
 /// How often a unit that lost against a concurrent one is run again.
@@ -70,12 +76,15 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Store {
     db: Db,
+    /// The store's own stream, whose dispatchers are woken by every change (Q6).
+    events: sea_session::outbox::Outbox,
 }
 
 impl Store {
     /// A store over a database that is migrated already.
     pub fn new(db: Db) -> Self {
-        Self { db }
+        let events = crate::outbox::outbox(&db);
+        Self { db, events }
     }
 
     /// Connects and migrates.
@@ -84,12 +93,33 @@ impl Store {
     /// [`StoreError::Unreachable`]; [`StoreError::NotOurs`] for a database that has tables and is no context store, which is
     /// left as it is; [`StoreError::Migration`].
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let refused = |message| StoreError::Unreachable { database: crate::error::without_password(url), message };
-        context_migration::knock(url, PATIENCE).await.map_err(refused)?;
-        let db = Db::connect(url).await.map_err(|e| StoreError::unreachable(url, &e))?;
-        check_ours(&db, url).await?;
+        let (db, _) = reach(url).await?;
         context_migration::Runner::new(db.connection().clone()).up().await?;
         Ok(Self::new(db))
+    }
+
+    /// Connects, and migrates nothing: for who may not, or wants to decide when.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`StoreError::NotMigrated`] where migrations are to be applied.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let (db, empty) = reach(url).await?;
+        let database = crate::error::without_password(url);
+        let migrations = context_migration::migrations();
+        if empty {
+            return Err(StoreError::NotMigrated { database, pending: migrations, empty });
+        }
+        let status = context_migration::Runner::new(db.connection().clone()).status().await?;
+        let pending = status.iter().filter(|one| one.state != context_migration::State::Applied).count();
+        match pending {
+            0 => Ok(Self::new(db)),
+            pending => Err(StoreError::NotMigrated { database, pending, empty }),
+        }
+    }
+
+    /// Wakes the dispatchers once this unit has committed: it wrote events.
+    fn ring(&self, s: &mut Session) {
+        self.events.wake_after_commit(s);
     }
 
     /// The database.
@@ -121,8 +151,21 @@ impl Store {
     }
 }
 
-/// Nothing is migrated into a database that belongs to something else.
-async fn check_ours(db: &Db, url: &str) -> Result<(), StoreError> {
+/// A connection, and whether there is nothing in the database.
+async fn reach(url: &str) -> Result<(Db, bool), StoreError> {
+    let refused = |message: String| StoreError::Unreachable {
+        database: crate::error::without_password(url),
+        // What the system or the driver says may have the whole URL in it.
+        message: message.replace(url, &crate::error::without_password(url)),
+    };
+    context_migration::knock(url, PATIENCE).await.map_err(refused)?;
+    let db = Db::connect(url).await.map_err(|e| StoreError::unreachable(url, &e))?;
+    let empty = check_ours(&db, url).await?;
+    Ok((db, empty))
+}
+
+/// Nothing is migrated into a database that belongs to something else. Whether it has no table at all.
+async fn check_ours(db: &Db, url: &str) -> Result<bool, StoreError> {
     let tables = match db.backend() {
         DbBackend::Postgres => "SELECT tablename AS name FROM pg_catalog.pg_tables WHERE schemaname = current_schema()",
         _ => "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
@@ -135,7 +178,7 @@ async fn check_ours(db: &Db, url: &str) -> Result<(), StoreError> {
     // The ledger alone is a migration that was begun and not finished, which is gone on with.
     let ledger_only = names.iter().all(|name| name.starts_with("seaql_migrations"));
     if ledger_only || (ours("nodes") && ours("outbox_events") && ours("node_versions")) {
-        return Ok(());
+        return Ok(names.is_empty());
     }
     Err(StoreError::NotOurs { database: crate::error::without_password(url) })
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use chrono::Utc;
 use context_entities::node_version::Change;
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Value};
 use sea_session::prelude::*;
@@ -99,6 +98,7 @@ impl Store {
         let nodes = relocate(s, caller.account(), from, to, &space).await?;
         set::announce(s, caller.account(), to, Extent::Subtree, Change::Move, EventType::Move, stamp).await?;
         set::follow(s);
+        self.ring(s);
         Ok(Moved { from: from.clone(), to: to.clone(), nodes })
     }
 }
@@ -215,7 +215,7 @@ async fn relocate(s: &mut Session, account: &str, from: &Uri, to: &Uri, space: &
     category(&mut sql, from, to, length.clone());
     sql.with(
         "node_type = ?, updated_at = ?, ",
-        [text(to.node_type().unwrap_or(NodeType::Resource).as_str()), Utc::now().into()],
+        [text(to.node_type().unwrap_or(NodeType::Resource).as_str()), super::write::now().into()],
     );
     // Above whatever the new URI ever had: a version number that somebody kept of its former node is refused (V3).
     sql.push("version = 1 + ")

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use chrono::Utc;
 use context_entities::{node, node_version::Change};
 use sea_orm::{ConnectionTrait, FromQueryResult};
 use sea_session::prelude::*;
@@ -95,6 +94,7 @@ impl Store {
         set::recorded(&mut sql, "nodes", Change::Delete);
         let nodes = s.execute_raw(sql.finish()).await?.rows_affected();
         set::follow(s);
+        self.ring(s);
         Ok(Removed { uri: uri.clone(), nodes })
     }
 
@@ -167,7 +167,7 @@ impl Store {
         let mut sql = Sql::new(super::backend(s));
         sql.with(
             "UPDATE nodes SET status = ?, updated_at = ?, version = version + 1 WHERE account_id = ",
-            [text(status_word(turn.to)), Utc::now().into()],
+            [text(status_word(turn.to)), super::write::now().into()],
         );
         sql.bind(caller.account()).push(" AND ");
         set::within(&mut sql, "nodes", uri, extent);
@@ -175,6 +175,7 @@ impl Store {
         let nodes = s.execute_raw(sql.finish()).await?.rows_affected();
         set::announce(s, caller.account(), uri, extent, turn.change, turn.event, stamp).await?;
         set::follow(s);
+        self.ring(s);
         Ok(Removed { uri: uri.clone(), nodes })
     }
 }

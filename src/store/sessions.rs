@@ -7,7 +7,6 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
-    io::BufReader,
     path::Path,
 };
 
@@ -17,12 +16,14 @@ use sea_orm::{
     prelude::Uuid,
 };
 use sea_session::prelude::*;
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{SeqAccess, Visitor},
-};
+use serde::{Deserialize, Serialize};
 
-use super::{Store, Write, Written, allow, allow_node, write::known_sessions};
+use super::{
+    Store, Write, Written, allow, allow_node,
+    archive::stored,
+    conversation::{self, Read1},
+    write::known_sessions,
+};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
@@ -295,13 +296,14 @@ impl Store {
         Ok(Page::of(items, limit, |entry| entry.sequence.to_string()))
     }
 
-    /// Imports conversations from a JSON file into a session: a list of conversations, each a list of turns with speaker,
-    /// text and, if known, time. Each becomes a closed log, `history/0001` and on. The file is streamed; whole batches are
-    /// there if it is interrupted, and a run again leaves alone what has the same messages (V12).
+    /// Imports conversations from a JSON file into a session, in whatever of the usual forms they come: a list of conversations,
+    /// each a list of turns or an object with `messages`; one conversation; a dictionary of sessions. Each becomes a closed log,
+    /// `history/0001` and on. A list is streamed; whole batches are there if it is interrupted, and a run again leaves alone what
+    /// has the same messages (V12). A conversation with a turn that is none is refused, with the reason, and the others are taken.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if the file cannot be read or is no such list, and then the batches before are there;
-    /// [`StoreError::Denied`], [`StoreError::NotANode`].
+    /// [`StoreError::Io`] if the file cannot be read or is of none of the forms: it says which it is nearest to, and the batches
+    /// before are there; [`StoreError::Denied`], [`StoreError::NotANode`].
     pub async fn import_conversations(
         &self,
         caller: &Caller,
@@ -316,9 +318,11 @@ impl Store {
             what: "take conversations: name a `sessions/{id}`",
         })?;
         let reader = File::open(file).map_err(|e| StoreError::io(file, &e))?;
-        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Vec<Message>>(BATCH);
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Read1>(BATCH);
         // Parsing blocks, and waits while the channel is full: memory holds two batches, whatever the file has.
-        let parsing = tokio::task::spawn_blocking(move || stream(BufReader::new(reader), &sender));
+        let parsing = tokio::task::spawn_blocking(move || {
+            conversation::read(reader, &mut |conversation| sender.blocking_send(conversation).is_ok())
+        });
         let mut report = ConversationReport::default();
         let mut number = 0;
         loop {
@@ -328,9 +332,16 @@ impl Store {
             }
             let first = number + 1;
             number += batch.len() as u64;
+            let mut whole = Vec::with_capacity(batch.len());
+            for (n, read) in (first..).zip(batch) {
+                match read {
+                    Ok(messages) => whole.push((n, messages)),
+                    Err(reason) => report.refused.push((n, reason)),
+                }
+            }
             let done = self
                 .unit(caller)
-                .run(async |s: &mut Session| self.import_logs_in(s, caller, &root, first, &batch).await)
+                .run(async |s: &mut Session| self.import_logs_in(s, caller, &root, &whole).await)
                 .await?;
             report.created += done.created;
             report.unchanged += done.unchanged;
@@ -339,10 +350,11 @@ impl Store {
             report.batches += 1;
             progress(number);
         }
+        report.refused.sort();
         let refuse = |message: String| StoreError::Io { path: file.display().to_string(), message };
         match parsing.await {
             Ok(Ok(())) => Ok(report),
-            Ok(Err(e)) => Err(refuse(format!("not a list of conversations: {e}"))),
+            Ok(Err(e)) => Err(refuse(format!("not a list of conversations, nor another of its forms: {e}"))),
             Err(e) => Err(refuse(e.to_string())),
         }
     }
@@ -352,19 +364,17 @@ impl Store {
         s: &mut Session,
         caller: &Caller,
         root: &Uri,
-        first: u64,
-        batch: &[Vec<Message>],
+        batch: &[(u64, Vec<Message>)],
     ) -> Result<ConversationReport, StoreError> {
         let mut report = ConversationReport::default();
         let history = root.child("history")?;
-        let uris: Vec<Uri> =
-            (first..).take(batch.len()).map(|n| history.child(&format!("{n:04}"))).collect::<Result<_, _>>()?;
+        let uris: Vec<Uri> = batch.iter().map(|(n, _)| history.child(&format!("{n:04}"))).collect::<Result<_, _>>()?;
         let held = present_logs(s, caller, root, &uris).await?;
         let mut new = Vec::new();
-        for (n, (uri, messages)) in (first..).zip(uris.iter().zip(batch)) {
+        for (uri, (n, messages)) in uris.iter().zip(batch) {
             match held.get(uri.encoded_name()) {
                 Some(hash) if *hash == log_hash(messages)? => report.unchanged += 1,
-                Some(_) => report.refused.push((n, format!("{uri} holds another log"))),
+                Some(_) => report.refused.push((*n, format!("{uri} holds another log"))),
                 None => {
                     report.messages += messages.len() as u64;
                     new.push((uri, messages));
@@ -480,8 +490,8 @@ fn fill(log: &Tracked<session_archive::Entity>, messages: &[Message]) -> Result<
     log.set_messages(as_json(messages)?);
     log.set_message_count(i64::try_from(messages.len()).unwrap_or(i64::MAX));
     log.set_content_hash(log_hash(messages)?);
-    log.set_started_at(messages.iter().find_map(|message| message.time));
-    log.set_ended_at(messages.iter().rev().find_map(|message| message.time));
+    log.set_started_at(messages.iter().find_map(|message| message.time).map(stored));
+    log.set_ended_at(messages.iter().rev().find_map(|message| message.time).map(stored));
     Ok(())
 }
 
@@ -503,7 +513,7 @@ fn transcript(messages: &[Message]) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-fn as_json(messages: &[Message]) -> Result<Json, StoreError> {
+pub(super) fn as_json(messages: &[Message]) -> Result<Json, StoreError> {
     let clean: Vec<Message> = messages
         .iter()
         .map(|m| Message {
@@ -519,7 +529,7 @@ fn messages_of(messages: Json, name: &str) -> Result<Vec<Message>, StoreError> {
     serde_json::from_value(messages).map_err(|e| StoreError::InvalidArgument(format!("the log {name} is damaged: {e}")))
 }
 
-fn log_hash(messages: &[Message]) -> Result<String, StoreError> {
+pub(super) fn log_hash(messages: &[Message]) -> Result<String, StoreError> {
     Ok(content_hash(&as_json(messages)?.to_string()))
 }
 
@@ -553,39 +563,4 @@ async fn present_logs(
         .all(s)
         .await?;
     Ok(rows.into_iter().collect())
-}
-
-/// Reads a JSON list of conversations one by one and hands each on.
-fn stream(
-    reader: impl std::io::Read,
-    sender: &tokio::sync::mpsc::Sender<Vec<Message>>,
-) -> Result<(), serde_json::Error> {
-    struct Conversations<'a>(&'a tokio::sync::mpsc::Sender<Vec<Message>>);
-
-    impl<'de> Visitor<'de> for Conversations<'_> {
-        type Value = ();
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a list of conversations, each a list of turns with `speaker`, `text` and `time`")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-            while let Some(conversation) = list.next_element::<Vec<Message>>()? {
-                if self.0.blocking_send(conversation).is_err() {
-                    // Nobody listens any more: the import has failed or was dropped.
-                    return Ok(());
-                }
-            }
-            Ok(())
-        }
-    }
-
-    let mut json = serde_json::Deserializer::from_reader(reader);
-    let read = json.deserialize_seq(Conversations(sender));
-    match read {
-        // Whoever listens no longer wants the rest, so what follows is not looked at.
-        Ok(()) if sender.is_closed() => Ok(()),
-        Ok(()) => json.end(),
-        Err(e) => Err(e),
-    }
 }

@@ -137,7 +137,7 @@ fn events(s: &Session, account: &str, event: EventType, sequence: &str, from: &s
 }
 
 /// SQLite keeps the identifier as bytes; an event's key is its text.
-const UUID_TEXT: &str = "lower(substr(hex(n.id), 1, 8) || '-' || substr(hex(n.id), 9, 4) || '-' || substr(hex(n.id), 13, 4) \
+pub(super) const UUID_TEXT: &str = "lower(substr(hex(n.id), 1, 8) || '-' || substr(hex(n.id), 9, 4) || '-' || substr(hex(n.id), 13, 4) \
      || '-' || substr(hex(n.id), 17, 4) || '-' || substr(hex(n.id), 21, 12))";
 
 /// What is in the map of nodes and edges is read again before it is used: statements of the store's own went past it.
@@ -165,6 +165,16 @@ pub(super) async fn version_floors(
     sql.push(" AND ").is_in("v.uri", uris.iter().copied()).push(" GROUP BY v.uri");
     let rows = Floor::find_by_statement(sql.finish()).all(s).await?;
     Ok(rows.into_iter().map(|row| (row.uri, row.version)).collect())
+}
+
+/// The version after one.
+///
+/// # Errors
+/// [`StoreError::InvalidArgument`] at the end of the type.
+pub(super) fn next_version(uri: &Uri, version: i64) -> Result<i64, StoreError> {
+    version.checked_add(1).ok_or_else(|| {
+        StoreError::InvalidArgument(format!("{uri} has the highest version there is: write its text to another place"))
+    })
 }
 
 pub(super) fn change_word(change: Change) -> &'static str {

@@ -53,25 +53,41 @@ impl Store {
             sql.push(&format!("coalesce(sum(CASE WHEN n.status = '{status}' THEN 1 ELSE 0 END), 0) AS {status}, "));
         }
         sql.push(&format!("CAST(coalesce(sum({bytes}), 0) AS bigint) AS bytes"));
-        count(&mut sql, caller, "edges", "edges", None, "");
+        // What others have is not counted: an edge is the caller's where both ends are.
+        edges(&mut sql, caller, spaces.as_deref());
         count(&mut sql, caller, "node_versions", "versions", spaces.as_deref(), "");
         count(&mut sql, caller, "index_records", "index_records", spaces.as_deref(), "");
         let waiting = format!(" AND c.topic = '{TOPIC}' AND c.finished_at IS NULL");
-        count(&mut sql, caller, "outbox_events", "pending", None, &waiting);
-        count(
-            &mut sql,
-            caller,
-            "outbox_events",
-            "dead",
-            None,
-            &format!(
-                " AND c.topic = '{TOPIC}' AND c.state = 'dead' AND c.finished_at IS NOT NULL AND c.last_error IS NOT NULL"
-            ),
+        events(&mut sql, caller, spaces.as_deref(), "pending", &waiting);
+        let dead = format!(
+            " AND c.topic = '{TOPIC}' AND c.state = 'dead' AND c.finished_at IS NOT NULL AND c.last_error IS NOT NULL"
         );
+        events(&mut sql, caller, spaces.as_deref(), "dead", &dead);
         sql.push(" FROM nodes n WHERE n.account_id = ").bind(caller.account());
         sql.and_owned("n.owner_space", spaces.as_deref());
         Ok(StoreStatus::find_by_statement(sql.finish()).one(s).await?.unwrap_or_default())
     }
+}
+
+fn edges(sql: &mut Sql, caller: &Caller, spaces: Option<&[String]>) {
+    if spaces.is_none() {
+        return count(sql, caller, "edges", "edges", None, "");
+    }
+    sql.push(", (SELECT count(*) FROM edges c JOIN nodes f ON f.id = c.from_id JOIN nodes t ON t.id = c.to_id");
+    sql.push(" WHERE c.account_id = ").bind(caller.account());
+    sql.and_owned("f.owner_space", spaces).and_owned("t.owner_space", spaces).push(") AS edges");
+}
+
+/// The events of nodes that are there and the caller's to see. Of a node that is gone only ROOT is told.
+fn events(sql: &mut Sql, caller: &Caller, spaces: Option<&[String]>, name: &str, more: &str) {
+    if spaces.is_none() {
+        return count(sql, caller, "outbox_events", name, None, more);
+    }
+    sql.push(", (SELECT count(*) FROM outbox_events c JOIN nodes o ON ");
+    sql.either("o.id::text", &super::set::UUID_TEXT.replace("n.id", "o.id"))
+        .push(" = c.event_key WHERE c.account_id = ");
+    sql.bind(caller.account()).push(" AND o.account_id = ").bind(caller.account());
+    sql.and_owned("o.owner_space", spaces).push(more).push(&format!(") AS {name}"));
 }
 
 fn count(sql: &mut Sql, caller: &Caller, table: &str, name: &str, spaces: Option<&[String]>, more: &str) {

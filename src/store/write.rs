@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
-use chrono::Utc;
+use chrono::{DateTime, SubsecRound, Utc};
 use context_entities::{node, node_version, outbox_event};
 use sea_orm::{ActiveValue::NotSet, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, Set, prelude::Uuid};
 use sea_session::prelude::*;
 use serde_json::{Map, Value as Json};
 
-use super::{Store, allow_node, edges::LinkTo, set};
+use super::{Store, allow_node, archive::without_nul, edges::LinkTo, set};
 use crate::{
     access::{Access, Caller, Denial},
     error::StoreError,
@@ -32,6 +32,8 @@ pub struct Write {
     pub expected_version: Option<i64>,
     /// Replaces the outgoing edges. Not given, they stay (V3).
     pub links: Option<Vec<LinkTo>>,
+    /// Create the node or fail: what is there, archived too, stays as it is.
+    pub create_only: bool,
 }
 
 impl Write {
@@ -66,6 +68,12 @@ impl Write {
     /// Only onto this version.
     pub fn expecting(mut self, version: i64) -> Self {
         self.expected_version = Some(version);
+        self
+    }
+
+    /// Only if nothing is there yet.
+    pub fn creating(mut self) -> Self {
+        self.create_only = true;
         self
     }
 
@@ -109,7 +117,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Denied`], [`StoreError::NotANode`], [`StoreError::VersionConflict`], [`StoreError::NotFound`] (a version was
-    /// expected), [`StoreError::Archived`]; what the database says.
+    /// expected), [`StoreError::AlreadyExists`] (it was only to be created), [`StoreError::Archived`]; what the database says.
     pub async fn write(&self, caller: &Caller, uri: &Uri, write: &Write) -> Result<Written, StoreError> {
         self.unit(caller).run(async |s: &mut Session| self.write_in(s, caller, uri, write).await).await
     }
@@ -163,8 +171,27 @@ impl Store {
         check_texts(uri, &Write::of(text))?;
         let spaces = session_spaces(s, caller, &[uri]).await?;
         let floors = set::version_floors(s, caller.account(), &[uri.as_str()]).await?;
-        let version = floors.get(uri.as_str()).copied().unwrap_or_default() + 1;
+        let version = set::next_version(uri, floors.get(uri.as_str()).copied().unwrap_or_default())?;
+        self.ring(s);
         create(s, caller, uri, &owner_space(uri, &spaces)?, &Write::of(text), version)
+    }
+
+    /// Holds a node until the unit ends, if it has this version: so a change that follows in the same unit is one of the state that
+    /// the caller has seen.
+    ///
+    /// # Errors
+    /// [`StoreError::VersionConflict`], [`StoreError::NotFound`], [`StoreError::Denied`], [`StoreError::NotANode`].
+    pub async fn expect_in(&self, s: &mut Session, caller: &Caller, uri: &Uri, version: i64) -> Result<(), StoreError> {
+        allow_node(caller, uri, Access::Write, "have a version")?;
+        let held = hold(s, caller.account(), &[uri]).await?;
+        let visible = |row: &&Tracked<node::Entity>| {
+            caller.owner_filter().is_none_or(|spaces| spaces.contains(&row.owner_space()))
+        };
+        match held.get(uri.as_str()).filter(visible).map(|row| row.version()) {
+            Some(actual) if actual == version => Ok(()),
+            Some(actual) => Err(StoreError::VersionConflict { uri: uri.clone(), expected: version, actual }),
+            None => Err(StoreError::not_found(uri)),
+        }
     }
 
     /// Writes a node, and events of the caller's own, as one (Q1): both or neither.
@@ -255,7 +282,7 @@ impl Store {
                 Some(node) => update(s, uri, node, write)?,
                 None => {
                     let floor = floors.get(uri.as_str()).copied().unwrap_or_default();
-                    create(s, caller, uri, &owner_space(uri, &spaces)?, write, floor + 1)?
+                    create(s, caller, uri, &owner_space(uri, &spaces)?, write, set::next_version(uri, floor)?)?
                 }
             };
             written.push(done);
@@ -264,6 +291,9 @@ impl Store {
             if let Some(links) = &write.links {
                 self.replace_links_in(s, caller, done, links).await?;
             }
+        }
+        if !written.is_empty() {
+            self.ring(s);
         }
         Ok(written)
     }
@@ -285,20 +315,28 @@ pub(super) async fn hold(
     Ok(rows.into_iter().map(|row| (row.uri(), row)).collect())
 }
 
+/// The moment, to the microsecond that both backends keep.
+pub(super) fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(6)
+}
+
 fn update(s: &mut Session, uri: &Uri, node: &Tracked<node::Entity>, write: &Write) -> Result<Written, StoreError> {
     let before = node.model();
+    if write.create_only {
+        return Err(StoreError::AlreadyExists { uri: uri.clone() });
+    }
     if before.status == node::Status::Archived {
         return Err(StoreError::Archived { uri: uri.clone() });
     }
     if let Some(expected) = write.expected_version.filter(|expected| *expected != before.version) {
         return Err(StoreError::VersionConflict { uri: uri.clone(), expected, actual: before.version });
     }
-    let version = before.version + 1;
+    let version = set::next_version(uri, before.version)?;
     keep(s, before, node_version::Change::Write);
     node.update(|row| {
         row.status = node::Status::Active;
         // A write is a change even if its text is the same: the version rises with every write (V3).
-        row.updated_at = Utc::now();
+        row.updated_at = now();
         fill(row, write);
     });
     let id = node.id();
@@ -311,6 +349,9 @@ fn check_texts(uri: &Uri, write: &Write) -> Result<(), StoreError> {
     let texts = [&write.r#abstract, &write.overview, &write.content];
     if texts.into_iter().flatten().any(|text| text.contains('\0')) {
         return Err(StoreError::InvalidArgument(format!("the text for {uri} has a NUL character: it is not text")));
+    }
+    for value in write.metadata.iter().flat_map(Map::values) {
+        without_nul(&format!("the metadata for {uri}"), value).map_err(StoreError::InvalidArgument)?;
     }
     Ok(())
 }
@@ -475,7 +516,7 @@ async fn create_session(s: &mut Session, caller: &Caller, root: &Uri) -> Result<
     let created = s
         .atomic(async |s: &mut Session| -> Result<(), StoreError> {
             let floors = set::version_floors(s, caller.account(), &[root.as_str()]).await?;
-            let version = floors.get(root.as_str()).copied().unwrap_or_default() + 1;
+            let version = set::next_version(root, floors.get(root.as_str()).copied().unwrap_or_default())?;
             create(s, caller, root, &space, &Write::new(), version)?;
             Ok(s.flush().await?)
         })

@@ -19,7 +19,7 @@ pub(crate) mod wire;
 
 use std::sync::Arc;
 
-use chrono::Utc;
+use chrono::{SubsecRound, Utc};
 use rustc_hash::FxHashMap;
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value,
@@ -209,7 +209,9 @@ impl Flush<'_> {
                 carried.push(object.clone().before(&db, *kind).await?);
             }
             if object.table().stamped {
-                let stamp = stamp.get_or_insert_with(|| Stamp { now: Utc::now(), tenant: self.tenant });
+                // To the microsecond, which every backend keeps: the same moment is the same value on all of them.
+                let now = || Utc::now().trunc_subsecs(6);
+                let stamp = stamp.get_or_insert_with(|| Stamp { now: now(), tenant: self.tenant });
                 object.stamp(*kind, stamp)?;
             }
         }

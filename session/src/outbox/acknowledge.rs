@@ -10,6 +10,7 @@ use super::{
     Delivery, Event, Outbox,
     claim::{HELD, held_as, numbers, texts},
     pace::backoff,
+    reason::plain,
 };
 use crate::{Session, error::Error};
 
@@ -50,14 +51,15 @@ impl Ending {
             Delivery::Snooze(pause) => ("pending", "snoozed", *pause, true),
             Delivery::HeldUp => ("pending", "", Duration::ZERO, true),
         };
+        let reason = plain(reason);
         // A dead letter without a reason would not be found by the index of dead letters.
-        let reason = if state == "dead" && reason.is_empty() { "no reason was given" } else { reason };
-        Self { id: event.id, fence: event.fence, state, reason: reason.to_owned(), pause, unspent }
+        let reason = if state == "dead" && reason.is_empty() { "no reason was given".to_owned() } else { reason };
+        Self { id: event.id, fence: event.fence, state, reason, pause, unspent }
     }
 
     /// Put back untouched (a shutdown, a receiver that is down); the claim does not count as an attempt.
     pub(crate) fn released(event: &Event, pause: Duration, reason: &str) -> Self {
-        Self { id: event.id, fence: event.fence, state: "pending", reason: reason.to_owned(), pause, unspent: true }
+        Self { id: event.id, fence: event.fence, state: "pending", reason: plain(reason), pause, unspent: true }
     }
 }
 
@@ -67,6 +69,7 @@ impl Outbox {
         if endings.is_empty() {
             return Ok(Acknowledged::default());
         }
+        self.copy(s, endings).await?;
         if endings.iter().all(|ending| ending.state == "gone") {
             let done = self.remove(s, endings).await?;
             return Ok(Acknowledged { done, stale: endings.len() as u64 - done, ..Acknowledged::default() });
@@ -87,6 +90,41 @@ impl Outbox {
         }
         acknowledged.stale = (endings.len() as u64).saturating_sub(rows.len() as u64);
         Ok(acknowledged)
+    }
+
+    /// Copies what is settled to the other streams; an event that another worker holds by now is that worker's to copy.
+    async fn copy(&self, s: &mut Session, endings: &[Ending]) -> Result<(), Error> {
+        let Some(subscriptions) = &self.subscriptions else { return Ok(()) };
+        let settled: Vec<&Ending> = endings.iter().filter(|ending| ending.state != "pending").collect();
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let mut text = self.text();
+        let held = match self.backend() {
+            DbBackend::Postgres => {
+                let ids = text.bind(numbers(settled.iter().map(|ending| ending.id)));
+                let fences = text.bind(numbers(settled.iter().map(|ending| ending.fence)));
+                format!(
+                    "EXISTS (SELECT 1 FROM UNNEST({ids}::bigint[], {fences}::bigint[]) AS u(id, fence) WHERE u.id = e.id AND u.fence = e.fence) \
+                     AND e.id = ANY ({ids}::bigint[]) AND e.state = 'processing'"
+                )
+            }
+            _ => held_as(&mut text, settled.iter().map(|ending| [ending.id, ending.fence])),
+        };
+        let now = match self.backend() {
+            DbBackend::Postgres => "statement_timestamp()".to_owned(),
+            _ => text.bind(Utc::now().into()),
+        };
+        let topic = text.bind(subscriptions.clone().into());
+        text.sql = format!(
+            "INSERT INTO {0} (account_id, topic, event_key, sequence, event_type, payload, state, attempts, fence, available_at, created_at) \
+             SELECT e.account_id, t.name, e.event_key, e.sequence, e.event_type, e.payload, 'pending', 0, 0, {now}, {now} \
+             FROM {0} AS e CROSS JOIN (SELECT DISTINCT n.event_key AS name FROM {0} AS n WHERE n.topic = {topic} AND n.finished_at IS NOT NULL) AS t \
+             WHERE {held} ORDER BY e.id",
+            self.table()
+        );
+        self.changed(s, &text.sql, &text.values).await?;
+        Ok(())
     }
 
     /// Removes delivered events.

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use sea_orm::FromQueryResult;
 
-use super::Outbox;
+use super::{Outbox, reason::plain};
 use crate::error::Error;
 
 /// An event that was given up.
@@ -49,7 +49,13 @@ impl Outbox {
              AND id > {after} ORDER BY id LIMIT {most}",
             self.table()
         );
-        self.query(text).await?.iter().map(|row| Ok(DeadLetter::from_query_result(row, "")?)).collect()
+        let rows = self.query(text).await?;
+        let letter = |row| {
+            let letter = DeadLetter::from_query_result(row, "")?;
+            // What an earlier version kept as the receiver said it.
+            Ok(DeadLetter { last_error: letter.last_error.as_deref().map(plain), ..letter })
+        };
+        rows.iter().map(letter).collect()
     }
 
     /// One dead letter.

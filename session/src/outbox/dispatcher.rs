@@ -25,6 +25,7 @@ use super::{
     delivery::Batch,
     health::Pulse,
     pace::{Pace, Watch, backoff},
+    reason::plain,
     scan::Scan,
     share::Place,
 };
@@ -471,14 +472,16 @@ impl<H: Handler + 'static> Dispatcher<H> {
                 return (Owed { endings: events.iter().map(release).collect(), written: Vec::new() }, None);
             }
         };
-        match &outcome.down {
+        // What a receiver says of itself is shown and kept as well.
+        let down = outcome.down.map(|Unavailable(why)| Unavailable(plain(&why)));
+        match &down {
             Some(down) => self.counts.pulse.receiver_failed(down.to_string()),
             None => self.counts.pulse.delivered(),
         }
         let attempt = events.iter().map(|event| event.attempt).max().unwrap_or(1);
         let mut owed = Owed::default();
         for (event, delivery) in events.iter().zip(outcome.deliveries) {
-            owed.endings.push(match (&delivery, &outcome.down) {
+            owed.endings.push(match (&delivery, &down) {
                 (Some(delivery), _) => Ending::of(event, delivery, self.most_attempts, self.retention.is_some()),
                 (None, Some(down)) => Ending::released(event, backoff(attempt), &down.to_string()),
                 (None, None) => Ending::released(event, Duration::ZERO, ""),
@@ -487,7 +490,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
                 owed.written.push(event.created_at);
             }
         }
-        (owed, outcome.down)
+        (owed, down)
     }
 
     /// Extends the leases for as long as the handler works.

@@ -27,6 +27,7 @@ mod delivery;
 mod dispatcher;
 mod health;
 mod pace;
+mod reason;
 mod scan;
 mod share;
 mod table;
@@ -51,6 +52,8 @@ pub struct Outbox {
     table: String,
     topic: String,
     settings: Vec<(String, String)>,
+    /// The topic whose done events name, by their keys, the streams to which settled events are copied.
+    subscriptions: Option<String>,
     waker: Waker,
 }
 
@@ -140,6 +143,7 @@ impl Outbox {
             table: table.to_owned(),
             topic: topic.to_owned(),
             settings: Vec::new(),
+            subscriptions: None,
             waker: Waker::new(db, table, topic),
         }
     }
@@ -148,6 +152,18 @@ impl Outbox {
     /// serves all tenants.
     pub fn set_local(mut self, key: &str, value: &str) -> Self {
         self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Copies each event that is delivered, or given up, to each subscribed stream of the same table: in the transaction of the
+    /// acknowledgement, so once for each, and in the order of its key. Writers write one stream; each receiver has one of its own,
+    /// and who drains one takes nothing that another waits for (E4).
+    ///
+    /// A stream is subscribed for as long as there is a done event of the topic `subscriptions` whose key is the stream's name. It
+    /// gets what is acknowledged from then on: whoever subscribes locks the table against acknowledgements that are under way
+    /// (PostgreSQL: `SHARE ROW EXCLUSIVE`).
+    pub fn copying_to(mut self, subscriptions: &str) -> Self {
+        self.subscriptions = Some(subscriptions.to_owned());
         self
     }
 

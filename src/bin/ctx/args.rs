@@ -27,7 +27,8 @@ Examples:
   ctx mv ctx://acme/resources/docs ctx://acme/resources/handbook
   ctx --database postgres://app@localhost/ctx status --account acme
 
-Exit codes: 0 done, 1 the database or a file, 2 wrong usage, 3 not found, 4 denied, 5 in conflict with what is there.
+Exit codes: 0 done, 1 the database or a file, 2 wrong usage, 3 not found, 4 denied, 5 in conflict with what is there, 6 done but
+for what is listed as refused, 7 to be migrated first. A folder that is imported is done when its text files are.
 Without --user or --agent you are the account's operator and may do everything in it; with one of them, what a member
 may do, unless --role says otherwise.";
 
@@ -49,6 +50,9 @@ pub struct Common {
     /// With this role.
     #[arg(long, global = true)]
     pub role: Option<RoleName>,
+    /// Bring the database's schema up to date first. Without it a database of an earlier version is left as it is.
+    #[arg(long, global = true)]
+    pub migrate: bool,
     /// Print JSON, for programs; errors too.
     #[arg(long, global = true)]
     pub json: bool,
@@ -93,12 +97,13 @@ pub struct PageArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Import the text files of a folder, an archive, or a git history; what cannot be taken is listed with the reason.
+    /// Import the text files of a folder, one text file, an archive, conversations, or a git history; what cannot be taken is
+    /// listed with the reason.
     #[command(
-        after_help = "Examples:\n  ctx import ./src ctx://acme/resources/src\n  ctx import backup.jsonl ctx://acme/resources\n  ctx import --git . ctx://acme/resources/project     every commit; again later for the new ones"
+        after_help = "Examples:\n  ctx import one.md ctx://acme/resources/docs --meta author=ann\n  ctx import chat.json ctx://acme/sessions/s1 --user ann\n  ctx import ./src ctx://acme/resources/src\n  ctx import backup.jsonl ctx://acme/resources\n  ctx import --git . ctx://acme/resources/project     every commit; again later for the new ones"
     )]
     Import {
-        /// The folder, or an archive that `ctx export` wrote.
+        /// The folder or text file, or an archive that `ctx export` wrote; into a `sessions/{id}` conversations in JSON.
         folder: PathBuf,
         /// Where its files go.
         uri: String,
@@ -108,6 +113,12 @@ pub enum Command {
         /// Files in one transaction.
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
         batch: u32,
+        /// Kept with the node of one text file: KEY=VALUE, the value JSON or a text; may be given more than once.
+        #[arg(long = "meta", value_name = "KEY=VALUE", conflicts_with = "git")]
+        meta: Vec<String>,
+        /// The archive is a backup of this account of one's own: identities that nobody has are the archive's again.
+        #[arg(long, conflicts_with_all = ["git", "meta", "ignored"])]
+        keep_identities: bool,
         /// The folder is a git repository: replay its history, each commit as writes, moves and deletes.
         #[arg(long, conflicts_with_all = ["ignored", "batch"])]
         git: bool,
@@ -125,6 +136,9 @@ pub enum Command {
         /// Only so many levels.
         #[arg(short = 'L', long)]
         level: Option<u32>,
+        /// The addresses of the nodes, one a line.
+        #[arg(long)]
+        paths: bool,
     },
     /// List the children of a folder.
     Ls {
@@ -133,6 +147,9 @@ pub enum Command {
         /// With version, size and time.
         #[arg(short, long)]
         long: bool,
+        /// The archived nodes at and below the folder instead, by their addresses.
+        #[arg(long, conflicts_with = "long")]
+        archived: bool,
         #[command(flatten)]
         page: PageArgs,
     },
@@ -143,6 +160,23 @@ pub enum Command {
         pattern: String,
         #[command(flatten)]
         page: PageArgs,
+    },
+    /// Print the lines that match a regular expression, of the contents at and below a folder.
+    #[command(after_help = "Example:\n  ctx grep -i 'retry|backoff' ctx://acme/resources/src")]
+    Grep {
+        /// The expression.
+        pattern: String,
+        /// The folder or node.
+        uri: String,
+        /// Whatever the case of letters.
+        #[arg(short, long)]
+        ignore_case: bool,
+        /// The text as it is, no expression.
+        #[arg(short = 'F', long)]
+        fixed: bool,
+        /// Only the addresses of the nodes.
+        #[arg(short = 'l', long)]
+        list: bool,
     },
     /// Print a text of a node.
     Read {
@@ -182,6 +216,12 @@ pub enum Command {
         /// Only if the node has this version.
         #[arg(long)]
         expect_version: Option<i64>,
+        /// Only if there is no node yet.
+        #[arg(long, conflicts_with = "expect_version")]
+        create: bool,
+        /// Replaces the metadata: KEY=VALUE, the value JSON or a text; may be given more than once.
+        #[arg(long = "meta", value_name = "KEY=VALUE")]
+        meta: Vec<String>,
     },
     /// Add text to the end of a node's content.
     Append {
@@ -189,6 +229,9 @@ pub enum Command {
         uri: String,
         /// The text; `-` reads standard input.
         text: String,
+        /// Only if the node has this version.
+        #[arg(long)]
+        expect_version: Option<i64>,
     },
     /// Move a node or folder, with everything below it.
     Mv {
@@ -196,6 +239,9 @@ pub enum Command {
         from: String,
         /// Where to; the place must be free.
         to: String,
+        /// Only if the node has this version.
+        #[arg(long)]
+        expect_version: Option<i64>,
     },
     /// Delete a node, or with -r everything below it too.
     Rm {
@@ -204,6 +250,9 @@ pub enum Command {
         /// Also what lies below.
         #[arg(short, long)]
         recursive: bool,
+        /// Only if the node has this version.
+        #[arg(long)]
+        expect_version: Option<i64>,
     },
     /// Keep a node, but out of reading, listing and search.
     Archive {
@@ -361,13 +410,15 @@ pub enum Command {
         /// The log: sessions/{id}/history/{archive}.
         uri: String,
     },
-    /// Import conversations from a JSON list of lists of turns with speaker, text and time.
+    /// Import conversations from JSON: a list of conversations, one conversation, or a dictionary of sessions.
     Conversations {
         /// The file.
         file: PathBuf,
         /// The session that they become the history of: sessions/{id}.
         uri: String,
     },
+    /// Make the database a context store, or bring its schema up to date.
+    Migrate,
     /// Check every invariant of an account's part of the store.
     Doctor {
         /// Also repair what can be repaired.

@@ -4,6 +4,7 @@ mod listing;
 mod transfer;
 
 use std::{
+    cell::Cell,
     fs,
     io::{IsTerminal, Read as _},
     path::Path,
@@ -12,8 +13,9 @@ use std::{
 
 use context_store::{
     Caller, DeleteOptions, GitOptions, Level, Link, Message, Paging, Retention, Role, Store, StoreError, Summary,
-    Traverse, Uri, Write,
+    Traverse, Uri, Write, printable_line, uri::Kind,
 };
+use sea_session::Session;
 
 use self::listing::{direction_of, paging};
 pub use self::transfer::progress_bar;
@@ -28,20 +30,25 @@ const DEFAULT_ACCOUNT: &str = "default";
 
 type Outcome = Result<String, StoreError>;
 
-/// Runs the command.
-pub async fn run(cli: Cli) -> Outcome {
+/// How a command ends that did what it could: everything, all but what it lists as refused, or nothing because there was nothing.
+const DONE: u8 = 0;
+const REFUSED: u8 = 6;
+const NOTHING_FOUND: u8 = 3;
+
+/// Runs the command: what to print, and the exit code.
+pub async fn run(cli: Cli) -> Result<(String, u8), StoreError> {
     if let Command::Completions { shell } = &cli.command {
-        return Ok(completions(*shell));
+        return Ok((completions(*shell), DONE));
     }
     let uris = uris(&cli.command)?;
     let context = Context::open(cli.common, &cli.command, uris).await?;
     let outcome = context.carry_out(cli.command).await;
     // What was changed is searchable when the command ends; where it fails, the events wait for the next one.
     if outcome.is_ok() && context.changes {
-        context.store.drain().await?;
+        self::transfer::drain(&context.store, !context.json).await?;
     }
     context.store.db().close().await?;
-    outcome
+    Ok((outcome?, context.outcome.get()))
 }
 
 fn completions(shell: clap_complete::Shell) -> String {
@@ -57,6 +64,7 @@ fn uris(command: &Command) -> Result<Vec<Uri>, StoreError> {
         | Command::Tree { uri, .. }
         | Command::Ls { uri, .. }
         | Command::Read { uri, .. }
+        | Command::Grep { uri, .. }
         | Command::Stat { uri }
         | Command::Write { uri, .. }
         | Command::Append { uri, .. }
@@ -72,9 +80,11 @@ fn uris(command: &Command) -> Result<Vec<Uri>, StoreError> {
         | Command::Say { uri, .. }
         | Command::Messages { uri }
         | Command::Conversations { uri, .. } => vec![uri],
-        Command::Mv { from, to } | Command::Link { from, to, .. } | Command::Unlink { from, to, .. } => vec![from, to],
+        Command::Mv { from, to, .. } | Command::Link { from, to, .. } | Command::Unlink { from, to, .. } => {
+            vec![from, to]
+        }
         Command::Search { within, .. } => within.iter().collect(),
-        Command::Outbox(_) | Command::Reindex(_) => Vec::new(),
+        Command::Outbox(_) | Command::Reindex(_) | Command::Migrate => Vec::new(),
         Command::Glob { .. } | Command::Status | Command::Doctor { .. } | Command::Completions { .. } => Vec::new(),
     };
     texts.into_iter().map(|text| Ok(Uri::parse(text)?)).collect()
@@ -89,6 +99,8 @@ struct Context {
     changes: bool,
     /// The account, if one was named.
     account: Option<String>,
+    /// The exit code.
+    outcome: Cell<u8>,
 }
 
 impl Context {
@@ -116,10 +128,19 @@ impl Context {
             fs::metadata(folder)
                 .map_err(|e| StoreError::Io { path: folder.display().to_string(), message: e.to_string() })?;
         }
-        let url = database_url(&common.database, creates)?;
-        let store = Store::open(&url).await?;
+        let migrate = common.migrate || matches!(command, Command::Migrate);
+        let url = database_url(&common.database, creates || migrate)?;
+        let store = match migrate {
+            true => Store::open(&url).await?,
+            false => match Store::connect(&url).await {
+                // There is nothing in it that a migration could change.
+                Err(StoreError::NotMigrated { empty: true, .. }) if creates => Store::open(&url).await?,
+                opened => opened?,
+            },
+        };
         let caller = caller(&common, command, &uris);
-        Ok(Self { store, caller, uris, json: common.json, changes, account: common.account })
+        let outcome = Cell::new(DONE);
+        Ok(Self { store, caller, uris, json: common.json, changes, account: common.account, outcome })
     }
 
     fn uri(&self, at: usize) -> Result<&Uri, StoreError> {
@@ -132,7 +153,16 @@ impl Context {
                 let options = GitOptions { revision, commits, ..GitOptions::default() };
                 self.import_git(&folder, &options).await
             }
-            Command::Import { folder, .. } if folder.is_file() => self.import_archive(&folder).await,
+            Command::Import { folder, meta, keep_identities, .. } if folder.is_file() => {
+                let uri = self.uri(0)?;
+                if Store::is_archive(&folder)? {
+                    self.import_archive(&folder, keep_identities).await
+                } else if uri.kind() == Kind::Space && uri.session_root().as_ref() == Some(uri) {
+                    self.conversations(&folder).await
+                } else {
+                    self.import_file(&folder, metadata(&meta)?).await
+                }
+            }
             Command::Import { folder, ignored, batch, .. } => self.import(&folder, ignored, batch).await,
             Command::Export { target, archive: true, .. } => {
                 let report = self.store.export_archive(&self.caller, self.uri(0)?, &target).await?;
@@ -163,28 +193,58 @@ impl Context {
             Command::Reindex(arguments) => {
                 outbox::reindex(&self.store, self.account.clone(), self.json, arguments).await
             }
-            Command::Tree { level, .. } => self.tree(level).await,
-            Command::Ls { long, page, .. } => self.ls(long, &page).await,
+            Command::Tree { level, paths, .. } => self.tree(level, paths).await,
+            Command::Grep { pattern, ignore_case, fixed, list, .. } => {
+                self.grep(&pattern, (fixed, ignore_case), list).await
+            }
+            Command::Migrate => Ok("the schema is up to date\n".to_owned()),
+            Command::Ls { long, archived, page, .. } => self.ls(long, archived, &page).await,
             Command::Glob { pattern, page } => self.glob(&pattern, &page).await,
             Command::Read { level, version, .. } => self.read(level, version).await,
             Command::Stat { .. } => self.stat().await,
-            Command::Write { content, file, r#abstract, overview, expect_version, .. } => {
-                let content = content_of(content, file.as_deref())?;
-                let write =
-                    Write { content, r#abstract, overview, expected_version: expect_version, ..Write::default() };
+            Command::Write { content, file, r#abstract, overview, expect_version, create, meta, .. } => {
+                let write = Write {
+                    content: content_of(content, file.as_deref())?,
+                    r#abstract,
+                    overview,
+                    expected_version: expect_version,
+                    metadata: if meta.is_empty() { None } else { Some(metadata(&meta)?) },
+                    create_only: create,
+                    links: None,
+                };
                 self.written(self.store.write(&self.caller, self.uri(0)?, &write).await?)
             }
-            Command::Append { text, .. } => self.append(&text).await,
-            Command::Mv { .. } => {
-                let moved = self.store.move_node(&self.caller, self.uri(0)?, self.uri(1)?).await?;
-                if self.json {
-                    json(&moved)
-                } else {
-                    Ok(format!("moved {} node(s) to {}\n", moved.nodes, moved.to.pretty()))
-                }
+            Command::Append { text, expect_version, .. } => self.append(&text, expect_version).await,
+            Command::Mv { expect_version, .. } => {
+                let (from, to) = (self.uri(0)?, self.uri(1)?);
+                let (store, caller) = (&self.store, &self.caller);
+                let moved = match expect_version {
+                    None => store.move_node(caller, from, to).await?,
+                    Some(version) => {
+                        let unit = store.unit(caller);
+                        unit.run(async |s: &mut Session| -> Result<_, StoreError> {
+                            store.expect_in(s, caller, from, version).await?;
+                            store.move_node_in(s, caller, from, to).await
+                        })
+                        .await?
+                    }
+                };
+                if self.json { json(&moved) } else { Ok(format!("moved {} node(s) to {}\n", moved.nodes, moved.to)) }
             }
-            Command::Rm { recursive, .. } => {
-                let done = self.store.delete(&self.caller, self.uri(0)?, DeleteOptions { recursive }).await?;
+            Command::Rm { recursive, expect_version, .. } => {
+                let (uri, options) = (self.uri(0)?, DeleteOptions { recursive });
+                let (store, caller) = (&self.store, &self.caller);
+                let done = match expect_version {
+                    None => store.delete(caller, uri, options).await?,
+                    Some(version) => {
+                        let unit = store.unit(caller);
+                        unit.run(async |s: &mut Session| -> Result<_, StoreError> {
+                            store.expect_in(s, caller, uri, version).await?;
+                            store.delete_in(s, caller, uri, options).await
+                        })
+                        .await?
+                    }
+                };
                 self.removed("deleted", &done)
             }
             Command::Archive { recursive, .. } => {
@@ -201,7 +261,7 @@ impl Context {
                 if self.json {
                     json(&edge)
                 } else {
-                    Ok(format!("{} -[{}]-> {}\n", edge.from.pretty(), edge.edge_type, edge.to.pretty()))
+                    Ok(format!("{} -[{}]-> {}\n", edge.from, printable_line(&edge.edge_type), edge.to))
                 }
             }
             Command::Unlink { r#type, .. } => {
@@ -243,11 +303,11 @@ impl Context {
             if self.json {
                 return json(&node);
             }
-            return Ok(match level {
+            return Ok(shown(match level {
                 LevelName::Abstract => node.r#abstract,
                 LevelName::Overview => node.overview,
                 LevelName::Content => node.content,
-            });
+            }));
         }
         if self.json {
             return json(&self.store.read(&self.caller, uri).await?);
@@ -257,7 +317,7 @@ impl Context {
             LevelName::Overview => Level::Overview,
             LevelName::Content => Level::Content,
         };
-        let text = self.store.read_level(&self.caller, uri, level).await?;
+        let text = shown(self.store.read_level(&self.caller, uri, level).await?);
         // A program gets the text as it is; on a terminal the prompt wants a line of its own.
         let newline = std::io::stdout().is_terminal() && !text.ends_with('\n');
         Ok(if newline { text + "\n" } else { text })
@@ -287,9 +347,21 @@ impl Context {
         Ok(table(["", ""], rows).trim_start().to_owned())
     }
 
-    async fn append(&self, text: &str) -> Outcome {
+    async fn append(&self, text: &str, expected: Option<i64>) -> Outcome {
         let text = if text == "-" { stdin()? } else { text.to_owned() };
-        self.written(self.store.append(&self.caller, self.uri(0)?, &text).await?)
+        let uri = self.uri(0)?;
+        let (store, caller) = (&self.store, &self.caller);
+        self.written(match expected {
+            None => store.append(caller, uri, &text).await?,
+            Some(version) => {
+                let unit = store.unit(caller);
+                unit.run(async |s: &mut Session| -> Result<_, StoreError> {
+                    store.expect_in(s, caller, uri, version).await?;
+                    store.append_in(s, caller, uri, &text).await
+                })
+                .await?
+            }
+        })
     }
 
     async fn prune(&self, keep: Option<u64>, older_than_days: Option<u32>) -> Outcome {
@@ -300,6 +372,7 @@ impl Context {
     }
 
     async fn status(&self) -> Outcome {
+        self.account_must_be_there().await?;
         let status = self.store.status(&self.caller).await?;
         if self.json {
             return json(&status);
@@ -324,14 +397,18 @@ impl Context {
         if self.json {
             return json(&messages);
         }
+        let said = |message: &Message| {
+            format!("{}: {}\n", printable_line(&message.speaker), context_store::printable(&message.text))
+        };
         let line = |message: &Message| match message.time {
-            Some(time) => format!("{} {}: {}\n", output::time(time), message.speaker, message.text),
-            None => format!("{}: {}\n", message.speaker, message.text),
+            Some(time) => format!("{} {}", output::time(time), said(message)),
+            None => said(message),
         };
         Ok(messages.iter().map(line).collect())
     }
 
     async fn doctor(&self, repair: bool) -> Outcome {
+        self.account_must_be_there().await?;
         let diagnosis = self.store.doctor(&self.caller, repair).await?;
         if self.json {
             return json(&diagnosis);
@@ -356,15 +433,11 @@ impl Context {
             return json(&written);
         }
         let what = if written.created { "created" } else { "updated" };
-        Ok(format!("{what} {} (version {})\n", written.uri.pretty(), written.version))
+        Ok(format!("{what} {} (version {})\n", written.uri, written.version))
     }
 
     fn removed(&self, what: &str, removed: &context_store::Removed) -> Outcome {
-        if self.json {
-            json(removed)
-        } else {
-            Ok(format!("{what} {} node(s) at {}\n", removed.nodes, removed.uri.pretty()))
-        }
+        if self.json { json(removed) } else { Ok(format!("{what} {} node(s) at {}\n", removed.nodes, removed.uri)) }
     }
 }
 
@@ -376,7 +449,7 @@ fn database_url(database: &str, creates: bool) -> Result<String, StoreError> {
     let path = Path::new(database);
     if !path.exists() && !creates {
         let message = "there is no context store; `ctx import` and `ctx write` make one".to_owned();
-        return Err(StoreError::Io { path: database.to_owned(), message });
+        return Err(StoreError::Io { path: printable_line(database).into_owned(), message });
     }
     // In a URL `?` begins the options, and `%` an encoded character.
     let escaped = database.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
@@ -415,6 +488,23 @@ fn content_of(content: Option<String>, file: Option<&Path>) -> Result<Option<Str
         }
         (None, None) => Ok(None),
     }
+}
+
+/// A program gets a text as it is; a terminal gets none of the characters that would do something to it.
+fn shown(text: String) -> String {
+    if std::io::stdout().is_terminal() { context_store::printable(&text).into_owned() } else { text }
+}
+
+/// `KEY=VALUE` of the command line: what is JSON is that, and the rest is text.
+fn metadata(pairs: &[String]) -> Result<serde_json::Map<String, serde_json::Value>, StoreError> {
+    let pair = |pair: &String| {
+        let (key, value) = pair.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+            StoreError::InvalidArgument(format!("{pair:?} is no metadata: KEY=VALUE, the value JSON or a text"))
+        })?;
+        let text = || serde_json::Value::String(value.to_owned());
+        Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| text())))
+    };
+    pairs.iter().map(pair).collect()
 }
 
 fn stdin() -> Result<String, StoreError> {

@@ -23,17 +23,17 @@ fn main() -> ExitCode {
         Err(e) => return fail(json, "io", &e.to_string(), 1),
     };
     match runtime.block_on(command::run(cli)) {
-        Ok(text) => print(&text),
-        Err(e) => fail(json, e.code(), &e.to_string(), exit_code(&e)),
+        Ok((text, code)) => print(&text, code),
+        Err(e) => fail(json, e.code(), &context_store::printable_line(&e.to_string()), exit_code(&e)),
     }
 }
 
 /// A reader that has seen enough (`ctx tree … | head`) is no error.
-fn print(text: &str) -> ExitCode {
+fn print(text: &str, code: u8) -> ExitCode {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        _ => ExitCode::SUCCESS,
+        _ => ExitCode::from(code),
     }
 }
 
@@ -51,6 +51,7 @@ fn exit_code(e: &StoreError) -> u8 {
         "invalid_uri" | "not_a_node" | "invalid_argument" | "invalid_cursor" => 2,
         "not_found" | "no_such_version" | "no_such_edge" => 3,
         "denied" => 4,
+        "not_migrated" => 7,
         "version_conflict" | "already_exists" | "invalid_move" | "not_empty" | "archived" => 5,
         _ => 1,
     }

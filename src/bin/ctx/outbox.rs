@@ -1,13 +1,14 @@
 //! `ctx outbox` and `ctx reindex`: the operator's side of the search index.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use context_store::{
     Store, StoreError,
     index::{self, EmbeddedIndex, FileSink, HttpSink, IndexSink, ReindexOptions, ReindexProgress},
+    printable_line,
 };
-use sea_session::outbox::{DeadLetter, Dispatcher, Handler, Report};
+use sea_session::outbox::{DeadLetter, Dispatcher, Handler, Metrics, Outbox, Report};
 use serde_json::json;
 
 use crate::{
@@ -26,11 +27,16 @@ Examples:
   ctx outbox run --once                               until nothing is due
   ctx outbox run --sink https://index.example/ctx     to an index elsewhere, signed with $CTX_INDEX_SECRET
   ctx outbox run --sink file:records.jsonl            to a file
+  ctx outbox streams                                  the indexes elsewhere, and what waits for each
+  ctx outbox streams --forget context.0123456789abcdef
   ctx outbox status
   ctx outbox dead list
   ctx outbox dead show 17
   ctx outbox replay 17 18                             after the cause is gone
   ctx outbox purge --done --older-than 7d
+
+An index elsewhere has a stream of its own, which begins with every node when it is first named: what it waits for, no other
+dispatcher and no other command delivers.
 
 An event that fails holds its node's later events back until it succeeds, or is a dead letter after 10 attempts. An index
 that cannot be reached kills nothing: its events wait.";
@@ -99,6 +105,12 @@ pub enum OutboxCommand {
     Run(RunArgs),
     /// Show how many events wait, how long, and how many are dead.
     Status,
+    /// List the streams of indexes elsewhere, or end one.
+    Streams {
+        /// End this one, with what waits in it: its index is gone.
+        #[arg(long, value_name = "NAME")]
+        forget: Option<String>,
+    },
     /// Look at dead letters: events that were given up.
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -199,16 +211,35 @@ pub async fn run(store: &Store, as_json: bool, command: OutboxCommand) -> Outcom
     match command {
         OutboxCommand::Run(arguments) => dispatch(store, as_json, arguments).await,
         OutboxCommand::Status => status(store, as_json).await,
+        OutboxCommand::Streams { forget: Some(name) } => match store.forget_sink_stream(&name).await? {
+            true => counted(as_json, "forgotten", 1, "stream ended"),
+            false => {
+                Err(StoreError::InvalidArgument(format!("there is no stream {name:?}: `ctx outbox streams` has them")))
+            }
+        },
+        OutboxCommand::Streams { forget: None } => streams(store, as_json).await,
         OutboxCommand::Dead(DeadCommand::List { limit, after }) => {
-            let letters = store.outbox().dead(after, limit).await?;
+            let mut letters = Vec::new();
+            for (_, outbox) in outboxes(store).await? {
+                letters.extend(outbox.dead(after, limit).await?);
+            }
+            letters.sort_by_key(|letter| letter.id);
+            letters.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
             list(as_json, &letters, limit)
         }
         OutboxCommand::Dead(DeadCommand::Show { id }) => {
-            let letter = store.outbox().dead_letter(id).await?;
-            show(as_json, &letter.ok_or_else(|| none(id))?)
+            for (_, outbox) in outboxes(store).await? {
+                if let Some(letter) = outbox.dead_letter(id).await? {
+                    return show(as_json, &letter);
+                }
+            }
+            Err(none(id))
         }
         OutboxCommand::Replay { ids, all } => {
-            let replayed = store.outbox().replay((!all).then_some(&ids)).await?;
+            let mut replayed = 0;
+            for (_, outbox) in outboxes(store).await? {
+                replayed += outbox.replay((!all).then_some(&ids)).await?;
+            }
             missing(replayed, &ids)?;
             counted(as_json, "replayed", replayed, "dead letter(s) wait for delivery again")
         }
@@ -218,16 +249,51 @@ pub async fn run(store: &Store, as_json: bool, command: OutboxCommand) -> Outcom
     }
 }
 
+/// The store's own stream and those of indexes elsewhere, by where they lead.
+async fn outboxes(store: &Store) -> Result<Vec<(String, Outbox)>, StoreError> {
+    let mut all = vec![("embedded".to_owned(), store.outbox())];
+    all.extend(store.sink_streams().await?.into_iter().map(|(info, stream)| (info.sink, stream.outbox().clone())));
+    Ok(all)
+}
+
+async fn streams(store: &Store, as_json: bool) -> Outcome {
+    let mut rows = Vec::new();
+    for (info, stream) in store.sink_streams().await? {
+        rows.push((info, stream.outbox().metrics().await?));
+    }
+    if as_json {
+        let all: Vec<_> = rows
+            .iter()
+            .map(|(info, metrics)| {
+                json!({ "name": info.name, "sink": info.sink, "created_at": info.created_at,
+                    "waiting": metrics.pending + metrics.processing, "dead": metrics.dead })
+            })
+            .collect();
+        return json(&all);
+    }
+    if rows.is_empty() {
+        return Ok("no index elsewhere\n".to_owned());
+    }
+    let rows = rows.iter().map(|(info, metrics)| {
+        [
+            info.name.clone(),
+            printable_line(&info.sink).into_owned(),
+            output::time(info.created_at),
+            (metrics.pending + metrics.processing).to_string(),
+            metrics.dead.to_string(),
+        ]
+    });
+    Ok(table(["NAME", "SINK", "SINCE", "WAITING", "DEAD"], rows))
+}
+
 async fn purge(store: &Store, as_json: bool, dead: &[i64], all: bool, done: Option<Duration>) -> Outcome {
     const A_TIME: u64 = 10_000;
-    let outbox = store.outbox();
-    let mut removed = 0;
-    if all || !dead.is_empty() {
-        removed += outbox.purge_dead((!all).then_some(dead)).await?;
-        missing(removed, dead)?;
-    }
-    if let Some(age) = done {
-        loop {
+    let (mut removed, mut letters) = (0, 0);
+    for (_, outbox) in outboxes(store).await? {
+        if all || !dead.is_empty() {
+            letters += outbox.purge_dead((!all).then_some(dead)).await?;
+        }
+        while let Some(age) = done {
             let some = outbox.purge_done(age, A_TIME).await?;
             removed += some;
             if some < A_TIME {
@@ -235,7 +301,8 @@ async fn purge(store: &Store, as_json: bool, dead: &[i64], all: bool, done: Opti
             }
         }
     }
-    counted(as_json, "purged", removed, "event(s) removed")
+    missing(letters, dead)?;
+    counted(as_json, "purged", removed + letters, "event(s) removed")
 }
 
 fn counted(as_json: bool, name: &str, n: u64, what: &str) -> Outcome {
@@ -255,9 +322,16 @@ fn none(id: i64) -> StoreError {
 }
 
 async fn dispatch(store: &Store, as_json: bool, arguments: RunArgs) -> Outcome {
+    let embedded = arguments.sink.sink == "embedded";
+    let name = arguments.sink.sink.clone();
     let sink = sink(store, arguments.sink)?;
-    let dispatcher = store
-        .dispatcher(sink)
+    let own = store.dispatcher(Arc::new(EmbeddedIndex::new(store.db())));
+    let stream = if embedded { None } else { Some(store.sink_stream(&stream_of(&name)).await?) };
+    let dispatcher = match &stream {
+        Some(stream) => stream.dispatcher(sink),
+        None => own.clone(),
+    };
+    let dispatcher = dispatcher
         .batch(arguments.batch as usize)
         .claims(arguments.claims as usize)
         .lease(arguments.lease)
@@ -265,12 +339,48 @@ async fn dispatch(store: &Store, as_json: bool, arguments: RunArgs) -> Outcome {
         .deadline(arguments.deadline)
         .most_attempts(arguments.attempts)
         .retention((!arguments.keep.is_zero()).then_some(arguments.keep));
-    let report = if arguments.once { dispatcher.drain().await? } else { watch(&dispatcher, as_json).await };
+    let report = match (arguments.once, stream) {
+        (true, None) => dispatcher.drain().await?,
+        // What is copied to the stream comes from the store's own.
+        (true, Some(_)) => {
+            own.drain().await?;
+            dispatcher.drain().await?
+        }
+        (false, None) => watch(&dispatcher, as_json, told_to_stop()).await,
+        (false, Some(_)) => {
+            let (told, stop) = tokio::sync::watch::channel(false);
+            let stopped = || {
+                let mut stop = stop.clone();
+                async move { drop(stop.wait_for(|told| *told).await) }
+            };
+            let own = own.poll(arguments.poll).deadline(arguments.deadline);
+            let (report, _, ()) = tokio::join!(watch(&dispatcher, as_json, stopped()), own.run(stopped()), async {
+                told_to_stop().await;
+                told.send_replace(true);
+            });
+            report
+        }
+    };
     reported(as_json, &report)
 }
 
+/// What tells an index elsewhere from others: a file by its whole path, an address without what is secret in it.
+fn stream_of(sink: &str) -> String {
+    match sink.strip_prefix("file:") {
+        Some(path) => match std::path::absolute(path) {
+            Ok(path) => format!("file:{}", path.display()),
+            Err(_) => sink.to_owned(),
+        },
+        None => sink.to_owned(),
+    }
+}
+
 /// Until Ctrl-C or SIGTERM; trouble, and its end, are told on standard error.
-async fn watch<H: Handler + 'static>(dispatcher: &Dispatcher<H>, as_json: bool) -> Report {
+async fn watch<H: Handler + 'static>(
+    dispatcher: &Dispatcher<H>,
+    as_json: bool,
+    stop: impl Future<Output = ()> + Send,
+) -> Report {
     const EVERY: Duration = Duration::from_secs(1);
     let watched = dispatcher.clone();
     let watching = tokio::spawn(async move {
@@ -290,7 +400,7 @@ async fn watch<H: Handler + 'static>(dispatcher: &Dispatcher<H>, as_json: bool) 
             }
         }
     });
-    let report = dispatcher.run(told_to_stop()).await;
+    let report = dispatcher.run(stop).await;
     watching.abort();
     report
 }
@@ -331,7 +441,16 @@ fn millis(time: Duration) -> u64 {
 }
 
 async fn status(store: &Store, as_json: bool) -> Outcome {
-    let metrics = store.outbox().metrics().await?;
+    let mut metrics = Metrics::default();
+    for (_, outbox) in outboxes(store).await? {
+        let some = outbox.metrics().await?;
+        metrics.pending += some.pending;
+        metrics.processing += some.processing;
+        metrics.done += some.done;
+        metrics.dead += some.dead;
+        metrics.oldest = metrics.oldest.max(some.oldest);
+        metrics.most_attempts = metrics.most_attempts.max(some.most_attempts);
+    }
     let capabilities = EmbeddedIndex::new(store.db()).capabilities().await?;
     if as_json {
         return json(&json!({
@@ -381,7 +500,7 @@ fn list(as_json: bool, letters: &[DeadLetter], limit: u64) -> Outcome {
             letter.event_type.clone(),
             letter.payload.get("uri").and_then(|uri| uri.as_str()).unwrap_or(&letter.event_key).to_owned(),
             letter.attempts.to_string(),
-            letter.last_error.as_deref().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "),
+            printable_line(letter.last_error.as_deref().unwrap_or_default()).into_owned(),
         ]
     });
     let text = table(["ID", "GIVEN UP", "ACCOUNT", "EVENT", "OF", "ATTEMPTS", "BECAUSE"], rows);
@@ -403,8 +522,8 @@ fn show(as_json: bool, letter: &DeadLetter) -> Outcome {
         ["attempts".into(), letter.attempts.to_string()],
         ["written".into(), output::time(letter.created_at)],
         ["given up".into(), letter.finished_at.map(output::time).unwrap_or_default()],
-        ["because".into(), letter.last_error.clone().unwrap_or_default()],
-        ["payload".into(), letter.payload.to_string()],
+        ["because".into(), printable_line(letter.last_error.as_deref().unwrap_or_default()).into_owned()],
+        ["payload".into(), printable_line(&letter.payload.to_string()).into_owned()],
     ];
     Ok(table(["", ""], rows).trim_start().to_owned())
 }
@@ -428,7 +547,8 @@ pub async fn reindex(store: &Store, account: Option<String>, as_json: bool, argu
     if as_json {
         return json(&report);
     }
-    let mut text: String = report.refused.iter().map(|refused| format!("refused {refused}\n")).collect();
+    let mut text: String =
+        report.refused.iter().map(|refused| format!("refused {}\n", printable_line(refused))).collect();
     text += &format!(
         "{} node(s), {} record(s), {} of nodes that are gone removed, {} refused\n",
         report.nodes,

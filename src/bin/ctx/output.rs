@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use chrono::{DateTime, Utc};
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
-use context_store::{Entry, StoreError};
+use context_store::{Entry, StoreError, printable_line};
 use serde::Serialize;
 
 /// One JSON document and a newline.
@@ -19,18 +19,23 @@ pub fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [St
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.map(|cell| printable_line(&cell).into_owned()));
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().trim_start_matches(' ').to_owned()).collect();
     lines.join("\n") + "\n"
 }
 
-/// A name; a folder's with a slash. URIs have no control characters, so a name never breaks its line.
+/// A name as it can be pasted behind its folder's address; a folder's with a slash.
 pub fn name(entry: &Entry) -> String {
-    match (entry.is_folder, colours()) {
-        (true, true) => format!("\u{1b}[34m{}/\u{1b}[0m", entry.name),
-        (true, false) => format!("{}/", entry.name),
-        (false, _) => entry.name.clone(),
+    let name = entry.uri.pasteable_name();
+    if entry.is_folder { format!("{name}/") } else { name }
+}
+
+/// A name, coloured where that is seen.
+pub fn coloured(entry: &Entry) -> String {
+    match entry.is_folder && colours() {
+        true => format!("\u{1b}[34m{}\u{1b}[0m", name(entry)),
+        false => name(entry),
     }
 }
 
@@ -54,7 +59,7 @@ pub fn tree(root_depth: usize, entries: &[Entry]) -> String {
             text.push_str(if *more { "│   " } else { "    " });
         }
         text.push_str(if lasts[at] { "└── " } else { "├── " });
-        text.push_str(&name(entry));
+        text.push_str(&coloured(entry));
         text.push('\n');
         open.push(!lasts[at]);
     }

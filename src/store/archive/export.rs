@@ -11,7 +11,7 @@ use sea_session::prelude::*;
 
 use super::{
     ExportReport, PAGE,
-    format::{EdgeLine, Line, LogLine, NodeLine, Place, Texts, VersionLine, Writer, relative},
+    format::{EdgeLine, LONGEST_LINE, Line, LogLine, NodeLine, Place, Texts, VersionLine, Writer, relative},
 };
 use crate::{
     access::{Access, Caller},
@@ -19,7 +19,7 @@ use crate::{
     record::content_hash,
     sql::Sql,
     store::{
-        Store, allow,
+        Refusal, Store, allow,
         read::visible,
         set::{Extent, within},
     },
@@ -57,14 +57,14 @@ impl Store {
         Ok(report)
     }
 
-    /// A page of active nodes at and below a folder, folders before what lies in them.
-    pub(in crate::store) async fn active_after(
+    /// A page of nodes at and below a folder that are not archived, folders before what lies in them.
+    pub(in crate::store) async fn exported_after(
         &self,
         caller: &Caller,
         folder: &Uri,
         after: Option<&str>,
     ) -> Result<Vec<node::Model>, StoreError> {
-        let active = nodes_after(caller, folder, after).filter(node::Column::Status.eq(node::Status::Active));
+        let active = nodes_after(caller, folder, after).filter(node::Column::Status.ne(node::Status::Archived));
         // Not through the identity map: each row is looked at once.
         self.read_unit(caller)
             .run(async |s: &mut Session| -> Result<_, StoreError> { Ok(active.clone().all(s).await?) })
@@ -98,6 +98,16 @@ impl Export<'_> {
         relative(self.from, uri).ok_or_else(|| StoreError::InvalidArgument(format!("{uri} lies outside {}", self.from)))
     }
 
+    /// Counts what was written, and says what was not (W9).
+    fn counted(&mut self, written: bool, uri: &str, count: impl Fn(&mut ExportReport) -> &mut u64) {
+        if written {
+            *count(&mut self.report) += 1;
+        } else {
+            let reason = format!("it takes more than {LONGEST_LINE} bytes: no line of an archive is that long");
+            self.report.refused.push(Refusal { path: uri.to_owned(), reason });
+        }
+    }
+
     async fn nodes(&mut self, s: &mut Session) -> Result<(), StoreError> {
         let mut after: Option<String> = None;
         loop {
@@ -114,8 +124,8 @@ impl Export<'_> {
                     updated_at: row.updated_at,
                     texts: texts(row.r#abstract, row.overview, row.content, row.metadata),
                 };
-                self.archive.line(&Line::Node(Box::new(line)))?;
-                self.report.nodes += 1;
+                let written = self.archive.line(&Line::Node(Box::new(line)))?;
+                self.counted(written, &row.uri, |report| &mut report.nodes);
             }
             if after.is_none() {
                 return Ok(());
@@ -141,8 +151,8 @@ impl Export<'_> {
                     recorded_at: row.recorded_at,
                     texts: texts(row.r#abstract, row.overview, row.content, row.metadata),
                 };
-                self.archive.line(&Line::Version(Box::new(line)))?;
-                self.report.versions += 1;
+                let written = self.archive.line(&Line::Version(Box::new(line)))?;
+                self.counted(written, &row.uri, |report| &mut report.versions);
             }
             if after.is_none() {
                 return Ok(());
@@ -213,8 +223,9 @@ impl Export<'_> {
             updated_at: log.updated_at,
             sha256: log.content_hash,
         };
-        self.report.logs += 1;
-        self.archive.line(&Line::Log(Box::new(line)))
+        let written = self.archive.line(&Line::Log(Box::new(line)))?;
+        self.counted(written, uri, |report| &mut report.logs);
+        Ok(())
     }
 
     /// The edges whose both ends are in the folder.
@@ -235,8 +246,8 @@ impl Export<'_> {
                     created_at: edge.created_at,
                     updated_at: edge.updated_at,
                 };
-                self.archive.line(&Line::Edge(Box::new(line)))?;
-                self.report.edges += 1;
+                let written = self.archive.line(&Line::Edge(Box::new(line)))?;
+                self.counted(written, &from_uri, |report| &mut report.edges);
             }
             if after.is_none() {
                 return Ok(());

@@ -5,6 +5,7 @@
 //! version from before a move may lie outside, and is then relative to the account.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{BufRead, BufReader, BufWriter, Write as _},
     path::{Path, PathBuf},
@@ -21,6 +22,9 @@ use crate::{error::StoreError, node::status_word, record::content_hash, store::s
 
 /// The name of the format, and its version.
 const FORMAT: &str = "context-store archive 2";
+
+/// The longest line. What an archive says is read a line at a time, so this bounds the memory that any file can ask for.
+pub(super) const LONGEST_LINE: usize = 64 << 20;
 
 /// One line of an archive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,6 +146,13 @@ impl Place {
         }
     }
 
+    /// The address as the archive has it.
+    pub(super) fn said(&self) -> &str {
+        match self {
+            Self::Path(path) | Self::Outside(path) => path,
+        }
+    }
+
     /// The place again, below `to`.
     pub(super) fn at(&self, to: &Uri) -> Result<Uri, StoreError> {
         match self {
@@ -169,6 +180,16 @@ pub(super) fn at(folder: &Uri, path: &str) -> Result<Uri, StoreError> {
     Err(StoreError::InvalidArgument(format!("{path:?} does not lie in the archive's folder")))
 }
 
+/// Whether a file begins as an archive does, of whatever version.
+pub(super) fn is_archive(file: &Path) -> std::io::Result<bool> {
+    const HEAD: usize = 4_096;
+    let mut head = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(File::open(file)?, HEAD as u64), &mut head)?;
+    let first = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let text = String::from_utf8_lossy(first);
+    Ok(text.contains("\"context-store archive ") && kind_of(&text).as_deref() == Some("head"))
+}
+
 /// An archive that is being written.
 pub(super) struct Writer {
     out: BufWriter<File>,
@@ -183,11 +204,16 @@ impl Writer {
         Ok(writer)
     }
 
-    pub(super) fn line(&mut self, line: &Line) -> Result<(), StoreError> {
+    /// Writes a line; false for one that no reader would take, which is not written.
+    pub(super) fn line(&mut self, line: &Line) -> Result<bool, StoreError> {
         let mut text = serde_json::to_string(line).map_err(|e| StoreError::InvalidArgument(e.to_string()))?;
+        if text.len() > LONGEST_LINE {
+            return Ok(false);
+        }
         text.push('\n');
         self.hash.update(text.as_bytes());
-        self.out.write_all(text.as_bytes()).map_err(|e| StoreError::io(&self.path, &e))
+        self.out.write_all(text.as_bytes()).map_err(|e| StoreError::io(&self.path, &e))?;
+        Ok(true)
     }
 
     pub(super) fn end(mut self, report: &ExportReport) -> Result<(), StoreError> {
@@ -202,21 +228,91 @@ fn digest(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The lines of an archive that [`verify`] has found whole.
-pub(super) fn lines(file: &Path) -> Result<impl Iterator<Item = Result<Line, StoreError>> + Send, StoreError> {
-    let read = texts(file)?;
-    let file = file.to_owned();
-    Ok(read.map(move |line| parse(&file, &line?)))
+/// A line between the head and the end of an archive: what it says, or why it says nothing.
+pub(super) struct Numbered {
+    /// From 1, as an editor counts.
+    pub(super) number: u64,
+    pub(super) bytes: usize,
+    pub(super) line: Result<Line, String>,
 }
 
-fn texts(file: &Path) -> Result<impl Iterator<Item = Result<String, StoreError>> + Send, StoreError> {
-    let reader = BufReader::new(File::open(file).map_err(|e| StoreError::io(file, &e))?);
+/// The lines of an archive that [`verify`] has found whole. Each stands for itself: one that cannot be read is told, and the
+/// next ones are read.
+pub(super) fn lines(file: &Path) -> Result<impl Iterator<Item = Result<Numbered, StoreError>> + Send, StoreError> {
+    let mut texts = FileLines::open(file)?;
     let file = file.to_owned();
-    Ok(reader.lines().map(move |line| line.map_err(|e| StoreError::io(&file, &e))))
+    Ok(std::iter::from_fn(move || match texts.next(|_| ()) {
+        Ok(None) => None,
+        Ok(Some(text)) => {
+            let bytes = text.as_ref().map_or(0, String::len);
+            Some(Ok(Numbered { number: texts.number, bytes, line: text.and_then(|text| parse(&text)) }))
+        }
+        Err(e) => Some(Err(StoreError::io(&file, &e))),
+    })
+    .filter(|line| !matches!(line, Ok(Numbered { line: Ok(Line::Head { .. } | Line::End { .. }), .. }))))
 }
 
-fn parse(file: &Path, line: &str) -> Result<Line, StoreError> {
-    serde_json::from_str(line).map_err(|e| damaged(file, &format!("a line is not of its format: {e}")))
+/// The lines of a file, none of which takes more memory than the longest may.
+struct FileLines {
+    reader: BufReader<File>,
+    number: u64,
+}
+
+impl FileLines {
+    fn open(file: &Path) -> Result<Self, StoreError> {
+        let reader = BufReader::new(File::open(file).map_err(|e| StoreError::io(file, &e))?);
+        Ok(Self { reader, number: 0 })
+    }
+
+    /// The next line, or what is wrong with it; its bytes are shown to `seen` whatever they are, without the end of the line.
+    fn next(&mut self, mut seen: impl FnMut(&[u8])) -> std::io::Result<Option<Result<String, String>>> {
+        let (mut line, mut length, mut ended) = (Vec::new(), 0_u64, false);
+        while !ended {
+            let available = self.reader.fill_buf()?;
+            if available.is_empty() {
+                break;
+            }
+            let end = available.iter().position(|byte| *byte == b'\n');
+            let part = &available[..end.unwrap_or(available.len())];
+            seen(part);
+            length += part.len() as u64;
+            if length <= LONGEST_LINE as u64 {
+                line.extend_from_slice(part);
+            } else {
+                line = Vec::new();
+            }
+            ended = end.is_some();
+            let used = part.len() + usize::from(ended);
+            self.reader.consume(used);
+        }
+        if length == 0 && !ended {
+            return Ok(None);
+        }
+        self.number += 1;
+        if length > LONGEST_LINE as u64 {
+            return Ok(Some(Err(format!("it has {length} bytes; a line has at most {LONGEST_LINE}"))));
+        }
+        Ok(Some(String::from_utf8(line).map_err(|e| {
+            format!("it is not UTF-8 at byte {}; a line is one JSON object in UTF-8", e.utf8_error().valid_up_to())
+        })))
+    }
+}
+
+fn parse(line: &str) -> Result<Line, String> {
+    serde_json::from_str(line).map_err(|e| match kind_of(line).as_deref() {
+        Some("head" | "end" | "node" | "version" | "log" | "edge") => format!("it is not of its format: {e}"),
+        Some(other) => format!("`{other}` is no kind of line; there are node, version, log and edge"),
+        None => format!("it is not of its format: {e}; a line is a JSON object with a `kind`"),
+    })
+}
+
+/// The kind that a line says it is of, whatever else it says.
+fn kind_of(line: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Kind {
+        kind: String,
+    }
+    serde_json::from_str::<Kind>(line).ok().map(|kind| kind.kind)
 }
 
 fn damaged(file: &Path, what: &str) -> StoreError {
@@ -228,74 +324,57 @@ pub(super) struct Contents {
     /// The folder that it is of.
     pub(super) from: Uri,
     /// Its nodes, those that are gone included.
-    pub(super) ids: std::collections::HashSet<Uuid>,
+    pub(super) ids: HashSet<Uuid>,
     /// How many lines it has, the first and the last not counted.
     pub(super) lines: u64,
 }
 
-/// Reads the whole archive once and compares every sum.
+/// Reads the whole archive once and compares its sums: a file that was cut, or changed on its way, is no archive. What the lines
+/// say is checked line by line, when they are carried out.
 pub(super) fn verify(file: &Path) -> Result<Contents, StoreError> {
-    let mut hash = Sha256::new();
-    let mut seen = ExportReport::default();
+    let mut texts = FileLines::open(file)?;
+    let (mut hash, mut seen) = (Sha256::new(), ExportReport::default());
     let (mut contents, mut ended): (Option<Contents>, bool) = (None, false);
-    for line in texts(file)? {
-        let text = line?;
+    loop {
+        let before = hash.clone();
+        let Some(text) = texts.next(|bytes| hash.update(bytes)).map_err(|e| StoreError::io(file, &e))? else { break };
+        hash.update(b"\n");
         if ended {
             return Err(damaged(file, "something follows its end"));
         }
-        match (&mut contents, parse(file, &text)?) {
-            (None, Line::Head { format, from }) if format == FORMAT => {
-                let from = Uri::parse(&from)?;
-                contents = Some(Contents { from, ids: std::collections::HashSet::new(), lines: 0 });
+        let kind = text.as_ref().ok().and_then(|text| kind_of(text));
+        let line = text.and_then(|text| parse(&text));
+        match (&mut contents, line) {
+            (None, Ok(Line::Head { format, from })) if format == FORMAT => {
+                contents = Some(Contents { from: Uri::parse(&from)?, ids: HashSet::new(), lines: 0 });
             }
             (None, _) => return Err(damaged(file, "it does not begin as one")),
+            (Some(_), Ok(Line::Head { .. })) => return Err(damaged(file, "it begins twice")),
+            (Some(_), Ok(Line::End { nodes, versions, logs, edges, sha256 })) => {
+                let counted = (seen.nodes, seen.versions, seen.logs, seen.edges);
+                if (nodes, versions, logs, edges) != counted || sha256 != digest(before) {
+                    return Err(damaged(file, "its sums do not agree"));
+                }
+                ended = true;
+            }
             (Some(contents), line) => {
-                ended = check(file, contents, line, &mut seen, &hash)?;
+                contents.lines += 1;
+                match kind.as_deref() {
+                    Some("node") => seen.nodes += 1,
+                    Some("version") => seen.versions += 1,
+                    Some("log") => seen.logs += 1,
+                    Some("edge") => seen.edges += 1,
+                    _ => {}
+                }
+                match line {
+                    Ok(Line::Node(node)) => drop(contents.ids.insert(node.id)),
+                    Ok(Line::Version(version)) => drop(contents.ids.insert(version.node)),
+                    _ => {}
+                }
             }
         }
-        hash.update(text.as_bytes());
-        hash.update(b"\n");
     }
     contents.filter(|_| ended).ok_or_else(|| damaged(file, "its end is missing"))
-}
-
-/// Checks one line after the head; whether it is the end.
-fn check(
-    file: &Path,
-    contents: &mut Contents,
-    line: Line,
-    seen: &mut ExportReport,
-    hash: &Sha256,
-) -> Result<bool, StoreError> {
-    let whole = |texts: &Texts, path: &str| match content_hash(&texts.content) == texts.sha256 {
-        true => Ok(()),
-        false => Err(damaged(file, &format!("the text of {path:?} is not what was exported"))),
-    };
-    contents.lines += 1;
-    match line {
-        Line::Node(node) => {
-            whole(&node.texts, &node.path)?;
-            contents.ids.insert(node.id);
-            seen.nodes += 1;
-        }
-        Line::Version(version) => {
-            whole(&version.texts, &format!("{:?}", version.place))?;
-            contents.ids.insert(version.node);
-            seen.versions += 1;
-        }
-        Line::Log(_) => seen.logs += 1,
-        Line::Edge(_) => seen.edges += 1,
-        Line::End { nodes, versions, logs, edges, sha256 } => {
-            contents.lines -= 1;
-            let counted = (seen.nodes, seen.versions, seen.logs, seen.edges);
-            if (nodes, versions, logs, edges) != counted || sha256 != digest(hash.clone()) {
-                return Err(damaged(file, "its sums do not agree"));
-            }
-            return Ok(true);
-        }
-        Line::Head { .. } => return Err(damaged(file, "it begins twice")),
-    }
-    Ok(false)
 }
 
 /// A status as the database has it.

@@ -5,11 +5,16 @@
 //! identities, versions, times. Imported elsewhere, a copy has identities of its own, derived from the archive's and
 //! the place, so that an import that was interrupted finds what it has made already.
 
+mod check;
 mod export;
 mod format;
+mod identity;
 mod import;
 
 use serde::Serialize;
+
+pub(super) use check::{MOST, stored, without_nul};
+pub(super) use identity::hashed;
 
 use super::Refusal;
 
@@ -28,6 +33,16 @@ pub struct ExportReport {
     pub unchanged: u64,
     /// What could not be taken, and why.
     pub refused: Vec<Refusal>,
+}
+
+impl super::Store {
+    /// Whether a file is an archive that [`export_archive`](super::Store::export_archive) wrote, by its first line.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if it cannot be read.
+    pub fn is_archive(file: &std::path::Path) -> Result<bool, crate::StoreError> {
+        format::is_archive(file).map_err(|e| crate::StoreError::io(file, &e))
+    }
 }
 
 /// Rows fetched or written at a time.

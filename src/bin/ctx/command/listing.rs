@@ -1,29 +1,46 @@
 //! What is listed, page by page: folders, edges, versions and what a search finds.
 
-use context_store::{Direction, Entry, Page, Paging, SearchOptions, StoreError, Traverse, TreeOptions};
+use context_store::{
+    Direction, Entry, Page, Paging, SearchOptions, StoreError, Traverse, TreeOptions, Uri, printable_line,
+};
 
-use super::{Context, Outcome};
+use super::{Context, NOTHING_FOUND, Outcome};
 use crate::{
     args::{DirectionName, FilterArgs, PageArgs},
     output::{self, json, table},
 };
 
 impl Context {
-    pub(super) async fn tree(&self, depth: Option<u32>) -> Outcome {
+    pub(super) async fn tree(&self, depth: Option<u32>, paths: bool) -> Outcome {
         let root = self.uri(0)?;
+        self.must_be_there(root).await?;
         let page =
             all(async |paging| self.store.tree(&self.caller, root, &TreeOptions { depth, paging }).await).await?;
         if self.json {
             return json(&page);
         }
+        if paths {
+            let nodes = page.items.iter().filter(|entry| entry.node.is_some());
+            return Ok(nodes.map(|entry| format!("{}\n", entry.uri)).collect());
+        }
         let folders = page.items.iter().filter(|entry| entry.is_folder).count();
         let nodes = page.items.iter().filter(|entry| entry.node.is_some()).count();
         let tree = output::tree(root.depth(), &page.items);
-        Ok(format!("{}\n{tree}\n{folders} folder(s), {nodes} node(s)\n", root.pretty()))
+        Ok(format!("{root}\n{tree}\n{folders} folder(s), {nodes} node(s)\n"))
     }
 
-    pub(super) async fn ls(&self, long: bool, page: &PageArgs) -> Outcome {
+    pub(super) async fn ls(&self, long: bool, archived: bool, page: &PageArgs) -> Outcome {
         let folder = self.uri(0)?;
+        self.must_be_there(folder).await?;
+        if archived {
+            let list = async |paging| self.store.list_archived(&self.caller, folder, &paging).await;
+            let listed = listed(page, list).await?;
+            if self.json {
+                return json(&listed);
+            }
+            let lines: String = listed.items.iter().map(|uri| format!("{uri}\n")).collect();
+            return Ok(lines + &next_line(&listed));
+        }
         let listed = listed(page, async |paging| self.store.list_children(&self.caller, folder, &paging).await).await?;
         self.entries(listed, long)
     }
@@ -33,8 +50,62 @@ impl Context {
         if self.json {
             return json(&listed);
         }
-        let lines = listed.items.iter().map(|entry| entry.uri.pretty() + "\n").collect::<String>();
+        let lines = listed.items.iter().map(|entry| format!("{}\n", entry.uri)).collect::<String>();
         Ok(lines + &next_line(&listed))
+    }
+
+    /// An empty listing of what was never there is a mistake worth telling; one of what is empty now is not.
+    async fn must_be_there(&self, folder: &Uri) -> Result<(), StoreError> {
+        match self.store.is_there(&self.caller, folder).await? {
+            true => Ok(()),
+            false => Err(StoreError::NotFound { uri: folder.clone(), archived: false }),
+        }
+    }
+
+    /// Where no URI is named, the account has to be one.
+    pub(super) async fn account_must_be_there(&self) -> Result<(), StoreError> {
+        self.must_be_there(&Uri::account_root(self.caller.account())?).await
+    }
+
+    pub(super) async fn grep(&self, pattern: &str, (fixed, ignore_case): (bool, bool), list: bool) -> Outcome {
+        let folder = self.uri(0)?;
+        self.must_be_there(folder).await?;
+        let pattern = if fixed { regex::escape(pattern) } else { pattern.to_owned() };
+        let matcher = regex::RegexBuilder::new(&pattern).case_insensitive(ignore_case).build();
+        let refuse = |e: regex::Error| {
+            let said = e.to_string();
+            let said = said.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
+            StoreError::InvalidArgument(format!("{pattern:?} is no regular expression: {said}"))
+        };
+        let matcher = matcher.map_err(refuse)?;
+        let (mut text, mut found) = (String::new(), Vec::new());
+        let mut paging = Paging::first(100);
+        loop {
+            let page = self.store.texts(&self.caller, folder, &paging).await?;
+            for node in &page.items {
+                let lines = node.content.lines().enumerate().filter(|(_, line)| matcher.is_match(line));
+                for (n, line) in lines.take(if list { 1 } else { usize::MAX }) {
+                    if self.json {
+                        found.push(serde_json::json!({ "uri": node.uri, "line": n + 1, "text": line }));
+                    } else if list {
+                        text += &format!("{}\n", node.uri);
+                    } else {
+                        text += &format!("{}:{}:{}\n", node.uri, n + 1, printable_line(line));
+                    }
+                }
+            }
+            match page.next {
+                Some(next) => paging = Paging::first(100).after(next),
+                None => break,
+            }
+        }
+        if self.json {
+            return json(&found);
+        }
+        if text.is_empty() {
+            self.outcome.set(NOTHING_FOUND);
+        }
+        Ok(text)
     }
 
     fn entries(&self, page: Page<Entry>, long: bool) -> Outcome {
@@ -42,7 +113,7 @@ impl Context {
             return json(&page);
         }
         let text = match long {
-            false => page.items.iter().map(|entry| output::name(entry) + "\n").collect(),
+            false => page.items.iter().map(|entry| output::coloured(entry) + "\n").collect(),
             true => {
                 let rows = page.items.iter().map(|entry| {
                     let node = entry.node.as_ref();
@@ -70,8 +141,8 @@ impl Context {
             [
                 edge.edge_type.clone(),
                 format!("{:.2}", edge.weight),
-                edge.from.pretty(),
-                edge.to.pretty(),
+                edge.from.to_string(),
+                edge.to.to_string(),
                 edge.reason.clone(),
             ]
         });
@@ -97,7 +168,7 @@ impl Context {
                 node.depth.to_string(),
                 format!("{:.3}", node.score),
                 node.via.clone(),
-                node.uri.pretty(),
+                node.uri.to_string(),
                 node.r#abstract.clone(),
             ]
         });
@@ -113,12 +184,13 @@ impl Context {
         let rows = listed.items.iter().map(|entry| {
             let replaced =
                 entry.replaced_by.map_or_else(|| "current".to_owned(), |change| format!("{change:?}").to_lowercase());
-            [entry.version.to_string(), output::time(entry.written_at), replaced, entry.uri.pretty()]
+            [entry.version.to_string(), output::time(entry.written_at), replaced, entry.uri.to_string()]
         });
         Ok(table(["VERSION", "WRITTEN", "REPLACED BY", "URI"], rows) + &next_line(&listed))
     }
 
     pub(super) async fn search(&self, query: &str, filter: FilterArgs, paging: Paging) -> Outcome {
+        self.account_must_be_there().await?;
         let options = SearchOptions {
             within: self.uris.first().cloned(),
             owner_space: filter.space,
@@ -137,8 +209,9 @@ impl Context {
         for hit in &found.items {
             let snippet = hit.snippet.split_whitespace().collect::<Vec<_>>().join(" ");
             // The name is in the address; it is shown again where it is what matches.
-            let title = if hit.title.contains('[') { format!("{}: ", hit.title) } else { String::new() };
-            text += &format!("{}\n    {title}{snippet}\n", hit.uri.pretty());
+            let title =
+                if hit.title.contains('[') { format!("{}: ", printable_line(&hit.title)) } else { String::new() };
+            text += &format!("{}\n    {title}{}\n", hit.uri, printable_line(&snippet));
         }
         if found.items.is_empty() {
             text += "nothing found\n";

@@ -1,21 +1,28 @@
 //! What comes into a store from files, and what is said of it.
 
-use std::{io::IsTerminal as _, path::Path, time::Duration};
+use std::{io::IsTerminal as _, path::Path, sync::Arc, time::Duration};
 
-use context_store::{GitOptions, GitProgress, ImportOptions, ImportProgress};
+use context_store::{
+    GitOptions, GitProgress, ImportOptions, ImportProgress, ImportReport, Refusal, Store, StoreError,
+    index::EmbeddedIndex, printable_line,
+};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value};
 
-use super::{Context, Outcome};
+use super::{Context, Outcome, REFUSED};
 use crate::output::json;
 
 impl Context {
-    pub(super) async fn import_archive(&self, file: &Path) -> Outcome {
+    pub(super) async fn import_archive(&self, file: &Path, keep_identities: bool) -> Outcome {
         let bar = progress_bar(!self.json, "lines");
         let mut progress = |state: ImportProgress| {
             bar.set_length(state.files);
             bar.set_position(state.done);
         };
-        let report = self.store.import_archive(&self.caller, file, self.uri(0)?, &mut progress).await;
+        let report = match keep_identities {
+            true => self.store.restore_archive(&self.caller, file, self.uri(0)?, &mut progress).await,
+            false => self.store.import_archive(&self.caller, file, self.uri(0)?, &mut progress).await,
+        };
         bar.finish_and_clear();
         self.exported("imported", &report?)
     }
@@ -29,13 +36,25 @@ impl Context {
         };
         let report = self.store.import(&self.caller, folder, self.uri(0)?, &options, &mut progress).await;
         bar.finish_and_clear();
-        let report = report?;
+        self.imported(&report?)
+    }
+
+    pub(super) async fn import_file(&self, file: &Path, metadata: Map<String, Value>) -> Outcome {
+        let options = ImportOptions::default();
+        let report = self.store.import_file(&self.caller, file, self.uri(0)?, metadata, &options).await?;
+        if !report.refused.is_empty() {
+            self.outcome.set(REFUSED);
+        }
+        self.imported(&report)
+    }
+
+    fn imported(&self, report: &ImportReport) -> Outcome {
         if self.json {
-            return json(&report);
+            return json(report);
         }
         let mut text = String::new();
         for refusal in &report.refused {
-            text += &format!("refused {:?}: {}\n", refusal.path, refusal.reason);
+            text += &format!("refused {:?}: {}\n", refusal.path, printable_line(&refusal.reason));
         }
         text += &format!(
             "{} file(s): {} created, {} updated, {} unchanged, {} refused; {} batch(es), {} statements, {:.2} s\n",
@@ -73,14 +92,21 @@ impl Context {
     }
 
     pub(super) async fn conversations(&self, file: &Path) -> Outcome {
-        let report = self.store.import_conversations(&self.caller, file, self.uri(0)?, &mut |_| {}).await?;
+        let bar = progress_bar(!self.json, "conversations");
+        let mut progress = |done: u64| bar.set_position(done);
+        let report = self.store.import_conversations(&self.caller, file, self.uri(0)?, &mut progress).await;
+        bar.finish_and_clear();
+        let report = report?;
+        if !report.refused.is_empty() {
+            self.outcome.set(REFUSED);
+        }
         if self.json {
             return json(&report);
         }
         let mut text: String = report
             .refused
             .iter()
-            .map(|(number, reason)| format!("refused conversation {number}: {reason}\n"))
+            .map(|(number, reason)| format!("refused conversation {number}: {}\n", printable_line(reason)))
             .collect();
         text += &format!(
             "{} conversation(s) created, {} unchanged, {} message(s)\n",
@@ -90,11 +116,17 @@ impl Context {
     }
 
     pub(super) fn exported(&self, what: &str, report: &context_store::ExportReport) -> Outcome {
+        // What was not written or taken is listed, and the command does not end as if it had been (W9).
+        if !report.refused.is_empty() {
+            self.outcome.set(REFUSED);
+        }
         if self.json {
             return json(report);
         }
-        let mut text: String =
-            report.refused.iter().map(|refusal| format!("refused {}: {}\n", refusal.path, refusal.reason)).collect();
+        let line = |refusal: &Refusal| {
+            format!("refused {}: {}\n", printable_line(&refusal.path), printable_line(&refusal.reason))
+        };
+        let mut text: String = report.refused.iter().map(line).collect();
         text += &format!(
             "{what} {} node(s), {} earlier version(s), {} log(s) and {} edge(s)",
             report.nodes, report.versions, report.logs, report.edges
@@ -105,6 +137,31 @@ impl Context {
         };
         Ok(text)
     }
+}
+
+/// Brings the embedded index up to date, and shows how far it is.
+pub async fn drain(store: &Store, wanted: bool) -> Result<(), StoreError> {
+    let bar = progress_bar(wanted, "events for the index");
+    if bar.is_hidden() {
+        store.drain().await?;
+        return Ok(());
+    }
+    bar.set_length(store.outbox().metrics().await?.pending);
+    let dispatcher = store.dispatcher(Arc::new(EmbeddedIndex::new(store.db())));
+    let watched = dispatcher.clone();
+    let shown = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            bar.set_position(watched.report().delivered);
+        }
+    };
+    let done = tokio::select! {
+        done = dispatcher.drain() => done,
+        () = shown => return Ok(()),
+    };
+    bar.finish_and_clear();
+    done?;
+    Ok(())
 }
 
 /// A bar on standard error, where that is a terminal and it is wanted.
