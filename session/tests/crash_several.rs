@@ -73,7 +73,8 @@ impl Pair {
             .and("second", &self.databases[1])
             .run(async |s: &mut Sessions| -> Result<(), Error> {
                 let (first, second) = s.pair("first", "second")?;
-                (hooks(first, 0), hooks(second, 1));
+                hooks(first, 0);
+                hooks(second, 1);
                 first.add(draft());
                 second.add(draft());
                 Ok(())

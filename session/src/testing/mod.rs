@@ -5,7 +5,19 @@ mod session_test;
 
 pub use session_test::{Backend, Outcome, create_table, run_test, run_test_on};
 
-use crate::Recorder;
+use crate::{Error, Recorder, Session, connection::Message};
+
+/// Sends SQL through a session past the check of rule D11, to see what the session makes of a transaction that is not as it left
+/// it: a savepoint that is gone, or the whole transaction.
+///
+/// # Errors
+/// As any statement of the session.
+///
+/// # Cancel safety
+/// As any statement: dropped half-way it flags its block (C1).
+pub async fn send_unchecked(s: &mut Session, sql: &str) -> Result<(), Error> {
+    s.core().statement(Message::Unprepared(sql)).await.map(|_| ())
+}
 
 /// Asserts that exactly `expected` messages were recorded, and returns them; the failure lists what was sent (L3).
 ///

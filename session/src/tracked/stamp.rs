@@ -81,3 +81,29 @@ impl<E: TrackedEntity> ObjectCell<E> {
         as_integer(&held.get(column))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::sea_query::ArrayType;
+
+    use super::*;
+
+    #[test]
+    fn e7_every_type_of_version_has_an_end() {
+        let ends = [
+            (ArrayType::TinyInt, i8::MAX.into()),
+            (ArrayType::SmallInt, i16::MAX.into()),
+            (ArrayType::Int, i32::MAX.into()),
+            (ArrayType::BigInt, i64::MAX),
+            (ArrayType::TinyUnsigned, u8::MAX.into()),
+            (ArrayType::SmallUnsigned, u16::MAX.into()),
+            (ArrayType::Unsigned, u32::MAX.into()),
+            // No driver carries more than 64 bits with a sign.
+            (ArrayType::BigUnsigned, i64::MAX),
+        ];
+        for (kind, last) in ends {
+            assert_eq!(next_version(&kind, last), None, "{kind:?}");
+            assert_eq!(next_version(&kind, last - 1).as_ref().and_then(as_integer), Some(last), "{kind:?}");
+        }
+    }
+}

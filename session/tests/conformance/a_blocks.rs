@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, Statement
 use sea_session::{
     Error, Session,
     prelude::*,
-    testing::{Backend, run_test_on},
+    testing::{Backend, run_test_on, send_unchecked},
 };
 use tokio::sync::Notify;
 
@@ -184,7 +184,7 @@ fn a6_a_rollback_to_that_fails_flags_the_parent_and_the_bodys_error_wins() {
                         let sent = recorder.take().join("; ");
                         let name = sent.split("SAVEPOINT ").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
                         // Behind the session's back, so that its ROLLBACK TO must fail.
-                        s.execute_unprepared(&format!("RELEASE SAVEPOINT {name}")).await?;
+                        send_unchecked(s, &format!("RELEASE SAVEPOINT {name}")).await?;
                         Err(changed_my_mind())
                     })
                     .await;
@@ -215,7 +215,7 @@ fn a6_c2_a_rollback_to_that_is_owed_and_fails_in_another_block_flags_the_block_t
                     let sent = recorder.take().join("; ");
                     let name = sent.split("SAVEPOINT ").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
                     // Behind the session's back, so that the ROLLBACK TO that the drop leaves owed must fail.
-                    s.execute_unprepared(&format!("RELEASE SAVEPOINT {name}")).await?;
+                    send_unchecked(s, &format!("RELEASE SAVEPOINT {name}")).await?;
                     wait_for_the_drop(&far).await
                 });
                 assert!(until_far(&far, dropped).await.is_none());
@@ -501,7 +501,7 @@ fn a4_a_release_that_fails_rolls_back_and_the_first_error_is_returned() {
                     let name =
                         sent.split("SAVEPOINT ").nth(1).and_then(|rest| rest.split(';').next()).unwrap().to_owned();
                     // Behind the session's back, so that its own RELEASE, which rides with the next message, must fail.
-                    s.execute_unprepared(&format!("RELEASE SAVEPOINT {name}")).await?;
+                    send_unchecked(s, &format!("RELEASE SAVEPOINT {name}")).await?;
                     Ok(())
                 })
                 .await?;

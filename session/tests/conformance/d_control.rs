@@ -143,7 +143,7 @@ async fn explosives(db: &Db) {
 async fn explode(s: &mut Session, way: usize) -> Result<(), Error> {
     match way {
         0 => drop(s.add(draft(7, "bang"))),
-        1 => drop(s.execute_unprepared("INSERT OR ROLLBACK INTO tag VALUES ('twice'), ('twice')").await?),
+        1 => _ = s.execute_unprepared("INSERT OR ROLLBACK INTO tag VALUES ('twice'), ('twice')").await?,
         _ => {
             s.execute_unprepared("INSERT INTO once VALUES (1)").await?;
             let twice = Statement::from_string(DbBackend::Sqlite, "INSERT INTO once VALUES (1)");
@@ -225,4 +225,25 @@ async fn count(db: &Db, table: &str) -> i64 {
     let sql = format!("SELECT count(*) AS n FROM {table}");
     let row = db.connection().query_one_raw(Statement::from_string(db.backend(), sql)).await.unwrap();
     row.unwrap().try_get("", "n").unwrap()
+}
+
+#[test]
+fn d11_a_transaction_that_somebody_ended_is_noticed_at_the_next_answer() {
+    // SQLite has nobody else who could end it, but its own statements, which are asked about.
+    on_postgres(async |db: Db| {
+        let unit = db.run(async |s: &mut Session| -> Result<(), Error> {
+            s.add(draft(1, "gone with it"));
+            s.flush().await?;
+            sea_session::testing::send_unchecked(s, "ROLLBACK").await?;
+            let nested = s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                s.add(draft(2, "never"));
+                s.flush().await
+            });
+            nested.await.expect_err("there is nothing for a savepoint to be in");
+            Ok(())
+        });
+        let failed = unit.await.unwrap_err();
+        assert!(matches!(failed, Error::TransactionEnded { .. }), "{failed:?}");
+        assert_eq!(notes_in_database(&db).await, []);
+    });
 }

@@ -121,6 +121,23 @@ async fn nothing_is_open(db: &Db, at: At) {
     }
 }
 
+/// The driver gives a connection back in a task of the runtime that its unit ended in.
+async fn given_back(db: &Db) {
+    let all_idle = || match db.backend() {
+        sea_orm::DbBackend::Postgres => {
+            let pool = db.connection().get_postgres_connection_pool();
+            pool.size() as usize == pool.num_idle()
+        }
+        _ => {
+            let pool = db.connection().get_sqlite_connection_pool();
+            pool.size() as usize == pool.num_idle()
+        }
+    };
+    while !all_idle() {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn begun(db: &Db) -> Session {
     let mut s = db.begin().await.unwrap();
     s.add(part("lost"));
@@ -152,6 +169,7 @@ fn e6_a_unit_that_has_sent_nothing_or_has_ended_is_dropped_outside_a_runtime() {
         let (new, ended) = runtime.block_on(async {
             let mut ended = begun(db).await;
             ended.rollback().await.unwrap();
+            given_back(db).await;
             let mut new = db.begin().await.unwrap();
             new.add(part("never sent"));
             (new, ended)

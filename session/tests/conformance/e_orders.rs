@@ -182,7 +182,8 @@ fn e1_two_desks_that_need_each_other_are_a_cycle() {
     for backend in [Backend::Sqlite, Backend::Postgres] {
         run_test_on(backend, tables, async |db: Db| {
             let swapped = db.run(async |s: &mut Session| -> Result<(), Error> {
-                (named(s, 0, "a"), named(s, 1, "b"));
+                named(s, 0, "a");
+                named(s, 1, "b");
                 let one = s.add(desk::ActiveModel { id: Set(0), dept_id: Set(0) });
                 let two = s.add(desk::ActiveModel { id: Set(1), dept_id: Set(1) });
                 s.flush().await?;
@@ -234,7 +235,8 @@ fn e1_names_that_are_handed_on_take_new_children_along() {
         s.flush().await?;
         two.set_name("c");
         one.set_name("b");
-        (below(s, 1, &one)?, below(s, 2, &two)?);
+        below(s, 1, &one)?;
+        below(s, 2, &two)?;
         s.flush().await?;
         assert_eq!(badges(s).await?, [(1, Some("b".into())), (2, Some("c".into()))]);
         Ok(())
@@ -356,9 +358,12 @@ mod leaf {
 /// What the tables hold: spots as (id, up, code, by), leaves as (id, spot, code); by the object's number.
 #[derive(Clone, Debug, Default)]
 struct World {
-    spots: Vec<Option<(i64, Option<i64>, Option<i64>, Option<i64>)>>,
-    leaves: Vec<Option<(i64, i64, Option<i64>)>>,
+    spots: Vec<Option<Spot>>,
+    leaves: Vec<Option<Leaf>>,
 }
+
+type Spot = (i64, Option<i64>, Option<i64>, Option<i64>);
+type Leaf = (i64, i64, Option<i64>);
 
 impl World {
     fn roll(rng: &mut fastrand::Rng, spots: usize, leaves: usize, before: Option<&World>) -> Self {

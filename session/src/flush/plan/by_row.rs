@@ -15,29 +15,30 @@ use super::{
     Cell, Cycle, Kind, Op, Part, Plan, Step,
     planner::Cells,
     ranks::{Ranks, table_ranks},
+    unique::MOST_LAYERS,
 };
 use crate::{
     flush::value::{as_column, is_null},
     meta::{OnUpdate, TableMeta},
 };
 
-/// Whether only an order of rows will do: a row changes what others may refer to, or part of a foreign key of several columns.
+/// Whether only an order of rows will do: one row of the flush needs what another changes for those that refer to it, or
+/// changes part of a foreign key of several columns.
 pub(super) fn is_needed(tables: &[&TableMeta], ops: &[Op]) -> bool {
     let foreign = foreign_keys(tables);
     if foreign.is_empty() {
         return false;
     }
+    let writes = |op: &Op, columns: &[usize]| columns.iter().filter(|c| op.cell(**c).is_some()).count();
+    let changes = || ops.iter().filter(|op| matches!(op.kind, Kind::Update | Kind::Switch));
+    let partly = |op: &Op, fk: &Foreign<'_>| {
+        let written = writes(op, fk.columns);
+        fk.child == op.table && op.kind == Kind::Update && written > 0 && written < fk.columns.len()
+    };
     let moves =
-        |op: &Op, columns: &[usize]| columns.iter().any(|c| op.cell(*c).is_some()) && tuple_moves(tables, op, columns);
-    ops.iter().filter(|op| matches!(op.kind, Kind::Update | Kind::Switch)).any(|op| {
-        foreign.iter().any(|fk| {
-            let partly = || {
-                let written = fk.columns.iter().filter(|c| op.cell(**c).is_some()).count();
-                op.kind == Kind::Update && written > 0 && written < fk.columns.len()
-            };
-            fk.parent == op.table && moves(op, &fk.to) || fk.child == op.table && partly()
-        })
-    })
+        |op: &Op, fk: &Foreign<'_>| fk.parent == op.table && writes(op, &fk.to) > 0 && tuple_moves(tables, op, &fk.to);
+    changes().any(|op| foreign.iter().any(|fk| partly(op, fk)))
+        || changes().any(|op| foreign.iter().any(|fk| moves(op, fk))) && Rows::new(tables, ops, &foreign).moved
 }
 
 /// Columns of a table beside its key whose values before a change the planner may have to know.
@@ -205,6 +206,8 @@ struct Rows<'a, 'f> {
     /// Columns that others refer to, by table.
     referred: Vec<BTreeSet<usize>>,
     ranks: Ranks,
+    /// Whether a row needs what another changes for those that refer to it.
+    moved: bool,
 }
 
 /// Orders `ops` row by row.
@@ -241,6 +244,7 @@ impl<'a, 'f> Rows<'a, 'f> {
             parts: Vec::new(),
             referred,
             ranks: table_ranks(tables),
+            moved: false,
         };
         rows.need_unique_values();
         foreign.iter().for_each(|fk| rows.need_foreign_key(fk));
@@ -250,8 +254,21 @@ impl<'a, 'f> Rows<'a, 'f> {
     /// The plan, its cycles opened in the first of these ways that opens them.
     fn plan(mut self, ways: &[Way; 3]) -> Result<Plan, Cycle> {
         self.open_cycles(ways)?;
-        let steps = self.steps();
-        Ok(Plan { steps, postponed: self.postponed.into_keys().collect() })
+        let (steps, shapes) = self.steps();
+        let plan = Plan { steps, postponed: self.postponed.keys().copied().collect() };
+        if plan.steps.len() <= MOST_LAYERS * shapes {
+            return Ok(plan);
+        }
+        // Long chains of rows that hand unique values on: given up through NULL first, they take two statements (F2).
+        for need in 0..self.needs.len() {
+            if let Need { early: (Done::Gone, _), late: (Done::There, _), .. } = self.needs[need] {
+                self.open_place(need, Way::Open, false);
+            }
+        }
+        self.open_cycles(ways)?;
+        let (steps, _) = self.steps();
+        let opened = Plan { steps, postponed: self.postponed.into_keys().collect() };
+        Ok(if opened.steps.len() < plan.steps.len() { opened } else { plan })
     }
 
     // ---- who needs whom --------------------------------------------------------------------------------------------
@@ -291,12 +308,18 @@ impl<'a, 'f> Rows<'a, 'f> {
             owned(new_tuple(self.tables, change, &fk.to)).map(|values| makers.insert(values, op));
         }
         // What is referred to is unique, whether the entity says so or not.
-        for (values, then) in &makers {
-            if let Some(first) = givers.get(values) {
+        let parent = self.tables[fk.parent];
+        let is_declared = parent.keys == fk.to || parent.unique.contains(&fk.to);
+        let mut handed_on: Vec<_> =
+            makers.iter().filter_map(|(values, then)| Some((then, givers.get(values)?))).collect();
+        handed_on.sort_unstable();
+        if !is_declared {
+            self.moved |= !handed_on.is_empty();
+            for (then, first) in handed_on {
                 self.need(*first, (Done::Gone, &fk.to), *then, (Done::There, &fk.to), Firmness::Firm);
             }
         }
-        let parent = self.tables[fk.parent];
+        let is_moved = |ops: &[Op], op: usize| matches!(ops[op].kind, Kind::Update | Kind::Switch);
         let as_parent = |values: Vec<&Value>| -> Vec<Value> {
             let columns = fk.to.iter().map(|c| &parent.columns[*c].kind);
             values.into_iter().zip(columns).map(|(value, kind)| as_column(value.clone(), kind)).collect()
@@ -312,6 +335,7 @@ impl<'a, 'f> Rows<'a, 'f> {
                 Tuple::Known(values) => makers.get(&as_parent(values)).copied(),
             };
             if let Some(maker) = maker.filter(|_| moves) {
+                self.moved |= maker != op && is_moved(self.ops, maker);
                 self.need(maker, (Done::There, &fk.to), op, (Done::There, fk.columns), Firmness::Firm);
             }
             let Tuple::Known(values) = old_tuple(self.tables, change, fk.columns) else { continue };
@@ -324,6 +348,7 @@ impl<'a, 'f> Rows<'a, 'f> {
             // A row that stays below a changed key goes with it; found by its old key, it is changed first.
             let by_key = || fk.columns.iter().any(|c| self.tables[fk.child].keys.contains(c));
             if moves || firmness != Firmness::Firm && by_key() {
+                self.moved |= giver != op && is_moved(self.ops, giver);
                 self.need(op, (Done::Gone, fk.columns), giver, (Done::Gone, &fk.to), firmness);
             }
         }
@@ -538,8 +563,8 @@ impl<'a, 'f> Rows<'a, 'f> {
 
     // ---- statements ------------------------------------------------------------------------------------------------
 
-    /// Rows of one shape in as few statements as their needs allow.
-    fn steps(&self) -> Vec<Step> {
+    /// Rows of one shape in as few statements as their needs allow, and how many shapes there are.
+    fn steps(&self) -> (Vec<Step>, usize) {
         let shapes: Vec<Shape> = (0..self.ops.len() + self.parts.len()).map(|node| self.shape(node)).collect();
         let distinct: BTreeSet<&Shape> = shapes.iter().collect();
         let number: BTreeMap<&Shape, usize> = distinct.into_iter().enumerate().map(|(at, shape)| (shape, at)).collect();
@@ -551,7 +576,7 @@ impl<'a, 'f> Rows<'a, 'f> {
             let row = |node: &usize| self.parts.get(node.wrapping_sub(self.ops.len())).map_or(*node, |(op, ..)| *op);
             steps.push(Step { table, kind, columns, checks, ops: nodes.iter().map(row).collect(), part });
         }
-        steps
+        (steps, number.len())
     }
 
     fn shape(&self, node: usize) -> Shape {

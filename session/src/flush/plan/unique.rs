@@ -14,7 +14,7 @@ use super::{
 
 /// Rows that hand a unique value on wait for each other in layers, one statement each; where more would be needed, the
 /// values are given up through NULL first, which takes two statements whatever the number of rows (F2).
-const MOST_LAYERS: usize = 4;
+pub(super) const MOST_LAYERS: usize = 4;
 
 /// Updates in the order of their layers, before and after the inserts.
 pub(super) struct Layers {

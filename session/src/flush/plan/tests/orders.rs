@@ -428,3 +428,71 @@ fn e1_an_order_is_found_where_any_order_is_and_only_there() {
     println!("{found} orders found, {in_parts} of them in parts; {none} graphs without any");
     assert!(found > 1_000 && in_parts > 100 && none > 100, "{found} {in_parts} {none}");
 }
+
+/// A row of one table that refers to itself by `one_id`, and whose `code` is unique.
+fn codes(nullable: bool) -> TableMeta {
+    let joins = Some(Joins { to: 0, column: ID, follows: false });
+    Schema { joins: vec![[joins, None]], nullable: vec![[false, false, true, nullable]] }.meta(0)
+}
+
+fn change(id: i64, cells: Vec<(usize, i64)>, codes: [Option<i64>; 2]) -> Op {
+    let set = |code: Option<i64>| vec![code.map(|code| vec![int(code)])];
+    Op {
+        table: 0,
+        kind: Kind::Update,
+        key: vec![int(id)],
+        version: None,
+        cells: cells.into_iter().map(|(column, value)| (column, Cell::Value(int(value)))).collect(),
+        checks: vec![],
+        leaves: vec![],
+        before: vec![],
+        frees: set(codes[0]),
+        takes: set(codes[1]),
+    }
+}
+
+#[test]
+fn f2_a_long_chain_beside_rows_in_an_order_of_their_own_is_opened_through_null() {
+    let joins = Some(Joins { to: 0, column: ID, follows: false });
+    let schema =
+        Schema { joins: vec![[None, None], [joins, None]], nullable: vec![[false, true, true, true], [false; WIDTH]] };
+    let mut metas = schema.metas();
+    metas[1].unique = vec![vec![FKS[0]]];
+    // All hand their codes on; a desk moves to the new row, and another takes its place, which may not be NULL.
+    let mut ops: Vec<Op> = (0..10_000).map(|id| change(id, vec![(CODE, id + 1)], [Some(id), Some(id + 1)])).collect();
+    ops.push(Op { kind: Kind::Insert, ..change(20_000, vec![(ID, 20_000)], [None, None]) });
+    let mut moves = change(0, vec![(FKS[0], 20_000)], [Some(0), Some(20_000)]);
+    (moves.table, moves.leaves) = (1, vec![(FKS[0], int(0))]);
+    ops.push(moves);
+    ops.push(Op { table: 1, kind: Kind::Insert, ..change(1, vec![(ID, 1), (FKS[0], 0), (CODE, 1)], [None, Some(0)]) });
+    let tables: Vec<&TableMeta> = metas.iter().collect();
+    assert!(by_table(&tables, &ops).is_err());
+    let plan = super::plan(&tables, &ops).unwrap();
+    assert!(plan.steps.len() <= 6, "{:?}", shape(&plan));
+}
+
+#[test]
+fn e1_ten_thousand_children_of_renamed_parents_take_a_statement_each_for_the_two_tables() {
+    let joins = Some(Joins { to: 0, column: CODE, follows: false });
+    let schema = Schema { joins: vec![[None, None], [joins, None]], nullable: vec![[false, true, true, false]; 2] };
+    let parents = (0..10_000).map(|id| change(id, vec![(CODE, id + 20_000)], [Some(id), Some(id + 20_000)]));
+    let children = (0..10_000).map(|id| {
+        let cells = vec![(ID, id), (FKS[0], id + 20_000), (CODE, id)];
+        Op { table: 1, kind: Kind::Insert, ..change(id, cells, [None, Some(id)]) }
+    });
+    let mut ops: Vec<Op> = parents.chain(children).collect();
+    ops.iter_mut().filter(|op| op.kind == Kind::Update).for_each(|op| {
+        let code = op.frees[0].as_ref().map(|code| code[0].clone());
+        op.before = code.map(|code| (CODE, code)).into_iter().collect();
+    });
+    let metas = schema.metas();
+    let plan = super::plan(&metas.iter().collect::<Vec<_>>(), &ops).unwrap();
+    assert_eq!(shape(&plan), [(Kind::Update, Part::Whole, 10_000), (Kind::Insert, Part::Whole, 10_000)]);
+}
+
+#[test]
+fn f2_a_changed_key_that_nobody_of_the_flush_refers_to_is_ordered_by_tables() {
+    let tables = codes(true);
+    let ops: Vec<Op> = (0..10_000).map(|id| change(id, vec![(ID, id + 20_000)], [None, None])).collect();
+    assert!(!by_row::is_needed(&[&tables], &ops));
+}
