@@ -15,6 +15,8 @@ mod a_table;
 mod b_batches;
 mod b_manual;
 mod d_control;
+mod d_facts;
+mod d_memory;
 mod d_names;
 mod d_values;
 mod e_drops;
