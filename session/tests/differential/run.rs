@@ -124,14 +124,11 @@ async fn prepared(case: &Case, url: &str, log: &std::sync::Mutex<Vec<String>>) -
     let ours = options(case.backend, url, "a");
     let db = Db::connect(ours).await.map_err(|e| DbErr::Custom(e.to_string()))?;
     let oracle = Database::connect(options(case.backend, url, "b")).await?;
+    let mut statements: Vec<&str> = tables::preamble(case.backend).to_vec();
+    statements.extend(case.tables.iter().flat_map(|table| &table.statements).map(String::as_str));
+    let statements = statements.join(";\n");
     for connection in [db.connection(), &oracle] {
-        for statement in tables::preamble(case.backend)
-            .iter()
-            .map(|s| (*s).to_owned())
-            .chain(case.tables.iter().flat_map(|table| table.statements.clone()))
-        {
-            sql(connection, &statement).await.map_err(|e| DbErr::Custom(format!("{statement}: {e}")))?;
-        }
+        sql(connection, &statements).await?;
     }
     let run = Run { case, worlds, oracle: &oracle, slots: Vec::new(), tags: 0, savepoints: 0, log };
     let outcome = run.whole(&db).await;
