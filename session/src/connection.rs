@@ -163,6 +163,11 @@ impl Connection {
         boxed(|| self.ask_for_facts(table)).await
     }
 
+    /// What is known of a table already.
+    pub(crate) fn known_facts(&self, table: &'static TableMeta) -> Option<Arc<TableFacts>> {
+        self.facts.get(table)
+    }
+
     async fn ask_for_facts(&mut self, table: &'static TableMeta) -> Result<Arc<TableFacts>, Error> {
         let backend = self.backend();
         let answer = self.send(Message::Facts(TableFacts::question(backend, table))).await?.rows();

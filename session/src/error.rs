@@ -89,14 +89,16 @@ pub enum Error {
         message: Arc<str>,
     },
 
-    /// Of several databases some have committed and others have not (M1).
-    #[error("partial commit: committed on [{}], not on [{}]: {cause}", .committed.join(", "), .failed.join(", "))]
+    /// Of several databases some have committed and others have not, or it is not known of some (M1, E2).
+    #[error("partial commit: committed on [{}], not on [{}]{}: {cause}", .committed.join(", "), .failed.join(", "), unknown_of(.unknown))]
     PartialCommit {
         /// Names of the databases that hold the unit's changes.
         committed: Arc<Vec<String>>,
         /// Names of those that do not.
         failed: Arc<Vec<String>>,
-        /// Why the first of them failed.
+        /// Names of those whose answer to COMMIT was lost and could not be found out: they hold the changes, or they do not.
+        unknown: Arc<Vec<String>>,
+        /// Why the first that has not committed, or is not known to have, did not.
         cause: Arc<Error>,
     },
 
@@ -143,6 +145,10 @@ pub enum Error {
         /// What it said.
         cause: Arc<Error>,
     },
+}
+
+fn unknown_of(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!(", not known of [{}]", names.join(", ")) }
 }
 
 fn stale_detail(expected: &Option<i64>, found: &Option<i64>) -> String {

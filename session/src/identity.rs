@@ -5,6 +5,7 @@ use std::{
     any::{Any, TypeId},
     collections::HashMap,
     hash::{BuildHasher, BuildHasherDefault, Hash, Hasher},
+    sync::Arc,
 };
 
 use rustc_hash::FxHasher;
@@ -14,7 +15,11 @@ use sea_orm::{
 };
 use smallvec::SmallVec;
 
-use crate::{meta::TrackedEntity, tracked::Object, value_ref::ValueRef};
+use crate::{
+    meta::{self, TableMeta, TrackedEntity},
+    tracked::{AnyObject, Object},
+    value_ref::ValueRef,
+};
 
 /// A primary key as the map keeps it. Integers of every width are one kind, so that an `i32` key asked for as `i64` is the
 /// same row (I7, Z13); each entity has a map of its own, so kinds of different entities never meet.
@@ -145,6 +150,8 @@ struct Rows<E: TrackedEntity>(KeyMap<E>);
 /// What a map of one entity can do without knowing the entity.
 trait AnyRows: Any + Send {
     fn len(&self) -> usize;
+    fn table(&self) -> &'static TableMeta;
+    fn objects(&self) -> Vec<Arc<dyn AnyObject>>;
     fn as_any(&self) -> &dyn Any;
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
@@ -152,6 +159,14 @@ trait AnyRows: Any + Send {
 impl<E: TrackedEntity> AnyRows for Rows<E> {
     fn len(&self) -> usize {
         self.0.len()
+    }
+
+    fn table(&self) -> &'static TableMeta {
+        meta::table::<E>()
+    }
+
+    fn objects(&self) -> Vec<Arc<dyn AnyObject>> {
+        self.0.values().map(Object::as_any_object).collect()
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -218,6 +233,17 @@ impl IdentityMap {
     /// The objects of one entity, in no order.
     pub(crate) fn objects<E: TrackedEntity>(&self) -> impl Iterator<Item = &Object<E>> {
         self.rows::<E>().into_iter().flat_map(|rows| rows.values())
+    }
+
+    /// The tables that the map holds objects of.
+    pub(crate) fn tables(&self) -> Vec<&'static TableMeta> {
+        self.tables.iter().filter(|(_, rows)| rows.len() > 0).map(|(_, rows)| rows.table()).collect()
+    }
+
+    /// The objects of a table, in no order.
+    pub(crate) fn objects_of(&self, table: &'static TableMeta) -> Vec<Arc<dyn AnyObject>> {
+        let rows = self.tables.iter().find(|(_, rows)| std::ptr::eq(rows.table(), table));
+        rows.map(|(_, rows)| rows.objects()).unwrap_or_default()
     }
 
     /// How many objects the map holds.

@@ -10,7 +10,8 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, DbBackend, DbErr, EntityTrait, IdenStatic, IntoActiveModel,
     Iterable, ModelTrait, PrimaryKeyToColumn, QueryResult, RelationTrait, TryIntoModel, Value,
     sea_query::{
-        ArrayType, Expr, OptionEnum, PostgresQueryBuilder, Query, SchemaName, SqliteQueryBuilder, TableName, TableRef,
+        ArrayType, Expr, ForeignKeyAction, OptionEnum, PostgresQueryBuilder, Query, SchemaName, SqliteQueryBuilder,
+        TableName, TableRef,
     },
 };
 
@@ -210,6 +211,10 @@ impl ColumnSet {
         (0..width).filter(move |column| self.contains(*column))
     }
 
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     pub(crate) fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
@@ -283,6 +288,11 @@ impl ColumnMeta {
     /// Whether values of this column can be bound as one array of a batch, and read back by themselves.
     pub(crate) fn is_simple(&self) -> bool {
         !self.array && crate::flush::value::is_simple(&self.kind)
+    }
+
+    /// Whether the database may hold values equal that are not the same: texts, and kinds that are compared by value.
+    pub(crate) fn may_fold(&self) -> bool {
+        !self.is_simple() || matches!(self.kind, ArrayType::String | ArrayType::Char)
     }
 
     pub(crate) fn is_moment(&self) -> bool {
@@ -371,6 +381,28 @@ pub(crate) struct ForeignKey {
     /// As [`TableMeta::table`]: the same name in two schemas is two tables (D9).
     pub(crate) to_table: String,
     pub(crate) to_columns: Vec<String>,
+    pub(crate) on_update: OnUpdate,
+}
+
+/// What becomes of a row that refers to a value which changes, as the entity says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnUpdate {
+    /// The database changes the row as well.
+    Follows,
+    /// The database refuses the change.
+    Refuses,
+    /// The entity does not say.
+    Unknown,
+}
+
+impl From<Option<ForeignKeyAction>> for OnUpdate {
+    fn from(action: Option<ForeignKeyAction>) -> Self {
+        match action {
+            Some(ForeignKeyAction::Cascade | ForeignKeyAction::SetNull) => OnUpdate::Follows,
+            Some(ForeignKeyAction::NoAction | ForeignKeyAction::Restrict) => OnUpdate::Refuses,
+            _ => OnUpdate::Unknown,
+        }
+    }
 }
 
 /// The shape of an entity's table.
@@ -714,7 +746,7 @@ fn foreign_keys<E: TrackedEntity>(columns: &[ColumnMeta]) -> Vec<ForeignKey> {
             let columns = def.from_col.iter().map(|c| position(c.inner().as_ref())).collect::<Option<Vec<_>>>()?;
             let to_columns = def.to_col.iter().map(|c| c.inner().into_owned()).collect();
             let to_table = quoted_table(&def.to_tbl);
-            Some(ForeignKey { columns, to_table, to_columns })
+            Some(ForeignKey { columns, to_table, to_columns, on_update: def.on_update.into() })
         })
         .collect()
 }

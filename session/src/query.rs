@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use rustc_hash::FxHashMap;
 use sea_orm::{
     ColumnTrait, Condition, DbBackend, EntityTrait, Iterable, ModelTrait, PrimaryKeyToColumn, QueryFilter, QueryResult,
     QuerySelect, QueryTrait, Select, Statement, Value,
@@ -14,7 +15,8 @@ use crate::{
     connection::{Fetch, Message, Reply},
     core::Core,
     error::Error,
-    flush::value,
+    facts::{Equality, TableFacts},
+    flush::{cut_by_bytes, value},
     identity::Key,
     meta::{self, TableMeta, TrackedEntity},
     options::Settings,
@@ -78,10 +80,59 @@ impl Session {
         let values = key_values(table, tuple)?;
         let by_key = || E::find().filter(key_filter::<E>(values.clone())).build(backend).sql;
         let sql = table.texts.by_key(backend, by_key);
-        let message = Message::Built { sql, values: Values(values), fetch: Fetch::One };
+        let message = Message::Built { sql, values: Values(values.clone()), fetch: Fetch::One };
         let rows = ask(self, table, message).await?.rows();
-        let model = rows.first().map(|row| RowReader::<E>::in_order().read(row)).transpose()?;
-        model.map(|model| admit::<E>(self.core(), model, false, false)).transpose()
+        if let Some(row) = rows.first() {
+            let model = RowReader::<E>::in_order().read(row)?;
+            return Ok(Some(admit::<E>(self.core(), model, false, false)?));
+        }
+        let values = self.keys_compared::<E>(values).await?;
+        if let Some(other) = values.folding {
+            let found = self.matching::<E>(&table.keys, &other, std::slice::from_ref(&values.values)).await?;
+            if let Some((_, key)) = found.into_iter().next() {
+                return Ok(self.get_by_values::<E>(vec![key]).await?.pop());
+            }
+        }
+        self.core().vanished::<E>(&Key::from_values(values.values));
+        Ok(None)
+    }
+
+    /// A key, and how the database compares it where that is not by its bytes (D5).
+    async fn keys_compared<E: TrackedEntity>(&mut self, values: Vec<Value>) -> Result<Compared, Error> {
+        let table = meta::table::<E>();
+        if !table.keys.iter().any(|key| table.columns[*key].may_fold()) {
+            return Ok(Compared { values, folding: None });
+        }
+        let facts = self.core().table_facts(table).await?;
+        let folding = facts.folds(&table.keys).then(|| facts.equality_of(&table.keys));
+        Ok(Compared { values, folding })
+    }
+
+    /// The objects with these keys, each as its row spells it, in any order.
+    pub(crate) async fn get_by_values<E: TrackedEntity>(
+        &mut self,
+        keys: Vec<Vec<Value>>,
+    ) -> Result<Vec<Tracked<E>>, Error> {
+        let table = meta::table::<E>();
+        let mut missing = Vec::new();
+        for key in &keys {
+            if self.core().map.get::<E>(&Key::from_values(key.clone())).is_none_or(Object::is_expired) {
+                missing.push(key.clone());
+            }
+        }
+        if !missing.is_empty() {
+            let facts = self.core().table_facts(table).await?;
+            for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len())) {
+                let condition = match facts.folds(&table.keys) {
+                    false => keys_filter::<E>(some, self.backend()),
+                    true => compared_filter::<E>(some, &facts, self.backend()),
+                };
+                E::find().filter(condition).load(self).await?;
+            }
+        }
+        let core = self.core();
+        let held = keys.into_iter().filter_map(|key| core.map.get::<E>(&Key::from_values(key)));
+        Ok(held.filter(|object| is_there(object.phase())).map(|object| object.clone().into()).collect())
     }
 
     /// The objects with these keys, in the order of the keys; keys without a row are left out. Asks only for what the map
@@ -102,13 +153,47 @@ impl Session {
             .collect();
         core.hits += (tuples.len() - missing.len()) as u64;
         missing.iter().for_each(|_| core.connection.counters().miss());
-        for some in missing.chunks(keys_a_statement(meta::table::<E>().keys.len())) {
-            let filter = keys_filter::<E>(some, self.backend())?;
-            E::find().filter(filter).load(self).await?;
+        let table = meta::table::<E>();
+        let missing = missing.into_iter().map(|tuple| key_values(table, tuple)).collect::<Result<Vec<_>, Error>>()?;
+        let mut spelled: FxHashMap<Key, Key> = FxHashMap::default();
+        if !missing.is_empty() {
+            let Compared { values: missing, folding } = self.all_compared::<E>(missing).await?;
+            match folding {
+                None => {
+                    for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len())) {
+                        E::find().filter(keys_filter::<E>(some, self.backend())).load(self).await?;
+                    }
+                }
+                Some(equality) => {
+                    // Each key as its row spells it, as the database compares them (D5).
+                    let found = self.matching::<E>(&table.keys, &equality, &missing).await?;
+                    for (at, key) in &found {
+                        spelled.insert(Key::from_values(missing[*at].clone()), Key::from_values(key.clone()));
+                    }
+                    self.get_by_values::<E>(found.into_iter().map(|(_, key)| key).collect()).await?;
+                }
+            }
+            for key in missing {
+                let key = Key::from_values(key);
+                if !spelled.contains_key(&key) {
+                    self.core().vanished::<E>(&key);
+                }
+            }
         }
         let core = self.core();
-        let held = tuples.into_iter().filter_map(|tuple| core.map.get::<E>(&Key::from_tuple(tuple)));
+        let held = tuples.into_iter().filter_map(|tuple| {
+            let key = Key::from_tuple(tuple);
+            core.map.get::<E>(spelled.get(&key).unwrap_or(&key))
+        });
         Ok(held.filter(|object| is_there(object.phase())).map(|object| object.clone().into()).collect())
+    }
+
+    async fn all_compared<E: TrackedEntity>(
+        &mut self,
+        values: Vec<Vec<Value>>,
+    ) -> Result<Compared<Vec<Vec<Value>>>, Error> {
+        let Compared { folding, .. } = self.keys_compared::<E>(Vec::new()).await?;
+        Ok(Compared { values, folding })
     }
 
     /// Reads an object's row again and overwrites it, changes included.
@@ -128,31 +213,60 @@ impl Session {
         self.reload(object, Some(LockType::Update)).await
     }
 
+    /// Reads an expired object again: what was set since stays set.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if its row is gone.
+    pub(crate) async fn read_again<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
+        self.reload_object(object, None, false).await
+    }
+
     async fn reload<E: TrackedEntity>(&mut self, object: &Tracked<E>, lock: Option<LockType>) -> Result<(), Error> {
-        let entity = meta::table::<E>().entity;
+        self.reload_object(object.object(), lock, true).await
+    }
+
+    async fn reload_object<E: TrackedEntity>(
+        &mut self,
+        object: &Object<E>,
+        lock: Option<LockType>,
+        overwrite: bool,
+    ) -> Result<(), Error> {
+        let (table, backend) = (meta::table::<E>(), self.backend());
+        let entity = table.entity;
         // To this unit another unit's object is as detached as can be.
-        let own = object.object().belongs_to(&self.core().shared);
-        let state = if own { object.object().state() } else { State::Detached };
-        let key = object.object().row_key().filter(|_| states::next(state, Operation::Refresh).is_some());
+        let own = object.belongs_to(&self.core().shared);
+        let state = if own { object.state() } else { State::Detached };
+        let key = object.row_key().filter(|_| states::next(state, Operation::Refresh).is_some());
         let Some(key) = key else {
             return Err(Error::usage(format!(
                 "this {entity} is {state:?} and cannot be read again: {}",
                 states::reason(state, Operation::Refresh)
             )));
         };
-        let shown = object.object().key_for_messages();
-        let mut select = E::find().filter(key_filter::<E>(key_values(meta::table::<E>(), key)?));
+        let shown = object.key_for_messages();
+        let values = key_values(table, key)?;
+        let filter = match table.keys.iter().any(|key| table.columns[*key].may_fold()) {
+            false => key_filter::<E>(values),
+            true => {
+                let facts = self.core().table_facts(table).await?;
+                compared_filter::<E>(&[values], &facts, backend)
+            }
+        };
+        let mut select = E::find().filter(filter);
         if let Some(lock) = lock {
             select = select.lock(lock);
         }
         // A guard, so that a dropped future leaves autoflush as it was.
         let mut quiet = self.no_autoflush();
-        let found = Loader { select, refresh: true, lock: lock.is_some() }.load(&mut quiet).await?;
+        let found = Loader { select, refresh: overwrite, lock: lock.is_some() }.load(&mut quiet).await?;
         drop(quiet);
-        match found.is_empty() {
-            true => Err(Error::Stale { entity, key: shown.into(), expected: None, found: None }),
-            false => Ok(()),
+        if !found.is_empty() {
+            return Ok(());
         }
+        if let Some(key) = object.map_key() {
+            self.core().vanished::<E>(&key);
+        }
+        Err(Error::Stale { entity, key: shown.into(), expected: None, found: None })
     }
 
     /// Brings a model from elsewhere into the unit: onto the object with its key, loaded if need be, or as a new one.
@@ -203,6 +317,12 @@ impl Session {
     }
 }
 
+/// Keys, and how the database compares them where that is not by their bytes (D5).
+struct Compared<V = Vec<Value>> {
+    values: V,
+    folding: Option<Vec<Option<Equality>>>,
+}
+
 fn is_there(phase: Phase) -> bool {
     matches!(phase, Phase::Persistent | Phase::Pending)
 }
@@ -236,12 +356,30 @@ fn key_filter<E: TrackedEntity>(values: Vec<Value>) -> Condition {
 }
 
 /// Rows whose key is one of these.
-fn keys_filter<E: TrackedEntity>(tuples: &[ValueTuple], backend: DbBackend) -> Result<Condition, Error> {
+fn keys_filter<E: TrackedEntity>(rows: &[Vec<Value>], backend: DbBackend) -> Condition {
     let columns: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
-    let table = meta::table::<E>();
-    let rows = tuples.iter().map(|tuple| key_values(table, tuple.clone())).collect::<Result<Vec<_>, Error>>()?;
     let names = columns.iter().map(|column| Expr::col(column.as_column_ref())).collect();
-    Ok(Condition::all().add(one_of(names, &columns, rows, backend)))
+    Condition::all().add(one_of(names, &columns, rows.to_vec(), backend))
+}
+
+/// Rows whose key is one of these, compared as the columns compare their own values (D5).
+fn compared_filter<E: TrackedEntity>(rows: &[Vec<Value>], facts: &TableFacts, backend: DbBackend) -> Condition {
+    let table = meta::table::<E>();
+    let columns: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
+    let hole = if backend == DbBackend::Sqlite { "?" } else { "$1" };
+    let value = |(at, value): (usize, &Value)| {
+        Expr::cust_with_expr(facts.compared(table.keys[at], hole), columns[at].save_as(Expr::val(value.clone())))
+    };
+    if let [column] = columns[..] {
+        let values = rows.iter().flat_map(|row| row.iter().enumerate().map(value));
+        return Condition::all().add(Expr::col(column.as_column_ref()).is_in(values));
+    }
+    rows.iter().fold(Condition::any(), |any, row| {
+        let same = columns.iter().zip(row.iter().enumerate().map(value));
+        let row =
+            same.fold(Condition::all(), |all, (column, value)| all.add(Expr::col(column.as_column_ref()).eq(value)));
+        any.add(row)
+    })
 }
 
 /// Whether `names` hold the values of one of `rows`, which are those of `columns`. One flat list, never a chain of ORs, which

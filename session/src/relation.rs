@@ -2,6 +2,7 @@
 //! (F5), and many-to-many (F10).
 
 mod by;
+mod folding;
 mod through;
 
 use rustc_hash::FxHashSet;
@@ -33,7 +34,11 @@ impl<E: TrackedEntity> Object<E> {
             s.note_lazy_load::<E, R>();
             return select.load(s).await;
         }
+        s.read_expired(self).await?;
         s.note_lazy_load::<E, R>();
+        if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to(), <E as Related<R>>::via().is_some()).await? {
+            return s.follow_folding::<E, R>(self, &folding).await;
+        }
         let select: Select<R> = self.with(|model| model.find_related(R::default()));
         select.load(s).await
     }
@@ -293,11 +298,17 @@ impl Session {
         }
         // A parent that waits for its key has no relation to load yet.
         self.autoflush().await?;
+        for parent in parents {
+            self.read_expired(parent.object()).await?;
+        }
         let _ = related;
         if let Some(via) = <E as Related<R>>::via() {
             return self.load_through(parents, &via).await;
         }
         let def = <E as Related<R>>::to();
+        if let Some(folding) = self.folding::<E, R>(&def, false).await? {
+            return self.follow_many_folding::<E, R>(parents, &folding).await;
+        }
         let columns = meta::table::<E>().keys.len().max(def.from_col.arity());
         let mut loaded: Vec<Vec<R::Model>> = Vec::with_capacity(parents.len());
         for some in parents.chunks(keys_a_statement(columns)) {
@@ -334,6 +345,6 @@ impl Session {
     fn peek_values<R: TrackedEntity>(&mut self, values: Vec<Value>) -> Option<Tracked<R>> {
         let key = crate::identity::Key::from_values(values);
         let object = self.core().map.get::<R>(&key)?;
-        (object.phase() == crate::tracked::Phase::Persistent).then(|| object.clone().into())
+        (object.phase_unless_expired() == Some(crate::tracked::Phase::Persistent)).then(|| object.clone().into())
     }
 }

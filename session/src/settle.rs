@@ -25,19 +25,25 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
 /// `Ok` if the lost COMMIT worked; a retryable error if it is known not to have; [`Error::CommitUnknown`] otherwise.
 pub(crate) async fn settle(session: &mut Session, cause: Arc<Error>) -> Result<(), Error> {
+    let fate = fate(session).await;
+    let core = session.core();
+    match fate {
+        Fate::Committed => core.settled(true, Ok(())).await,
+        Fate::RolledBack => core.settled(false, Err((*cause).clone())).await,
+        Fate::Unknown => core.settled(false, Err(Error::CommitUnknown { cause })).await,
+    }
+}
+
+/// What became of a session's COMMIT whose answer was lost.
+pub(crate) async fn fate(session: &mut Session) -> Fate {
     let core = session.core();
     let xid = core.xid.clone().filter(|_| core.backend() == DbBackend::Postgres);
-    let fate = match xid {
+    match xid {
         // A read-only unit had nothing to lose.
         _ if core.settings.read_only => Fate::Committed,
         _ if core.token.is_some() => ask_token(core.connection.db(), core.token).await,
         Some(xid) => ask(core.connection.db(), &xid, core.began).await,
         None => Fate::Unknown,
-    };
-    match fate {
-        Fate::Committed => core.settled(true, Ok(())).await,
-        Fate::RolledBack => core.settled(false, Err((*cause).clone())).await,
-        Fate::Unknown => core.settled(false, Err(Error::CommitUnknown { cause })).await,
     }
 }
 

@@ -1,5 +1,6 @@
-//! Two-phase units whose connections are cut between the phases, through the fault proxy (M2): everything is committed, or
-//! nothing is, or the error says that it is not known yet and `recover` settles it. Never one of each.
+//! Units over several databases whose connections are cut, through the fault proxy. In two phases (M2) everything is committed, or
+//! nothing is, or the error says that it is not known yet and `recover` settles it; never one of each. In one phase (E2) a lost
+//! answer to COMMIT is settled as that of a unit by itself is.
 
 #![allow(
     clippy::disallowed_methods,
@@ -11,13 +12,19 @@
 mod fault_proxy;
 mod support_proof;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use fault_proxy::{Cut, Fault, Proxy, Rule};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ConnectOptions, sqlx};
 use sea_session::prelude::*;
-use sea_session::{Error, Recovered, Sessions, Several};
+use sea_session::{Error, Recovered, Session, Sessions, Several};
 use support_proof::{Server, note};
 
 /// Two databases, each behind a proxy, and the unit over both.
@@ -25,6 +32,17 @@ struct Pair {
     servers: [Server; 2],
     proxies: [Proxy; 2],
     several: Several,
+    databases: Vec<Db>,
+}
+
+/// How often the hooks of each database ran: after its commit, and after its rollback.
+#[derive(Clone, Default)]
+struct Ends(Arc<[AtomicUsize; 2]>, Arc<[AtomicUsize; 2]>);
+
+impl Ends {
+    fn seen(&self) -> [[usize; 2]; 2] {
+        [&self.0, &self.1].map(|ends| [0, 1].map(|at| ends[at].load(Ordering::SeqCst)))
+    }
 }
 
 impl Pair {
@@ -40,7 +58,27 @@ impl Pair {
         }
         databases[0].create_commit_tokens().await.expect("the table of tokens");
         let several = Several::new("first", &databases[0]).and("second", &databases[1]).two_phase();
-        Self { servers, proxies, several }
+        Self { servers, proxies, several, databases }
+    }
+
+    /// Both in one phase; hooks that count the ends of the units on each.
+    async fn write_in_one_phase(&self, title: &str, ends: &Ends) -> Result<(), Error> {
+        let draft = || note::ActiveModel { title: Set(title.to_owned()), ..Default::default() };
+        let hooks = |s: &mut Session, at: usize| {
+            let (committed, rolled_back) = (ends.clone(), ends.clone());
+            s.on_commit(async move || _ = committed.0[at].fetch_add(1, Ordering::SeqCst));
+            s.on_rollback(async move || _ = rolled_back.1[at].fetch_add(1, Ordering::SeqCst));
+        };
+        Several::new("first", &self.databases[0])
+            .and("second", &self.databases[1])
+            .run(async |s: &mut Sessions| -> Result<(), Error> {
+                let (first, second) = s.pair("first", "second")?;
+                (hooks(first, 0), hooks(second, 1));
+                first.add(draft());
+                second.add(draft());
+                Ok(())
+            })
+            .await
     }
 
     async fn write(&self, title: &str) -> Result<(), Error> {
@@ -164,4 +202,104 @@ async fn m2_random_cuts_leave_all_or_nothing() {
     }
     println!("two-phase cuts: {struck} of 60 units cut, {refused} refused, {unknown} left to recovery; 0 torn");
     assert!(struck > 20, "only {struck} cuts struck");
+}
+
+/// The answer to COMMIT, which the server has carried out, never comes.
+fn lost_answer() -> Rule {
+    Rule::server(b'C', Fault::CutBefore(Cut::Finish)).text("commit")
+}
+
+/// COMMIT never reaches the server.
+fn lost_commit() -> Rule {
+    Rule::any(Fault::CutBefore(Cut::Reset)).text("commit")
+}
+
+fn names(outcome: Result<(), Error>) -> [Vec<String>; 3] {
+    match outcome {
+        Err(Error::PartialCommit { committed, failed, unknown, .. }) => {
+            [committed, failed, unknown].map(|names| names.to_vec())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn e2_a_lost_answer_of_the_primary_is_settled() {
+    let (pair, ends) = (Pair::new().await, Ends::default());
+    let struck = pair.proxies[0].inject(lost_answer());
+    pair.write_in_one_phase("settled", &ends).await.expect("the primary has committed, and so do the others");
+    assert_eq!((struck.times(), pair.stored("settled").await), (1, [1, 1]));
+    assert_eq!(ends.seen(), [[1, 1], [0, 0]]);
+}
+
+#[tokio::test]
+async fn e2_a_lost_answer_of_another_is_settled() {
+    let (pair, ends) = (Pair::new().await, Ends::default());
+    let struck = pair.proxies[1].inject(lost_answer());
+    pair.write_in_one_phase("settled", &ends).await.expect("both have committed");
+    assert_eq!((struck.times(), pair.stored("settled").await), (1, [1, 1]));
+    assert_eq!(ends.seen(), [[1, 1], [0, 0]]);
+}
+
+#[tokio::test]
+async fn e2_both_answers_may_be_lost() {
+    let (pair, ends) = (Pair::new().await, Ends::default());
+    let struck = [pair.proxies[0].inject(lost_answer()), pair.proxies[1].inject(lost_answer())];
+    pair.write_in_one_phase("settled", &ends).await.expect("both have committed");
+    assert_eq!((struck.map(|rule| rule.times()), pair.stored("settled").await), ([1, 1], [1, 1]));
+    assert_eq!(ends.seen(), [[1, 1], [0, 0]]);
+}
+
+#[tokio::test]
+async fn e2_a_commit_of_the_primary_that_never_arrived_rolls_all_back() {
+    let (pair, ends) = (Pair::new().await, Ends::default());
+    let struck = pair.proxies[0].inject(lost_commit());
+    let outcome = pair.write_in_one_phase("lost", &ends).await;
+    assert!(outcome.as_ref().is_err_and(Error::is_connection_lost), "{outcome:?}");
+    assert_eq!((struck.times(), pair.stored("lost").await), (1, [0, 0]));
+    assert_eq!(ends.seen(), [[0, 0], [1, 1]]);
+}
+
+#[tokio::test]
+async fn e2_a_commit_of_another_that_never_arrived_is_named_as_failed() {
+    let (pair, ends) = (Pair::new().await, Ends::default());
+    let struck = pair.proxies[1].inject(lost_commit());
+    let outcome = pair.write_in_one_phase("lost", &ends).await;
+    assert_eq!(names(outcome), [vec!["first".to_owned()], vec!["second".to_owned()], vec![]]);
+    assert_eq!((struck.times(), pair.stored("lost").await), (1, [1, 0]));
+    assert_eq!(ends.seen(), [[1, 0], [0, 1]]);
+}
+
+#[tokio::test]
+async fn e2_what_cannot_be_found_out_is_named_as_unknown() {
+    let (pair, ends) = (Pair::new().await, Ends::default());
+    // Its answer is lost, and nobody reaches it any more.
+    pair.proxies[1].inject(lost_answer());
+    pair.proxies[1].inject(Rule::any(Fault::CutBefore(Cut::Reset)).text("pg_xact_status").times(usize::MAX));
+    let outcome = pair.write_in_one_phase("unknown", &ends).await;
+    let text = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    assert!(text.contains("committed on [first], not on [], not known of [second]"), "{text}");
+    assert_eq!(names(outcome), [vec!["first".to_owned()], vec![], vec!["second".to_owned()]]);
+    assert_eq!(pair.stored("unknown").await, [1, 1]);
+    assert_eq!(ends.seen(), [[1, 0], [0, 0]], "of an unknown end no hook runs");
+
+    pair.clear();
+    let ends = Ends::default();
+    pair.proxies[0].inject(lost_answer());
+    pair.proxies[0].inject(Rule::any(Fault::CutBefore(Cut::Reset)).text("pg_xact_status").times(usize::MAX));
+    let outcome = pair.write_in_one_phase("undecided", &ends).await;
+    assert_eq!(names(outcome), [vec![], vec!["second".to_owned()], vec!["first".to_owned()]]);
+    assert_eq!(pair.stored("undecided").await, [1, 0]);
+    assert_eq!(ends.seen(), [[0, 0], [0, 1]]);
+}
+
+#[tokio::test]
+async fn e2_a_prepared_transaction_that_cannot_be_reached_is_named_as_unknown() {
+    let pair = Pair::new().await;
+    pair.proxies[1].inject(Rule::any(Fault::CutBefore(Cut::Reset)).text("commit prepared").times(usize::MAX));
+    let outcome = pair.write("later").await;
+    assert_eq!(names(outcome), [vec!["first".to_owned()], vec![], vec!["second".to_owned()]]);
+    pair.clear();
+    assert_eq!(pair.recover().await.committed.len(), 1);
+    assert_eq!(pair.stored("later").await, [1, 1]);
 }

@@ -12,6 +12,7 @@ use crate::{
     flush::{Flush, Member},
     shared::Shared,
     span::{debug_span, in_span},
+    tracked::AnyObject,
 };
 
 /// A hook that dirties objects in every round is stopped after this many (S11).
@@ -52,7 +53,7 @@ impl Core {
     async fn flush_round(&mut self) -> Result<(), Error> {
         let before = self.flush_hooks.0.clone();
         before.iter().try_for_each(|hook| hook())?;
-        let dirty = self.shared.take_dirty();
+        let dirty = self.take_dirty_with_children()?;
         let due: Vec<Member> = dirty.into_iter().filter_map(|o| o.due().map(|kind| (o, kind))).collect();
         if due.is_empty() {
             return Ok(());
@@ -89,6 +90,22 @@ impl Core {
                 Err(e)
             }
         }
+    }
+
+    /// The dirty objects, and those that follow one of them: their foreign keys join what changed there (D6).
+    fn take_dirty_with_children(&self) -> Result<Vec<Arc<dyn AnyObject>>, Error> {
+        let mut dirty = self.shared.take_dirty();
+        let mut led = 0;
+        while led < dirty.len() {
+            let outcome = dirty[led..].iter().try_for_each(|object| object.lead());
+            led = dirty.len();
+            dirty.extend(self.shared.take_dirty());
+            if let Err(e) = outcome {
+                dirty.into_iter().for_each(|object| self.shared.enlist(object));
+                return Err(e);
+            }
+        }
+        Ok(dirty)
     }
 
     fn keep_dirty(&self, due: Vec<Member>, error: Error) -> Error {

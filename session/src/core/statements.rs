@@ -11,7 +11,10 @@ use crate::{
     boxed::boxed,
     connection::{Message, Reply},
     error::{Class, Error},
+    facts::TableFacts,
     flush::xid_in,
+    identity::Key,
+    meta::{TableMeta, TrackedEntity},
     retry,
 };
 
@@ -39,6 +42,29 @@ impl Core {
             self.worked();
         }
         sent.inspect_err(|e| self.failed(e))
+    }
+
+    /// What a table does to its rows (D1); asked in this transaction if it is not known yet.
+    pub(crate) async fn table_facts(&mut self, table: &'static TableMeta) -> Result<Arc<TableFacts>, Error> {
+        if let Some(facts) = self.connection.known_facts(table) {
+            return Ok(facts);
+        }
+        self.usable()?;
+        self.ready().await?;
+        let facts = self.connection.table_facts(table).await;
+        facts.inspect_err(|e| self.failed(e))
+    }
+
+    /// A row was found to be gone: the map forgets its object, and its key may be added again (D7).
+    pub(crate) fn vanished<E: TrackedEntity>(&mut self, key: &Key) {
+        let Some(object) = self.map.get::<E>(key).filter(|object| object.wants_reading()) else {
+            return;
+        };
+        let object = object.as_any_object();
+        let holder = self.holder();
+        if object.vanish(self.frames[holder].id, &mut self.map) {
+            self.frames[holder].undo.touch(object);
+        }
     }
 
     /// A query sees what was changed: it is flushed first (F7 says when not).

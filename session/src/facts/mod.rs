@@ -38,6 +38,8 @@ pub(crate) struct TableFacts {
     pub(crate) rowid: Option<Rowid>,
     /// What the database does to rows of other tables, or of this one, when a row is deleted or its key changes (D6).
     pub(crate) actions: Vec<Action>,
+    /// The tables whose rows it may reach so by way of rows of others.
+    pub(crate) far: Vec<Identity>,
     /// Texts that depend on these facts.
     pub(crate) texts: Texts,
 }
@@ -198,8 +200,15 @@ impl TableFacts {
             micros: Vec::new(),
             rowid: None,
             actions: Vec::new(),
+            far: Vec::new(),
             texts: Texts::default(),
         }
+    }
+
+    /// Whether foreign keys have the database change rows of this table because of others of it.
+    pub(crate) fn acts_on_itself(&self) -> bool {
+        let own = |identity: &Identity| Some(identity) == self.identity.as_ref();
+        self.actions.iter().any(|action| own(&action.child)) || self.far.iter().any(own)
     }
 
     /// The columns that are never written.
@@ -210,6 +219,11 @@ impl TableFacts {
     /// Whether some column of these compares otherwise than by its bytes.
     pub(crate) fn folds(&self, columns: &[usize]) -> bool {
         columns.iter().any(|column| self.columns[*column].equality.is_some())
+    }
+
+    /// How each of these columns compares values, where that is not by their bytes.
+    pub(crate) fn equality_of(&self, columns: &[usize]) -> Vec<Option<Equality>> {
+        columns.iter().map(|column| self.columns[*column].equality.clone()).collect()
     }
 
     /// `sql` compared as the values of a column are.

@@ -14,6 +14,14 @@ WITH RECURSIVE here AS (SELECT to_regclass($1) AS oid),
 tree(oid) AS (
   SELECT oid::oid FROM here
   UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid
+),
+acting(child, parent) AS (
+  SELECT k.conrelid, k.confrelid FROM pg_catalog.pg_constraint k
+  WHERE k.contype = 'f' AND k.conparentid = 0 AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))
+),
+far(oid) AS (
+  SELECT b.child FROM acting a JOIN acting b ON b.parent = a.child WHERE a.parent = (SELECT oid FROM here)
+  UNION SELECT b.child FROM far JOIN acting b ON b.parent = far.oid
 )
 SELECT json_build_object(
   'oid', c.oid::int8,
@@ -24,6 +32,7 @@ SELECT json_build_object(
   'triggers', (SELECT json_agg(DISTINCT t.tgtype) FROM pg_catalog.pg_trigger t
                WHERE t.tgrelid IN (SELECT oid FROM tree) AND NOT t.tgisinternal AND t.tgenabled <> 'D'),
   'tree', (SELECT json_agg(oid::int8 ORDER BY oid <> c.oid) FROM tree),
+  'far', (SELECT json_agg(oid::int8) FROM far),
   'columns', (
     SELECT json_agg(json_build_object(
       'name', a.attname,
@@ -74,6 +83,7 @@ struct Told {
     rules: Option<Vec<String>>,
     triggers: Option<Vec<i64>>,
     tree: Vec<i64>,
+    far: Option<Vec<i64>>,
     columns: Option<Vec<ToldColumn>>,
     actions: Option<Vec<ToldAction>>,
 }
@@ -167,6 +177,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         micros: Vec::new(),
         rowid: None,
         actions: actions.collect(),
+        far: told.far.unwrap_or_default().into_iter().map(Identity::Oid).collect(),
         texts: Texts::default(),
     })
 }

@@ -9,7 +9,16 @@ use crate::meta::{ColumnMeta, TableMeta, Texts, quote};
 
 /// A document. `{master}` stands for the schema's table of contents: its name cannot be a parameter.
 const QUESTION: &str = r#"
+WITH RECURSIVE acting(child, parent) AS MATERIALIZED (
+  SELECT DISTINCT lower(m.name), lower(f."table") FROM {master} m, pragma_foreign_key_list(m.name{of_schema}) f
+  WHERE m.type = 'table' AND (f.on_delete IN ('CASCADE', 'SET NULL', 'SET DEFAULT') OR f.on_update IN ('CASCADE', 'SET NULL', 'SET DEFAULT'))
+),
+far(name) AS (
+  SELECT b.child FROM acting a JOIN acting b ON b.parent = a.child WHERE a.parent = lower(?1)
+  UNION SELECT b.child FROM far JOIN acting b ON b.parent = far.name
+)
 SELECT json_object(
+  'far', (SELECT json_group_array(name) FROM far),
   'schema', l.schema,
   'name', l.name,
   'kind', l.type,
@@ -36,6 +45,7 @@ struct Told {
     schema: String,
     name: String,
     kind: String,
+    far: Vec<String>,
     without_rowid: i64,
     sql: Option<String>,
     foreign_keys: i64,
@@ -68,7 +78,8 @@ pub(super) fn question(table: &TableMeta) -> Statement {
             format!("{}.sqlite_master", quote(schema)),
         ),
     };
-    let sql = QUESTION.replace("{schema}", &schema).replace("{master}", &master);
+    let of_schema = table.schema.as_ref().map_or(String::new(), |schema| format!(", '{}'", schema.replace('\'', "''")));
+    let sql = QUESTION.replace("{schema}", &schema).replace("{of_schema}", &of_schema).replace("{master}", &master);
     Statement::from_sql_and_values(DbBackend::Sqlite, sql, [table.entity.into()])
 }
 
@@ -110,7 +121,14 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         }
         _ => None,
     };
-    let actions = if told.foreign_keys == 0 { Vec::new() } else { actions(table, &told) };
+    let (actions, far) = match told.foreign_keys {
+        0 => (Vec::new(), Vec::new()),
+        _ => {
+            let named =
+                |table: &String| Identity::Named { schema: told.schema.to_lowercase(), table: table.to_lowercase() };
+            (actions(table, &told), told.far.iter().map(named).collect())
+        }
+    };
     Ok(TableFacts {
         identity: Some(Identity::Named { schema: told.schema.to_lowercase(), table: told.name.to_lowercase() }),
         columns,
@@ -122,6 +140,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         micros: Vec::new(),
         rowid,
         actions,
+        far,
         texts: Texts::default(),
     })
 }

@@ -170,7 +170,8 @@ impl Flush<'_> {
                 .iter()
                 .try_for_each(|(object, kind)| self.object_written(object, *kind, returned, micros)),
             (RowSource::Planned { rows, members }, Part::Close) => {
-                members[rows.ops[row]].iter().try_for_each(|(object, _)| object.closed(returned))
+                let values = || set.columns.iter().copied().zip(rows.values[row].iter().cloned());
+                members[rows.ops[row]].iter().try_for_each(|(object, _)| object.closed(&mut values(), returned))
             }
         }
     }

@@ -60,8 +60,12 @@ struct Texts<'s, 'a> {
 
 impl RowSet<'_> {
     /// Whether rows may be changed together (D2).
-    fn goes_together(&self) -> bool {
+    fn goes_together(&self, backend: DbBackend) -> bool {
         let event = if self.kind == Kind::Delete { self.facts.delete } else { self.facts.update };
+        if backend == DbBackend::Sqlite && self.facts.acts_on_itself() {
+            // SQLite carries out what foreign keys ask for row by row, also to rows that the same statement is to change.
+            return false;
+        }
         let travels = |put: Put| self.table.columns[put.column()].is_simple();
         self.len() > 1 && !event.row_by_row && self.found_by().chain(self.new_values()).all(travels)
     }
@@ -74,7 +78,7 @@ impl Flush<'_> {
         let texts = Texts { set, backend, back: &wanted.back, odd: wanted.odd };
         // Where an answer is matched by its key, the database must keep keys as they are sent.
         let matched = backend == DbBackend::Postgres || wanted.back == Back::Nothing || set.keeps_keys();
-        match (set.goes_together() && matched, backend) {
+        match (set.goes_together(backend) && matched, backend) {
             (false, _) => {
                 let alone: Places = set.new_values().chain(set.found_by()).collect();
                 for row in 0..set.len() {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     facts::TableFacts,
-    meta::{ColumnSet, TableMeta},
+    meta::{ColumnSet, ForeignKey, TableMeta},
     tracked::AnyObject,
 };
 
@@ -61,7 +61,7 @@ pub(super) fn sets(due: &[Member]) -> Option<Sets<'_>> {
     }
     if found.len() > 1 {
         let ranks = table_ranks(&tables);
-        if ranks.rank.contains(&ranks.cyclic) || replaces(&tables, &found) {
+        if ranks.rank.contains(&ranks.cyclic) || replaces(&tables, &found) || moves_what_is_joined(&tables, &found) {
             return None;
         }
         found.sort_by(|(a, _, set_a), (b, _, set_b)| {
@@ -90,6 +90,21 @@ fn number_of(table: &'static TableMeta, tables: &mut SmallVec<[&'static TableMet
 fn replaces(tables: &[&'static TableMeta], found: &[(usize, ColumnSet, Set<'_>)]) -> bool {
     let has = |table: usize, kind: RowKind| found.iter().any(|(at, _, set)| *at == table && set.kind == kind);
     (0..tables.len()).any(|table| has(table, RowKind::Insert) && has(table, RowKind::Delete))
+}
+
+/// Whether a row changes what foreign keys of another table may join, which is written before what refers to it and after
+/// what leaves it (E1).
+fn moves_what_is_joined(tables: &[&'static TableMeta], found: &[(usize, ColumnSet, Set<'_>)]) -> bool {
+    let changed = |at: &usize, name: &String| {
+        let column = tables[*at].column(name);
+        let mut sets = found.iter().filter(|(table, _, set)| table == at && set.kind == RowKind::Update);
+        column.is_some_and(|column| sets.any(|(_, columns, _)| columns.contains(column)))
+    };
+    let joined = |fk: &ForeignKey| {
+        let at = tables.iter().position(|table| table.table == fk.to_table);
+        at.is_some_and(|at| fk.to_columns.iter().any(|name| changed(&at, name)))
+    };
+    tables.iter().flat_map(|table| &table.parents).any(joined)
 }
 
 /// Inserts parents first, then updates, then deletes children first (F1).

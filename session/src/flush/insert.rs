@@ -18,7 +18,7 @@ use super::{
     plan::Kind,
     rows::Place,
     set::{Drawn, Places, RowSet, Window},
-    statement::{sqlite_chunk, sqlite_sizes},
+    statement::{MOST_BYTES, sqlite_chunk, sqlite_sizes},
     telling_xid,
     value::{as_integer, integer},
     wire::{ArrayRows, FlatRows},
@@ -34,9 +34,6 @@ use crate::{
 
 /// Rows of one PostgreSQL statement: the arrays stay small enough to be built and parsed in cache.
 const ROWS_A_STATEMENT: usize = 2_000;
-
-/// What the values of one statement may come to: far below the gigabyte at which a message is refused (D10).
-const MOST_BYTES: usize = 16 << 20;
 
 /// From this many rows on a round trip that draws their keys pays for itself.
 const DRAWN_ROWS: usize = 500;

@@ -4,6 +4,7 @@
 //! at dirty objects only (INV7). It never touches a savepoint but its own around a large set of changes, which it ends itself;
 //! a failure is handed to the session, which rolls back.
 
+mod actions;
 mod back;
 mod change;
 mod copy;
@@ -38,7 +39,8 @@ use crate::{
 };
 use plan::{Cell, Kind, Op};
 pub(crate) use statement::Text;
-pub(crate) use value::show_key;
+pub(crate) use statement::cut_by_bytes;
+pub(crate) use value::{is_null, show_key};
 
 use rows::{Place, Rows};
 use set::{RowSet, Window};
@@ -235,9 +237,15 @@ impl Flush<'_> {
     }
 
     async fn write_set(&mut self, set: RowSet<'_>) -> Result<(), Error> {
-        match set.kind {
-            Kind::Insert | Kind::Switch => self.insert(set).await,
-            Kind::Update | Kind::Delete => self.change(&set).await,
+        if matches!(set.kind, Kind::Insert | Kind::Switch) {
+            return self.insert(set).await;
+        }
+        let referred = self.referred(&set);
+        self.change(&set).await?;
+        match referred {
+            // Boxed: few tables have foreign keys that act.
+            Some(referred) => Box::pin(self.act(&set, referred)).await,
+            None => Ok(()),
         }
     }
 
@@ -392,9 +400,13 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
         let rows = members.iter().enumerate();
         number.extend(rows.flat_map(|(op, list)| list.iter().map(move |(o, _)| (Arc::as_ptr(o).cast::<()>(), op))));
     }
+    let joined = plan::joined_columns(&tables);
     let mut ops = pending
         .into_iter()
-        .map(|(table, kind, change)| {
+        .zip(&members)
+        .map(|((table, kind, change), members)| {
+            let held = |c: &usize| Some((*c, members[0].0.held_value(*c).filter(|_| kind != Kind::Insert)?));
+            let before = joined[table].iter().filter_map(held).collect();
             let cells = change.cells.into_iter().map(|(column, source)| match source {
                 Source::Value(value) => Ok((column, Cell::Value(value))),
                 Source::KeyOf(parent, of) => match number.get(&Arc::as_ptr(&parent).cast::<()>()) {
@@ -404,7 +416,7 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
             });
             let cells = cells.collect::<Result<Vec<_>, Error>>()?;
             let RowChange { key, version, checks, leaves, frees, takes, .. } = change;
-            Ok(Op { table, kind, key, version, cells, checks, leaves, frees, takes })
+            Ok(Op { table, kind, key, version, cells, checks, leaves, before, frees, takes })
         })
         .collect::<Result<Vec<_>, Error>>()?;
     plan::claim_keys(&tables, &mut ops);

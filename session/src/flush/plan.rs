@@ -3,6 +3,7 @@
 //! It knows tables, rows and which row needs which; it must never know a connection, a dialect or a clock. The same
 //! changes always give the same plan: ties are broken by the order in which tables and rows were handed in.
 
+mod by_row;
 mod levels;
 mod planner;
 mod ranks;
@@ -16,6 +17,7 @@ use std::collections::BTreeSet;
 use sea_orm::Value;
 
 use crate::meta::TableMeta;
+pub(super) use by_row::joined_columns;
 use planner::Planner;
 pub(super) use ranks::{Ranks, table_ranks};
 
@@ -52,6 +54,8 @@ pub(crate) struct Op {
     pub(crate) checks: Vec<(usize, Value)>,
     /// Foreign keys that an update or a switch changes, as the database holds them until then.
     pub(crate) leaves: Vec<(usize, Value)>,
+    /// What the row holds before its change in those of [`joined_columns`].
+    pub(crate) before: Vec<(usize, Value)>,
     /// For each unique set of the table: the values that this row gives up.
     pub(crate) frees: Vec<Option<Vec<Value>>>,
     /// For each unique set of the table: the values that this row claims.
@@ -97,7 +101,7 @@ pub(crate) struct Step {
 }
 
 /// Which half of a row that a cycle has cut in two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     Whole,
     /// Writes NULL to the columns so that the cycle opens.
@@ -119,7 +123,16 @@ pub(crate) struct Plan {
 pub(crate) struct Cycle(pub(crate) String);
 
 /// Orders `ops`. See the module's documentation.
+///
+/// Whole tables are ordered as a rule, which takes fewest statements; rows one by one where that gives no order (E1).
 pub(crate) fn plan(tables: &[&TableMeta], ops: &[Op]) -> Result<Plan, Cycle> {
+    if by_row::is_needed(tables, ops) {
+        return by_row::plan(tables, ops);
+    }
+    by_table(tables, ops).or_else(|_| by_row::plan(tables, ops))
+}
+
+fn by_table(tables: &[&TableMeta], ops: &[Op]) -> Result<Plan, Cycle> {
     Planner { tables, ops, postponed: BTreeSet::new(), opened: BTreeSet::new(), ranks: table_ranks(tables) }.run()
 }
 

@@ -51,3 +51,30 @@ pub(crate) fn sqlite_sizes(rows: usize, width: usize) -> Vec<usize> {
     }
     sizes
 }
+
+/// What the values of one statement may come to: far below the gigabyte at which a message is refused (D10).
+pub(crate) const MOST_BYTES: usize = 16 << 20;
+
+/// Rows in pieces of `most`, or of fewer where their values are large (D10).
+pub(crate) fn cut_by_bytes(rows: &[Vec<Value>], most: usize) -> impl Iterator<Item = &[Vec<Value>]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fitting = rest.iter().take(most).take_while(|row| {
+            let before = bytes;
+            bytes += row.iter().map(size_of_value).sum::<usize>();
+            before == 0 || bytes <= MOST_BYTES
+        });
+        let (piece, after) = rest.split_at(fitting.count());
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+fn size_of_value(value: &Value) -> usize {
+    match value {
+        Value::String(Some(text)) => text.len(),
+        Value::Bytes(Some(bytes)) => bytes.len(),
+        _ => 16,
+    }
+}

@@ -30,7 +30,13 @@ impl<E: TrackedEntity> Object<E> {
         s: &mut Session,
         relation: E::Relation,
     ) -> Result<Vec<Tracked<R>>, Error> {
-        let Some(select) = self.along::<R>(&leads_to::<E, R>(&relation)?)? else { return Ok(vec![]) };
+        s.read_expired(self).await?;
+        let def = leads_to::<E, R>(&relation)?;
+        if let Some(folding) = s.folding::<E, R>(&def, false).await? {
+            s.note_lazy_load::<E, R>();
+            return s.follow_folding::<E, R>(self, &folding).await;
+        }
+        let Some(select) = self.along::<R>(&def)? else { return Ok(vec![]) };
         s.note_lazy_load::<E, R>();
         select.load(s).await
     }
@@ -47,6 +53,7 @@ impl<E: TrackedEntity> Object<E> {
         s: &mut Session,
         relation: E::Relation,
     ) -> Result<Option<Tracked<R>>, Error> {
+        s.read_expired(self).await?;
         let def = leads_to::<E, R>(&relation)?;
         if !def.is_owner
             && def.on_condition.is_none()
@@ -55,6 +62,10 @@ impl<E: TrackedEntity> Object<E> {
             && let Some(parent) = s.peek_values::<R>(key)
         {
             return Ok(Some(parent));
+        }
+        if let Some(folding) = s.folding::<E, R>(&def, false).await? {
+            s.note_lazy_load::<E, R>();
+            return Ok(s.follow_folding::<E, R>(self, &folding).await?.into_iter().next());
         }
         let Some(select) = self.along::<R>(&def)? else { return Ok(None) };
         s.note_lazy_load::<E, R>();

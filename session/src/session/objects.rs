@@ -76,6 +76,8 @@ impl Session {
         let core = self.core();
         core.usable()?;
         if let Some(key) = object.known_key() {
+            // Whether an expired row is still there only the database can tell: it refuses a second one.
+            core.vanished::<E>(&key);
             if let Some(held) = core.map.get::<E>(&key)
                 && !matches!(held.phase(), Phase::Deleting | Phase::Deleted)
             {
@@ -105,11 +107,13 @@ impl Session {
         object.object().mark_deleted(&mut core.map);
     }
 
-    /// The object with this key if it is in the map already; asks nobody (I4).
+    /// The object with this key if it is in the map already; asks nobody (I4). An expired object is not given: only the
+    /// database can tell what it is now (D8).
     pub fn peek<E: TrackedEntity>(&mut self, key: impl IntoValueTuple) -> Option<Tracked<E>> {
         let key = crate::identity::Key::of(key);
         let object = self.core().map.get::<E>(&key)?;
-        (object.phase() == Phase::Persistent || object.phase() == Phase::Pending).then(|| object.clone().into())
+        let phase = object.phase_unless_expired()?;
+        (phase == Phase::Persistent || phase == Phase::Pending).then(|| object.clone().into())
     }
 
     /// Whether the map holds this object.
@@ -128,7 +132,8 @@ impl Session {
         object.object().expunge(&mut self.core().map);
     }
 
-    /// Has the object read again by the next [`Session::get`] or query that returns it.
+    /// Has the object read again by the next [`Session::get`], by a query that returns it, or before a relation of it is
+    /// followed. Until then its getters give what it held last; what is set is sent, whatever the old value was (D8).
     pub fn expire<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
         object.object().expire();
     }

@@ -13,7 +13,7 @@ use std::{
 use futures_util::FutureExt;
 use sea_orm::DbBackend;
 
-use crate::{Db, Session, body::BlockOnce, error::Error, options::Settings, stats::Counters};
+use crate::{Db, Session, body::BlockOnce, error::Error, fate::Fate, options::Settings, settle, stats::Counters};
 
 /// Several databases, the first of them the primary.
 ///
@@ -112,7 +112,8 @@ impl Several {
     ///
     /// # Errors
     /// What the body returns, or what failed before the primary committed: then nothing is committed anywhere.
-    /// [`Error::PartialCommit`] after that. In two phases a failure after the primary's commit leaves a prepared
+    /// [`Error::PartialCommit`] after that, or if it could not be found out whether the primary has committed: it names those that
+    /// have, those that have not, and those of which it is not known. In two phases a failure after the primary's commit leaves a prepared
     /// transaction that [`Several::recover`] commits; [`Error::CommitUnknown`] says that the primary could not be reached
     /// for its decision, and that all are left prepared for [`Several::recover`].
     ///
@@ -186,26 +187,78 @@ pub struct Recovered {
 }
 
 async fn one_phase(sessions: &mut Sessions) -> Result<(), Error> {
-    if let Err(e) = sessions.primary().core().commit_ready().await {
-        sessions.rollback_all().await;
-        return Err(e);
-    }
-    let mut failed = Vec::new();
-    for (name, session) in sessions.0.iter_mut().skip(1) {
-        if let Err(e) = session.core().commit_ready().await {
-            failed.push((name.clone(), e));
+    let mut partial = Partial::default();
+    for (at, (name, session)) in sessions.0.iter_mut().enumerate() {
+        let outcome = commit_one(session).await;
+        if at == 0 && outcome.is_err() {
+            let Err(cause) = outcome else { break };
+            return primary_failed(sessions, cause).await;
         }
+        partial.note(name, outcome);
     }
-    let names: Vec<String> = sessions.0.iter().map(|(name, _)| name.clone()).collect();
-    partial(names.into_iter(), failed)
+    partial.outcome()
 }
 
-fn partial(names: impl Iterator<Item = String>, failed: Vec<(String, Error)>) -> Result<(), Error> {
-    let Some((_, cause)) = failed.first() else { return Ok(()) };
-    let cause = Arc::new(cause.clone());
-    let failed: Vec<String> = failed.into_iter().map(|(name, _)| name).collect();
-    let committed = names.filter(|name| !failed.contains(name)).collect();
-    Err(Error::PartialCommit { committed: Arc::new(committed), failed: Arc::new(failed), cause })
+/// COMMIT of one database, without its hooks. A lost answer is settled as that of a unit by itself is (E2, R9).
+async fn commit_one(session: &mut Session) -> Result<(), Error> {
+    match session.core().commit_ready().await {
+        Err(Error::CommitUnknown { cause }) => match settle::fate(session).await {
+            Fate::Committed => {
+                session.core().ended_elsewhere(true);
+                Ok(())
+            }
+            Fate::RolledBack => session.core().settled(false, Err((*cause).clone())).await,
+            Fate::Unknown => session.core().settled(false, Err(Error::CommitUnknown { cause })).await,
+        },
+        other => other,
+    }
+}
+
+/// The primary has not committed, so the others are rolled back; or it is not known, and they are rolled back all the same.
+async fn primary_failed(sessions: &mut Sessions, cause: Error) -> Result<(), Error> {
+    sessions.rollback_all().await;
+    if sessions.0.len() == 1 || !matches!(cause, Error::CommitUnknown { .. }) {
+        return Err(cause);
+    }
+    let mut partial = Partial::default();
+    for (at, (name, _)) in sessions.0.iter().enumerate() {
+        match at {
+            0 => partial.note(name, Err(cause.clone())),
+            _ => partial.failed.push(name.clone()),
+        }
+    }
+    partial.outcome()
+}
+
+/// Who has what.
+#[derive(Default)]
+struct Partial {
+    committed: Vec<String>,
+    failed: Vec<String>,
+    unknown: Vec<String>,
+    cause: Option<Error>,
+}
+
+impl Partial {
+    fn note(&mut self, name: &str, outcome: Result<(), Error>) {
+        let names = match &outcome {
+            Ok(()) => &mut self.committed,
+            Err(Error::CommitUnknown { .. }) => &mut self.unknown,
+            Err(_) => &mut self.failed,
+        };
+        names.push(name.to_owned());
+        self.cause = self.cause.take().or(outcome.err());
+    }
+
+    fn outcome(self) -> Result<(), Error> {
+        let Some(cause) = self.cause else { return Ok(()) };
+        Err(Error::PartialCommit {
+            committed: Arc::new(self.committed),
+            failed: Arc::new(self.failed),
+            unknown: Arc::new(self.unknown),
+            cause: Arc::new(cause),
+        })
+    }
 }
 
 /// The hooks of those that committed; the first failure is reported, unless there is something worse to report.

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use sea_orm::DbBackend;
 use tokio::time::Instant;
 
-use super::{Recovered, Sessions, Several, partial};
+use super::{Partial, Recovered, Sessions, Several};
 use crate::{
     Db,
     connection::Fetch,
@@ -87,23 +87,32 @@ impl Several {
         }
     }
 
-    /// The primary has decided: the others follow. One that cannot is named; `recover` commits it later.
+    /// The primary has decided: the others follow. One that cannot, or cannot be reached, is named; `recover` commits it later.
     async fn commit_prepared(&self, sessions: &mut Sessions, others: &[(usize, String)]) -> Result<(), Error> {
-        let mut failed: Vec<(String, Error)> = Vec::new();
-        for (at, gid) in others {
-            match self.tell(*at, gid, "COMMIT").await {
-                Ok(()) => sessions.0[*at].1.core().ended_elsewhere(true),
+        let mut partial = Partial::default();
+        for (at, (name, session)) in sessions.0.iter_mut().enumerate() {
+            let outcome = match others.iter().find(|(other, _)| *other == at) {
+                Some((_, gid)) => self.tell(at, gid, "COMMIT").await,
+                None => Ok(()),
+            };
+            let outcome = match outcome {
                 // An earlier try worked and its answer was lost, or somebody's `recover` was first.
-                Err(e) if e.sqlstate() == Some(NO_SUCH_TRANSACTION) => sessions.0[*at].1.core().ended_elsewhere(true),
-                Err(cause) => failed.push((self.databases[*at].0.clone(), cause)),
+                Err(e) if e.sqlstate() == Some(NO_SUCH_TRANSACTION) => Ok(()),
+                // It is prepared, or has committed.
+                Err(e) if e.is_connection_lost() => Err(Error::CommitUnknown { cause: Arc::new(e) }),
+                outcome => outcome,
+            };
+            match &outcome {
+                Ok(()) if session.core().usable().is_ok() => session.core().ended_elsewhere(true),
+                Ok(()) => {}
+                // It holds what `recover` will commit, so nothing was rolled back. Says what it is given.
+                Err(e) => {
+                    drop(session.core().settled(false, Err(Error::CommitUnknown { cause: Arc::new(e.clone()) })).await)
+                }
             }
+            partial.note(name, outcome);
         }
-        for (_, session) in &mut sessions.0 {
-            if session.core().usable().is_ok() && failed.is_empty() {
-                session.core().ended_elsewhere(true);
-            }
-        }
-        partial(self.databases.iter().map(|(name, _)| name.clone()), failed)
+        partial.outcome()
     }
 
     async fn roll_back_prepared(&self, sessions: &mut Sessions, prepared: &[(usize, String)]) {

@@ -1,6 +1,9 @@
 //! An object as the flush and the undo log know it, whatever its entity.
 
-use std::{any::Any, sync::Arc};
+use std::{
+    any::Any,
+    sync::{Arc, Weak},
+};
 
 use futures_util::future::BoxFuture;
 use sea_orm::{QueryResult, Value};
@@ -18,6 +21,16 @@ pub(crate) trait AnyObject: Send + Sync {
     fn key_text(&self) -> String;
     fn is_pending(&self) -> bool;
     fn column_value(&self, column: usize) -> Option<Value>;
+
+    /// What the database holds in a column; `None` for a new object.
+    fn held_value(&self, column: usize) -> Option<Value>;
+
+    /// Notes that foreign keys of `child` in `columns` were set to this object's `own` columns, which held `values` then (D6).
+    fn lead_to(&self, child: Weak<dyn AnyObject>, columns: &[usize], own: &[usize], values: Vec<Value>);
+    /// Has linked children follow what changed here since they were linked.
+    fn lead(&self) -> Result<(), Error>;
+    /// Sets these columns, if they still hold one of the values that a linked parent had.
+    fn follow(&self, columns: &[usize], from: &[Vec<Value>], to: &[Value]) -> Result<(), Error>;
 
     /// Sets a column of a new object before it is written.
     fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error>;
@@ -55,12 +68,23 @@ pub(crate) trait AnyObject: Send + Sync {
         frame: u64,
         map: &mut IdentityMap,
     ) -> Result<bool, Error>;
-    /// The keys that a cycle postponed are written too.
-    fn closed(&self, returned: Option<&Returned<'_>>) -> Result<(), Error>;
+    /// What a cycle postponed is written too: these values in these columns.
+    fn closed(
+        &self,
+        values: &mut dyn Iterator<Item = (usize, Value)>,
+        returned: Option<&Returned<'_>>,
+    ) -> Result<(), Error>;
     /// The database computes this column: what was set there is not sent (D4).
     fn leave_out(&self, column: usize);
     /// The row was read once more after it was written: this is what it holds (D4).
     fn told_again(&self, row: &QueryResult, map: &mut IdentityMap) -> Result<(), Error>;
+    /// What the database holds in a column, as far as the object knows; nothing if it is no row, or is to be read again.
+    fn stored_value(&self, column: usize) -> Option<Value>;
+    /// The database has set these columns by itself (D6): changes that were not sent stay changes. True if the frame must be
+    /// told.
+    fn database_set(&self, values: &[(usize, Value)], frame: u64, map: &mut IdentityMap) -> Result<bool, Error>;
+    /// What the row holds is not known any more (D6).
+    fn doubt(&self);
     /// The row was found to be gone (D7). True if the frame must be told.
     fn vanish(&self, frame: u64, map: &mut IdentityMap) -> bool;
     /// Runs SeaORM's `after_save` or `after_delete`.

@@ -61,10 +61,18 @@ impl<E: TrackedEntity> ObjectCell<E> {
             return None;
         }
         let (mut frees, mut takes) = (Vec::new(), Vec::new());
+        // A column that follows a key which is still to be made gives its value up too, and takes none that is known.
+        let written = |c: &usize| cells.iter().find(|(at, _)| at == c).map(|(_, source)| source);
+        let taken = |c: &usize| match written(c) {
+            Some(Source::Value(value)) => Some(value.clone()),
+            Some(Source::KeyOf(..)) => None,
+            None => column_at::<E>(*c).map(|column| data.get(column)),
+        };
         for set in &self.table.unique {
-            let touched = set.iter().any(|c| changed.contains(c));
+            let touched = set.iter().any(|c| written(c).is_some());
             frees.push(if touched { self.unique_values(base, set) } else { None });
-            takes.push(if touched { self.unique_values(data, set) } else { None });
+            let values = || set.iter().map(|c| taken(c).filter(|value| !is_null(value))).collect();
+            takes.push(if touched { values() } else { None });
         }
         let foreign = self.table.parents.iter().flat_map(|fk| &fk.columns);
         let left = foreign.filter(|c| cells.iter().any(|(at, _)| at == *c));

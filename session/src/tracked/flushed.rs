@@ -1,9 +1,12 @@
 //! What the flush and the undo log do with an object, without knowing its entity.
 
-use std::{any::Any, sync::Arc};
+use std::{
+    any::Any,
+    sync::{Arc, Weak},
+};
 
 use futures_util::future::BoxFuture;
-use sea_orm::{ActiveModelBehavior, FromQueryResult, Iterable, PrimaryKeyToColumn, QueryResult, Value};
+use sea_orm::{ActiveModelBehavior, FromQueryResult, Iterable, ModelTrait, PrimaryKeyToColumn, QueryResult, Value};
 
 use super::{
     AnyObject, Carried, Data, Link, ObjectCell, Phase, Put, Returned, Stamp,
@@ -36,6 +39,27 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         self.inner.lock().value(column)
     }
 
+    fn held_value(&self, column: usize) -> Option<Value> {
+        let (inner, column) = (self.inner.lock(), column_at::<E>(column)?);
+        match (&inner.base, inner.written_data()) {
+            (Some(base), _) => Some(base.get(column)),
+            (None, Data::Full(data)) => Some(data.get(column)),
+            (None, Data::Draft(_)) => None,
+        }
+    }
+
+    fn lead_to(&self, child: Weak<dyn AnyObject>, columns: &[usize], own: &[usize], values: Vec<Value>) {
+        self.inner.lock().note_child(child, columns, own, values);
+    }
+
+    fn lead(&self) -> Result<(), Error> {
+        self.lead_children()
+    }
+
+    fn follow(&self, columns: &[usize], from: &[Vec<Value>], to: &[Value]) -> Result<(), Error> {
+        self.follow_parent(columns, from, to)
+    }
+
     fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error> {
         self.set_stamped(column, value)
     }
@@ -50,7 +74,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             Phase::Persistent if !inner.links.is_empty() || inner.differing().next().is_some() => Some(RowKind::Update),
             Phase::Persistent => {
                 inner.base = None;
-                inner.touched = ColumnSet::default();
+                inner.untouch();
                 None
             }
             _ => None,
@@ -177,13 +201,35 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         Ok(touched)
     }
 
-    fn closed(&self, returned: Option<&Returned<'_>>) -> Result<(), Error> {
+    fn closed(
+        &self,
+        values: &mut dyn Iterator<Item = (usize, Value)>,
+        returned: Option<&Returned<'_>>,
+    ) -> Result<(), Error> {
         let mut inner = self.inner.lock();
-        for (column, value) in inner.resolved_links() {
-            inner.data.try_set_at(column, value)?;
+        let mut written: Vec<(usize, Value)> = inner.resolved_links().into_iter().chain(values).collect();
+        if let Some(Returned::Values(told)) = returned {
+            written.extend(told.iter().cloned());
+        }
+        for (column, value) in written {
+            // A change that came meanwhile stands, and differs from what is written now.
+            let late = inner.differing().any(|changed| changed == column);
+            if let Some(base) = inner.base.take() {
+                let mut base = Data::<E>::Full(base);
+                base.try_set_at(column, value.clone())?;
+                if let Data::Full(base) = base {
+                    inner.base = Some(base);
+                }
+            }
+            if !late {
+                inner.data.try_set_at(column, value)?;
+            }
         }
         inner.links.clear();
-        self.take_returned(&mut inner, returned)
+        match returned {
+            Some(Returned::Row(row)) => Ok(inner.now_holds(E::Model::from_query_result(row, "")?)?),
+            _ => Ok(()),
+        }
     }
 
     fn leave_out(&self, column: usize) {
@@ -204,6 +250,52 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         Ok(())
     }
 
+    fn stored_value(&self, column: usize) -> Option<Value> {
+        let known = {
+            let inner = self.inner.lock();
+            inner.phase == Phase::Persistent && !inner.expired
+        };
+        known.then(|| self.held_value(column)).flatten()
+    }
+
+    fn database_set(&self, values: &[(usize, Value)], frame: u64, map: &mut IdentityMap) -> Result<bool, Error> {
+        let mut inner = self.inner.lock();
+        let before = inner.base.clone().map(Data::Full).or_else(|| Some(inner.data.clone()));
+        let key = inner.key.clone();
+        let told = inner.remember(frame, Phase::Persistent, before, key);
+        for (column, value) in values {
+            let own = inner.differing().any(|changed| changed == *column);
+            if let Some(base) = inner.base.take() {
+                let mut base = Data::<E>::Full(base);
+                base.try_set_at(*column, value.clone())?;
+                if let Data::Full(base) = base {
+                    inner.base = Some(base);
+                }
+            }
+            if !own {
+                inner.data.try_set_at(*column, value.clone())?;
+            }
+        }
+        let held = match (&inner.base, &inner.data) {
+            (Some(held), _) | (None, Data::Full(held)) => held.clone(),
+            (None, Data::Draft(_)) => return Ok(told),
+        };
+        let moved = inner.move_to(key_of::<E>(self.table, &held));
+        let key = inner.key.clone();
+        drop(inner);
+        if let Some(Moved { from }) = moved {
+            self.rekey(map, from, key);
+        }
+        Ok(told)
+    }
+
+    fn doubt(&self) {
+        let mut inner = self.inner.lock();
+        if inner.phase == Phase::Persistent {
+            inner.expired = true;
+        }
+    }
+
     fn vanish(&self, frame: u64, map: &mut IdentityMap) -> bool {
         let mut inner = self.inner.lock();
         if inner.phase != Phase::Persistent {
@@ -214,7 +306,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         if touched && let Some(undo) = inner.undo.last_mut() {
             undo.expired = true;
         }
-        inner.touched = ColumnSet::default();
+        inner.untouch();
         drop(inner);
         if let Some(Moved { from }) = moved {
             self.rekey(map, from, None);
@@ -262,7 +354,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         if inner.phase != Phase::Pending {
             inner.links.clear();
         }
-        inner.touched = ColumnSet::default();
+        inner.untouch();
         let dropped = inner.base.is_some();
         if let Some(base) = inner.base.take() {
             inner.data = Data::Full(base);
@@ -285,7 +377,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         }
         let Some(undo) = inner.undo.pop() else { return };
         inner.base = None;
-        inner.touched = ColumnSet::default();
+        inner.untouch();
         if let Some(data) = undo.data {
             inner.data = data;
         }

@@ -54,7 +54,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
             if !inner.touched.contains(position) && held.get(column) == value {
                 continue;
             }
-            inner.touched.insert(position);
+            inner.touch(position);
             if let Data::Full(model) = &mut inner.data {
                 Arc::make_mut(model).try_set(column, value)?;
             }

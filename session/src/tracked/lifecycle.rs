@@ -2,7 +2,7 @@
 //!
 //! It never sends SQL; the session does that and says here what came of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use sea_orm::{Iterable, ModelTrait, Value};
 
@@ -69,6 +69,12 @@ impl<E: TrackedEntity> Object<E> {
     /// A column's value by position, without noting a read.
     pub(crate) fn any_column(&self, column: usize) -> Option<Value> {
         self.0.column_value(column)
+    }
+
+    /// Whether the object is a row whose values are to be read again before they are used (D8).
+    pub(crate) fn wants_reading(&self) -> bool {
+        let inner = self.0.inner.lock();
+        inner.expired && inner.phase == Phase::Persistent && inner.unit.as_ref().is_some_and(|unit| !unit.has_ended())
     }
 
     /// Where the object stands, unless it is to be read again.
@@ -141,7 +147,16 @@ impl<E: TrackedEntity> Object<E> {
             self.check_repeatable(&inner, &model)?;
         }
         if dirty && !overwrite {
-            return Ok(false);
+            if !expired {
+                return Ok(false);
+            }
+            // What was set stays set; the rest is as the database has it.
+            let (before, key) = (inner.base.clone().map(Data::Full), inner.key.clone());
+            let told = inner.remember(frame, Phase::Persistent, before, key);
+            inner.locked |= locked;
+            inner.now_holds(model)?;
+            inner.forced = ColumnSet::default();
+            return Ok(told);
         }
         if !(overwrite || expired || optimistic) {
             return Ok(false);
@@ -152,7 +167,7 @@ impl<E: TrackedEntity> Object<E> {
         let told = inner.remember(frame, Phase::Persistent, before, key);
         inner.locked |= locked;
         inner.data = Data::Full(Arc::new(model));
-        inner.touched = ColumnSet::default();
+        inner.untouch();
         Ok(told)
     }
 
@@ -203,6 +218,10 @@ impl<E: TrackedEntity> Object<E> {
             )));
         }
         let follows = !own && parent.is_pending();
+        if !own {
+            let child: Weak<dyn AnyObject> = self.0.this.clone();
+            parent.lead_to(child, &columns, &parent_columns, known.clone().unwrap_or_default());
+        }
         let mut inner = self.0.inner.lock();
         let mut next = inner.data.clone();
         if let Some(values) = known {
@@ -211,7 +230,7 @@ impl<E: TrackedEntity> Object<E> {
             }
         }
         let enlist = self.before_write(&mut inner);
-        columns.iter().for_each(|c| inner.touched.insert(*c));
+        columns.iter().for_each(|c| inner.touch(*c));
         inner.data = next;
         inner.links.retain(|link| link.columns != columns);
         if follows {

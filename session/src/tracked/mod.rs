@@ -6,6 +6,7 @@
 mod any_object;
 mod change;
 mod flushed;
+mod follow;
 mod hooks;
 mod lifecycle;
 mod stamp;
@@ -104,6 +105,8 @@ struct Inner<E: TrackedEntity> {
     base: Option<Arc<E::Model>>,
     /// Columns that a setter touched since `base`; the flush compares their values.
     touched: ColumnSet,
+    /// Columns that were set while what the database holds was not known: they are sent, whatever the old value was (D8).
+    forced: ColumnSet,
     /// Columns that were read, in an optimistic unit (P1).
     read: ColumnSet,
     /// Whether the object is in its unit's list of dirty objects.
@@ -117,6 +120,8 @@ struct Inner<E: TrackedEntity> {
     key: Option<Key>,
     undo: ThinVec<Undo<E>>,
     links: ThinVec<Link>,
+    /// The children that were linked to the object (D6).
+    family: follow::Family,
     /// Whether a flush is writing the object: a setter then keeps what is being written in `outgoing` first.
     sending: bool,
     outgoing: Option<Box<Outgoing<E>>>,
@@ -219,6 +224,7 @@ impl<E: TrackedEntity> Object<E> {
                 data,
                 base: None,
                 touched: ColumnSet::default(),
+                forced: ColumnSet::default(),
                 read: ColumnSet::default(),
                 enlisted: false,
                 locked: false,
@@ -227,6 +233,7 @@ impl<E: TrackedEntity> Object<E> {
                 key: None,
                 undo: ThinVec::new(),
                 links: ThinVec::new(),
+                family: ThinVec::new(),
                 sending: false,
                 outgoing: None,
             }),
@@ -398,7 +405,7 @@ impl<E: TrackedEntity> Object<E> {
         let column = self.0.table.place(column);
         let mut inner = self.0.inner.lock();
         let enlist = self.before_write(&mut inner);
-        inner.touched.insert(column);
+        inner.touch(column);
         inner.unlink(column);
         match &mut inner.data {
             Data::Full(model) => *full(Arc::make_mut(model)) = value,
@@ -423,7 +430,7 @@ impl<E: TrackedEntity> Object<E> {
         let enlist = self.before_write(&mut inner);
         match position::<E>(column) {
             Some(position) => {
-                inner.touched.insert(position);
+                inner.touch(position);
                 inner.unlink(position);
             }
             None => inner.touched = ColumnSet::all(),
@@ -445,6 +452,15 @@ impl<E: TrackedEntity> Object<E> {
         let mut inner = self.0.inner.lock();
         let enlist = self.before_write(&mut inner);
         inner.touched = ColumnSet::all();
+        if inner.expired {
+            let before = &inner.data;
+            let set = (0..self.0.table.columns.len()).filter(|column| {
+                let after = E::value_of(&model, *column);
+                !before.lent(*column).is_some_and(|before| before.same(&after, Default::default))
+            });
+            let set: ColumnSet = set.collect();
+            inner.forced = inner.forced.union(set);
+        }
         inner.data = match &inner.data {
             Data::Full(_) => Data::Full(Arc::new(model)),
             Data::Draft(_) => Data::Draft(Box::new(all_set::<E>(model))),

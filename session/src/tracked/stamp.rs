@@ -56,7 +56,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
 
     pub(super) fn set_stamped(&self, column: usize, value: Value) -> Result<(), Error> {
         let mut inner = self.inner.lock();
-        inner.touched.insert(column);
+        inner.touch(column);
         Ok(inner.data.try_set_at(column, value)?)
     }
 

@@ -108,6 +108,20 @@ fn same<E: TrackedEntity>(unit: Option<&Shared>, column: usize, one: &ValueRef<'
 }
 
 impl<E: TrackedEntity> Inner<E> {
+    /// A column is set. Of an expired object it is not known what the row holds, so the value is sent in any case (D8).
+    pub(super) fn touch(&mut self, column: usize) {
+        self.touched.insert(column);
+        if self.expired {
+            self.forced.insert(column);
+        }
+    }
+
+    /// Nothing was set since what the database holds.
+    pub(super) fn untouch(&mut self) {
+        self.touched = ColumnSet::default();
+        self.forced = ColumnSet::default();
+    }
+
     pub(super) fn note_read(&mut self, column: usize) {
         if self.unit.as_ref().is_some_and(|unit| unit.optimistic) && !self.touched.contains(column) {
             self.read.insert(column);
@@ -152,7 +166,8 @@ impl<E: TrackedEntity> Inner<E> {
         let touched = (0..E::Column::iter().len()).filter(|column| self.touched.contains(*column));
         both.into_iter().flat_map(move |(base, data)| {
             touched.clone().filter(move |column| {
-                !same::<E>(unit, *column, &E::value_of(base, *column), &E::value_of(data, *column))
+                self.forced.contains(*column)
+                    || !same::<E>(unit, *column, &E::value_of(base, *column), &E::value_of(data, *column))
             })
         })
     }

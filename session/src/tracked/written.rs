@@ -12,13 +12,13 @@ use super::{
 use crate::{
     error::Error,
     identity::{IdentityMap, Key},
-    meta::{ColumnSet, TrackedEntity},
+    meta::TrackedEntity,
     value_ref::ValueRef,
 };
 
 impl<E: TrackedEntity> ObjectCell<E> {
     /// The handle to this cell. There is one for as long as a method runs on it.
-    fn object(&self) -> Option<Object<E>> {
+    pub(super) fn object(&self) -> Option<Object<E>> {
         self.this.upgrade().map(Object)
     }
 
@@ -66,7 +66,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
         let key = key_of::<E>(self.table, &model);
         inner.data = Data::Full(Arc::new(model));
         inner.phase = Phase::Persistent;
-        inner.touched = ColumnSet::default();
+        inner.untouch();
         Ok(inner.move_to(key))
     }
 
@@ -123,7 +123,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
         }
         let (before, old_key) = (inner.base.take().map(Data::Full), inner.key.clone());
         let touched = inner.remember(frame, Phase::Persistent, before, old_key);
-        inner.touched = ColumnSet::default();
+        inner.untouch();
         let Data::Full(model) = &inner.data else { return Ok((touched, None)) };
         let key = key_of::<E>(self.table, model);
         Ok((touched, inner.move_to(key)))

@@ -16,6 +16,7 @@ mod b_batches;
 mod b_manual;
 mod d_names;
 mod d_values;
+mod e_orders;
 mod f_flush;
 mod h_hooks;
 mod i_identity;

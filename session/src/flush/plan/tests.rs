@@ -2,13 +2,15 @@
 //! a small judge that knows rows, keys, foreign keys (checked at the end of a statement) and unique values (checked row
 //! by row, in the worst order).
 
+mod orders;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use sea_orm::sea_query::ArrayType;
 
 use super::{planner::Cells, *};
-use crate::meta::{ColumnMeta, ForeignKey};
+use crate::meta::{ColumnMeta, ForeignKey, OnUpdate};
 
 const NAMES: [&str; 5] = ["alpha", "beta", "gamma", "delta", "epsilon"];
 const ID: usize = 0;
@@ -31,7 +33,8 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
     let names = ["id", "one_id", "two_id", "place", "left", "right"];
     let keys = parents.iter().zip(FKS).filter_map(|(to, column)| {
         let to_table = NAMES[(*to)?].to_owned();
-        Some(ForeignKey { columns: vec![column], to_table, to_columns: vec!["id".into()] })
+        let on_update = OnUpdate::Refuses;
+        Some(ForeignKey { columns: vec![column], to_table, to_columns: vec!["id".into()], on_update })
     });
     let columns: Vec<ColumnMeta> = names.into_iter().zip(nullable).map(column).collect();
     TableMeta {
@@ -256,6 +259,7 @@ impl Scene {
                     .collect(),
                 Kind::Insert | Kind::Delete => vec![],
             },
+            before: vec![],
             frees: unique(before, after),
             takes: unique(after, before),
         }
@@ -284,7 +288,10 @@ impl Judge<'_> {
             if change.table != step.table {
                 return Err("a row of another table".into());
             }
-            let id = made[op];
+            // A row that has a new key by now is found by that.
+            let moved =
+                (step.part == Part::Close && change.cell(ID).is_some()).then(|| value(change, ID, made)).transpose()?;
+            let id = moved.flatten().unwrap_or(made[op]);
             let place = (step.table, id);
             let old = start.get(&place).copied();
             self.check(step, change, old)?;
@@ -456,6 +463,7 @@ fn moves(id: i64, from: i64, to: i64) -> Op {
         cells: vec![(UNIQUE, Cell::Value(int(to)))],
         checks: vec![],
         leaves: vec![],
+        before: vec![],
         frees: vec![Some(vec![int(from)]), None],
         takes: vec![Some(vec![int(to)]), None],
     }
@@ -581,6 +589,7 @@ fn f1_a_foreign_key_of_another_width_or_to_another_unique_column_orders_rows() {
         columns: vec![FKS[1]],
         to_table: NAMES[0].into(),
         to_columns: vec!["place".into()],
+        on_update: OnUpdate::Refuses,
     });
     let row = |id: i64, cells: Vec<(usize, Cell)>| Op {
         kind: Kind::Insert,

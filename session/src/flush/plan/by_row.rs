@@ -1,0 +1,725 @@
+//! Rows in an order of their own, where that of their tables gives none (E1): a row that others refer to changes its key, or
+//! an update stands between an insert and an update that it waits for.
+//!
+//! Which row needs which is a graph, and an order exists where it has no cycle. A cycle is opened by writing NULL where a row
+//! writes a value again anyway. To open one more place never takes an order away, so that a cycle in which no place is left
+//! to open says that there is none. Statements are then as large as the graph lets them be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashMap;
+use sea_orm::Value;
+use smallvec::{SmallVec, smallvec};
+
+use super::{
+    Cell, Cycle, Kind, Op, Part, Plan, Step,
+    planner::Cells,
+    ranks::{Ranks, table_ranks},
+};
+use crate::{
+    flush::value::{as_column, is_null},
+    meta::{OnUpdate, TableMeta},
+};
+
+/// Whether only an order of rows will do: a row changes what others may refer to, or part of a foreign key of several columns.
+pub(super) fn is_needed(tables: &[&TableMeta], ops: &[Op]) -> bool {
+    let foreign = foreign_keys(tables);
+    if foreign.is_empty() {
+        return false;
+    }
+    let moves =
+        |op: &Op, columns: &[usize]| columns.iter().any(|c| op.cell(*c).is_some()) && tuple_moves(tables, op, columns);
+    ops.iter().filter(|op| matches!(op.kind, Kind::Update | Kind::Switch)).any(|op| {
+        foreign.iter().any(|fk| {
+            let partly = || {
+                let written = fk.columns.iter().filter(|c| op.cell(**c).is_some()).count();
+                op.kind == Kind::Update && written > 0 && written < fk.columns.len()
+            };
+            fk.parent == op.table && moves(op, &fk.to) || fk.child == op.table && partly()
+        })
+    })
+}
+
+/// Columns of a table beside its key whose values before a change the planner may have to know.
+pub(in crate::flush) fn joined_columns(tables: &[&TableMeta]) -> Vec<Vec<usize>> {
+    let mut joined = vec![BTreeSet::new(); tables.len()];
+    for fk in foreign_keys(tables) {
+        joined[fk.parent].extend(fk.to.iter().copied());
+        if fk.columns.len() > 1 {
+            joined[fk.child].extend(fk.columns.iter().copied());
+        }
+    }
+    let beside_key = |(columns, table): (BTreeSet<usize>, &&TableMeta)| -> Vec<usize> {
+        columns.into_iter().filter(|c| !table.keys.contains(c)).collect()
+    };
+    joined.into_iter().zip(tables).map(beside_key).collect()
+}
+
+/// A foreign key between two tables of the flush.
+struct Foreign<'a> {
+    child: usize,
+    parent: usize,
+    columns: &'a [usize],
+    to: Vec<usize>,
+    on_update: OnUpdate,
+}
+
+fn foreign_keys<'a>(tables: &[&'a TableMeta]) -> Vec<Foreign<'a>> {
+    let mut foreign = Vec::new();
+    for (child, table) in tables.iter().enumerate() {
+        for fk in &table.parents {
+            let parents = tables.iter().enumerate().filter(|(_, parent)| parent.table == fk.to_table);
+            for (parent, meta) in parents {
+                if let Some(to) = fk.to_columns.iter().map(|name| meta.column(name)).collect() {
+                    foreign.push(Foreign { child, parent, columns: &fk.columns, to, on_update: fk.on_update });
+                }
+            }
+        }
+    }
+    foreign
+}
+
+/// What a row holds in `column` before its change, as far as is known.
+fn old<'a>(tables: &[&TableMeta], op: &'a Op, column: usize) -> Option<&'a Value> {
+    if op.kind == Kind::Insert {
+        return None;
+    }
+    if let Some(at) = tables[op.table].keys.iter().position(|k| *k == column) {
+        return op.key.get(at);
+    }
+    let known = op.before.iter().chain(&op.leaves).find(|(c, _)| *c == column).map(|(_, value)| value);
+    match (known, op.kind) {
+        (Some(value), _) => Some(value),
+        (None, Kind::Delete) => match op.cell(column)? {
+            Cell::Value(value) => Some(value),
+            Cell::KeyOf { .. } => None,
+        },
+        _ => {
+            let sets = tables[op.table].unique.iter().zip(&op.frees);
+            sets.filter_map(|(set, values)| values.as_ref()?.get(set.iter().position(|c| *c == column)?)).next()
+        }
+    }
+}
+
+/// What a row refers to, or may be referred to by.
+enum Tuple<'a> {
+    /// Part of it is NULL, or not known before the database says it.
+    Nothing,
+    Known(Vec<&'a Value>),
+    /// It follows the key that this row gets.
+    Follows(usize),
+}
+
+fn old_tuple<'a>(tables: &[&TableMeta], op: &'a Op, columns: &[usize]) -> Tuple<'a> {
+    let values: Option<Vec<&Value>> = columns.iter().map(|c| old(tables, op, *c).filter(|v| !is_null(v))).collect();
+    values.map_or(Tuple::Nothing, Tuple::Known)
+}
+
+fn new_tuple<'a>(tables: &[&TableMeta], op: &'a Op, columns: &[usize]) -> Tuple<'a> {
+    let mut values = Vec::with_capacity(columns.len());
+    for column in columns {
+        let kept = || old(tables, op, *column);
+        let value = match (op.cell(*column), op.kind) {
+            (_, Kind::Delete) => None,
+            (Some(Cell::KeyOf { op, .. }), _) => return Tuple::Follows(*op),
+            (Some(Cell::Value(value)), _) => Some(value),
+            (None, Kind::Update) => kept(),
+            // What a switch does not write takes its default, but for the key, which stays.
+            (None, Kind::Switch) => kept().filter(|_| tables[op.table].keys.contains(column)),
+            (None, Kind::Insert) => None,
+        };
+        match value.filter(|value| !is_null(value)) {
+            Some(value) => values.push(value),
+            None => return Tuple::Nothing,
+        }
+    }
+    Tuple::Known(values)
+}
+
+fn tuple_moves(tables: &[&TableMeta], op: &Op, columns: &[usize]) -> bool {
+    match (old_tuple(tables, op, columns), new_tuple(tables, op, columns)) {
+        (Tuple::Known(old), Tuple::Known(new)) => old != new,
+        (Tuple::Nothing, Tuple::Nothing) => false,
+        _ => true,
+    }
+}
+
+/// What happens to the values in some columns of a row.
+#[derive(Clone, Copy)]
+enum Done {
+    /// The row has given up what it held there before.
+    Gone,
+    /// The row holds there what it is to hold.
+    There,
+}
+
+/// How sure a need is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Firmness {
+    Firm,
+    /// The entity says that the database changes rows which refer to a changed value, so they need not come first.
+    Follows,
+    /// The entity does not say what the database does: it is taken at its word only where nothing else is left.
+    MayFollow,
+}
+
+/// How a cycle is opened.
+#[derive(Clone, Copy)]
+enum Way {
+    /// A row that the database changes need not come first.
+    Follow,
+    /// A row writes NULL at first, and the value later.
+    Postpone,
+    /// A row has NULL before its own statement.
+    Open,
+}
+
+/// One row must have come so far before another may go on.
+struct Need<'f> {
+    first: usize,
+    early: (Done, &'f [usize]),
+    then: usize,
+    late: (Done, &'f [usize]),
+    firmness: Firmness,
+    /// One statement may do both, in this order: the database looks at foreign keys at its end.
+    together: bool,
+    dropped: bool,
+}
+
+/// Rows by the values that foreign keys join.
+type Holders = FxHashMap<Vec<Value>, usize>;
+
+struct Rows<'a, 'f> {
+    tables: &'f [&'a TableMeta],
+    ops: &'f [Op],
+    needs: Vec<Need<'f>>,
+    /// Needs of rows that refer to themselves.
+    own: FxHashMap<usize, Vec<usize>>,
+    /// Places that are NULL before the row's own statement, or after it for a while, by their number among all nodes.
+    opened: BTreeMap<(usize, usize), usize>,
+    postponed: BTreeMap<(usize, usize), usize>,
+    /// Foreign keys that the database may have changed when their row's statement comes: they are not checked (P1).
+    unchecked: Cells,
+    /// The nodes beside the rows' own: row, column, and which part of the row.
+    parts: Vec<(usize, usize, Part)>,
+    /// Columns that others refer to, by table.
+    referred: Vec<BTreeSet<usize>>,
+    ranks: Ranks,
+}
+
+/// Orders `ops` row by row.
+pub(super) fn plan(tables: &[&TableMeta], ops: &[Op]) -> Result<Plan, Cycle> {
+    let foreign = foreign_keys(tables);
+    let by = |ways: &[Way; 3]| Rows::new(tables, ops, &foreign).plan(ways);
+    use Way::{Follow, Open, Postpone};
+    by(&[Follow, Postpone, Open]).or_else(|cycle| {
+        // The database hands NULL on to rows that follow, so that one way of opening may be in the way of another there.
+        let others = [
+            [Follow, Open, Postpone],
+            [Postpone, Follow, Open],
+            [Open, Follow, Postpone],
+            [Postpone, Open, Follow],
+            [Open, Postpone, Follow],
+        ];
+        let follows = foreign.iter().any(|fk| fk.on_update == OnUpdate::Follows);
+        others.iter().filter(|_| follows).find_map(|ways| by(ways).ok()).ok_or(cycle)
+    })
+}
+
+impl<'a, 'f> Rows<'a, 'f> {
+    fn new(tables: &'f [&'a TableMeta], ops: &'f [Op], foreign: &'f [Foreign<'a>]) -> Self {
+        let mut referred = vec![BTreeSet::new(); tables.len()];
+        foreign.iter().for_each(|fk| referred[fk.parent].extend(fk.to.iter().copied()));
+        let mut rows = Rows {
+            tables,
+            ops,
+            needs: Vec::new(),
+            own: FxHashMap::default(),
+            opened: BTreeMap::new(),
+            postponed: BTreeMap::new(),
+            unchecked: Cells::new(),
+            parts: Vec::new(),
+            referred,
+            ranks: table_ranks(tables),
+        };
+        rows.need_unique_values();
+        foreign.iter().for_each(|fk| rows.need_foreign_key(fk));
+        rows
+    }
+
+    /// The plan, its cycles opened in the first of these ways that opens them.
+    fn plan(mut self, ways: &[Way; 3]) -> Result<Plan, Cycle> {
+        self.open_cycles(ways)?;
+        let steps = self.steps();
+        Ok(Plan { steps, postponed: self.postponed.into_keys().collect() })
+    }
+
+    // ---- who needs whom --------------------------------------------------------------------------------------------
+
+    /// Unique values are given up before they are taken; changed keys among them, as one more set of their table.
+    fn need_unique_values(&mut self) {
+        let mut freed: FxHashMap<(usize, usize, &[Value]), usize> = FxHashMap::default();
+        for (op, change) in self.ops.iter().enumerate() {
+            for (set, values) in change.frees.iter().enumerate() {
+                values.iter().for_each(|values| _ = freed.insert((change.table, set, values), op));
+            }
+        }
+        for (op, change) in self.ops.iter().enumerate() {
+            let table: &'f TableMeta = self.tables[change.table];
+            for (set, values) in change.takes.iter().enumerate() {
+                let Some(values) = values else { continue };
+                if let Some(first) = freed.get(&(change.table, set, &values[..])) {
+                    let columns: &'f [usize] = table.unique.get(set).unwrap_or(&table.keys);
+                    self.need(*first, (Done::Gone, columns), op, (Done::There, columns), Firmness::Firm);
+                }
+            }
+        }
+    }
+
+    /// What is referred to is there before, and what is left goes after.
+    fn need_foreign_key(&mut self, fk: &'f Foreign<'a>) {
+        let (mut makers, mut givers) = (Holders::default(), Holders::default());
+        let owned = |tuple: Tuple<'_>| match tuple {
+            Tuple::Known(values) => Some(values.into_iter().cloned().collect::<Vec<Value>>()),
+            Tuple::Nothing | Tuple::Follows(_) => None,
+        };
+        for (op, change) in self.ops.iter().enumerate().filter(|(_, change)| change.table == fk.parent) {
+            if matches!(change.kind, Kind::Update | Kind::Switch) && !tuple_moves(self.tables, change, &fk.to) {
+                continue;
+            }
+            owned(old_tuple(self.tables, change, &fk.to)).map(|values| givers.insert(values, op));
+            owned(new_tuple(self.tables, change, &fk.to)).map(|values| makers.insert(values, op));
+        }
+        // What is referred to is unique, whether the entity says so or not.
+        for (values, then) in &makers {
+            if let Some(first) = givers.get(values) {
+                self.need(*first, (Done::Gone, &fk.to), *then, (Done::There, &fk.to), Firmness::Firm);
+            }
+        }
+        let parent = self.tables[fk.parent];
+        let as_parent = |values: Vec<&Value>| -> Vec<Value> {
+            let columns = fk.to.iter().map(|c| &parent.columns[*c].kind);
+            values.into_iter().zip(columns).map(|(value, kind)| as_column(value.clone(), kind)).collect()
+        };
+        for (op, change) in self.ops.iter().enumerate().filter(|(_, change)| change.table == fk.child) {
+            let moves = match change.kind {
+                Kind::Insert | Kind::Delete => true,
+                Kind::Update | Kind::Switch => tuple_moves(self.tables, change, fk.columns),
+            };
+            let maker = match new_tuple(self.tables, change, fk.columns) {
+                Tuple::Nothing => None,
+                Tuple::Follows(row) => Some(row),
+                Tuple::Known(values) => makers.get(&as_parent(values)).copied(),
+            };
+            if let Some(maker) = maker.filter(|_| moves) {
+                self.need(maker, (Done::There, &fk.to), op, (Done::There, fk.columns), Firmness::Firm);
+            }
+            let Tuple::Known(values) = old_tuple(self.tables, change, fk.columns) else { continue };
+            let Some(giver) = givers.get(&as_parent(values)).copied() else { continue };
+            let firmness = match (self.ops[giver].kind, fk.on_update) {
+                (Kind::Update | Kind::Switch, OnUpdate::Follows) => Firmness::Follows,
+                (Kind::Update | Kind::Switch, OnUpdate::Unknown) => Firmness::MayFollow,
+                _ => Firmness::Firm,
+            };
+            // A row that stays below a changed key goes with it; found by its old key, it is changed first.
+            let by_key = || fk.columns.iter().any(|c| self.tables[fk.child].keys.contains(c));
+            if moves || firmness != Firmness::Firm && by_key() {
+                self.need(op, (Done::Gone, fk.columns), giver, (Done::Gone, &fk.to), firmness);
+            }
+        }
+    }
+
+    fn need(
+        &mut self,
+        first: usize,
+        early: (Done, &'f [usize]),
+        then: usize,
+        late: (Done, &'f [usize]),
+        firmness: Firmness,
+    ) {
+        if first == then {
+            self.own.entry(first).or_default().push(self.needs.len());
+        }
+        let (a, b) = (&self.ops[first], &self.ops[then]);
+        let follows =
+            |op: &Op, of: usize| op.cells.iter().any(|(_, cell)| matches!(cell, Cell::KeyOf { op, .. } if *op == of));
+        let together = match (early.0, late.0) {
+            // The key that the database makes for one row is known after its statement.
+            (Done::There, Done::There) => a.kind == Kind::Insert && b.kind == Kind::Insert && !follows(b, first),
+            (Done::Gone, Done::Gone) => a.kind == Kind::Delete && b.kind == Kind::Delete,
+            _ => false,
+        };
+        self.needs.push(Need { first, early, then, late, firmness, together, dropped: false });
+    }
+
+    // ---- cycles ----------------------------------------------------------------------------------------------------
+
+    /// Opens cycles until there is none.
+    fn open_cycles(&mut self, ways: &[Way; 3]) -> Result<(), Cycle> {
+        loop {
+            let edges = self.edges();
+            let cycles = cycles(&edges);
+            if cycles.is_empty() {
+                return Ok(());
+            }
+            for cycle in cycles {
+                if !self.open(&cycle, ways) {
+                    return Err(self.name(&cycle));
+                }
+            }
+        }
+    }
+
+    fn is_changeable(&self, op: usize, column: usize) -> bool {
+        let table = self.tables[self.ops[op].table];
+        table.columns[column].nullable && !table.keys.contains(&column)
+    }
+
+    /// Whether `op` may have NULL in `column` before its own statement, which writes it again, or deletes the row. Where the
+    /// row refers to itself by it, only if that can be NULL as well: otherwise one statement must do both.
+    fn is_openable(&self, op: usize, column: usize) -> bool {
+        let refers = |need: &Need<'f>| match (need.early, need.late) {
+            ((Done::Gone, by), (Done::Gone, to)) => to.contains(&column).then_some(by),
+            _ => None,
+        };
+        self.can_be_null_first(op, column)
+            && self.may_hand_null_on(op, column)
+            && self.own(op).filter_map(refers).all(|by| by.iter().any(|c| self.can_be_null_first(op, *c)))
+    }
+
+    /// Whether `op` may write NULL to `column` first, and its value later; otherwise as [`Rows::is_openable`].
+    fn is_postponable(&self, op: usize, column: usize) -> bool {
+        let refers = |need: &Need<'f>| match (need.early, need.late) {
+            ((Done::There, to), (Done::There, by)) => to.contains(&column).then_some(by),
+            _ => None,
+        };
+        self.can_be_null_meanwhile(op, column)
+            && self.may_hand_null_on(op, column)
+            && self.own(op).filter_map(refers).all(|by| by.iter().any(|c| self.can_be_null_meanwhile(op, *c)))
+    }
+
+    /// What a row needs of itself.
+    fn own(&self, op: usize) -> impl Iterator<Item = &Need<'f>> {
+        self.own.get(&op).into_iter().flatten().map(|need| &self.needs[*need])
+    }
+
+    fn can_be_null_first(&self, op: usize, column: usize) -> bool {
+        let change = &self.ops[op];
+        let rewrites = match change.kind {
+            Kind::Insert => false,
+            Kind::Update => change.cell(column).is_some(),
+            Kind::Switch | Kind::Delete => true,
+        };
+        rewrites && self.is_changeable(op, column)
+    }
+
+    fn can_be_null_meanwhile(&self, op: usize, column: usize) -> bool {
+        let change = &self.ops[op];
+        change.kind != Kind::Delete && change.cell(column).is_some() && self.is_changeable(op, column)
+    }
+
+    /// Opens one place of a cycle, which is given as its needs. `false`: there is none to open.
+    fn open(&mut self, cycle: &[usize], ways: &[Way; 3]) -> bool {
+        // An earlier cycle of the same round may have opened this one as well.
+        let open = cycle.iter().any(|need| self.needs[*need].dropped);
+        open || ways.iter().any(|way| match way {
+            Way::Follow => self.give_up(cycle, Firmness::Follows),
+            // A place that nobody refers to opens a cycle and nothing else.
+            Way::Postpone | Way::Open => {
+                [false, true].iter().any(|referred| cycle.iter().any(|need| self.open_place(*need, *way, *referred)))
+            }
+        }) || self.give_up(cycle, Firmness::MayFollow)
+    }
+
+    fn open_place(&mut self, need: usize, way: Way, referred: bool) -> bool {
+        let Need { first, early, then, late, .. } = self.needs[need];
+        let (op, columns, part) = match (way, early, late) {
+            (Way::Postpone, _, (Done::There, columns)) => (then, columns, Part::Close),
+            (Way::Open, (Done::Gone, columns), _) => (first, columns, Part::Open),
+            _ => return false,
+        };
+        let places = if part == Part::Close { &self.postponed } else { &self.opened };
+        if columns.iter().any(|c| places.contains_key(&(op, *c))) {
+            return false;
+        }
+        let can = |c: &usize| {
+            self.referred[self.ops[op].table].contains(c) == referred
+                && if part == Part::Close { self.is_postponable(op, *c) } else { self.is_openable(op, *c) }
+        };
+        let Some(column) = columns.iter().copied().find(can) else { return false };
+        let node = self.ops.len() + self.parts.len();
+        let places = if part == Part::Close { &mut self.postponed } else { &mut self.opened };
+        places.insert((op, column), node);
+        self.parts.push((op, column, part));
+        true
+    }
+
+    /// The database changes a row that refers, so that it need not come first. `false`: of none is that said.
+    fn give_up(&mut self, cycle: &[usize], firmness: Firmness) -> bool {
+        let may = |need: &usize| self.needs[*need].firmness == firmness && self.can_follow(&self.needs[*need]);
+        let Some(need) = cycle.iter().copied().find(may) else { return false };
+        let Need { first, early: (_, columns), .. } = self.needs[need];
+        self.unchecked.extend(columns.iter().map(|c| (first, *c)));
+        self.needs[need].dropped = true;
+        true
+    }
+
+    /// Whether a row can be what another that it refers to makes of it: NULL, where that is NULL for a while or for good.
+    fn can_follow(&self, need: &Need<'_>) -> bool {
+        let null = |to: &usize| {
+            let place = (need.then, *to);
+            let written = self.ops[need.then].cell(*to);
+            self.opened.contains_key(&place)
+                || self.postponed.contains_key(&place)
+                || matches!(written, Some(Cell::Value(value)) if is_null(value))
+        };
+        let nullable = |column: &usize| self.is_changeable(need.first, *column);
+        need.late.1.iter().zip(need.early.1).all(|(to, column)| !null(to) || nullable(column))
+    }
+
+    /// Whether rows that follow this one's value in `column` could follow it to NULL.
+    fn may_hand_null_on(&self, op: usize, column: usize) -> bool {
+        if !self.referred[self.ops[op].table].contains(&column) {
+            return true;
+        }
+        let follows = self.needs.iter().filter(|need| need.dropped && need.then == op);
+        let mut columns =
+            follows.flat_map(|need| need.late.1.iter().zip(need.early.1).map(move |pair| (need.first, pair)));
+        columns.all(|(first, (to, by))| *to != column || self.is_changeable(first, *by))
+    }
+
+    /// The nodes that each node goes before, with the need that says so; none says that a row's own parts are in order.
+    fn edges(&self) -> Vec<Vec<(usize, Option<usize>)>> {
+        let mut edges = vec![Vec::new(); self.ops.len() + self.parts.len()];
+        for (at, need) in self.needs.iter().enumerate().filter(|(_, need)| !need.dropped) {
+            // Gone with the first of its values, there with the last: one part of the one is enough, all of the other must be.
+            let (any, all) = (1, usize::MAX);
+            let early = self.nodes(need.first, need.early, if let Done::Gone = need.early.0 { any } else { all });
+            let late = self.nodes(need.then, need.late, if let Done::Gone = need.late.0 { all } else { any });
+            for node in early {
+                // A row may refer to itself: one statement does both, unless one of them is put into parts.
+                edges[node].extend(late.iter().filter(|late| **late != node).map(|late| (*late, Some(at))));
+            }
+        }
+        for (at, (op, _, part)) in self.parts.iter().enumerate() {
+            let node = self.ops.len() + at;
+            let (first, then) = if *part == Part::Open { (node, *op) } else { (*op, node) };
+            edges[first].push((then, None));
+        }
+        edges
+    }
+
+    /// The parts of a row that bring this about, so many at most; the row's own statement if there are none.
+    fn nodes(&self, op: usize, (done, columns): (Done, &'f [usize]), most: usize) -> SmallVec<[usize; 1]> {
+        let parts = match done {
+            Done::Gone => &self.opened,
+            Done::There => &self.postponed,
+        };
+        let nodes: SmallVec<[usize; 1]> =
+            columns.iter().filter_map(|c| parts.get(&(op, *c)).copied()).take(most).collect();
+        if nodes.is_empty() { smallvec![op] } else { nodes }
+    }
+
+    fn name(&self, cycle: &[usize]) -> Cycle {
+        let needs = cycle.iter().map(|need| &self.needs[*need]);
+        let mut ops: Vec<usize> = needs.clone().map(|need| need.first).collect();
+        ops.dedup();
+        let swap = needs.clone().all(|need| matches!((need.early.0, need.late.0), (Done::Gone, Done::There)));
+        let entity = |op: &usize| self.tables[self.ops[*op].table].entity;
+        if swap && let Some(first) = ops.first() {
+            let keys = ops.iter().map(|op| self.tables[self.ops[*op].table].show_key(&self.ops[*op].key));
+            let keys = keys.collect::<Vec<_>>().join(" -> ");
+            return Cycle(format!("rows of {} swap a unique value: {keys}", entity(first)));
+        }
+        let mut names: Vec<&str> = ops.iter().map(entity).collect();
+        names.extend(names.first().copied());
+        Cycle(format!("the rows need each other: {}", names.join(" -> ")))
+    }
+
+    // ---- statements ------------------------------------------------------------------------------------------------
+
+    /// Rows of one shape in as few statements as their needs allow.
+    fn steps(&self) -> Vec<Step> {
+        let shapes: Vec<Shape> = (0..self.ops.len() + self.parts.len()).map(|node| self.shape(node)).collect();
+        let distinct: BTreeSet<&Shape> = shapes.iter().collect();
+        let number: BTreeMap<&Shape, usize> = distinct.into_iter().enumerate().map(|(at, shape)| (shape, at)).collect();
+        let group: Vec<usize> = shapes.iter().map(|shape| number[shape]).collect();
+        let mut queue = Queue::new(&self.edges(), &group, number.len(), |need| self.needs[need].together);
+        let mut steps = Vec::new();
+        while let Some(nodes) = queue.next_statement() {
+            let Shape { table, kind, part, columns, checks, .. } = shapes[nodes[0]].clone();
+            let row = |node: &usize| self.parts.get(node.wrapping_sub(self.ops.len())).map_or(*node, |(op, ..)| *op);
+            steps.push(Step { table, kind, columns, checks, ops: nodes.iter().map(row).collect(), part });
+        }
+        steps
+    }
+
+    fn shape(&self, node: usize) -> Shape {
+        if let Some((op, column, part)) = self.parts.get(node.wrapping_sub(self.ops.len())) {
+            let change = &self.ops[*op];
+            let checked = *part == Part::Open && change.checks.iter().any(|(c, _)| c == column);
+            let checked = checked && !self.unchecked.contains(&(*op, *column));
+            let (turn, checks) = (if *part == Part::Open { 0 } else { 3 }, checked.then_some(*column));
+            let (table, rank) = (change.table, self.ranks.rank[change.table]);
+            let checks = checks.into_iter().collect();
+            return Shape { turn, rank, table, kind: Kind::Update, part: *part, columns: vec![*column], checks };
+        }
+        let change = &self.ops[node];
+        let rank = self.ranks.rank[change.table];
+        let (turn, rank) = match change.kind {
+            Kind::Insert | Kind::Switch => (1, rank),
+            Kind::Update => (2, rank),
+            Kind::Delete => (4, usize::MAX - rank),
+        };
+        let columns = if change.kind == Kind::Delete { Vec::new() } else { change.columns() };
+        let changed = |c: &usize| self.opened.contains_key(&(node, *c)) || self.unchecked.contains(&(node, *c));
+        let checks = change.checks.iter().map(|(c, _)| *c).filter(|c| !changed(c)).collect();
+        Shape { turn, rank, table: change.table, kind: change.kind, part: Part::Whole, columns, checks }
+    }
+}
+
+/// What rows of one statement have in common, in the order in which statements come where nothing else says it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    turn: u8,
+    rank: usize,
+    table: usize,
+    kind: Kind,
+    part: Part,
+    columns: Vec<usize>,
+    checks: Vec<usize>,
+}
+
+/// Nodes that wait for others, by the statement that they may share.
+struct Queue<'g> {
+    group: &'g [usize],
+    /// The nodes that each goes before, and whether in the same statement at the earliest.
+    before: Vec<Vec<(usize, bool)>>,
+    /// How many nodes each waits for: in earlier statements, and in its own at the latest.
+    waits: Vec<(usize, usize)>,
+    ready: Vec<BTreeSet<usize>>,
+    /// By group: nodes that are left, and those among them that wait for an earlier statement.
+    left: Vec<(usize, usize)>,
+}
+
+impl<'g> Queue<'g> {
+    fn new(
+        edges: &[Vec<(usize, Option<usize>)>],
+        group: &'g [usize],
+        groups: usize,
+        together: impl Fn(usize) -> bool,
+    ) -> Self {
+        let mut waits = vec![(0, 0); edges.len()];
+        let mut before = vec![Vec::new(); edges.len()];
+        for (node, list) in edges.iter().enumerate() {
+            for (then, need) in list {
+                let shared = group[node] == group[*then] && need.is_some_and(&together);
+                before[node].push((*then, shared));
+                if shared { waits[*then].1 += 1 } else { waits[*then].0 += 1 }
+            }
+        }
+        let (mut ready, mut left) = (vec![BTreeSet::new(); groups], vec![(0, 0); groups]);
+        for (node, at) in group.iter().enumerate() {
+            left[*at].0 += 1;
+            left[*at].1 += usize::from(waits[node].0 > 0);
+            if waits[node] == (0, 0) {
+                ready[*at].insert(node);
+            }
+        }
+        Self { group, before, waits, ready, left }
+    }
+
+    /// The nodes of the next statement: of a group that has no more to wait for, or else of the first that has any.
+    fn next_statement(&mut self) -> Option<Vec<usize>> {
+        let whole = self.left.iter().position(|(left, waiting)| *left > 0 && *waiting == 0);
+        let at = whole.or_else(|| self.ready.iter().position(|ready| !ready.is_empty()))?;
+        let mut taken: Vec<usize> = std::mem::take(&mut self.ready[at]).into_iter().collect();
+        let mut next = 0;
+        // Those that waited for an earlier statement than this, and wait for the next now.
+        let mut later = BTreeSet::new();
+        while let Some(node) = taken.get(next).copied() {
+            next += 1;
+            for (then, shared) in std::mem::take(&mut self.before[node]) {
+                if shared {
+                    self.waits[then].1 -= 1;
+                } else {
+                    later.insert(then);
+                    self.waits[then].0 -= 1;
+                    self.left[self.group[then]].1 -= usize::from(self.waits[then].0 == 0);
+                }
+                match self.waits[then] {
+                    (0, 0) if shared && !later.contains(&then) => taken.push(then),
+                    (0, 0) => _ = self.ready[self.group[then]].insert(then),
+                    _ => {}
+                }
+            }
+        }
+        self.left[at].0 -= taken.len();
+        Some(taken)
+    }
+}
+
+/// A cycle of each knot of nodes that reach each other, as the needs that make it. Tarjan's algorithm, with a stack of its own:
+/// a chain of rows may be as long as the flush.
+fn cycles(edges: &[Vec<(usize, Option<usize>)>]) -> Vec<Vec<usize>> {
+    const NEW: usize = usize::MAX;
+    let mut index = vec![NEW; edges.len()];
+    let mut low = vec![0; edges.len()];
+    // Which knot a node belongs to, once that is known.
+    let mut knot = vec![NEW; edges.len()];
+    let (mut stack, mut count, mut found) = (Vec::new(), 0, Vec::new());
+    for root in 0..edges.len() {
+        if index[root] != NEW {
+            continue;
+        }
+        let mut path = vec![(root, 0)];
+        while let Some((node, next)) = path.last_mut() {
+            let node = *node;
+            if *next == 0 {
+                (index[node], low[node]) = (count, count);
+                count += 1;
+                stack.push(node);
+            }
+            if let Some((then, _)) = edges[node].get(*next) {
+                *next += 1;
+                match index[*then] {
+                    NEW => path.push((*then, 0)),
+                    seen if knot[*then] == NEW => low[node] = low[node].min(seen),
+                    _ => {}
+                }
+                continue;
+            }
+            path.pop();
+            if let Some((parent, _)) = path.last() {
+                low[*parent] = low[*parent].min(low[node]);
+            }
+            if low[node] == index[node] {
+                let mut members = 0;
+                while let Some(member) = stack.pop() {
+                    knot[member] = node;
+                    members += 1;
+                    if member == node {
+                        break;
+                    }
+                }
+                if members > 1 {
+                    found.push(node);
+                }
+            }
+        }
+    }
+    found.into_iter().map(|node| cycle_in(edges, &knot, node)).collect()
+}
+
+/// Walks inside a knot until it meets its own way.
+fn cycle_in(edges: &[Vec<(usize, Option<usize>)>], knot: &[usize], start: usize) -> Vec<usize> {
+    let mut seen: FxHashMap<usize, usize> = FxHashMap::default();
+    let (mut way, mut node) = (Vec::new(), start);
+    while !seen.contains_key(&node) {
+        seen.insert(node, way.len());
+        let Some((then, need)) = edges[node].iter().find(|(then, _)| knot[*then] == knot[start]) else { break };
+        way.push(*need);
+        node = *then;
+    }
+    way.into_iter().skip(seen.get(&node).copied().unwrap_or_default()).flatten().collect()
+}
