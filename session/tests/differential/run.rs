@@ -114,16 +114,13 @@ pub async fn run(case: &Case, url: &str, log: &std::sync::Mutex<Vec<String>>) ->
 async fn prepared(case: &Case, url: &str, log: &std::sync::Mutex<Vec<String>>) -> Result<Outcome, DbErr> {
     let all = family::all();
     let worlds: Vec<Arc<dyn World>> = case.tables.iter().map(|table| all[table.entity].clone()).collect();
+    let oracle = Database::connect(options(case.backend, url, "b")).await?;
     if case.backend == Backend::Postgres {
-        let plain = Database::connect(options(case.backend, url, "public")).await?;
-        for schema in ["a", "b"] {
-            sql(&plain, &format!("DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}")).await?;
-        }
-        plain.close().await?;
+        let schemas = ["a", "b"].map(|name| format!("DROP SCHEMA IF EXISTS {name} CASCADE; CREATE SCHEMA {name}"));
+        sql(&oracle, &schemas.join("; ")).await?;
     }
     let ours = options(case.backend, url, "a");
     let db = Db::connect(ours).await.map_err(|e| DbErr::Custom(e.to_string()))?;
-    let oracle = Database::connect(options(case.backend, url, "b")).await?;
     let mut statements: Vec<&str> = tables::preamble(case.backend).to_vec();
     statements.extend(case.tables.iter().flat_map(|table| &table.statements).map(String::as_str));
     let statements = statements.join(";\n");
@@ -467,6 +464,11 @@ impl Run<'_> {
     }
 
     fn rekey(&mut self, rng: &mut Rng) -> Result<(), Stop> {
+        // Children that were linked follow the key (D6). The oracle does not know which those are: it counts on the foreign
+        // key to move them or to refuse, which one that is checked later does not.
+        if self.case.tables.iter().any(|table| table.statements[0].contains("DEFERRABLE")) {
+            return Ok(());
+        }
         let keyed = |slot: &Slot| {
             let columns = self.worlds[slot.entity].shape().columns;
             slot.stand == Stand::There
