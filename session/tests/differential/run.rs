@@ -121,9 +121,7 @@ async fn prepared(case: &Case, url: &str, log: &std::sync::Mutex<Vec<String>>) -
     }
     let ours = options(case.backend, url, "a");
     let db = Db::connect(ours).await.map_err(|e| DbErr::Custom(e.to_string()))?;
-    let mut statements: Vec<&str> = tables::preamble(case.backend).to_vec();
-    statements.extend(case.tables.iter().flat_map(|table| &table.statements).map(String::as_str));
-    let statements = statements.join(";\n");
+    let statements = tables::script(&case.tables);
     for connection in [db.connection(), &oracle] {
         sql(connection, &statements).await?;
     }
