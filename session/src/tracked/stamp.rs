@@ -16,13 +16,20 @@ impl<E: TrackedEntity> ObjectCell<E> {
     pub(super) fn stamp_row(&self, kind: RowKind, stamp: &Stamp<'_>) -> Result<(), Error> {
         let table = self.table;
         self.check_tenant(kind, stamp)?;
-        let time = |column: usize| time_value(&table.columns[column].kind, stamp.now);
+        let time = |column: usize| {
+            let meta = &table.columns[column];
+            time_value(&meta.kind, stamp.now).ok_or_else(|| {
+                let (entity, column, kind) = (table.entity, meta.name, &meta.kind);
+                Error::usage(format!(
+                    "`{entity}.{column}` is a tracked time of a type that no moment is made of here ({kind:?}): for a type of the \
+                     crate `time` turn on the feature `with-time` of sea-session"
+                ))
+            })
+        };
         if kind == RowKind::Insert {
             for column in [table.created_at, table.updated_at].into_iter().flatten() {
-                if self.column_value(column).is_none()
-                    && let Some(time) = time(column)
-                {
-                    self.set_stamped(column, time)?;
+                if self.column_value(column).is_none() {
+                    self.set_stamped(column, time(column)?)?;
                 }
             }
             if let Some(version) = table.version.filter(|v| self.column_value(*v).is_none()) {
@@ -37,10 +44,8 @@ impl<E: TrackedEntity> ObjectCell<E> {
         if kind != RowKind::Update || (!linked && changed.is_empty()) {
             return Ok(());
         }
-        if let Some(column) = table.updated_at.filter(|c| !changed.contains(c))
-            && let Some(time) = time(column)
-        {
-            self.set_stamped(column, time)?;
+        if let Some(column) = table.updated_at.filter(|c| !changed.contains(c)) {
+            self.set_stamped(column, time(column)?)?;
         }
         if let Some(version) = table.version {
             let loaded = self.loaded_version().unwrap_or(0);

@@ -83,6 +83,7 @@ fn differential(backend: Backend) {
                 Outcome::Open => open += 1,
                 Outcome::Different(what) => {
                     keep(backend, seed);
+                    println!("{backend:?} seed {seed}: {what}");
                     failures.push(match number("DIFFERENTIAL_BRIEF") {
                         Some(_) => format!("{backend:?} seed {seed}: {what}"),
                         None => reduce::smallest(case, what, &url).await,

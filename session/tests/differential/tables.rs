@@ -29,18 +29,21 @@ pub enum Spelling {
     Padded,
 }
 
-/// What the whole database needs before its tables.
-pub fn preamble(backend: Backend) -> &'static [&'static str] {
-    match backend {
-        Backend::Sqlite => &["CREATE TABLE log (what text)"],
-        _ => &[
-            "CREATE TYPE \"mood u.\" AS ENUM ('it''s fine', 'Bad')",
-            "CREATE COLLATION folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
-            "CREATE DOMAIN short AS varchar(40)",
-            "CREATE SEQUENCE other START 500",
-            "CREATE TABLE log (what text)",
-        ],
-    }
+/// What the tables need before them, and the word by which they ask for it.
+const PREAMBLE: [(&str, &str); 5] = [
+    ("\"mood u.\"", "CREATE TYPE \"mood u.\" AS ENUM ('it''s fine', 'Bad')"),
+    ("folded", "CREATE COLLATION folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"),
+    (" short", "CREATE DOMAIN short AS varchar(40)"),
+    ("'other'", "CREATE SEQUENCE other START 500"),
+    ("log", "CREATE TABLE log (what text)"),
+];
+
+/// All statements that make the tables.
+pub fn script(tables: &[Table]) -> String {
+    let statements: Vec<&str> = tables.iter().flat_map(|table| &table.statements).map(String::as_str).collect();
+    let asked = |word: &str| statements.iter().any(|statement| statement.contains(word));
+    let before = PREAMBLE.iter().filter(|(word, _)| asked(word)).map(|(_, statement)| *statement);
+    before.chain(statements.iter().copied()).collect::<Vec<_>>().join(";\n")
 }
 
 pub fn draw(rng: &mut Rng, backend: Backend, entity: usize, shape: &Shape) -> Table {
