@@ -233,7 +233,7 @@ fn of_object(object: &Map<String, Value>, take: &mut Taker<'_>) -> Result<(), St
     if sessions.iter().all(|(_, turns)| turns.is_empty()) {
         return Err(nearest(object));
     }
-    sessions.sort_by(|a, b| natural(a.0).cmp(&natural(b.0)));
+    sessions.sort_by_key(|(name, _)| natural(name));
     for (name, turns) in sessions {
         let dates = ["_date_time", "_datetime", "_date", "_time", "_timestamp"];
         let date = dates.iter().find_map(|suffix| object.get(&format!("{name}{suffix}")));
@@ -490,7 +490,7 @@ mod tests {
             "{\"speaker\":\"Ann\",\"text\":\"hello\"}\n{\"role\":\"Bo\",\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}".to_owned(),
             r#"[{"author":{"role":"Ann"},"content":{"content_type":"text","parts":["hello"]}},{"from":"Bo","value":"hi"}]"#.to_owned(),
         ] {
-            assert_eq!(told(&text), [one.clone()], "{text}");
+            assert_eq!(told(&text), std::slice::from_ref(&one), "{text}");
         }
         let parts = r#"[{"role":"user","content":[{"type":"text","text":"see"},{"type":"image_url","image_url":{"url":"x"}}]}]"#;
         assert_eq!(told(parts), [[turn("user", "see\n[image_url]")]]);
