@@ -1,13 +1,13 @@
 //! Text of others as it may be shown on a terminal.
 //!
 //! A name, a reason or a message may hold whatever somebody wrote: a control character that moves the cursor, an escape
-//! sequence that colours what follows, a mark that turns the direction of the line. Shown raw, it could forge what the reader
-//! takes for ours. Pure; what is stored is never changed here.
+//! sequence that colours what follows, a mark that turns the direction of the line. Shown raw, it could forge what the
+//! reader takes for ours. Pure; what is stored is never changed here.
 
 use std::borrow::Cow;
 
-/// The text with its control characters, and those that change the direction of a line or are not seen, written as `\u{…}`.
-/// A newline and a tab are kept, so that a text of several lines stays one.
+/// The text with its control characters, and those that change the direction of a line or are not seen, written as
+/// `\u{…}`. A newline and a tab are kept, so that a text of several lines stays one.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, |c| !matches!(c, '\n' | '\t') && is_hidden(c))

@@ -1,7 +1,7 @@
 //! What may be shown of a database's address (W8).
 
-/// A URL as it may be shown: without the password of its user, and without what its parameters hold of the kind, however it is
-/// spelled (W8). Of a text that is no URL, too little is shown rather than too much.
+/// A URL as it may be shown: without the password of its user, and without what its parameters hold of the kind,
+/// however it is spelled (W8). Of a text that is no URL, too little is shown rather than too much.
 #[must_use]
 pub fn without_password(url: &str) -> String {
     let start = url.find("://").map_or_else(|| url.find(':').map_or(0, |at| at + 1), |at| at + 3);

@@ -5,8 +5,8 @@
 //! `{timestamp}.{body}` with the shared secret, so that a receiver can tell who sends and refuse what is old.
 //!
 //! Nothing counts as taken but what the receiver says it took, record by record (W4): an answer of `2xx` has the body
-//! `{"taken": [id, …], "refused": [{"id": …, "reason": …, "again": false}]}`. Where there is `refused` and no `taken`, all the others
-//! are taken. A record that is in neither comes again.
+//! `{"taken": [id, …], "refused": [{"id": …, "reason": …, "again": false}]}`. Where there is `refused` and no `taken`,
+//! all the others are taken. A record that is in neither comes again.
 //!
 //! | Answer | What is made of it |
 //! |---|---|
@@ -136,7 +136,8 @@ impl HttpSink {
     /// A sink to this address: 4 attempts, pauses from 200 ms to 30 s, 30 s for an answer.
     ///
     /// # Errors
-    /// [`StoreError::InvalidArgument`] for what is no `http` or `https` address; `https` needs one of the `tls` features.
+    /// [`StoreError::InvalidArgument`] for what is no `http` or `https` address; `https` needs one of the `tls`
+    /// features.
     pub fn new(url: &str) -> Result<Self, StoreError> {
         let refuse = |why: String| StoreError::InvalidArgument(format!("this is no address of an index: {why}"));
         let url = Url::parse(url).map_err(|e| refuse(e.to_string()))?;

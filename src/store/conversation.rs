@@ -6,9 +6,10 @@
 //! | one conversation | `[turn, …]`, `{"messages": [turn, …]}`, or a turn a line |
 //! | a dictionary of sessions | `{"session_1": [turn, …], "session_1_date_time": "…", …}`, also as `conversation`, `sessions` or `conversations` of an object |
 //!
-//! A turn has a speaker (`speaker`, `role`, `author`, `name`, `from`, `sender`), a text (`text`, `content`, `message`, `body`,
-//! `parts`), which may be a list of parts, and perhaps a time. A time is RFC 3339, seconds or milliseconds since 1970, a date with or
-//! without a time of day, or `1:56 pm on 8 May, 2023`; one without an offset is taken as UTC.
+//! A turn has a speaker (`speaker`, `role`, `author`, `name`, `from`, `sender`), a text (`text`, `content`, `message`,
+//! `body`, `parts`), which may be a list of parts, and perhaps a time. A time is RFC 3339, seconds or milliseconds
+//! since 1970, a date with or without a time of day, or `1:56 pm on 8 May, 2023`; one without an offset is taken as
+//! UTC.
 //!
 //! A list is read one conversation at a time, and none is larger than [`LONGEST`]: memory does not grow with the file.
 
@@ -31,10 +32,10 @@ use super::Message;
 pub(super) const LONGEST: usize = 128 << 20;
 
 /// A conversation, or why it cannot be one.
-pub(super) type Read1 = Result<Vec<Message>, String>;
+pub(super) type Conversation = Result<Vec<Message>, String>;
 
 /// Where conversations go; false when nobody wants more.
-pub(super) type Taker<'t> = dyn FnMut(Read1) -> bool + 't;
+pub(super) type Taker<'t> = dyn FnMut(Conversation) -> bool + 't;
 
 /// Hands each conversation of a JSON text on.
 ///
@@ -172,7 +173,7 @@ fn is_turn(value: &Value) -> bool {
 }
 
 /// The conversations of one element of a list.
-fn conversations(element: Value) -> Result<Vec<Read1>, String> {
+fn conversations(element: Value) -> Result<Vec<Conversation>, String> {
     match element {
         Value::Array(turns) => Ok(vec![messages(&turns, None)]),
         Value::Object(object) => {
@@ -233,7 +234,7 @@ fn of_object(object: &Map<String, Value>, take: &mut Taker<'_>) -> Result<(), St
     if sessions.iter().all(|(_, turns)| turns.is_empty()) {
         return Err(nearest(object));
     }
-    sessions.sort_by(|a, b| natural(a.0).cmp(&natural(b.0)));
+    sessions.sort_by_key(|(name, _)| natural(name));
     for (name, turns) in sessions {
         let dates = ["_date_time", "_datetime", "_date", "_time", "_timestamp"];
         let date = dates.iter().find_map(|suffix| object.get(&format!("{name}{suffix}")));
@@ -319,7 +320,7 @@ const A_TIME: &str =
     "a time is RFC 3339, seconds or milliseconds since 1970, `2023-05-08 13:56`, or `1:56 pm on 8 May, 2023`";
 
 /// The turns of a conversation; those without a time have that of the conversation.
-fn messages(turns: &[Value], said: Option<DateTime<Utc>>) -> Read1 {
+fn messages(turns: &[Value], said: Option<DateTime<Utc>>) -> Conversation {
     let turn = |(n, turn): (usize, &Value)| message(turn, said).map_err(|why| format!("turn {} {why}", n + 1));
     turns.iter().enumerate().map(turn).collect()
 }
@@ -447,7 +448,7 @@ fn on_the_hour(clock: &str) -> String {
 mod tests {
     use super::*;
 
-    fn all(text: &str) -> Result<Vec<Read1>, String> {
+    fn all(text: &str) -> Result<Vec<Conversation>, String> {
         let mut found = Vec::new();
         read(text.as_bytes(), &mut |conversation| {
             found.push(conversation);
@@ -490,7 +491,7 @@ mod tests {
             "{\"speaker\":\"Ann\",\"text\":\"hello\"}\n{\"role\":\"Bo\",\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}".to_owned(),
             r#"[{"author":{"role":"Ann"},"content":{"content_type":"text","parts":["hello"]}},{"from":"Bo","value":"hi"}]"#.to_owned(),
         ] {
-            assert_eq!(told(&text), [one.clone()], "{text}");
+            assert_eq!(told(&text), std::slice::from_ref(&one), "{text}");
         }
         let parts = r#"[{"role":"user","content":[{"type":"text","text":"see"},{"type":"image_url","image_url":{"url":"x"}}]}]"#;
         assert_eq!(told(parts), [[turn("user", "see\n[image_url]")]]);

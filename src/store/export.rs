@@ -17,11 +17,12 @@ use crate::{
 };
 
 impl Store {
-    /// Writes the content of every active node at and below a folder as a file, and reports each that was not written: what a file
-    /// system cannot hold, what is broken, and the messages of open logs, which are no text of a node yet.
+    /// Writes the content of every active node at and below a folder as a file, and reports each that was not written:
+    /// what a file system cannot hold, what is broken, and the messages of open logs, which are no text of a node yet.
     ///
     /// # Errors
-    /// [`StoreError::Denied`]; [`StoreError::Io`] if the folder cannot be made, or is not empty; what the database says.
+    /// [`StoreError::Denied`]; [`StoreError::Io`] if the folder cannot be made, or is not empty; what the database
+    /// says.
     pub async fn export_folder(&self, caller: &Caller, from: &Uri, to: &Path) -> Result<ExportReport, StoreError> {
         allow(caller, from, Access::Read)?;
         fs::create_dir_all(to).map_err(|e| StoreError::io(to, &e))?;

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Store, Write, Written, allow, allow_node,
     archive::stored,
-    conversation::{self, Read1},
+    conversation::{self, Conversation},
     write::known_sessions,
 };
 use crate::{
@@ -318,7 +318,7 @@ impl Store {
             what: "take conversations: name a `sessions/{id}`",
         })?;
         let reader = File::open(file).map_err(|e| StoreError::io(file, &e))?;
-        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Read1>(BATCH);
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Conversation>(BATCH);
         // Parsing blocks, and waits while the channel is full: memory holds two batches, whatever the file has.
         let parsing = tokio::task::spawn_blocking(move || {
             conversation::read(reader, &mut |conversation| sender.blocking_send(conversation).is_ok())

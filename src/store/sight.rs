@@ -1,8 +1,8 @@
 //! Questions that have to be asked of all tenants and spaces: whether an identity is taken, and by whom.
 //!
-//! What it is for: an identity is unique in the whole database, and under row-level security a caller sees only its own rows.
-//! What it must never do: hand anything on to the caller but a decision; no answer, error or count may differ with what is
-//! somebody else's.
+//! What it is for: an identity is unique in the whole database, and under row-level security a caller sees only its own
+//! rows. What it must never do: hand anything on to the caller but a decision; no answer, error or count may differ
+//! with what is somebody else's.
 
 use sea_orm::{ConnectionTrait, DbBackend, ExecResult, FromQueryResult};
 use sea_session::prelude::*;

@@ -1,7 +1,8 @@
 //! Streams of the store's events for indexes elsewhere (E4).
 //!
-//! The store's own stream feeds the embedded index, and every `drain` delivers from it. An index elsewhere has a stream of its
-//! own, into which the store's events are copied as the embedded index takes them: what it waits for, nobody else can deliver.
+//! The store's own stream feeds the embedded index, and every `drain` delivers from it. An index elsewhere has a stream
+//! of its own, into which the store's events are copied as the embedded index takes them: what it waits for, nobody
+//! else can deliver.
 
 use std::sync::Arc;
 
@@ -50,17 +51,17 @@ impl SinkStream {
         &self.outbox
     }
 
-    /// A dispatcher that keeps `sink` in step with the store, for as long as it runs. It delivers what was copied to the stream;
-    /// copying is what a dispatcher of the store's own stream does ([`Store::dispatcher`], [`Store::drain`]), so one has to run as
-    /// well.
+    /// A dispatcher that keeps `sink` in step with the store, for as long as it runs. It delivers what was copied to
+    /// the stream; copying is what a dispatcher of the store's own stream does ([`Store::dispatcher`],
+    /// [`Store::drain`]), so one has to run as well.
     pub fn dispatcher(&self, sink: Arc<dyn IndexSink>) -> Dispatcher<Indexer> {
         Dispatcher::new(&self.outbox, Indexer::new(self.outbox.db(), sink)).batch(200)
     }
 }
 
 impl Store {
-    /// The stream of an index elsewhere, by whatever tells it from others: its address, say. The first time, the stream is made,
-    /// and begins with an event for every node that is there, so the index gets everything.
+    /// The stream of an index elsewhere, by whatever tells it from others: its address, say. The first time, the stream
+    /// is made, and begins with an event for every node that is there, so the index gets everything.
     ///
     /// # Errors
     /// What the database says.
@@ -76,7 +77,8 @@ impl Store {
                 if is_subscribed(s, &name).await? {
                     return Ok(false);
                 }
-                // Waits for the acknowledgements that are under way, which do not know of the stream yet; those that follow do.
+                // Waits for the acknowledgements that are under way, which do not know of the stream yet; those that
+                // follow do.
                 if super::backend(s) == DbBackend::Postgres {
                     s.execute_unprepared("LOCK TABLE outbox_events IN SHARE ROW EXCLUSIVE MODE").await?;
                     if is_subscribed(s, &name).await? {
@@ -118,7 +120,8 @@ impl Store {
         Ok(rows.into_iter().map(|info| (info.clone(), self.stream_named(&info.name))).collect())
     }
 
-    /// Ends a stream, with what waits in it and its dead letters: its index gets nothing more. Returns whether there was one.
+    /// Ends a stream, with what waits in it and its dead letters: its index gets nothing more. Returns whether there
+    /// was one.
     ///
     /// # Errors
     /// What the database says.

@@ -15,8 +15,8 @@ use crate::{
 };
 use context_entities::index_record::Level;
 
-/// What [`Store::within`] gives: the store's operations as parts of a unit of work that is open already. All of them, or none,
-/// come to be with that unit's end.
+/// What [`Store::within`] gives: the store's operations as parts of a unit of work that is open already. All of them,
+/// or none, come to be with that unit's end.
 #[derive(Debug)]
 pub struct Within<'u> {
     store: &'u Store,
@@ -25,8 +25,8 @@ pub struct Within<'u> {
 }
 
 impl Store {
-    /// The store's operations as this caller's, inside the unit of `s`; best one that [`Store::unit`] opened, which binds account and
-    /// spaces to the transaction.
+    /// The store's operations as this caller's, inside the unit of `s`; best one that [`Store::unit`] opened, which
+    /// binds account and spaces to the transaction.
     ///
     /// ```
     /// # use context_store::{Caller, Store, StoreError, Uri, Write};

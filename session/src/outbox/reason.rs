@@ -1,14 +1,14 @@
 //! Why a delivery failed, in the words of a receiver: data, whatever bytes it holds (E4).
 //!
-//! A NUL cannot be stored by PostgreSQL and ends a text early in SQLite's JSON; an escape sequence moves the cursor of who lists
-//! dead letters; a page of HTML fills a table. So a reason is made plain once, before it is kept or shown, and nothing that a
-//! receiver says can fail the acknowledgement of a batch.
+//! A NUL cannot be stored by PostgreSQL and ends a text early in SQLite's JSON; an escape sequence moves the cursor of
+//! who lists dead letters; a page of HTML fills a table. So a reason is made plain once, before it is kept or shown,
+//! and nothing that a receiver says can fail the acknowledgement of a batch.
 
 /// The most characters of a reason that are kept.
 const MOST: usize = 2_000;
 
-/// A reason in one line: control characters, and those that order or hide text, become spaces, of which one is left; what is
-/// too long is cut, and says so.
+/// A reason in one line: control characters, and those that order or hide text, become spaces, of which one is left;
+/// what is too long is cut, and says so.
 pub(super) fn plain(reason: &str) -> String {
     let mut kept = String::with_capacity(reason.len().min(MOST));
     let (mut length, mut space) = (0, false);

@@ -1,7 +1,7 @@
 //! What a line of an archive may say (W1).
 //!
-//! An archive comes from outside: nothing that it says is true because it says so. Each check names what is wrong and what would
-//! be right. Pure: what depends on the database is asked by the import.
+//! An archive comes from outside: nothing that it says is true because it says so. Each check names what is wrong and
+//! what would be right. Pure: what depends on the database is asked by the import.
 
 use chrono::{DateTime, Datelike, SubsecRound, Utc};
 use context_entities::node::Status;
@@ -14,8 +14,8 @@ use crate::{
     uri::{Kind, Uri},
 };
 
-/// The highest version and sequence that a line may have: what every reader of JSON can tell from its neighbour, and so far from
-/// the type's end that no number of writes gets there.
+/// The highest version and sequence that a line may have: what every reader of JSON can tell from its neighbour, and so
+/// far from the type's end that no number of writes gets there.
 pub(in crate::store) const MOST: i64 = (1 << 53) - 1;
 
 /// The longest type of an edge, in bytes.

@@ -23,7 +23,8 @@ use crate::{error::StoreError, node::status_word, record::content_hash, store::s
 /// The name of the format, and its version.
 const FORMAT: &str = "context-store archive 2";
 
-/// The longest line. What an archive says is read a line at a time, so this bounds the memory that any file can ask for.
+/// The longest line. What an archive says is read a line at a time, so this bounds the memory that any file can ask
+/// for.
 pub(super) const LONGEST_LINE: usize = 64 << 20;
 
 /// One line of an archive.
@@ -236,8 +237,8 @@ pub(super) struct Numbered {
     pub(super) line: Result<Line, String>,
 }
 
-/// The lines of an archive that [`verify`] has found whole. Each stands for itself: one that cannot be read is told, and the
-/// next ones are read.
+/// The lines of an archive that [`verify`] has found whole. Each stands for itself: one that cannot be read is told,
+/// and the next ones are read.
 pub(super) fn lines(file: &Path) -> Result<impl Iterator<Item = Result<Numbered, StoreError>> + Send, StoreError> {
     let mut texts = FileLines::open(file)?;
     let file = file.to_owned();
@@ -264,7 +265,8 @@ impl FileLines {
         Ok(Self { reader, number: 0 })
     }
 
-    /// The next line, or what is wrong with it; its bytes are shown to `seen` whatever they are, without the end of the line.
+    /// The next line, or what is wrong with it; its bytes are shown to `seen` whatever they are, without the end of the
+    /// line.
     fn next(&mut self, mut seen: impl FnMut(&[u8])) -> std::io::Result<Option<Result<String, String>>> {
         let (mut line, mut length, mut ended) = (Vec::new(), 0_u64, false);
         while !ended {
@@ -329,8 +331,8 @@ pub(super) struct Contents {
     pub(super) lines: u64,
 }
 
-/// Reads the whole archive once and compares its sums: a file that was cut, or changed on its way, is no archive. What the lines
-/// say is checked line by line, when they are carried out.
+/// Reads the whole archive once and compares its sums: a file that was cut, or changed on its way, is no archive. What
+/// the lines say is checked line by line, when they are carried out.
 pub(super) fn verify(file: &Path) -> Result<Contents, StoreError> {
     let mut texts = FileLines::open(file)?;
     let (mut hash, mut seen) = (Sha256::new(), ExportReport::default());

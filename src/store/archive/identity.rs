@@ -1,10 +1,10 @@
 //! Which identities the rows of an import get (W1).
 //!
-//! An archive names identities, and so can anybody who writes one. One is taken over, at the place that the archive is of, where it
-//! is the caller's already. One that nobody has is taken over only by ROOT and only in a database that has no other account, or
-//! where the operator of the database asks for it ([`Store::restore_archive`](crate::Store::restore_archive)): anywhere else it
-//! would tell whether somebody has it. All others are derived from the archive's and the place: the same at each run, and
-//! nobody else's.
+//! An archive names identities, and so can anybody who writes one. One is taken over, at the place that the archive is
+//! of, where it is the caller's already. One that nobody has is taken over only by ROOT and only in a database that has
+//! no other account, or where the operator of the database asks for it
+//! ([`Store::restore_archive`](crate::Store::restore_archive)): anywhere else it would tell whether somebody has it.
+//! All others are derived from the archive's and the place: the same at each run, and nobody else's.
 
 use std::collections::{HashMap, HashSet};
 
@@ -29,7 +29,8 @@ pub(super) enum Of {
     Log,
 }
 
-/// So many identities are tried for one row. A derived one is taken only if somebody has worked it out and used it before.
+/// So many identities are tried for one row. A derived one is taken only if somebody has worked it out and used it
+/// before.
 const MOST_TRIED: u32 = 8;
 
 /// The identity here of what the archive names.
@@ -82,7 +83,8 @@ impl Identities<'_> {
         (0..3).map(move |n| self.candidate(id, n))
     }
 
-    /// The identities here of those in the archive. Asked again in each unit of work, so what was decided before is found.
+    /// The identities here of those in the archive. Asked again in each unit of work, so what was decided before is
+    /// found.
     pub(super) async fn resolve(
         &self,
         s: &mut Session,

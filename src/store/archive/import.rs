@@ -1,11 +1,12 @@
 //! Making a store of an archive again: whole batches, each a unit of work, and none twice.
 //!
-//! What is there already with the same texts is left alone, so an import that was killed is simply run again. What is there
-//! with other texts, or a history that is not the archive's, is never written over: it is refused, one by one, with the reason.
+//! What is there already with the same texts is left alone, so an import that was killed is simply run again. What is
+//! there with other texts, or a history that is not the archive's, is never written over: it is refused, one by one,
+//! with the reason.
 //!
-//! An archive is data, and may say anything (W1). Each line is checked by itself ([`super::check`]); each identity is the
-//! caller's or nobody's ([`super::identity`]); and what would lay a version under a node asks in the same statement whose the
-//! node is.
+//! An archive is data, and may say anything (W1). Each line is checked by itself ([`super::check`]); each identity is
+//! the caller's or nobody's ([`super::identity`]); and what would lay a version under a node asks in the same statement
+//! whose the node is.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -36,19 +37,20 @@ use crate::{
 };
 
 impl Store {
-    /// Makes what an archive holds at and below `to`. The sums of the whole file are checked before anything is written; then whole
-    /// batches are, and a run again goes on where one has stopped. What a line says is checked line by line: one that is
-    /// wrong, or that the caller may not have carried out, is refused with its number and the reason, and the others are taken.
+    /// Makes what an archive holds at and below `to`. The sums of the whole file are checked before anything is
+    /// written; then whole batches are, and a run again goes on where one has stopped. What a line says is checked line
+    /// by line: one that is wrong, or that the caller may not have carried out, is refused with its number and the
+    /// reason, and the others are taken.
     ///
-    /// Imported where it was exported from, nodes keep their identities: those that are the caller's already, and for ROOT, in a
-    /// database that has no other account, those that nobody has. All others get identities of their own, the same at each run
-    /// ([`Store::restore_archive`] keeps them). A node starts above every version that its place ever had (V3), so where
-    /// something was deleted before, it comes back with a higher version than the archive's.
+    /// Imported where it was exported from, nodes keep their identities: those that are the caller's already, and for
+    /// ROOT, in a database that has no other account, those that nobody has. All others get identities of their own,
+    /// the same at each run ([`Store::restore_archive`] keeps them). A node starts above every version that its place
+    /// ever had (V3), so where something was deleted before, it comes back with a higher version than the archive's.
     ///
     /// # Errors
     /// [`StoreError::Io`] for a file that cannot be read, is no archive, or is damaged: nothing was written then;
-    /// [`StoreError::Denied`] for a `to` of another account or space; what the database says. What the caller may not write, and
-    /// what is there with another text, is in the report.
+    /// [`StoreError::Denied`] for a `to` of another account or space; what the database says. What the caller may not
+    /// write, and what is there with another text, is in the report.
     ///
     /// # Cancel safety
     /// Dropped, whole batches are there; the next run goes on.
@@ -62,9 +64,9 @@ impl Store {
         self.import_from(caller, file, to, false, progress).await
     }
 
-    /// As [`Store::import_archive`], for the operator of a database with several accounts who brings one of them back from a backup
-    /// of theirs: identities that nobody has are the archive's again. Who may call this can find out whether an identity is
-    /// taken by another account, so it is not for archives that somebody hands in.
+    /// As [`Store::import_archive`], for the operator of a database with several accounts who brings one of them back
+    /// from a backup of theirs: identities that nobody has are the archive's again. Who may call this can find out
+    /// whether an identity is taken by another account, so it is not for archives that somebody hands in.
     ///
     /// # Errors
     /// As [`Store::import_archive`]; [`StoreError::InvalidArgument`] for a caller without the role ROOT.
@@ -231,7 +233,8 @@ impl Import<'_> {
         Err(format!("{uri} is a folder of the scheme"))
     }
 
-    /// Whose a row is, and whether the caller may make one: it follows from the URI, but for a session, which somebody created.
+    /// Whose a row is, and whether the caller may make one: it follows from the URI, but for a session, which somebody
+    /// created.
     fn owner(&self, uri: &Uri, said: &str) -> Result<String, String> {
         let space = uri.owner().space().unwrap_or_else(|| said.to_owned());
         match self.caller.owner_filter() {
@@ -320,8 +323,8 @@ impl Import<'_> {
         announce(s, account, id, version, EventType::Write, uri);
     }
 
-    /// Refuses the lines that lie in sessions of other spaces. A session is there for everybody who names it, and its owner
-    /// decides; under row-level security the caller would not even see that there is one.
+    /// Refuses the lines that lie in sessions of other spaces. A session is there for everybody who names it, and its
+    /// owner decides; under row-level security the caller would not even see that there is one.
     async fn drop_sessions_of_others<T>(
         &self,
         s: &mut Session,
@@ -465,7 +468,8 @@ impl Import<'_> {
             return Ok(());
         }
         let found = self.identities.resolve(s, Of::Node, places.iter().map(|(_, line, _)| line.node)).await?;
-        // At the place that the archive is of, a history is that of a node which is there: in the archive as well, or before.
+        // At the place that the archive is of, a history is that of a node which is there: in the archive as well, or
+        // before.
         let strict = self.identities.in_place && !self.identities.free_too;
         places.retain(|(number, line, uri)| {
             let refused = strict && found.get(&line.node).is_some_and(|identity| !identity.is_own);
@@ -520,8 +524,8 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Adds versions to the history of nodes that are the caller's and have a higher one, or that are nobody's: the statement
-    /// itself looks whose they are. Those that were added.
+    /// Adds versions to the history of nodes that are the caller's and have a higher one, or that are nobody's: the
+    /// statement itself looks whose they are. Those that were added.
     async fn add_versions(
         &self,
         s: &mut Session,
