@@ -29,13 +29,12 @@ impl<E: TrackedEntity> Object<E> {
         R: TrackedEntity,
         E: Related<R>,
     {
-        if self.needs_no_join::<R>() {
-            let Some(select) = self.along::<R>(&<E as Related<R>>::to())? else { return Ok(vec![]) };
-            s.note_lazy_load::<E, R>();
-            return select.load(s).await;
-        }
         s.read_expired(self).await?;
         s.note_lazy_load::<E, R>();
+        if self.needs_no_join::<R>() {
+            let Some(select) = self.along::<R>(&<E as Related<R>>::to())? else { return Ok(vec![]) };
+            return select.load(s).await;
+        }
         if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to(), <E as Related<R>>::via().is_some()).await? {
             return s.follow_folding::<E, R>(self, &folding).await;
         }
@@ -52,15 +51,18 @@ impl<E: TrackedEntity> Object<E> {
         R: TrackedEntity,
         E: Related<R>,
     {
+        s.read_expired(self).await?;
         if let Some(parent) = self.held_parent::<R>(s) {
             return Ok(Some(parent));
         }
+        s.note_lazy_load::<E, R>();
         if self.needs_no_join::<R>() {
             let Some(select) = self.along::<R>(&<E as Related<R>>::to())? else { return Ok(None) };
-            s.note_lazy_load::<E, R>();
             return select.load_one(s).await;
         }
-        s.note_lazy_load::<E, R>();
+        if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to(), <E as Related<R>>::via().is_some()).await? {
+            return Ok(s.follow_folding::<E, R>(self, &folding).await?.into_iter().next());
+        }
         let select: Select<R> = self.with(|model| model.find_related(R::default()));
         select.load_one(s).await
     }

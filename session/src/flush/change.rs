@@ -235,12 +235,15 @@ impl Flush<'_> {
     /// Makes sure that the rows which a switch replaces are those that were loaded (O1, P1), and locks them: the upsert
     /// itself cannot tell. What is written is what is there.
     pub(super) async fn confirm(&mut self, set: &RowSet<'_>) -> Result<(), Error> {
-        let Some(held) = set.table.version.or(set.checks.first().copied()) else { return Ok(()) };
+        if set.table.version.is_none() && set.checks.is_empty() {
+            return Ok(());
+        }
         let RowSource::Planned { rows, members } = &set.rows else { return Ok(()) };
+        // The key is the one column that is sure to be the row's own: others may be computed.
+        let Some(held) = set.table.keys.first().copied() else { return Ok(()) };
         let mut loaded = rows.clone();
-        for (row, values) in loaded.values.iter_mut().enumerate() {
-            let version = set.table.version.and_then(|_| rows.versions.get(row));
-            *values = version.or_else(|| rows.checks[row].first()).cloned().into_iter().collect();
+        for (key, values) in rows.keys.iter().zip(&mut loaded.values) {
+            *values = key.first().cloned().into_iter().collect();
         }
         let there = RowSet {
             table: set.table,
