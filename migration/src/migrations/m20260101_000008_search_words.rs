@@ -72,7 +72,10 @@ const UP: Statements = Statements {
         "ALTER TABLE index_records ADD COLUMN words text NOT NULL DEFAULT ''",
         "ALTER TABLE index_records ADD COLUMN length integer NOT NULL DEFAULT 0",
         "ALTER TABLE index_records ADD COLUMN words_version smallint NOT NULL DEFAULT 0",
-        r#"CREATE FUNCTION index_records_words() RETURNS trigger LANGUAGE plpgsql AS $$
+        // A plan is kept for as long as the connection lives, and may be made while the tables are empty: it must be the
+        // one that is right for full ones, which looks each row up by its key.
+        r#"CREATE FUNCTION index_records_words() RETURNS trigger LANGUAGE plpgsql
+    SET enable_seqscan TO off SET enable_hashjoin TO off SET enable_mergejoin TO off AS $$
 BEGIN
     IF TG_OP <> 'INSERT' THEN
         DELETE FROM index_terms t USING (
