@@ -72,14 +72,20 @@ const UP: Statements = Statements {
         "ALTER TABLE index_records ADD COLUMN words text NOT NULL DEFAULT ''",
         "ALTER TABLE index_records ADD COLUMN length integer NOT NULL DEFAULT 0",
         "ALTER TABLE index_records ADD COLUMN words_version smallint NOT NULL DEFAULT 0",
-        r#"CREATE FUNCTION index_records_words() RETURNS trigger LANGUAGE plpgsql AS $$
+        // A plan is kept for as long as the connection lives, and may be made while the tables are empty: it must be the
+        // one that is right for full ones, which looks each row up by its key.
+        r#"CREATE FUNCTION index_records_words() RETURNS trigger LANGUAGE plpgsql
+    SET enable_seqscan TO off SET enable_hashjoin TO off SET enable_mergejoin TO off AS $$
+DECLARE
+    one record;
 BEGIN
     IF TG_OP <> 'INSERT' THEN
-        DELETE FROM index_terms t USING (
-            SELECT s.id AS space_id, g.id AS record, k.term FROM gone g
-                JOIN index_spaces s ON s.account_id = g.account_id AND s.owner_space = g.owner_space
-                CROSS JOIN LATERAL jsonb_object_keys(g.terms) AS k(term)
-        ) o WHERE t.space_id = o.space_id AND t.term = o.term COLLATE "C" AND t.record = o.record;
+        FOR one IN SELECT s.id AS space_id, g.id AS record, g.terms FROM gone g
+            JOIN index_spaces s ON s.account_id = g.account_id AND s.owner_space = g.owner_space
+        LOOP
+            DELETE FROM index_terms t WHERE t.space_id = one.space_id AND t.record = one.record
+                AND t.term = ANY (ARRAY(SELECT jsonb_object_keys(one.terms)));
+        END LOOP;
         WITH change AS (
             SELECT s.id AS space_id, -count(*) AS records, -sum(g.length) AS words FROM gone g
                 JOIN index_spaces s ON s.account_id = g.account_id AND s.owner_space = g.owner_space GROUP BY s.id
