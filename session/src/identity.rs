@@ -183,6 +183,8 @@ impl<E: TrackedEntity> AnyRows for Rows<E> {
 pub(crate) struct IdentityMap {
     /// A unit has a few entities, which are found sooner by looking at each than by hashing.
     tables: SmallVec<[(TypeId, Box<dyn AnyRows>); 4]>,
+    /// Expired objects whose place was taken by another row.
+    displaced: Vec<Arc<dyn AnyObject>>,
 }
 
 impl IdentityMap {
@@ -209,9 +211,19 @@ impl IdentityMap {
     }
 
     pub(crate) fn insert<E: TrackedEntity>(&mut self, key: Key, object: Object<E>) {
-        if let Some(rows) = self.rows_mut::<E>() {
-            rows.insert(key, object);
+        let Some(rows) = self.rows_mut::<E>() else { return };
+        let before = rows.insert(key, object.clone());
+        if let Some(before) = before.filter(|before| !before.same(&object)) {
+            let before = before.as_any_object();
+            if before.is_doubted() {
+                self.displaced.push(before);
+            }
         }
+    }
+
+    /// Expired objects whose place in the map was taken since by another row.
+    pub(crate) fn take_displaced(&mut self) -> Vec<Arc<dyn AnyObject>> {
+        std::mem::take(&mut self.displaced)
     }
 
     pub(crate) fn reserve<E: TrackedEntity>(&mut self, more: usize) {
@@ -253,5 +265,6 @@ impl IdentityMap {
 
     pub(crate) fn clear(&mut self) {
         self.tables.clear();
+        self.displaced.clear();
     }
 }

@@ -257,6 +257,86 @@ pub const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        title: "D. What the database makes of a row",
+        rules: &[
+            (
+                "D1",
+                "What a table does to its rows is read from the catalogue, once for each pool and table, and again after DDL.",
+            ),
+            ("D2", "Rows go in a set only where the table's facts say that single rows would give the same."),
+            (
+                "D3",
+                "A generated key reaches its object by what the database returned for that row, never by order or counting.",
+            ),
+            (
+                "D4",
+                "After a write an object holds what its row holds: rounded, padded, computed, rewritten by a trigger.",
+            ),
+            ("D5", "Two spellings of a key that the database holds equal are one object."),
+            (
+                "D6",
+                "What a foreign key does to rows it does to the objects; a key that changes is followed by linked children.",
+            ),
+            ("D7", "A row that is found to be gone takes its object out of the map, and its key may be added again."),
+            ("D8", "What is set in an expired object is sent, and every way of following it asks the database first."),
+            ("D9", "Names that users chose never meet ours; the same table name in two schemas is two tables."),
+            ("D10", "A statement is cut by bytes as well as by rows and parameters."),
+            ("D11", "Transaction control as raw SQL is refused; a transaction that ended by itself fails its unit."),
+            ("D12", "Any value that SeaORM's own statements carry is carried by every path."),
+            ("D13", "A flush leaves the same rows and objects as SeaORM's own statements, one row at a time."),
+        ],
+    },
+    Group {
+        title: "E. Sharper than before",
+        rules: &[
+            ("E1", "An order is found wherever one exists for single rows."),
+            ("E2", "A lost answer to any COMMIT of several databases is settled, or named as unknown."),
+            ("E3", "`merge` accepts only the version that it finds; `patch` changes what is set and never inserts."),
+            ("E4", "A receiver's reason is data, and each sink has its own stream."),
+            ("E5", "A plan that the table outgrew is dropped, and the unit may be repeated."),
+            ("E6", "A unit may be dropped outside a runtime, in one that ends, in a panic."),
+            ("E7", "A version at its type's end is a named error before anything is sent."),
+        ],
+    },
+    Group {
+        title: "U. Loading and changing many",
+        rules: &[
+            ("U1", "Graphs of any depth load in one statement a level."),
+            ("U2", "`update_many` and `delete_many` through the session keep the map true."),
+            ("U3", "Nested models are added as a graph; cascades and orphans in memory."),
+            ("U4", "Upsert, get-or-add, delete by key, find by a unique value."),
+            ("U5", "Filters of an entity hold in every read."),
+            ("U6", "Keyset pages of objects, and joined loads through the map."),
+            ("U7", "What a flush changes can be seen before and after it."),
+            ("U8", "SeaORM's own transactions and streams inside a unit."),
+            ("U9", "Read-only units go to a replica that has what this process wrote."),
+            ("U10", "An object serializes as its model, and a fallible form stands beside everything that panics."),
+        ],
+    },
+    Group {
+        title: "Y. Backends",
+        rules: &[
+            ("Y1", "One file a dialect holds what a backend can do."),
+            ("Y2", "MySQL and MariaDB."),
+            ("Y3", "A Galera cluster of three nodes."),
+            ("Y4", "A build with one driver has no code of the others."),
+        ],
+    },
+    Group {
+        title: "W. The store, harmed by nobody, and found",
+        rules: &[
+            ("W1", "What an archive says is data: each line is checked, and identities are the caller's own."),
+            ("W2", "What is printed as a name can be pasted back as that name."),
+            ("W3", "Two spellings of one name never overwrite each other unsaid."),
+            ("W4", "A sink counts what the receiver confirms by record; no redirects, bounded answers."),
+            ("W5", "Any word of a question may match, ranked, in every language, on both backends alike."),
+            ("W6", "A glob is linear, and means what it says."),
+            ("W7", "Nothing of other owners or tenants can be told from answers."),
+            ("W8", "Passwords are not printed, in any form of URL."),
+            ("W9", "An export writes everything, or says what it did not."),
+        ],
+    },
+    Group {
         title: "Z. Hazards: what goes wrong with SeaORM 2.0.4 and sqlx 0.9.0 alone",
         rules: &[
             ("Z1", "A cancelled or failed nested `begin` rolls its parent back."),

@@ -40,6 +40,8 @@ pub(crate) struct TableFacts {
     pub(crate) actions: Vec<Action>,
     /// The tables whose rows it may reach so by way of rows of others.
     pub(crate) far: Vec<Identity>,
+    /// Foreign keys of the table to itself are checked row by row, in the middle of a statement (SQLite's RESTRICT).
+    pub(crate) restricts_itself: bool,
     /// Texts that depend on these facts.
     pub(crate) texts: Texts,
 }
@@ -201,14 +203,15 @@ impl TableFacts {
             rowid: None,
             actions: Vec::new(),
             far: Vec::new(),
+            restricts_itself: false,
             texts: Texts::default(),
         }
     }
 
-    /// Whether foreign keys have the database change rows of this table because of others of it.
+    /// Whether foreign keys have the database change rows of this table because of others of it, or refuse it meanwhile.
     pub(crate) fn acts_on_itself(&self) -> bool {
         let own = |identity: &Identity| Some(identity) == self.identity.as_ref();
-        self.actions.iter().any(|action| own(&action.child)) || self.far.iter().any(own)
+        self.restricts_itself || self.actions.iter().any(|action| own(&action.child)) || self.far.iter().any(own)
     }
 
     /// The columns that are never written.

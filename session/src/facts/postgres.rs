@@ -178,6 +178,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         rowid: None,
         actions: actions.collect(),
         far: told.far.unwrap_or_default().into_iter().map(Identity::Oid).collect(),
+        restricts_itself: false,
         texts: Texts::default(),
     })
 }

@@ -121,6 +121,11 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         }
         _ => None,
     };
+    let restricts =
+        |(child, .., on_delete, on_update): &(String, i64, i64, Option<String>, Option<String>, String, String)| {
+            child.eq_ignore_ascii_case(&told.name) && (on_delete == "RESTRICT" || on_update == "RESTRICT")
+        };
+    let restricts_itself = told.foreign_keys != 0 && told.actions.iter().any(restricts);
     let (actions, far) = match told.foreign_keys {
         0 => (Vec::new(), Vec::new()),
         _ => {
@@ -141,6 +146,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         rowid,
         actions,
         far,
+        restricts_itself,
         texts: Texts::default(),
     })
 }

@@ -342,6 +342,12 @@ impl Flush<'_> {
         if object.written(kind, returned, micros, self.frame, self.map)? {
             self.undo.touch(object.clone());
         }
+        // A new row has the key of an expired object: that one's row is gone (D7).
+        if kind == RowKind::Insert {
+            for gone in self.map.take_displaced() {
+                self.vanished(&gone);
+            }
+        }
         Ok(())
     }
 }

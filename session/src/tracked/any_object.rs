@@ -88,6 +88,8 @@ pub(crate) trait AnyObject: Send + Sync {
     fn database_set(&self, values: &[(usize, Value)], frame: u64, map: &mut IdentityMap) -> Result<bool, Error>;
     /// What the row holds is not known any more (D6).
     fn doubt(&self);
+    /// Whether the object is a row of which it is not known what it holds, nor whether it is still there.
+    fn is_doubted(&self) -> bool;
     /// The row was found to be gone (D7). True if the frame must be told.
     fn vanish(&self, frame: u64, map: &mut IdentityMap) -> bool;
     /// Runs SeaORM's `after_save` or `after_delete`.

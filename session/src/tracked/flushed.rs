@@ -299,10 +299,17 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         Ok(told)
     }
 
+    fn is_doubted(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.phase == Phase::Persistent && inner.expired
+    }
+
     fn doubt(&self) {
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Persistent {
             inner.expired = true;
+            // This unit's own write has changed it: what was read before is no promise (P5).
+            inner.read = ColumnSet::default();
         }
     }
 
