@@ -86,7 +86,7 @@ pub(super) fn question(table: &TableMeta) -> Statement {
 pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_json::Error> {
     let told: Told = serde_json::from_str(told)?;
     let plain = told.kind == "table";
-    let triggers: Vec<Event> = told.triggers.iter().map(|sql| event_of(sql)).collect();
+    let triggers: Vec<Event> = told.triggers.iter().filter(|sql| !only_checks(sql)).map(|sql| event_of(sql)).collect();
     // No trigger of SQLite can change the row that is on its way, but each may write by itself, this row too.
     let event = |of: Event| {
         let seen = triggers.iter().any(|event| *event == of || *event == Event::Unknown);
@@ -207,6 +207,14 @@ fn event_of(sql: &str) -> Event {
     }
 }
 
+/// Whether a trigger changes nothing: there is no word in its body that writes. Such a one can only refuse rows.
+fn only_checks(sql: &str) -> bool {
+    const WRITING: [&str; 4] = ["INSERT", "UPDATE", "DELETE", "REPLACE"];
+    let upper = sql.to_uppercase();
+    let Some((_, body)) = upper.split_once("BEGIN") else { return false };
+    !WRITING.iter().any(|word| body.contains(word))
+}
+
 /// The bare words of a text up to the first ON, in capitals; `None` if there is none, or a comment stands before it.
 fn words(sql: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
@@ -309,7 +317,15 @@ fn equality(meta: &ColumnMeta, collation: &str) -> Option<Equality> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, event_of};
+    use super::{Event, event_of, only_checks};
+
+    #[test]
+    fn d1_a_trigger_that_only_refuses_rows_changes_none() {
+        let check = "CREATE TRIGGER t BEFORE UPDATE ON a BEGIN SELECT RAISE(ABORT, 'no') WHERE NEW.v <= OLD.v; END";
+        assert!(only_checks(check));
+        assert!(!only_checks("CREATE TRIGGER t AFTER INSERT ON a BEGIN insert into b values (1); END"));
+        assert!(!only_checks("CREATE TRIGGER \"begin\" AFTER INSERT ON a BEGIN UPDATE b SET c = 1; END"));
+    }
 
     #[test]
     fn d1_the_event_of_a_trigger_is_read_from_its_text() {
