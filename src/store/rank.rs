@@ -593,9 +593,10 @@ impl<'q> Ranking<'q> {
             scope.in_spaces(sql, "i.space_id");
             sql.push(&format!(" AND i.term = {q}.term{and} OFFSET 0) t"));
         } else {
-            sql.push("index_terms t WHERE ");
-            scope.in_spaces(sql, "t.space_id");
-            sql.push(&format!(" AND t.term = {q}.term{}", and.replace("i.record", "t.record")));
+            // Space by space: where a record is given too, SQLite would rather make an index of all words for it.
+            sql.push("index_spaces s CROSS JOIN index_terms t WHERE s.account_id = ").bind(scope.account);
+            sql.and_owned("s.owner_space", scope.spaces.as_deref());
+            sql.push(&format!(" AND t.space_id = s.id AND t.term = {q}.term{}", and.replace("i.record", "t.record")));
         }
     }
 }
