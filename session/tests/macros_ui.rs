@@ -10,6 +10,8 @@
     reason = "tests look past the session, and a failure is a panic"
 )]
 
+mod ui;
+
 /// Words of the implementation that no message may show.
 const INTERNAL: [&str; 11] = [
     "sea_session_macros",
@@ -27,7 +29,7 @@ const INTERNAL: [&str; 11] = [
 
 #[test]
 fn every_wrong_use_has_its_sentence() {
-    trybuild::TestCases::new().compile_fail("tests/ui/macros/*.rs");
+    ui::refused("tests/ui/macros", "every_wrong_use_has_its_sentence");
 }
 
 #[test]

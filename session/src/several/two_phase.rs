@@ -194,7 +194,9 @@ async fn left_prepared(db: &Db, at: usize, grace: Duration) -> Result<Vec<String
 
 async fn is_prepared(db: &Db, gid: &str) -> Result<bool, Error> {
     debug_assert_eq!(db.backend(), DbBackend::Postgres);
-    let question = format!("SELECT gid FROM pg_prepared_xacts WHERE gid = {}", literal(gid));
+    // The view shows the whole cluster; what is prepared in another database of it is not this one's to judge by.
+    let question =
+        format!("SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid = {}", literal(gid));
     Ok(!tokens::alone(db, &question, Fetch::All).await?.rows().is_empty())
 }
 

@@ -34,6 +34,11 @@ impl Second {
     }
 }
 
+/// A token of no other test: names of prepared transactions are the whole cluster's, and two runs may share one.
+fn token() -> String {
+    sea_orm::prelude::Uuid::from_u128(fastrand::u128(..)).to_string()
+}
+
 /// From now on no transaction that changes `note` can commit: the violation shows at COMMIT.
 async fn refuse_commits(db: &Db) {
     let sql = if db.backend() == DbBackend::Postgres {
@@ -168,11 +173,7 @@ fn m2_recovery_commits_what_the_primary_committed_and_rolls_back_the_rest() {
         let several = Several::new("first", &db).and("second", &second.db).two_phase();
         db.create_commit_tokens().await.unwrap();
         // What a crash leaves after the primary's commit, before it, and with the primary itself still prepared.
-        let (decided, undecided, early) = (
-            "6f1f0ad0-0000-4000-8000-000000000001",
-            "6f1f0ad0-0000-4000-8000-000000000002",
-            "6f1f0ad0-0000-4000-8000-000000000003",
-        );
+        let (decided, undecided, early) = (&token(), &token(), &token());
         behind_the_back(&db, &format!("INSERT INTO sea_session_commits (token) VALUES ('{decided}')")).await;
         let left = |id: i64, token: &str, at: usize| {
             let note = format!("INSERT INTO note (id, title, version, updated_at) VALUES ({id}, 'left', 1, now())");
@@ -198,6 +199,38 @@ fn m2_recovery_commits_what_the_primary_committed_and_rolls_back_the_rest() {
     });
 }
 
+/// Names of prepared transactions are the whole cluster's, but each belongs to one database of it.
+#[test]
+fn m2_recovery_leaves_alone_what_another_database_of_the_cluster_prepared() {
+    on_postgres(async |db: Db| {
+        let (second, stranger) = (Second::like(&db).await, Second::like(&db).await);
+        let several = Several::new("first", &db).and("second", &second.db).two_phase();
+        db.create_commit_tokens().await.unwrap();
+        let (undecided, theirs) = (token(), token());
+        let left = |token: &str, at: usize| {
+            format!(
+                "BEGIN; INSERT INTO note (id, title, version, updated_at) VALUES (1, 'left', 1, now()); \
+                 PREPARE TRANSACTION 'sea_session:{token}:{at}'"
+            )
+        };
+        behind_the_back(&second.db, &left(&undecided, 1)).await;
+        // In the primary's name, but not in the primary: it says nothing about what the primary decided.
+        behind_the_back(&stranger.db, &left(&undecided, 0)).await;
+        behind_the_back(&db, &format!("INSERT INTO sea_session_commits (token) VALUES ('{theirs}')")).await;
+        let third = Second::like(&db).await;
+        behind_the_back(&third.db, &left(&theirs, 1)).await;
+
+        let recovered = several.recover(Duration::ZERO).await.unwrap();
+        assert_eq!(recovered.committed, [""; 0], "of a database that is none of these");
+        assert_eq!(recovered.rolled_back, [format!("second: sea_session:{undecided}:1")]);
+        for (database, gid) in [(&stranger, format!("{undecided}:0")), (&third, format!("{theirs}:1"))] {
+            // An error if recovery had ended it.
+            behind_the_back(&database.db, &format!("COMMIT PREPARED 'sea_session:{gid}'")).await;
+            assert_eq!(notes_in_database(&database.db).await, vec![(1, "left".to_owned())]);
+        }
+    });
+}
+
 /// Asking leaves a mark, and the mark must not be taken for the primary's own.
 #[test]
 fn m2_recovery_says_the_same_to_every_database_and_every_time() {
@@ -205,7 +238,7 @@ fn m2_recovery_says_the_same_to_every_database_and_every_time() {
         let (second, third) = (Second::like(&db).await, Second::like(&db).await);
         let several = Several::new("first", &db).and("second", &second.db).and("third", &third.db).two_phase();
         db.create_commit_tokens().await.unwrap();
-        let undecided = "6f1f0ad0-0000-4000-8000-000000000004";
+        let undecided = token();
         let left = |at: usize| {
             format!(
                 "BEGIN; INSERT INTO note (id, title, version, updated_at) VALUES (1, 'left', 1, now()); \

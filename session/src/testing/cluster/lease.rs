@@ -9,6 +9,7 @@
 //! two clusters for a while, and both go.
 
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
@@ -50,9 +51,28 @@ enum Hold {
     Dead,
 }
 
-/// Where the processes of this user find their shared cluster. The name changes with what the cluster is set up for.
+/// Where the processes of this user and this checkout find their shared cluster.
 pub(super) fn default_link() -> Result<PathBuf, ClusterError> {
-    Ok(base().join(format!("sea-session-pg-{}-1", own_user()?)))
+    link_of(&checkout())
+}
+
+/// The root of the workspace whose tests run: cargo tells them the folder of their package. Where a test program is
+/// started by hand, the folder that this package was compiled in stands for it.
+fn checkout() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let package = PathBuf::from(package);
+    let root = package.ancestors().find(|folder| folder.join("Cargo.lock").exists());
+    root.unwrap_or(&package).to_owned()
+}
+
+/// The link of one checkout. Two checkouts share nothing: names of prepared transactions and roles are a whole
+/// cluster's, and tests of one must not see those of the other. The name also changes with what the cluster is set up
+/// for. The checkout's path goes in as a number, because a name in a folder has a longest length.
+pub(super) fn link_of(checkout: &Path) -> Result<PathBuf, ClusterError> {
+    // As good as unique for the few checkouts of a machine; processes of different compilers need not agree.
+    let mut hasher = DefaultHasher::new();
+    checkout.hash(&mut hasher);
+    Ok(base().join(format!("sea-session-pg-{}-{:016x}-1", own_user()?, hasher.finish())))
 }
 
 impl Lease {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbErr, Statement};
 
-use super::lease::Lease;
+use super::lease::{Lease, default_link, link_of};
 use super::*;
 
 /// Tells this test program, started again, that it is a holder, and of which link.
@@ -219,6 +219,45 @@ fn processes_share_one_cluster_and_a_kill_of_all_leaves_nothing() {
     eventually("folder, link and server are gone", || {
         !folder.exists() && fs::symlink_metadata(&link).is_err() && !runs(server)
     });
+}
+
+/// Tests of two checkouts do not meet: what one prepares or creates is not in the other's cluster.
+#[tokio::test]
+async fn two_checkouts_have_two_clusters() {
+    let long = format!("/home/{}/session", "a".repeat(200));
+    let roots = ["/home/one/session", "/home/two/session", "/home/one/session2", &long];
+    let links: Vec<_> = roots.iter().map(|root| link_of(Path::new(root)).expect("a link")).collect();
+    for (at, link) in links.iter().enumerate() {
+        assert_eq!(link, &link_of(Path::new(roots[at])).expect("a link"), "the same each time");
+        assert!(!links[..at].contains(link), "{} has the link of another", roots[at]);
+        assert!(link.file_name().expect("a name").len() < 60, "{}", link.display());
+    }
+    // Every package of this checkout finds the same.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    assert_eq!(default_link().expect("a link"), link_of(root).expect("a link"));
+
+    // The names of these two checkouts in a folder of the test's own, so that no checkout's own cluster is touched.
+    let (keep, _) = link_of_this_test();
+    let in_own_folder = |link: &Path| keep.path().join(link.file_name().expect("a name"));
+    let one = Lease::shared(&in_own_folder(&links[0])).await.expect("a cluster");
+    let two = Lease::shared(&in_own_folder(&links[1])).await.expect("another");
+    assert_ne!(one.socket(), two.socket());
+    assert!(one.socket().as_os_str().len() <= 100 && two.socket().as_os_str().len() <= 100);
+    let dbs = [connect(&on(&one)).await, connect(&on(&two)).await];
+    run(&dbs[0], "CREATE ROLE of_one").await;
+    run(&dbs[0], "BEGIN; CREATE TABLE note (id int); PREPARE TRANSACTION 'of one'").await;
+    let seen = "pg_roles WHERE rolname = 'of_one'";
+    assert_eq!((count(&dbs[0], seen).await, count(&dbs[1], seen).await), (1, 0));
+    assert_eq!((count(&dbs[0], "pg_prepared_xacts").await, count(&dbs[1], "pg_prepared_xacts").await), (1, 0));
+    run(&dbs[0], "ROLLBACK PREPARED 'of one'").await;
+    drop(dbs);
+    // Each waits for the next process of its checkout, then goes.
+    let (one, two) = tokio::join!(one.end(), two.end());
+    one.and(two).expect("gone");
+}
+
+fn on(lease: &Lease) -> String {
+    PgUrl::on_socket(&lease.socket_folder()).to_string()
 }
 
 /// Between the founder's link and its `go` another process may come, and the founder may even be killed.
