@@ -54,8 +54,12 @@ struct Told {
     triggers: Vec<String>,
     key_index: i64,
     collations: Vec<(String, String)>,
-    actions: Vec<(String, i64, i64, Option<String>, Option<String>, String, String)>,
+    actions: Vec<ToldAction>,
 }
+
+/// One column of a foreign key: the referring table, the key's number, the column's place, both columns, what is done when
+/// the row referred to is deleted, and when it changes.
+type ToldAction = (String, i64, i64, Option<String>, Option<String>, String, String);
 
 #[derive(Deserialize)]
 struct ToldColumn {
@@ -121,10 +125,9 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         }
         _ => None,
     };
-    let restricts =
-        |(child, .., on_delete, on_update): &(String, i64, i64, Option<String>, Option<String>, String, String)| {
-            child.eq_ignore_ascii_case(&told.name) && (on_delete == "RESTRICT" || on_update == "RESTRICT")
-        };
+    let restricts = |(child, .., on_delete, on_update): &ToldAction| {
+        child.eq_ignore_ascii_case(&told.name) && (on_delete == "RESTRICT" || on_update == "RESTRICT")
+    };
     let restricts_itself = told.foreign_keys != 0 && told.actions.iter().any(restricts);
     let (actions, far) = match told.foreign_keys {
         0 => (Vec::new(), Vec::new()),

@@ -159,7 +159,7 @@ enum Moment {
 
 /// What the driver makes of a moment, where that is something else.
 fn cut(value: &ValueRef<'_>) -> Option<Moment> {
-    let whole = |nanos: u32| nanos % 1_000 == 0;
+    let whole = |nanos: u32| nanos.is_multiple_of(1_000);
     match value {
         ValueRef::Time(time) if !whole(time.nanosecond()) => {
             let nanos = time.nanosecond() - time.nanosecond() % 1_000;
@@ -180,7 +180,7 @@ fn cut(value: &ValueRef<'_>) -> Option<Moment> {
 fn sent(moment: DateTime<Utc>) -> DateTime<Utc> {
     const EPOCH: i64 = 946_684_800_000_000;
     let micros = moment.timestamp_micros();
-    let micros = micros + i64::from(micros < EPOCH && moment.nanosecond() % 1_000 != 0);
+    let micros = micros + i64::from(micros < EPOCH && !moment.nanosecond().is_multiple_of(1_000));
     DateTime::from_timestamp_micros(micros).unwrap_or(moment)
 }
 
