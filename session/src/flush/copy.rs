@@ -57,10 +57,6 @@ impl Flush<'_> {
     /// Whether the table still takes rows as its facts say; the same question tells the transaction's id, which COPY cannot
     /// (R9).
     pub(super) async fn may_copy(&mut self, set: &RowSet<'_>) -> Result<bool, Error> {
-        if set.drawn.is_some() {
-            // The keys were drawn on this very condition.
-            return Ok(true);
-        }
         let mut text = Text::new(DbBackend::Postgres, "");
         let tables = text.bind(numbers(&set.facts.tree));
         text.sql = format!(

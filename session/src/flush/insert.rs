@@ -115,6 +115,7 @@ impl Flush<'_> {
     async fn insert_afresh(&mut self, mut set: RowSet<'_>) -> Result<(), Error> {
         self.connection.doubt_facts(set.table);
         set.facts = self.connection.table_facts(set.table).await?;
+        set.drawn = None;
         self.insert_single(&set, 0).await
     }
 
@@ -542,11 +543,11 @@ impl Texts<'_, '_> {
         let tuples = (1..=rows).map(tuple).collect::<Vec<_>>().join(", ");
         let (u, n) = (&names.rows, &names.number);
         format!(
-            "WITH {u}({n}, {}) AS (VALUES {tuples}) INSERT INTO {} ({key}, {}) SELECT {last} + {u}.{n}, {} FROM {u} \
+            "INSERT INTO {} ({key}, {}) WITH {u}({n}, {}) AS (VALUES {tuples}) SELECT {last} + {u}.{n}, {} FROM {u} \
              WHERE {last} <= {} - {all}{}",
-            names.values(width),
             table.table,
             self.written(),
+            names.values(width),
             self.saved(|at| names.value(at)),
             i64::MAX,
             self.returning(true),

@@ -39,7 +39,7 @@ impl super::Store {
     /// Whether a file is an archive that [`export_archive`](super::Store::export_archive) wrote, by its first line.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if it cannot be read.
+    /// [`StoreError::Io`](crate::StoreError::Io) if it cannot be read.
     pub fn is_archive(file: &std::path::Path) -> Result<bool, crate::StoreError> {
         format::is_archive(file).map_err(|e| crate::StoreError::io(file, &e))
     }
