@@ -502,7 +502,7 @@ impl Error {
     /// Whether a table that has changed since its facts were asked for may be why (D1).
     pub(crate) fn doubts_facts(&self) -> bool {
         match self {
-            Error::Database(e) => matches!(e.class, Class::Other | Class::Decode),
+            Error::Database(e) => matches!(e.class, Class::Other | Class::Decode | Class::PlanChanged),
             Error::Usage(_) => true,
             _ => false,
         }

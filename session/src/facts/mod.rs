@@ -71,6 +71,8 @@ pub(crate) struct ColumnFacts {
     pub(crate) stored: Stored,
     /// Computed by the database: never written (D4).
     pub(crate) generated: bool,
+    /// An identity that refuses values of a statement's own; COPY would not refuse them (PostgreSQL).
+    pub(crate) always: bool,
     /// An expression that gives what the column's default would, and may be evaluated before the row is there.
     pub(crate) draw: Option<Draw>,
     /// How the database compares values, where it is not by their bytes (D5).

@@ -44,6 +44,7 @@ SELECT json_build_object(
                         ELSE pg_catalog.format_type(a.atttypid, NULL) END,
       'generated', a.attgenerated <> '',
       'identity', a.attidentity <> '',
+      'always', a.attidentity = 'a',
       'default', d.oid::int8,
       'expression', CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
       'plain', NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend p WHERE p.classid = 'pg_catalog.pg_attrdef'::regclass
@@ -99,6 +100,7 @@ struct ToldColumn {
     type_text: String,
     generated: bool,
     identity: bool,
+    always: bool,
     default: Option<i64>,
     expression: Option<String>,
     plain: bool,
@@ -154,6 +156,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         known.get(meta.name).map_or_else(ColumnFacts::default, |column| ColumnFacts {
             stored: stored(meta, column),
             generated: column.generated,
+            always: column.always,
             draw: (!insert.row_by_row).then(|| draw(column)).flatten(),
             equality: equality(meta, column),
             type_oid: column.type_oid,

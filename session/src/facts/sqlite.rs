@@ -105,6 +105,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         known.get(&name).map_or_else(ColumnFacts::default, |column| ColumnFacts {
             stored: stored(meta, column),
             generated: GENERATED.contains(&column.hidden),
+            always: false,
             draw: None,
             equality: equality(meta, collations.get(&name).map_or("BINARY", |name| name)),
             type_oid: 0,

@@ -147,7 +147,13 @@ impl Flush<'_> {
         let mut next = Vec::new();
         for object in self.map.objects_of(child) {
             let held = from.iter().map(|column| object.stored_value(*column)).collect::<Option<Vec<Value>>>();
-            let Some(held) = held.filter(|held| !held.iter().any(is_null)) else { continue };
+            let Some(held) = held.filter(|held| !held.iter().any(is_null)) else {
+                if object.is_doubted() {
+                    // It may be one of them: what was read of it before is no promise any more.
+                    object.doubt();
+                }
+                continue;
+            };
             let Some(cause) = by_old.get(&held) else {
                 if folds {
                     // Another spelling of the same key looks like another key.

@@ -45,7 +45,9 @@ impl<'a> CopyForm<'a> {
             let (meta, form) = (&table.columns[*c], facts.columns[*c].type_oid);
             is_plain(meta) && forms(&meta.kind).is_some_and(|forms| forms.contains(&form))
         };
-        if set.kind != Kind::Insert || set.len() < FEWEST_ROWS || !facts.copy || !columns.iter().all(fits) {
+        // COPY takes what an INSERT would refuse.
+        let refused = set.columns.iter().any(|c| facts.columns[*c].always);
+        if refused || set.kind != Kind::Insert || set.len() < FEWEST_ROWS || !facts.copy || !columns.iter().all(fits) {
             return None;
         }
         let json_binary = columns.iter().map(|c| facts.columns[*c].type_oid == JSONB).collect();

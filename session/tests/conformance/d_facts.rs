@@ -246,6 +246,23 @@ fn d3_identities_always_and_by_default_give_each_object_its_key() {
 }
 
 #[test]
+fn d2_an_identity_that_refuses_values_refuses_them_in_sets_too() {
+    let table = "CREATE TABLE item (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL)";
+    sizes(Backend::Postgres, &[table], async |db: Db, n| {
+        let refused = db
+            .run(async |s: &mut Session| -> Done {
+                let draft = |n: usize| item::ActiveModel { id: Set(9_000 + n as i64), ..named("own") };
+                (0..n).for_each(|n| drop(s.add(draft(n))));
+                Ok(())
+            })
+            .await;
+        assert!(refused.unwrap_err().to_string().contains("428C9"));
+        assert_eq!(held(&db).await?, []);
+        Ok(())
+    });
+}
+
+#[test]
 fn d3_a_domain_with_a_default_gives_each_object_its_key() {
     let domain = "CREATE DOMAIN number AS bigint DEFAULT nextval('free')";
     let table = "CREATE TABLE item (id number PRIMARY KEY, name text NOT NULL)";
