@@ -8,7 +8,7 @@ use sea_orm::{DbBackend, QueryResult, sqlx::postgres::PgArguments};
 use super::{
     Flush, Text, XID, and_xid,
     back::{Back, unasked},
-    insert::{Chunks, arrays},
+    pieces::{Chunks, arrays},
     plan::{Kind, Part},
     rows::Place,
     set::{Found, Places, RowSet, RowSource, Window},

@@ -10,6 +10,7 @@ mod change;
 mod copy;
 mod direct;
 mod insert;
+mod pieces;
 pub(crate) mod plan;
 mod rows;
 mod set;
