@@ -224,8 +224,8 @@ fn processes_share_one_cluster_and_a_kill_of_all_leaves_nothing() {
 /// Tests of two checkouts do not meet: what one prepares or creates is not in the other's cluster.
 #[tokio::test]
 async fn two_checkouts_have_two_clusters() {
-    let long = format!("/home/{}/session", "a".repeat(200));
-    let roots = ["/home/one/session", "/home/two/session", "/home/one/session2", &long];
+    let long = format!("/srv/{}/session", "a".repeat(200));
+    let roots = ["/srv/one/session", "/srv/two/session", "/srv/one/session2", &long];
     let links: Vec<_> = roots.iter().map(|root| link_of(Path::new(root)).expect("a link")).collect();
     for (at, link) in links.iter().enumerate() {
         assert_eq!(link, &link_of(Path::new(roots[at])).expect("a link"), "the same each time");
