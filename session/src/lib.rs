@@ -16,6 +16,7 @@ mod flush;
 mod hooks;
 mod identity;
 mod meta;
+mod names;
 mod options;
 pub mod outbox;
 mod predicate;

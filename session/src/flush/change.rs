@@ -459,7 +459,7 @@ impl Texts<'_, '_> {
              CASE WHEN count(*) < cardinality($1) THEN (SELECT min({missing}.{number}) FROM UNNEST({arrays}) WITH ORDINALITY \
              AS {missing}({columns}, {number}) WHERE NOT EXISTS (SELECT 1 FROM {out} WHERE {same})) END{xid} FROM {out}",
             write = self.change_arrays(true),
-            arrays = crate::meta::Names::parameters(keys),
+            arrays = crate::names::Names::parameters(keys),
             same = same.collect::<Vec<_>>().join(" AND "),
             xid = and_xid(xid),
         )

@@ -34,13 +34,13 @@ const ROWS_A_STATEMENT: usize = 2_000;
 const DRAWN_ROWS: usize = 500;
 
 /// How the rows of a set come in.
-enum Way<'f> {
+enum Way {
     /// One by one.
     Single,
     /// Together: every key is known.
     Known,
     /// Together, their keys made by these defaults (PostgreSQL).
-    Draw(Vec<(usize, &'f Draw)>),
+    Draw(Vec<(usize, Draw)>),
     /// Together, numbered on from the last row of the table (SQLite).
     Rowid(Rowid),
 }
@@ -54,7 +54,7 @@ struct Texts<'s, 'a> {
 
 impl RowSet<'_> {
     /// The one place that chooses how rows come in (D2); `docs/paths.md` shows it as a table.
-    fn way(&self, backend: DbBackend) -> Way<'_> {
+    fn way(&self, backend: DbBackend) -> Way {
         let (table, facts) = (self.table, &self.facts);
         let unset: Vec<usize> = table.keys.iter().copied().filter(|key| !self.columns.contains(key)).collect();
         let travels = |column: &usize| table.columns[*column].is_simple();
@@ -72,7 +72,7 @@ impl RowSet<'_> {
                 _ => Way::Single,
             },
             (true, keys) => {
-                let draw = |key: &usize| Some((*key, facts.columns[*key].draw.as_ref()?));
+                let draw = |key: &usize| Some((*key, facts.columns[*key].draw.clone()?));
                 keys.iter().map(draw).collect::<Option<Vec<_>>>().map_or(Way::Single, Way::Draw)
             }
         }
@@ -85,24 +85,19 @@ impl Flush<'_> {
             self.confirm(&set).await?;
         }
         let backend = self.connection.backend();
-        let draws = match set.way(backend) {
-            Way::Single => None,
-            Way::Known => return self.insert_known(set, 0).await,
-            Way::Rowid(rowid) => return self.insert_numbered(set, rowid).await,
-            Way::Draw(keys) if set.len() < DRAWN_ROWS => {
-                let keys: Vec<(usize, Draw)> = keys.into_iter().map(|(key, draw)| (key, draw.clone())).collect();
-                return self.insert_drawing(set, &keys).await;
+        match set.way(backend) {
+            Way::Single => self.insert_single(&set, 0).await,
+            Way::Known => self.insert_known(set, 0).await,
+            Way::Rowid(rowid) => self.insert_numbered(set, rowid).await,
+            Way::Draw(keys) if set.len() < DRAWN_ROWS => self.insert_drawing(set, &keys).await,
+            Way::Draw(keys) => {
+                set.drawn = self.drawn(&set, &keys).await?;
+                match set.drawn {
+                    Some(_) => self.insert_known(set, 0).await,
+                    None => self.insert_afresh(set).await,
+                }
             }
-            Way::Draw(keys) => Some(keys.into_iter().map(|(key, draw)| (key, draw.clone())).collect::<Vec<_>>()),
-        };
-        if let Some(keys) = draws {
-            if let Some(drawn) = self.drawn(&set, &keys).await? {
-                set.drawn = Some(drawn);
-                return self.insert_known(set, 0).await;
-            }
-            return self.insert_afresh(set).await;
         }
-        self.insert_single(&set, 0).await
     }
 
     /// The table has changed since its facts were asked for, and nothing of the set was sent yet: one by one is right for every

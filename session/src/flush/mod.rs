@@ -32,7 +32,6 @@ use tokio::sync::Mutex;
 use crate::{
     connection::{Connection, Fetch, Message, Reply},
     error::Error,
-    facts::TableFacts,
     identity::IdentityMap,
     meta::{ColumnMeta, TableMeta},
     raw::refuse_control,
@@ -185,18 +184,18 @@ impl Flush<'_> {
     /// Asks for the facts of tables that are not known yet (D1), and takes back what was set in columns that the database
     /// computes: they are never written (D4).
     async fn ask_about_tables(&mut self, due: &[Member]) -> Result<(), Error> {
-        let mut known: Option<(&'static TableMeta, Arc<TableFacts>)> = None;
+        let mut known: Option<(&'static TableMeta, Vec<usize>)> = None;
         for (object, _) in due {
             let table = object.table();
-            let facts = match &known {
-                Some((last, facts)) if std::ptr::eq(*last, table) => facts,
+            let computed = match &known {
+                Some((last, computed)) if std::ptr::eq(*last, table) => computed,
                 _ => {
                     let facts =
                         self.connection.table_facts(table).await.map_err(|e| e.at(|| table.entity.to_owned()))?;
-                    &known.insert((table, facts)).1
+                    &known.insert((table, facts.generated().collect())).1
                 }
             };
-            facts.generated().for_each(|column| object.leave_out(column));
+            computed.iter().for_each(|column| object.leave_out(*column));
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         not_brought: vec![],
         hooks: true,
         schema: None,
-        names: crate::meta::Names::unlike(NAMES[index], &columns),
+        names: crate::names::Names::unlike(NAMES[index], &columns),
         columns,
         texts: crate::meta::Texts::default(),
         claimed: [ID, UNIQUE].into_iter().chain(PAIR).collect(),
