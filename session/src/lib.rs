@@ -2,68 +2,51 @@
 
 extern crate self as sea_session;
 
-mod batches;
-mod block;
-mod body;
-mod boxed;
 mod connection;
-mod core;
-mod db;
 mod error;
-mod facts;
-mod fate;
 mod flush;
-mod hooks;
-mod identity;
-mod meta;
-mod names;
-mod options;
+mod load;
+mod objects;
 pub mod outbox;
-mod predicate;
-mod query;
-mod raw;
-mod relation;
-mod retry;
-mod rows;
-mod session;
-mod settle;
-mod several;
-mod shared;
-mod shown;
-mod span;
-mod states;
+mod run;
 mod stats;
-mod stream;
+mod table;
 pub mod testing;
-mod tokens;
-mod tracked;
-mod undo;
-#[doc(hidden)]
-pub mod value_ref;
+mod unit;
 
-pub use batches::{BatchError, Batches, Progress};
-pub use block::{Action, BlockKind, BlockState, Cell as BlockCell, Event, TABLE as BLOCK_TABLE, decide};
-pub use body::{BatchBody, Block, BlockOnce};
-pub use core::UnitState;
-pub use db::Db;
+pub use connection::db::Db;
 pub use error::{Class, DatabaseError, Error, class_of_sqlstate};
-pub use fate::Fate;
-pub use hooks::{HookBody, HookOutcome, Hooks, Registered};
-pub use meta::{EntitySpec, Shape, TrackedEntity};
-pub use options::UnitOptions;
-pub use query::{LoadExt, Loader};
-pub use relation::Junction;
-pub use retry::Retry;
+pub use load::{
+    query::{LoadExt, Loader},
+    relation::Junction,
+    stream::Rows,
+};
+pub use objects::{
+    Object, State, Tracked,
+    states::{Cell as StateCell, Operation, TABLE as STATE_TABLE, next as next_state},
+};
+pub use run::{
+    batches::{BatchError, Batches, Progress},
+    options::UnitOptions,
+    several::{Recovered, Sessions, Several},
+};
 /// `sea_session::atomic!(s, { … })`: a nested block in place. The attribute `#[atomic]` is in the prelude: one module cannot
 /// hold two macros of one name.
 pub use sea_session_macros::atomic_block as atomic;
 pub use sea_session_macros::*;
-pub use session::{NestedBlock, NoAutoflush, Savepoint, Session};
-pub use several::{Recovered, Sessions, Several};
-pub use states::{Cell as StateCell, Operation, TABLE as STATE_TABLE, next as next_state};
 pub use stats::{Paths, Recorder, Stats};
-pub use stream::Rows;
-pub use tracked::{Object, State, Tracked};
+pub use table::meta::{EntitySpec, Shape, TrackedEntity};
+#[doc(hidden)]
+pub use table::value_ref;
+pub use unit::{
+    block_table::{Action, BlockKind, BlockState, Cell as BlockCell, Event, TABLE as BLOCK_TABLE, decide},
+    body::{BatchBody, Block, BlockOnce},
+    core::UnitState,
+    fate::Fate,
+    hooks::{HookBody, HookOutcome, Hooks, Registered},
+    retry::Retry,
+    session::{NestedBlock, NoAutoflush, Savepoint, Session},
+};
 
 /// What an application needs in scope.
 pub mod prelude {

@@ -13,13 +13,15 @@ use super::{
     Flush,
     plan::{Kind, Part},
     set::RowSet,
-    value::{as_column, is_null},
 };
 use crate::{
     error::Error,
-    facts::{Action, Deed, Identity, TableFacts},
-    meta::TableMeta,
-    tracked::AnyObject,
+    objects::AnyObject,
+    table::{
+        facts::{Action, Deed, Identity, TableFacts},
+        meta::TableMeta,
+        value::{as_column, is_null},
+    },
 };
 
 /// What rows held in the columns that others refer to, before they were written.

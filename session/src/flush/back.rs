@@ -4,21 +4,21 @@ use rustc_hash::FxHashMap;
 use sea_orm::{DbBackend, QueryResult, Value};
 
 use super::{
-    Flush, Text,
+    Flush,
     change::MANY_ROWS,
+    encoders::{ArrayRows, RowSink},
     plan::{Kind, Part},
     rows::Place,
     set::{RowSet, RowSource, Window},
-    statement::sqlite_chunk,
-    wire::{ArrayRows, RowSink},
 };
 use crate::{
-    connection::{Fetch, Message},
+    connection::{
+        Fetch, Message,
+        text::{Text, sqlite_chunk},
+    },
     error::Error,
-    facts::Stored,
-    meta::TableMeta,
-    tracked::Returned,
-    value_ref::ValueRef,
+    objects::Returned,
+    table::{facts::Stored, meta::TableMeta, value_ref::ValueRef},
 };
 
 /// What a write is to answer with.

@@ -6,22 +6,26 @@ use std::sync::Arc;
 use sea_orm::{DbBackend, QueryResult, sqlx::postgres::PgArguments};
 
 use super::{
-    Flush, Text, XID, and_xid,
+    Flush, XID, and_xid,
     back::{Back, unasked},
     pieces::{Chunks, arrays},
     plan::{Kind, Part},
     rows::Place,
     set::{Found, Places, RowSet, RowSource, Window},
-    statement::sqlite_sizes,
     telling_xid,
-    value::as_integer,
 };
 use crate::{
-    connection::{Fetch, Message},
+    connection::{
+        Fetch, Message,
+        text::{Text, sqlite_sizes},
+    },
     error::Error,
-    meta::{ChangeForm, ChangeText, ColumnSet, TableMeta},
+    objects::Put,
     stats::Path,
-    tracked::Put,
+    table::{
+        meta::{ChangeForm, ChangeText, ColumnSet, TableMeta},
+        value::as_integer,
+    },
 };
 
 /// Rows of one PostgreSQL statement.
@@ -459,7 +463,7 @@ impl Texts<'_, '_> {
              CASE WHEN count(*) < cardinality($1) THEN (SELECT min({missing}.{number}) FROM UNNEST({arrays}) WITH ORDINALITY \
              AS {missing}({columns}, {number}) WHERE NOT EXISTS (SELECT 1 FROM {out} WHERE {same})) END{xid} FROM {out}",
             write = self.change_arrays(true),
-            arrays = crate::names::Names::parameters(keys),
+            arrays = crate::table::names::Names::parameters(keys),
             same = same.collect::<Vec<_>>().join(" AND "),
             xid = and_xid(xid),
         )

@@ -6,19 +6,21 @@
 use sea_orm::{DbBackend, sea_query::ArrayType};
 
 use super::{
-    Flush, Text, XID,
+    Flush, XID,
+    encoders::CopyRows,
     insert::numbers,
     plan::Kind,
     rows::Place,
     set::{Places, RowSet},
-    wire::CopyRows,
 };
 use crate::{
-    connection::{Fetch, Message},
+    connection::{Fetch, Message, text::Text},
     error::Error,
-    facts::undisturbed,
-    meta::{ColumnMeta, TableMeta},
     stats::Path,
+    table::{
+        facts::undisturbed,
+        meta::{ColumnMeta, TableMeta},
+    },
 };
 
 /// From this many rows on COPY pays for the question that precedes it (measured: `docs/performance.md`).

@@ -13,9 +13,11 @@ use super::{
     set::{RowSet, RowSource},
 };
 use crate::{
-    facts::TableFacts,
-    meta::{ColumnSet, ForeignKey, TableMeta},
-    tracked::AnyObject,
+    objects::AnyObject,
+    table::{
+        facts::TableFacts,
+        meta::{ColumnSet, ForeignKey, TableMeta},
+    },
 };
 
 /// Rows that go the same way.

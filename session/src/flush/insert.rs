@@ -8,23 +8,27 @@ use std::sync::Arc;
 use sea_orm::{DbBackend, QueryResult, Value, sea_query::ArrayType, sqlx::postgres::PgArguments};
 
 use super::{
-    Flush, Text, XID, and_xid,
+    Flush, XID, and_xid,
     back::{Back, Wanted, unasked},
+    encoders::FlatRows,
     pieces::{Chunks, arrays},
     plan::Kind,
     rows::Place,
     set::{Drawn, Places, RowSet, Window},
-    statement::{sqlite_chunk, sqlite_sizes},
     telling_xid,
-    value::{as_integer, integer},
-    wire::FlatRows,
 };
 use crate::{
-    connection::{Fetch, Message},
+    connection::{
+        Fetch, Message,
+        text::{Text, sqlite_chunk, sqlite_sizes},
+    },
     error::Error,
-    facts::{Draw, Rowid, still_default, undisturbed},
-    meta::{ChangeForm, ChangeText, ColumnSet, TableMeta, quote},
     stats::Path,
+    table::{
+        facts::{Draw, Rowid, still_default, undisturbed},
+        meta::{ChangeForm, ChangeText, ColumnSet, TableMeta, quote},
+        value::{as_integer, integer},
+    },
 };
 
 /// Rows of one PostgreSQL statement: the arrays stay small enough to be built and parsed in cache.
@@ -232,7 +236,7 @@ impl Flush<'_> {
     async fn drawn(&mut self, set: &RowSet<'_>, keys: &[(usize, Draw)]) -> Result<Option<Drawn>, Error> {
         let (table, xid) = (set.table, self.wants_xid());
         let columns: Vec<usize> = keys.iter().map(|(key, _)| *key).collect();
-        let whole = keys.iter().all(|(key, _)| crate::meta::is_integer(&table.columns[*key].kind));
+        let whole = keys.iter().all(|(key, _)| crate::table::meta::is_integer(&table.columns[*key].kind));
         let made = keys.iter().enumerate().map(|(at, (key, draw))| match whole {
             true => format!("array_agg(({})::int8) AS {}", draw.expression, table.names.bare(at)),
             false => format!("({}) AS {}", draw.expression, table.columns[*key].quoted()),

@@ -9,14 +9,12 @@ mod back;
 mod change;
 mod copy;
 mod direct;
+pub(crate) mod encoders;
 mod insert;
 mod pieces;
 pub(crate) mod plan;
 mod rows;
 mod set;
-mod statement;
-pub(crate) mod value;
-pub(crate) mod wire;
 
 use std::sync::Arc;
 
@@ -30,22 +28,18 @@ use smallvec::{SmallVec, smallvec};
 use tokio::sync::Mutex;
 
 use crate::{
-    connection::{Connection, Fetch, Message, Reply},
+    connection::{Connection, Fetch, Message, Reply, control::refuse_control, text::Text},
     error::Error,
-    identity::IdentityMap,
-    meta::{ColumnMeta, TableMeta},
-    raw::refuse_control,
-    tracked::{AnyObject, Carried, Put, Returned, Stamp},
-    undo::UndoLog,
+    objects::{AnyObject, Carried, Put, Returned, Stamp, identity::IdentityMap, undo::UndoLog},
+    table::{
+        meta::{ColumnMeta, TableMeta},
+        value,
+    },
 };
+use encoders::{FlatRows, SingleRow};
 use plan::{Cell, Kind, Op};
-pub(crate) use statement::Text;
-pub(crate) use statement::cut_by_bytes;
-pub(crate) use value::{is_null, show_key};
-
 use rows::{Place, Rows};
 use set::{RowSet, Window};
-use wire::{FlatRows, SingleRow};
 
 /// What is due about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,11 +4,10 @@ use futures_util::future::join;
 use sea_orm::sqlx::{postgres::PgArguments, sqlite::SqliteArguments};
 
 use super::{
+    encoders::{ArrayRows, FlatRows},
     set::{Places, RowSet, Window},
-    statement::MOST_BYTES,
-    wire::{ArrayRows, FlatRows},
 };
-use crate::{error::Error, tracked::Put};
+use crate::{connection::text::MOST_BYTES, error::Error, objects::Put};
 
 /// The rows of a set in chunks, each encoded while SQLite's own thread works on the one before.
 pub(super) struct Chunks<'s, 'a> {

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use sea_orm::Value;
 
-use crate::meta::TableMeta;
+use crate::table::meta::TableMeta;
 pub(super) use by_row::joined_columns;
 use planner::Planner;
 pub(super) use ranks::{Ranks, table_ranks};

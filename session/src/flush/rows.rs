@@ -5,9 +5,11 @@ use sea_orm::Value;
 use super::{
     Behind,
     plan::{Cell, Op, Part, Plan, Step},
-    value,
 };
-use crate::{error::Error, meta::TableMeta};
+use crate::{
+    error::Error,
+    table::{meta::TableMeta, value},
+};
 
 /// The rows of one step, column by column in the step's order.
 #[derive(Clone)]

@@ -8,16 +8,18 @@ use smallvec::SmallVec;
 
 use super::{
     Behind, RowKind, Source as CellSource,
+    encoders::RowSink,
     plan::{Kind, Part, Step},
     rows::{Place, Rows},
-    wire::RowSink,
 };
 use crate::{
     error::Error,
-    facts::{Stored, TableFacts},
-    meta::TableMeta,
-    tracked::{AnyObject, Put},
-    value_ref::ValueRef,
+    objects::{AnyObject, Put},
+    table::{
+        facts::{Stored, TableFacts},
+        meta::TableMeta,
+        value_ref::ValueRef,
+    },
 };
 
 /// The values of a row, in the order in which they are sent.
@@ -184,7 +186,7 @@ impl<'a> RowSet<'a> {
 
     fn take_cell(&self, cells: &mut Vec<(usize, CellSource)>, column: usize) -> Result<Value, Error> {
         match cells.iter().position(|(at, _)| *at == column).map(|at| cells.swap_remove(at).1) {
-            Some(CellSource::Value(value)) => super::value::checked(self.table.columns[column].sent(value)),
+            Some(CellSource::Value(value)) => crate::table::value::checked(self.table.columns[column].sent(value)),
             Some(CellSource::KeyOf(parent, _)) => Err(super::not_in_unit(self.table, column, parent.table())),
             None => Ok(self.table.columns[column].kind_null()),
         }

@@ -18,7 +18,11 @@ use super::{
     scan::{Aim, Found, Scan},
     share::Share,
 };
-use crate::{Session, connection::Fetch, error::Error, flush::Text};
+use crate::{
+    Session,
+    connection::{Fetch, text::Text},
+    error::Error,
+};
 
 /// What a claim found.
 #[derive(Debug, Default)]

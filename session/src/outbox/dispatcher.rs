@@ -31,8 +31,8 @@ use super::{
 };
 use crate::{
     Session,
+    connection::span::{debug_span, in_span},
     error::Error,
-    span::{debug_span, in_span},
 };
 
 /// The first look after events that another claim held up, and the bound of its doubling.

@@ -26,11 +26,11 @@ mod dead;
 mod delivery;
 mod dispatcher;
 mod health;
+mod indexes;
 mod pace;
 mod reason;
 mod scan;
 mod share;
-mod table;
 mod wake;
 
 use std::{fmt, time::Duration};
@@ -43,7 +43,7 @@ pub use dispatcher::{Dispatcher, Report};
 pub use health::Health;
 pub use wake::Waker;
 
-use crate::{Db, Error, Session, UnitOptions, meta::quote};
+use crate::{Db, Error, Session, UnitOptions, table::meta::quote};
 
 /// An outbox: a table, one stream in it, and how to reach it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -303,7 +303,7 @@ pub async fn forget_received(
     age: Duration,
     most: u64,
 ) -> Result<u64, Error> {
-    use crate::{connection::Fetch, flush::Text};
+    use crate::connection::{Fetch, text::Text};
     let mut text = Text::new(s.backend(), "");
     let before = text.bind((Utc::now() - age).into());
     let (table, received) = (quote(table), quote(received));
@@ -327,10 +327,7 @@ pub async fn first_time(
     consumer: &str,
     message: &str,
 ) -> Result<bool, Error> {
-    use crate::{
-        connection::{Fetch, Message},
-        flush::Text,
-    };
+    use crate::connection::{Fetch, Message, text::Text};
     let mut text = Text::new(s.backend(), "");
     let places: Vec<String> = [consumer, message, account].into_iter().map(|value| text.bind(value.into())).collect();
     text.sql = format!(

@@ -24,7 +24,7 @@ use sea_orm::sqlx::{self, postgres::PgListener};
 use tokio::sync::watch;
 
 use super::Outbox;
-use crate::{connection::Fetch, error::Error, tokens::alone};
+use crate::{connection::Fetch, error::Error, unit::tokens::alone};
 
 /// A range of the values that the hash of a key has modulo `of`: one value for each claim that a dispatcher has in hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,7 +26,7 @@ use super::{
     Outbox,
     share::{JOINED, Place},
 };
-use crate::{Db, connection::Fetch, options::literal, tokens::alone};
+use crate::{Db, connection::Fetch, run::options::literal, unit::tokens::alone};
 
 /// A commit so soon after a NOTIFY is one of many: they share the next.
 const BURST: Duration = Duration::from_micros(500);

@@ -17,9 +17,9 @@ use super::{
     ranks::{Ranks, table_ranks},
     unique::MOST_LAYERS,
 };
-use crate::{
-    flush::value::{as_column, is_null},
+use crate::table::{
     meta::{OnUpdate, TableMeta},
+    value::{as_column, is_null},
 };
 
 /// Whether only an order of rows will do: one row of the flush needs what another changes for those that refer to it, or

@@ -10,7 +10,7 @@ use super::{
     ranks::Ranks,
     targets::Targets,
 };
-use crate::meta::{ForeignKey, TableMeta};
+use crate::table::meta::{ForeignKey, TableMeta};
 
 /// Rows by what puts them into one statement; sorted, so that the plan is always the same.
 pub(super) type Groups<K> = BTreeMap<K, Vec<usize>>;

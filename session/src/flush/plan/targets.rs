@@ -4,9 +4,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use sea_orm::Value;
 
 use super::planner::Planner;
-use crate::{
-    flush::value::as_column,
+use crate::table::{
     meta::{ForeignKey, TableMeta},
+    value::as_column,
 };
 
 /// Rows by what foreign keys may point to: their primary keys, or other columns.

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use sea_orm::sea_query::ArrayType;
 
 use super::{planner::Cells, *};
-use crate::meta::{ColumnMeta, ForeignKey, OnUpdate};
+use crate::table::meta::{ColumnMeta, ForeignKey, OnUpdate};
 
 const NAMES: [&str; 5] = ["alpha", "beta", "gamma", "delta", "epsilon"];
 const ID: usize = 0;
@@ -51,9 +51,9 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         not_brought: vec![],
         hooks: true,
         schema: None,
-        names: crate::names::Names::unlike(NAMES[index], &columns),
+        names: crate::table::names::Names::unlike(NAMES[index], &columns),
         columns,
-        texts: crate::meta::Texts::default(),
+        texts: crate::table::meta::Texts::default(),
         claimed: [ID, UNIQUE].into_iter().chain(PAIR).collect(),
         stamped: false,
         places: None,

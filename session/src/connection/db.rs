@@ -1,0 +1,230 @@
+//! The engine: a pool of connections, and the door to units of work.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DatabaseConnectionType, DbBackend,
+    sqlx::{
+        Executor,
+        sqlite::{SqliteJournalMode, SqliteSynchronous},
+    },
+};
+
+use crate::{
+    Session,
+    error::Error,
+    run::options::{Settings, UnitOptions},
+    table::facts::FactsCache,
+    unit::body::Block,
+};
+
+/// How long a writer waits for SQLite's write lock before it is told that the file is busy.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A pooled connection that was idle for longer is asked whether it lives before a unit gets it.
+const ASKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(5);
+
+/// A handle to a database. Cheap to clone, shared by all tasks.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// let again = db.clone();                                  // the same pool
+/// let n = again.run(async |s: &mut Session| -> Result<u64, Error> {
+///     Ok(note::Entity::find().count(s).await?)
+/// }).await?;
+/// assert_eq!(n, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Db(Arc<Pool>);
+
+/// A pool, and what is known of its tables.
+struct Pool {
+    connection: DatabaseConnection,
+    facts: Arc<FactsCache>,
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Db").field(&self.backend()).finish()
+    }
+}
+
+impl From<DatabaseConnection> for Db {
+    /// Takes a pool as it is: what [`Db::connect`] sets (WAL, foreign keys, busy timeout on SQLite; the check for a
+    /// client that went away on PostgreSQL) is then the caller's to set.
+    fn from(connection: DatabaseConnection) -> Self {
+        Db(Arc::new(Pool { connection, facts: Arc::default() }))
+    }
+}
+
+impl Db {
+    /// Connects to a URL (`sqlite::memory:`, `sqlite://file.db?mode=rwc`, `postgres://…`) or by SeaORM's options.
+    ///
+    /// SQLite gets WAL, foreign keys, a busy timeout of five seconds, and for a database in memory one connection that is
+    /// never closed. PostgreSQL connections notice a client that went away within 100 ms, so that a dropped unit frees its
+    /// locks (C3).
+    ///
+    /// SeaORM has one place for a function that maps the driver's options (`map_sqlx_sqlite_opts`) or the pool's
+    /// (`map_sqlx_postgres_pool_opts`), and this takes it: for hooks or pragmas of your own, connect with SeaORM and use
+    /// [`Db::from`].
+    ///
+    /// # Errors
+    /// The server cannot be reached, or the URL is not of a kind that was built in.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is left behind.
+    pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Self, Error> {
+        let mut options = options.into();
+        options.sqlx_logging(false);
+        // A connection that was just used is not asked first whether it lives: that would be one more round trip a unit.
+        if options.get_test_before_acquire_if_idle_for().is_none() {
+            options.test_before_acquire_if_idle_for(ASKED_WHEN_IDLE_FOR);
+        }
+        let url = options.get_url().to_owned();
+        if url.starts_with("sqlite:") {
+            prepare_sqlite(&mut options, &url);
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            options.map_sqlx_postgres_pool_opts(|pool| {
+                pool.after_connect(|connection, _| {
+                    Box::pin(async move {
+                        // A server that does not know the setting only frees locks later.
+                        #[expect(
+                            clippy::disallowed_methods,
+                            reason = "set-up of a connection, before any session owns it"
+                        )]
+                        let _ = connection.execute("SET client_connection_check_interval = 100").await;
+                        Ok(())
+                    })
+                })
+            });
+        } else {
+            let scheme = url.split(':').next().unwrap_or_default().to_owned();
+            return Err(Error::usage(format!("unknown database scheme `{scheme}`: use `sqlite:` or `postgres:`")));
+        }
+        Ok(Database::connect(options).await?.into())
+    }
+
+    /// The SeaORM pool, for code that does not use sessions (yet).
+    pub fn connection(&self) -> &DatabaseConnection {
+        &self.0.connection
+    }
+
+    /// Tables were created, changed or dropped past all sessions of this pool: what is known of them is asked for again, before
+    /// the next write to each (D1). Statements that sessions send are noticed, and so is the first error that a changed table
+    /// causes; this is for migrations of the running program's own.
+    pub fn tables_altered(&self) {
+        self.0.facts.forget_all();
+    }
+
+    /// What is known of the pool's tables (D1).
+    pub(crate) fn facts(&self) -> &Arc<FactsCache> {
+        &self.0.facts
+    }
+
+    /// Equal for clones of one handle.
+    pub(crate) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// Which database this is.
+    pub fn backend(&self) -> DbBackend {
+        match &self.connection().inner {
+            DatabaseConnectionType::SqlxPostgresPoolConnection(_) => DbBackend::Postgres,
+            DatabaseConnectionType::SqlxSqlitePoolConnection(_) => DbBackend::Sqlite,
+            _ => self.connection().get_database_backend(),
+        }
+    }
+
+    /// Closes the pool and waits for its connections to end.
+    ///
+    /// # Errors
+    /// None today; the signature is SeaORM's.
+    pub async fn close(&self) -> Result<(), Error> {
+        Ok(self.connection().close_by_ref().await?)
+    }
+
+    /// A unit of work with options.
+    pub fn session(&self) -> UnitOptions {
+        UnitOptions::new(self.clone())
+    }
+
+    /// Runs one unit of work with the default options: one transaction, one identity map; commits on `Ok`, rolls back on
+    /// `Err`. See [`UnitOptions::run`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// let id = db.run(async |s: &mut Session| -> Result<i64, Error> {
+    ///     let note = s.add(draft("second"));
+    ///     s.flush().await?;                                    // the key is the database's
+    ///     Ok(note.id())
+    /// }).await?;                                               // COMMIT
+    /// assert_eq!(id, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What the body returns, or what the database says at flush or commit.
+    ///
+    /// # Cancel safety
+    /// Dropped at any await, the unit is rolled back and its connection is clean or closed (C1).
+    pub async fn run<T, E, F>(&self, body: F) -> Result<T, E>
+    where
+        F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
+        E: From<Error> + Send + 'static,
+        T: Send,
+    {
+        self.session().run(body).await
+    }
+
+    /// Begins a unit of work that is ended by hand with [`Session::commit`] or [`Session::rollback`] (B2). Dropped
+    /// without either, it is rolled back. Never retried (R4).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// let mut s = db.begin().await?;
+    /// s.add(draft("second"));
+    /// s.rollback().await?;
+    /// assert_eq!(note::Entity::find().count(db.connection()).await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// None before the first statement: BEGIN waits for it.
+    pub async fn begin(&self) -> Result<Session, Error> {
+        self.session().begin().await
+    }
+
+    pub(crate) fn open(&self, settings: &Arc<Settings>, counters: &Arc<crate::stats::Counters>) -> Session {
+        Session::new(self.clone(), settings.clone(), counters.clone())
+    }
+}
+
+fn prepare_sqlite(options: &mut ConnectOptions, url: &str) {
+    let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+    options.map_sqlx_sqlite_opts(|sqlite| {
+        sqlite
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(SQLITE_BUSY_TIMEOUT)
+    });
+    if in_memory {
+        // A second connection would be a second, empty database; a closed one would lose it.
+        options.max_connections(1).min_connections(1).idle_timeout(None::<Duration>).max_lifetime(None::<Duration>);
+    } else if options.get_max_connections().is_none() {
+        options.max_connections(8);
+    }
+}

@@ -1,0 +1,5 @@
+//! Ways of running units: their options, batches of them, and several databases at once.
+
+pub(crate) mod batches;
+pub(crate) mod options;
+pub(crate) mod several;

@@ -1,0 +1,8 @@
+//! What an entity's table is: its shape and the kinds of its columns, their values, the names in its statements, and what the
+//! catalogue says of it. Nothing here knows a backend's connection, an object or a unit.
+
+pub(crate) mod facts;
+pub(crate) mod meta;
+pub(crate) mod names;
+pub(crate) mod value;
+pub mod value_ref;

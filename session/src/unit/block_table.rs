@@ -1,0 +1,336 @@
+//! The state machine of nested blocks (A), declared as a table: what a block of each kind does in each state when
+//! something happens, and where it stands then. `docs/blocks.md` prints the table, and a test walks every cell.
+//!
+//! This module decides; it never sends. The session carries the decision out.
+
+use crate::{error::Error, objects::undo::UndoLog};
+
+/// What a block is to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockKind {
+    /// The outermost block: the transaction.
+    Unit,
+    /// A nested block: a savepoint. One made by [`crate::Session::savepoint`] is the same, ended by hand.
+    Savepoint,
+    /// A nested block without a savepoint (A3).
+    Merged,
+}
+
+/// Where a block stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockState {
+    /// Entered; nothing was sent inside it yet.
+    Idle,
+    /// Its BEGIN or SAVEPOINT was sent.
+    Live,
+    /// Flagged before anything was sent for it.
+    FlaggedIdle,
+    /// Flagged after its BEGIN or SAVEPOINT was sent.
+    Flagged,
+    /// The connection is gone. On SQLite, whose database is in the process, nothing short of a crash of the driver's thread
+    /// brings a block here.
+    Lost,
+}
+
+impl BlockState {
+    /// A merged block is as live as the savepoint or transaction that its statements run in.
+    pub(crate) fn of(lost: bool, flagged: bool, live: bool) -> Self {
+        match (lost, flagged, live) {
+            (true, _, _) => BlockState::Lost,
+            (_, true, true) => BlockState::Flagged,
+            (_, true, false) => BlockState::FlaggedIdle,
+            (_, false, true) => BlockState::Live,
+            (_, false, false) => BlockState::Idle,
+        }
+    }
+}
+
+/// What happens to a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A statement is about to be sent inside it.
+    Statement,
+    /// Its body returned well.
+    ExitOk,
+    /// Its body returned an error, panicked, or was dropped.
+    ExitErr,
+}
+
+/// What the block does then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send BEGIN with the options, then the statement.
+    Begin,
+    /// Send SAVEPOINT, then the statement.
+    Savepoint,
+    /// Send the statement.
+    Pass,
+    /// Answer with the first cause; send nothing.
+    Refuse,
+    /// Send COMMIT.
+    Commit,
+    /// Owe RELEASE to the next message.
+    Release,
+    /// Send ROLLBACK TO, and owe RELEASE to the next message.
+    RollbackTo,
+    /// Send ROLLBACK.
+    Rollback,
+    /// Send nothing.
+    Nothing,
+    /// Send nothing; flag the parent.
+    FlagParent,
+}
+
+impl Action {
+    /// What the messages that are sent at once begin with, in order; `""` is the statement itself.
+    pub const fn sends(self) -> &'static [&'static str] {
+        match self {
+            Action::Begin => &["BEGIN", ""],
+            Action::Savepoint => &["SAVEPOINT sea_session_", ""],
+            Action::Pass => &[""],
+            Action::Commit => &["COMMIT"],
+            Action::RollbackTo => &["ROLLBACK TO SAVEPOINT sea_session_"],
+            Action::Rollback => &["ROLLBACK"],
+            Action::Release | Action::Refuse | Action::Nothing | Action::FlagParent => &[],
+        }
+    }
+}
+
+/// One cell of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    /// The kind of block.
+    pub kind: BlockKind,
+    /// Its state.
+    pub state: BlockState,
+    /// What happens.
+    pub event: Event,
+    /// What is done.
+    pub action: Action,
+    /// Where the block stands then, if what was sent worked; `None`: it is over.
+    pub next: Option<BlockState>,
+    /// Why, where it is not plain.
+    pub reason: &'static str,
+}
+
+const fn cell(kind: BlockKind, state: BlockState, event: Event, action: Action, reason: &'static str) -> Cell {
+    let next = match (event, state) {
+        (Event::Statement, BlockState::Idle) => Some(BlockState::Live),
+        (Event::Statement, state) => Some(state),
+        (Event::ExitOk | Event::ExitErr, _) => None,
+    };
+    Cell { kind, state, event, action, next, reason }
+}
+
+/// Every cell. None of the odd ones goes without its reason.
+pub const TABLE: &[Cell] = {
+    use Action::*;
+    use BlockKind as K;
+    use BlockState as S;
+    use Event::*;
+    &[
+        cell(
+            K::Unit,
+            S::Idle,
+            Statement,
+            Begin,
+            "BEGIN waits for the first statement, so that a unit which sends nothing costs nothing (A1)",
+        ),
+        cell(K::Unit, S::Idle, ExitOk, Nothing, "nothing was sent, so there is nothing to commit"),
+        cell(K::Unit, S::Idle, ExitErr, Nothing, "nothing was sent, so there is nothing to roll back"),
+        cell(K::Unit, S::Live, Statement, Pass, ""),
+        cell(K::Unit, S::Live, ExitOk, Commit, ""),
+        cell(K::Unit, S::Live, ExitErr, Rollback, ""),
+        cell(
+            K::Unit,
+            S::FlaggedIdle,
+            Statement,
+            Refuse,
+            "the caller asked for a rollback; what would be sent now would be lost (A8)",
+        ),
+        cell(K::Unit, S::FlaggedIdle, ExitOk, Nothing, "nothing was sent, so there is nothing to roll back"),
+        cell(K::Unit, S::FlaggedIdle, ExitErr, Nothing, "nothing was sent, so there is nothing to roll back"),
+        cell(
+            K::Unit,
+            S::Flagged,
+            Statement,
+            Refuse,
+            "PostgreSQL would answer 25P02 and hide the first cause (A8, A14)",
+        ),
+        cell(
+            K::Unit,
+            S::Flagged,
+            ExitOk,
+            Rollback,
+            "COMMIT of an aborted transaction says Ok and commits nothing (Z5)",
+        ),
+        cell(K::Unit, S::Flagged, ExitErr, Rollback, ""),
+        cell(
+            K::Unit,
+            S::Lost,
+            Statement,
+            Refuse,
+            "a new connection would be a new transaction, half of the unit missing (A11)",
+        ),
+        cell(
+            K::Unit,
+            S::Lost,
+            ExitOk,
+            Nothing,
+            "the server has rolled back already; the unit ends with the loss as its cause (A11)",
+        ),
+        cell(K::Unit, S::Lost, ExitErr, Nothing, "the server has rolled back already (A11)"),
+        cell(
+            K::Savepoint,
+            S::Idle,
+            Statement,
+            Savepoint,
+            "SAVEPOINT waits for the first statement inside the block (A2)",
+        ),
+        cell(K::Savepoint, S::Idle, ExitOk, Nothing, "a block that sends nothing costs nothing (A2)"),
+        cell(K::Savepoint, S::Idle, ExitErr, Nothing, "nothing was sent inside, so only memory goes back"),
+        cell(K::Savepoint, S::Live, Statement, Pass, ""),
+        cell(
+            K::Savepoint,
+            S::Live,
+            ExitOk,
+            Release,
+            "RELEASE rides with the next SAVEPOINT, and COMMIT makes it unnecessary; one that fails flags the block around, with the first error (A4)",
+        ),
+        cell(K::Savepoint, S::Live, ExitErr, RollbackTo, ""),
+        cell(K::Savepoint, S::FlaggedIdle, Statement, Refuse, "what would be sent now would be lost (A8)"),
+        cell(K::Savepoint, S::FlaggedIdle, ExitOk, Nothing, "nothing was sent inside, so only memory goes back"),
+        cell(K::Savepoint, S::FlaggedIdle, ExitErr, Nothing, "nothing was sent inside, so only memory goes back"),
+        cell(
+            K::Savepoint,
+            S::Flagged,
+            Statement,
+            Refuse,
+            "PostgreSQL would answer 25P02 and hide the first cause (A8, A14)",
+        ),
+        cell(K::Savepoint, S::Flagged, ExitOk, RollbackTo, "a swallowed error never ends in Ok (A7)"),
+        cell(K::Savepoint, S::Flagged, ExitErr, RollbackTo, ""),
+        cell(K::Savepoint, S::Lost, Statement, Refuse, "there is no connection to send it on (A11)"),
+        cell(K::Savepoint, S::Lost, ExitOk, Nothing, "the savepoint went with the connection (A11)"),
+        cell(K::Savepoint, S::Lost, ExitErr, Nothing, "the savepoint went with the connection (A11)"),
+        cell(K::Merged, S::Idle, Statement, Pass, "a merged block has no SQL of its own (A3)"),
+        cell(K::Merged, S::Idle, ExitOk, Nothing, "its work is its parent's (A3)"),
+        cell(K::Merged, S::Idle, ExitErr, FlagParent, "there is no savepoint to go back to, so the parent must (A3)"),
+        cell(K::Merged, S::Live, Statement, Pass, "a merged block has no SQL of its own (A3)"),
+        cell(K::Merged, S::Live, ExitOk, Nothing, "its work is its parent's (A3)"),
+        cell(K::Merged, S::Live, ExitErr, FlagParent, "there is no savepoint to go back to, so the parent must (A3)"),
+        cell(K::Merged, S::FlaggedIdle, Statement, Refuse, "the parent must roll back (A8)"),
+        cell(
+            K::Merged,
+            S::FlaggedIdle,
+            ExitOk,
+            FlagParent,
+            "the flag is the parent's: a swallowed error never ends in Ok (A7)",
+        ),
+        cell(
+            K::Merged,
+            S::FlaggedIdle,
+            ExitErr,
+            FlagParent,
+            "there is no savepoint to go back to, so the parent must (A3)",
+        ),
+        cell(K::Merged, S::Flagged, Statement, Refuse, "the parent must roll back (A8)"),
+        cell(
+            K::Merged,
+            S::Flagged,
+            ExitOk,
+            FlagParent,
+            "the flag is the parent's: a swallowed error never ends in Ok (A7)",
+        ),
+        cell(
+            K::Merged,
+            S::Flagged,
+            ExitErr,
+            FlagParent,
+            "there is no savepoint to go back to, so the parent must (A3)",
+        ),
+        cell(K::Merged, S::Lost, Statement, Refuse, "there is no connection to send it on (A11)"),
+        cell(K::Merged, S::Lost, ExitOk, Nothing, "the parent sees the loss itself (A11)"),
+        cell(K::Merged, S::Lost, ExitErr, Nothing, "the parent sees the loss itself (A11)"),
+    ]
+};
+
+/// What a block does; the table's answer.
+pub fn decide(kind: BlockKind, state: BlockState, event: Event) -> Action {
+    // Every statement asks, so the cell is not looked for: `a_block_table_is_total_and_in_order` keeps it in its place.
+    TABLE[(kind as usize * 5 + state as usize) * 3 + event as usize].action
+}
+
+/// Why a block must roll back.
+#[derive(Clone, Debug)]
+pub(crate) struct Flag {
+    pub(crate) cause: Error,
+    /// The caller asked for it with `set_rollback(true)`: the block still returns its value (A7).
+    pub(crate) by_caller: bool,
+    /// The server's transaction is aborted as well: only a rollback clears the flag (A9).
+    pub(crate) aborted: bool,
+}
+
+/// An open block.
+pub(crate) struct Frame {
+    /// Unique in the session; a merged block has its parent's, because its work is its parent's.
+    pub(crate) id: u64,
+    pub(crate) kind: BlockKind,
+    /// Made by `savepoint()`: ended by hand, or with the block around it.
+    pub(crate) manual: bool,
+    /// Its BEGIN or SAVEPOINT was sent.
+    pub(crate) live: bool,
+    pub(crate) flag: Option<Flag>,
+    pub(crate) undo: UndoLog,
+}
+
+impl Frame {
+    pub(crate) fn new(id: u64, kind: BlockKind, manual: bool) -> Self {
+        Self { id, kind, manual, live: false, flag: None, undo: UndoLog::default() }
+    }
+
+    /// Keeps the first cause (INV6).
+    pub(crate) fn set_flag(&mut self, flag: Flag) {
+        match &mut self.flag {
+            Some(first) => {
+                first.aborted |= flag.aborted;
+                // A database error after `set_rollback(true)` is swallowed no better than without it.
+                if first.by_caller && !flag.by_caller {
+                    *first = flag;
+                }
+            }
+            none => *none = Some(flag),
+        }
+    }
+
+    pub(crate) fn savepoint_name(&self) -> String {
+        savepoint_name(self.id)
+    }
+}
+
+pub(crate) fn savepoint_name(id: u64) -> String {
+    format!("sea_session_{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_table_is_total_and_in_order() {
+        use BlockKind::{Merged, Savepoint, Unit};
+        let mut cells = TABLE.iter();
+        for kind in [Unit, Savepoint, Merged] {
+            for state in
+                [BlockState::Idle, BlockState::Live, BlockState::FlaggedIdle, BlockState::Flagged, BlockState::Lost]
+            {
+                for event in [Event::Statement, Event::ExitOk, Event::ExitErr] {
+                    let cell = cells.next().unwrap();
+                    assert_eq!((cell.kind, cell.state, cell.event), (kind, state, event));
+                    assert_eq!(decide(kind, state, event), cell.action);
+                }
+            }
+        }
+        assert!(cells.next().is_none());
+    }
+}

@@ -1,0 +1,223 @@
+//! The end of a unit: COMMIT or ROLLBACK, in one phase or two, by the session itself or elsewhere; then its hooks. Objects are
+//! detached and the connection goes back, or is closed if its state is not known (A5, C4).
+
+use std::{borrow::Cow, sync::Arc};
+
+use super::{Core, UnitState};
+use crate::{
+    connection::Message,
+    error::{Class, Error},
+    unit::{
+        block_table::{Action, BlockKind, Event, decide},
+        fate::Fate,
+        hooks::Due,
+        retry,
+    },
+};
+
+impl Core {
+    /// Commits the unit: flush, COMMIT, hooks. On any failure the unit is rolled back.
+    pub(crate) async fn commit(&mut self) -> Result<(), Error> {
+        if !self.ready_to_commit().await? {
+            return Ok(());
+        }
+        self.commit_ready().await?;
+        self.hooks.committed().await
+    }
+
+    /// Sends what is left to send, and decides. `false`: rolled back, because the caller wished it. `Err`: rolled back.
+    pub(crate) async fn ready_to_commit(&mut self) -> Result<bool, Error> {
+        self.usable()?;
+        if let Some(lost) = self.connection.lost().cloned() {
+            self.rollback().await;
+            return Err(lost);
+        }
+        for at in (1..self.frames.len()).rev() {
+            if self.frames[at].flag.is_some() || self.frames[0].flag.is_some() {
+                break;
+            }
+            if let Err(e) = self.flush().await {
+                self.rollback().await;
+                return Err(e);
+            }
+            self.release_frame(at);
+        }
+        let unflagged = self.frames.iter().all(|frame| frame.flag.is_none());
+        if unflagged && let Err(e) = self.finish_work().await {
+            self.rollback().await;
+            return Err(e);
+        }
+        if let Some(flag) = self.frames.iter().find_map(|frame| frame.flag.clone()) {
+            self.rollback().await;
+            return if flag.by_caller { Ok(false) } else { Err(Error::RolledBack { cause: Arc::new(flag.cause) }) };
+        }
+        Ok(true)
+    }
+
+    /// COMMIT, without the hooks.
+    pub(crate) async fn commit_ready(&mut self) -> Result<(), Error> {
+        if decide(BlockKind::Unit, self.standing(0, false), Event::ExitOk) == Action::Commit {
+            self.send_commit().await?;
+        }
+        self.leave_word(Fate::Committed);
+        self.ended(UnitState::Committed);
+        Ok(())
+    }
+
+    /// Writes a commit token in this transaction (M2, R9), beginning it if need be.
+    pub(crate) async fn leave_token(&mut self, token: crate::unit::tokens::Token) -> Result<(), Error> {
+        self.ready().await?;
+        let sent = self.connection.send(Message::Unprepared(&token.insert_text())).await;
+        if let Err(e) = sent {
+            self.rollback().await;
+            return Err(e);
+        }
+        Ok(())
+    }
+
+    /// First phase of two (M2): the transaction outlives its connection under `gid`. `false` if there is nothing to prepare.
+    pub(crate) async fn prepare(&mut self, gid: &str) -> Result<bool, Error> {
+        if !self.frames[0].live {
+            return Ok(false);
+        }
+        self.riding.clear();
+        let text = format!("PREPARE TRANSACTION {}", crate::run::options::literal(gid));
+        if let Err(e) = self.connection.send(Message::Control(&text)).await {
+            self.rollback().await;
+            return Err(e);
+        }
+        self.connection.closed();
+        // The second phase needs a connection of its own, and a pool of one has no other.
+        self.connection.release();
+        Ok(true)
+    }
+
+    /// The unit ended elsewhere: its prepared transaction was committed, or rolled back.
+    pub(crate) fn ended_elsewhere(&mut self, committed: bool) {
+        if committed {
+            self.ended(UnitState::Committed);
+        } else {
+            let due = self.forget_work();
+            due.into_iter().for_each(Due::spawn);
+            self.hooks.over();
+            self.ended(UnitState::RolledBack);
+        }
+    }
+
+    /// What became of a COMMIT whose answer was lost is known now, or known not to be knowable (R9).
+    pub(crate) async fn settled(&mut self, committed: bool, outcome: Result<(), Error>) -> Result<(), Error> {
+        if committed {
+            self.leave_word(Fate::Committed);
+            self.ended(UnitState::Committed);
+            return self.hooks.committed().await;
+        }
+        let due = self.forget_work();
+        self.ended(UnitState::Failed);
+        if !matches!(outcome, Err(Error::CommitUnknown { .. })) {
+            self.leave_word(Fate::RolledBack);
+            for hook in due {
+                hook.run().await;
+            }
+        }
+        self.hooks.over();
+        outcome
+    }
+
+    async fn finish_work(&mut self) -> Result<(), Error> {
+        self.flush().await?;
+        self.settle().await?;
+        self.note_unfinished();
+        Ok(())
+    }
+
+    async fn send_commit(&mut self) -> Result<(), Error> {
+        let mut text = Cow::Borrowed(self.settings.end_text(self.backend(), true));
+        if self.settings.settle_by_token {
+            let token = crate::unit::tokens::Token::new();
+            text = format!("{}; {text}", token.insert_text()).into();
+            self.token = Some(token);
+        }
+        self.riding.clear();
+        self.leave_word(Fate::Unknown);
+        let Err(e) = self.connection.send(Message::Control(&text)).await else {
+            self.connection.closed();
+            return Ok(());
+        };
+        if e.is_connection_lost() || e.class() == Some(Class::CompletionUnknown) {
+            self.connection.discard(e.clone());
+            self.state = UnitState::Failed;
+            return Err(Error::CommitUnknown { cause: Arc::new(e) });
+        }
+        self.leave_word(Fate::RolledBack);
+        if self.said.is_none() && e.class().is_some_and(retry::dooms_unit) {
+            self.said = Some(e.clone());
+        }
+        self.rollback().await;
+        Err(e)
+    }
+
+    fn leave_word(&self, fate: Fate) {
+        if let Some(word) = &self.settings.word {
+            word.leave(fate);
+        }
+    }
+
+    /// Rolls the unit back. Never fails: what cannot be rolled back is closed (A5, C4).
+    pub(crate) async fn rollback(&mut self) {
+        let action = decide(BlockKind::Unit, self.standing(0, true), Event::ExitErr);
+        let due = self.forget_work();
+        if action == Action::Rollback {
+            self.connection.forgive_cancelled();
+            let text = self.settings.end_text(self.backend(), false);
+            match self.connection.send(Message::Control(text)).await {
+                Ok(_) => self.connection.closed(),
+                Err(e) if e.to_string().contains("no transaction is active") => self.connection.closed(),
+                Err(e) => self.connection.discard(e),
+            }
+        }
+        self.ended(UnitState::RolledBack);
+        for hook in due {
+            hook.run().await;
+        }
+        self.hooks.over();
+    }
+
+    /// Memory goes back to before the unit; says which `on_rollback` hooks are due.
+    fn forget_work(&mut self) -> Vec<Due> {
+        self.restore_memory(0);
+        self.riding.clear();
+        self.owed.clear();
+        let mut due = std::mem::take(&mut self.due);
+        for frame in self.frames.drain(1..).rev() {
+            due.extend(self.hooks.rolled_back(frame.id));
+        }
+        due.extend(self.hooks.rolled_back(0));
+        due
+    }
+
+    /// Puts what was counted aside into the unit's numbers.
+    pub(crate) fn report_hits(&mut self) {
+        let hits = std::mem::take(&mut self.hits);
+        self.connection.counters().hits(hits);
+    }
+
+    fn ended(&mut self, state: UnitState) {
+        self.state = state;
+        self.report_hits();
+        self.shared.end();
+        self.map.clear();
+        self.connection.release();
+    }
+
+    /// The session is dropped with its unit open: memory goes back, the connection's own drop does the rest (C1).
+    pub(crate) fn dropped(&mut self) {
+        if self.usable().is_err() {
+            return;
+        }
+        let due = self.forget_work();
+        due.into_iter().for_each(Due::spawn);
+        self.hooks.over();
+        self.shared.end();
+        self.map.clear();
+    }
+}

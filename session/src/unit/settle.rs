@@ -1,0 +1,103 @@
+//! What became of a COMMIT whose answer was lost (R9): asked of the server by the transaction's id, never guessed.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sea_orm::{DbBackend, Statement};
+
+use super::{
+    fate::Fate,
+    tokens::{self, Token},
+};
+use crate::{
+    Session,
+    connection::{Connection, Fetch, Message, db::Db},
+    error::Error,
+    stats::Counters,
+};
+
+/// For how long, and how long apart, a server is asked what became of a transaction, or told what to do with a prepared
+/// one, while it is still at work on it or starting up. An attempt to reach it is as patient as the pool's
+/// `acquire_timeout`; none begins after this.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
+
+/// `Ok` if the lost COMMIT worked; a retryable error if it is known not to have; [`Error::CommitUnknown`] otherwise.
+pub(crate) async fn settle(session: &mut Session, cause: Arc<Error>) -> Result<(), Error> {
+    let fate = fate(session).await;
+    let core = session.core();
+    match fate {
+        Fate::Committed => core.settled(true, Ok(())).await,
+        Fate::RolledBack => core.settled(false, Err((*cause).clone())).await,
+        Fate::Unknown => core.settled(false, Err(Error::CommitUnknown { cause })).await,
+    }
+}
+
+/// What became of a session's COMMIT whose answer was lost.
+pub(crate) async fn fate(session: &mut Session) -> Fate {
+    let core = session.core();
+    let xid = core.xid.clone().filter(|_| core.backend() == DbBackend::Postgres);
+    match xid {
+        // A read-only unit had nothing to lose.
+        _ if core.settings.read_only => Fate::Committed,
+        _ if core.token.is_some() => ask_token(core.connection.db(), core.token).await,
+        Some(xid) => ask(core.connection.db(), &xid, core.began).await,
+        None => Fate::Unknown,
+    }
+}
+
+async fn ask_token(db: &Db, token: Option<Token>) -> Fate {
+    let Some(token) = token else { return Fate::Unknown };
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        match tokens::committed(db, token).await {
+            Ok(true) => return Fate::Committed,
+            Ok(false) => return Fate::RolledBack,
+            Err(e) if e.is_connection_lost() => tokio::time::sleep(PAUSE).await,
+            Err(_) => return Fate::Unknown,
+        }
+    }
+    Fate::Unknown
+}
+
+/// What the server says of a transaction's id, and how long ago it recovered from a crash (which resets its statistics).
+const QUESTION: &str = "SELECT pg_xact_status($1::text::xid8) AS status, \
+     extract(epoch FROM clock_timestamp() - stats_reset)::float8 AS recovered FROM pg_stat_archiver";
+/// PostgreSQL's answer to an id that it never gave out, or that it lost in a crash.
+const IN_THE_FUTURE: &str = "22023";
+
+async fn ask(db: &Db, xid: &str, began: Option<Instant>) -> Fate {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        let mut connection = Connection::new(db.clone(), Arc::<Counters>::default(), None, false, false);
+        let question = Statement::from_sql_and_values(DbBackend::Postgres, QUESTION, [xid.into()]);
+        let answer = match connection.send(Message::Statement(question, Fetch::One)).await {
+            Ok(reply) => reply.rows().into_iter().next(),
+            Err(e) if e.is_connection_lost() => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            // Had the COMMIT been durable, recovery would know the id.
+            Err(e) if e.sqlstate() == Some(IN_THE_FUTURE) => return Fate::RolledBack,
+            Err(_) => None,
+        };
+        let Some(row) = answer else { return Fate::Unknown };
+        let status: Option<String> = row.try_get("", "status").ok().flatten();
+        let recovered: Option<f64> = row.try_get("", "recovered").ok().flatten();
+        match status.as_deref() {
+            // An id that was in no log that survived a crash is given out again, so "committed" may be said of another.
+            Some("committed") if is_same_life(recovered, began) => return Fate::Committed,
+            Some("aborted") => return Fate::RolledBack,
+            Some("in progress") => tokio::time::sleep(PAUSE).await,
+            _ => return Fate::Unknown,
+        }
+    }
+    Fate::Unknown
+}
+
+/// Whether the server last recovered before the transaction began. Both are durations: the clocks need not agree.
+fn is_same_life(recovered: Option<f64>, began: Option<Instant>) -> bool {
+    recovered.zip(began).is_some_and(|(recovered, began)| recovered > began.elapsed().as_secs_f64())
+}
