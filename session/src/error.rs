@@ -286,6 +286,23 @@ pub enum Class {
     Decode,
 }
 
+impl Class {
+    /// Whether a unit whose COMMIT was not sent, or is known to have failed, may run again for it (R7).
+    pub(crate) fn is_retryable(self) -> bool {
+        self.is_conflict() || matches!(self, Class::ConnectionLost | Class::PlanChanged)
+    }
+
+    /// Whether the unit lost against a concurrent one, which is done by now or soon.
+    pub(crate) fn is_conflict(self) -> bool {
+        matches!(self, Class::Serialization | Class::Deadlock | Class::Busy)
+    }
+
+    /// Whether a failure inside a nested block dooms the whole unit, because only the unit can be repeated (R8).
+    pub(crate) fn dooms_unit(self) -> bool {
+        self.is_retryable() || self == Class::CompletionUnknown
+    }
+}
+
 impl Error {
     pub(crate) fn usage(message: impl Into<Cow<'static, str>>) -> Self {
         Error::Usage(message.into())

@@ -22,8 +22,9 @@ pub use load::{
     stream::Rows,
 };
 pub use objects::{
-    Object, State, Tracked,
-    states::{Cell as StateCell, Operation, TABLE as STATE_TABLE, next as next_state},
+    Object, Tracked,
+    entity::{EntitySpec, Shape, TrackedEntity},
+    states::{Cell as StateCell, Operation, State, TABLE as STATE_TABLE, next as next_state},
 };
 pub use run::{
     batches::{BatchError, Batches, Progress},
@@ -35,7 +36,6 @@ pub use run::{
 pub use sea_session_macros::atomic_block as atomic;
 pub use sea_session_macros::*;
 pub use stats::{Paths, Recorder, Stats};
-pub use table::meta::{EntitySpec, Shape, TrackedEntity};
 #[doc(hidden)]
 pub use table::value_ref;
 pub use unit::{

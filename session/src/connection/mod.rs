@@ -3,14 +3,17 @@
 //! [`Connection::send`] counts, traces, classifies and guards every message. It must never let a connection whose
 //! transaction state is not known go back to the pool (INV3), and it must never log a value (L1).
 
+pub(crate) mod alone;
 pub(crate) mod boxed;
 pub(crate) mod control;
 pub(crate) mod db;
 #[expect(clippy::disallowed_methods, reason = "this is the one place that sends SQL")]
 mod driver;
+pub(crate) mod lent;
 pub(crate) mod redaction;
 pub(crate) mod span;
 pub(crate) mod text;
+pub(crate) mod xid;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 

@@ -6,7 +6,7 @@ use sea_orm::{DbBackend, QueryResult, Value};
 use super::{
     Flush,
     change::MANY_ROWS,
-    encoders::{ArrayRows, RowSink},
+    encoders::ArrayRows,
     plan::{Kind, Part},
     rows::Place,
     set::{RowSet, RowSource, Window},
@@ -17,7 +17,7 @@ use crate::{
         text::{Text, sqlite_chunk},
     },
     error::Error,
-    objects::Returned,
+    objects::row::{Returned, RowSink},
     table::{facts::Stored, meta::TableMeta, value_ref::ValueRef},
 };
 

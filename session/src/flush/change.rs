@@ -6,24 +6,26 @@ use std::sync::Arc;
 use sea_orm::{DbBackend, QueryResult, sqlx::postgres::PgArguments};
 
 use super::{
-    Flush, XID, and_xid,
+    Flush,
     back::{Back, unasked},
     pieces::{Chunks, arrays},
     plan::{Kind, Part},
     rows::Place,
     set::{Found, Places, RowSet, RowSource, Window},
-    telling_xid,
 };
 use crate::{
     connection::{
         Fetch, Message,
         text::{Text, sqlite_sizes},
+        xid::{XID, and_xid, telling_xid},
     },
     error::Error,
-    objects::Put,
+    objects::row::Put,
     stats::Path,
     table::{
-        meta::{ChangeForm, ChangeText, ColumnSet, TableMeta},
+        columns::ColumnSet,
+        meta::TableMeta,
+        texts::{ChangeForm, ChangeText},
         value::as_integer,
     },
 };

@@ -6,7 +6,7 @@
 use sea_orm::{DbBackend, sea_query::ArrayType};
 
 use super::{
-    Flush, XID,
+    Flush,
     encoders::CopyRows,
     insert::numbers,
     plan::Kind,
@@ -14,13 +14,10 @@ use super::{
     set::{Places, RowSet},
 };
 use crate::{
-    connection::{Fetch, Message, text::Text},
+    connection::{Fetch, Message, text::Text, xid::XID},
     error::Error,
     stats::Path,
-    table::{
-        facts::undisturbed,
-        meta::{ColumnMeta, TableMeta},
-    },
+    table::{columns::ColumnMeta, facts::undisturbed, meta::TableMeta},
 };
 
 /// From this many rows on COPY pays for the question that precedes it (measured: `docs/performance.md`).

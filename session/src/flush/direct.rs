@@ -8,15 +8,16 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{
-    Member, RowKind,
+    Member,
     plan::{Kind, Part, Ranks, table_ranks},
     set::{RowSet, RowSource},
 };
 use crate::{
-    objects::AnyObject,
+    objects::{AnyObject, row::RowKind},
     table::{
+        columns::ColumnSet,
         facts::TableFacts,
-        meta::{ColumnSet, ForeignKey, TableMeta},
+        meta::{ForeignKey, TableMeta},
     },
 };
 

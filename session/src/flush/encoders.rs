@@ -19,7 +19,8 @@ use smallvec::SmallVec;
 
 use crate::{
     error::Error,
-    table::{meta::document, value_ref::ValueRef},
+    objects::row::RowSink,
+    table::{value::document, value_ref::ValueRef},
 };
 
 /// The seconds between 1970 and 2000, which PostgreSQL counts from.
@@ -28,12 +29,6 @@ const EPOCH_DAYS: i32 = 10_957;
 
 /// The bytes before a value that say how long it is.
 const LENGTH: usize = 4;
-
-/// What takes rows, value by value, in the order of the statement's columns.
-pub(crate) trait RowSink {
-    fn begin_row(&mut self);
-    fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error>;
-}
 
 /// Rows for binary COPY.
 pub(super) struct CopyRows<'a> {

@@ -8,25 +8,28 @@ use std::sync::Arc;
 use sea_orm::{DbBackend, QueryResult, Value, sea_query::ArrayType, sqlx::postgres::PgArguments};
 
 use super::{
-    Flush, XID, and_xid,
+    Flush,
     back::{Back, Wanted, unasked},
     encoders::FlatRows,
     pieces::{Chunks, arrays},
     plan::Kind,
     rows::Place,
     set::{Drawn, Places, RowSet, Window},
-    telling_xid,
 };
 use crate::{
     connection::{
         Fetch, Message,
         text::{Text, sqlite_chunk, sqlite_sizes},
+        xid::{XID, and_xid, telling_xid},
     },
     error::Error,
     stats::Path,
     table::{
+        columns::ColumnSet,
         facts::{Draw, Rowid, still_default, undisturbed},
-        meta::{ChangeForm, ChangeText, ColumnSet, TableMeta, quote},
+        meta::TableMeta,
+        sql::quote,
+        texts::{ChangeForm, ChangeText},
         value::{as_integer, integer},
     },
 };
@@ -236,7 +239,7 @@ impl Flush<'_> {
     async fn drawn(&mut self, set: &RowSet<'_>, keys: &[(usize, Draw)]) -> Result<Option<Drawn>, Error> {
         let (table, xid) = (set.table, self.wants_xid());
         let columns: Vec<usize> = keys.iter().map(|(key, _)| *key).collect();
-        let whole = keys.iter().all(|(key, _)| crate::table::meta::is_integer(&table.columns[*key].kind));
+        let whole = keys.iter().all(|(key, _)| crate::table::value::is_integer(&table.columns[*key].kind));
         let made = keys.iter().enumerate().map(|(at, (key, draw))| match whole {
             true => format!("array_agg(({})::int8) AS {}", draw.expression, table.names.bare(at)),
             false => format!("({}) AS {}", draw.expression, table.columns[*key].quoted()),

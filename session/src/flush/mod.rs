@@ -20,101 +20,24 @@ use std::sync::Arc;
 
 use chrono::{SubsecRound, Utc};
 use rustc_hash::FxHashMap;
-use sea_orm::{
-    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value,
-    sqlx::{Column, Row},
-};
+use sea_orm::{DbBackend, QueryResult, Value};
 use smallvec::{SmallVec, smallvec};
-use tokio::sync::Mutex;
 
 use crate::{
-    connection::{Connection, Fetch, Message, Reply, control::refuse_control, text::Text},
+    connection::{Connection, Fetch, Message, Reply, lent::FlushConnection, text::Text, xid::xid_in},
     error::Error,
-    objects::{AnyObject, Carried, Put, Returned, Stamp, identity::IdentityMap, undo::UndoLog},
-    table::{
-        meta::{ColumnMeta, TableMeta},
-        value,
+    objects::{
+        AnyObject,
+        identity::IdentityMap,
+        row::{Carried, Put, Returned, RowChange, RowKind, Source, Stamp, not_in_unit},
+        undo::UndoLog,
     },
+    table::{columns::ColumnMeta, meta::TableMeta, value},
 };
 use encoders::{FlatRows, SingleRow};
 use plan::{Cell, Kind, Op};
 use rows::{Place, Rows};
 use set::{RowSet, Window};
-
-/// What is due about an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RowKind {
-    Insert,
-    Update,
-    Delete,
-}
-
-/// A value to write, as an object knows it.
-pub(crate) enum Source {
-    Value(Value),
-    KeyOf(Arc<dyn AnyObject>, usize),
-}
-
-/// One object's change; becomes an [`Op`] when the objects it refers to have their numbers.
-pub(crate) struct RowChange {
-    pub(crate) key: Vec<Value>,
-    pub(crate) version: Option<Value>,
-    pub(crate) cells: Vec<(usize, Source)>,
-    pub(crate) checks: Vec<(usize, Value)>,
-    pub(crate) leaves: Vec<(usize, Value)>,
-    pub(crate) frees: Vec<Option<Vec<Value>>>,
-    pub(crate) takes: Vec<Option<Vec<Value>>>,
-}
-
-/// The session's connection, lent to the hooks of `ActiveModelBehavior` while a flush runs.
-pub(crate) struct FlushConnection<'a> {
-    backend: DbBackend,
-    connection: Mutex<&'a mut Connection>,
-}
-
-impl<'a> FlushConnection<'a> {
-    fn new(connection: &'a mut Connection) -> Self {
-        Self { backend: connection.backend(), connection: Mutex::new(connection) }
-    }
-
-    async fn send(&self, message: Message<'_>) -> Result<Reply, DbErr> {
-        Ok(self.connection.lock().await.send(message).await?)
-    }
-}
-
-#[async_trait::async_trait]
-impl ConnectionTrait for FlushConnection<'_> {
-    fn get_database_backend(&self) -> DbBackend {
-        self.backend
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        refuse_control(&statement.sql, self.backend)?;
-        executed(self.send(Message::Statement(statement, Fetch::Nothing)).await?)
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        refuse_control(sql, self.backend)?;
-        executed(self.send(Message::Unprepared(sql)).await?)
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        refuse_control(&statement.sql, self.backend)?;
-        Ok(self.send(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        refuse_control(&statement.sql, self.backend)?;
-        Ok(self.send(Message::Statement(statement, Fetch::All)).await?.rows())
-    }
-}
-
-pub(crate) fn executed(reply: Reply) -> Result<ExecResult, DbErr> {
-    match reply {
-        Reply::Done(done) => Ok(done),
-        _ => Err(DbErr::Custom("the statement answered with rows".to_owned())),
-    }
-}
 
 /// Refuses changes of rows whose version cannot be raised any more, before anything is sent (E7).
 pub(crate) fn refuse_last_versions(due: &[Member]) -> Result<(), Error> {
@@ -146,10 +69,6 @@ pub(crate) struct Flush<'a> {
     /// Objects whose rows were found to be gone (D7).
     pub(crate) gone: &'a mut Vec<Arc<dyn AnyObject>>,
 }
-
-/// The transaction's id, as the last column of an answer (R9).
-pub(crate) const XID: &str = "pg_current_xact_id()::text AS sea_session_xid";
-const XID_NAME: &str = "sea_session_xid";
 
 /// An object of this flush.
 pub(crate) type Member = (Arc<dyn AnyObject>, RowKind);
@@ -346,24 +265,6 @@ impl Flush<'_> {
     }
 }
 
-/// The transaction's id, if an answer tells it.
-pub(crate) fn xid_in(answer: &[QueryResult]) -> Option<String> {
-    let row = answer.first()?;
-    // By place: by name, each column is looked up. That it is the id is never taken for granted.
-    let last = row.try_as_pg_row()?.columns().last().filter(|column| column.name() == XID_NAME)?;
-    row.try_get_by_index(last.ordinal()).ok()
-}
-
-/// The write of one row, which answers with the transaction's id if that is wanted.
-fn telling_xid(write: String, wanted: bool) -> String {
-    if wanted { write + " RETURNING " + XID } else { write }
-}
-
-/// The transaction's id as one more column of an answer, if it is asked for.
-fn and_xid(wanted: bool) -> String {
-    if wanted { format!(", {XID}") } else { String::new() }
-}
-
 /// Numbers tables and rows, folds a delete and an add of the same key into a row switch, and turns references between
 /// objects into references between rows.
 #[expect(clippy::type_complexity, reason = "tables, the objects behind each row, and the rows")]
@@ -445,13 +346,6 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
         .collect::<Result<Vec<_>, Error>>()?;
     plan::claim_keys(&tables, &mut ops);
     Ok((tables, members, ops))
-}
-
-pub(crate) fn not_in_unit(table: &TableMeta, column: usize, parent: &TableMeta) -> Error {
-    Error::usage(format!(
-        "{}.{} follows the key of a {} that is not part of this unit of work: add it first",
-        table.entity, table.columns[column].name, parent.entity
-    ))
 }
 
 /// A delete and an add of the same key as one change: what the add writes, where the delete's row is as it was loaded.

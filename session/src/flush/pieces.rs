@@ -7,7 +7,7 @@ use super::{
     encoders::{ArrayRows, FlatRows},
     set::{Places, RowSet, Window},
 };
-use crate::{connection::text::MOST_BYTES, error::Error, objects::Put};
+use crate::{connection::text::MOST_BYTES, error::Error, objects::row::Put};
 
 /// The rows of a set in chunks, each encoded while SQLite's own thread works on the one before.
 pub(super) struct Chunks<'s, 'a> {

@@ -7,14 +7,16 @@ use sea_orm::Value;
 use smallvec::SmallVec;
 
 use super::{
-    Behind, RowKind, Source as CellSource,
-    encoders::RowSink,
+    Behind,
     plan::{Kind, Part, Step},
     rows::{Place, Rows},
 };
 use crate::{
     error::Error,
-    objects::{AnyObject, Put},
+    objects::{
+        AnyObject,
+        row::{Put, RowKind, RowSink, Source as CellSource},
+    },
     table::{
         facts::{Stored, TableFacts},
         meta::TableMeta,
@@ -176,7 +178,7 @@ impl<'a> RowSet<'a> {
         Ok(values)
     }
 
-    fn change_of(&self, object: &Arc<dyn AnyObject>) -> Result<super::RowChange, Error> {
+    fn change_of(&self, object: &Arc<dyn AnyObject>) -> Result<crate::objects::row::RowChange, Error> {
         object.change(self.row_kind())?.ok_or_else(|| self.gone(object))
     }
 
@@ -187,7 +189,9 @@ impl<'a> RowSet<'a> {
     fn take_cell(&self, cells: &mut Vec<(usize, CellSource)>, column: usize) -> Result<Value, Error> {
         match cells.iter().position(|(at, _)| *at == column).map(|at| cells.swap_remove(at).1) {
             Some(CellSource::Value(value)) => crate::table::value::checked(self.table.columns[column].sent(value)),
-            Some(CellSource::KeyOf(parent, _)) => Err(super::not_in_unit(self.table, column, parent.table())),
+            Some(CellSource::KeyOf(parent, _)) => {
+                Err(crate::objects::row::not_in_unit(self.table, column, parent.table()))
+            }
             None => Ok(self.table.columns[column].kind_null()),
         }
     }

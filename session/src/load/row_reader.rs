@@ -8,7 +8,7 @@ use sea_orm::{
 };
 use smallvec::SmallVec;
 
-use crate::table::meta::{self, TrackedEntity};
+use crate::objects::entity::{TrackedEntity, table_of};
 
 /// One for each column of an entity, most of which have no more.
 type Few<T> = SmallVec<[T; 16]>;
@@ -42,7 +42,7 @@ impl<E: TrackedEntity> RowReader<E> {
 
 /// Places of columns in the order of `Column::iter()`, by the numbers that the derive calls them by.
 fn by_number<E: TrackedEntity>(places: Few<usize>) -> Few<usize> {
-    match &meta::table::<E>().places {
+    match &table_of::<E>().places {
         Some(numbers) if !places.is_empty() => {
             numbers.iter().map(|at| places.get(*at).copied().unwrap_or(usize::MAX)).collect()
         }

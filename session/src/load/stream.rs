@@ -10,15 +10,14 @@ use futures_util::{Stream, StreamExt, stream::BoxStream};
 use sea_orm::{DbBackend, QueryResult, QueryTrait, Select, Statement};
 
 use super::{
-    query::{refuse_other_tenant, refuse_without_tenant},
     row_reader::RowReader,
+    tenant::{refuse_other_tenant, refuse_without_tenant},
 };
 use crate::{
-    Session,
     connection::{Fetch, Message},
     error::Error,
-    run::options::Settings,
-    table::meta::{self, TrackedEntity},
+    objects::entity::{TrackedEntity, table_of},
+    unit::{session::Session, settings::Settings},
 };
 
 /// How many rows a cursor is asked for at once: so many are in memory.
@@ -40,14 +39,14 @@ enum Source<'s> {
 
 impl<E: TrackedEntity> fmt::Debug for Rows<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rows").field("entity", &meta::table::<E>().entity).finish_non_exhaustive()
+        f.debug_struct("Rows").field("entity", &table_of::<E>().entity).finish_non_exhaustive()
     }
 }
 
 impl<'s, E: TrackedEntity> Rows<'s, E> {
     pub(crate) async fn open(select: Select<E>, s: &'s mut Session) -> Result<Self, Error> {
         let statement = select.build(s.backend());
-        let table = meta::table::<E>();
+        let table = table_of::<E>();
         let secret = !table.secret.is_empty();
         let settings = s.core().settings.clone();
         refuse_without_tenant(table, &settings)?;
@@ -84,7 +83,7 @@ impl<'s, E: TrackedEntity> Rows<'s, E> {
         }
         let Some(row) = row? else { return Ok(None) };
         let model = self.reader.read(&row)?;
-        refuse_other_tenant::<E>(meta::table::<E>(), &self.settings, &model)?;
+        refuse_other_tenant::<E>(table_of::<E>(), &self.settings, &model)?;
         Ok(Some(model))
     }
 

@@ -1,18 +1,18 @@
 //! An object as the flush and the undo log know it, whatever its entity.
 
-use std::{
-    any::Any,
-    sync::{Arc, Weak},
-};
+use std::sync::{Arc, Weak};
 
 use futures_util::future::BoxFuture;
 use sea_orm::{QueryResult, Value};
 
-use super::identity::IdentityMap;
+use super::{
+    identity::IdentityMap,
+    row::{Carried, Put, Returned, RowChange, RowKind, RowSink, Stamp},
+};
 use crate::{
+    connection::lent::FlushConnection,
     error::Error,
-    flush::{FlushConnection, RowChange, RowKind, encoders::RowSink},
-    table::meta::{ColumnSet, TableMeta},
+    table::{columns::ColumnSet, meta::TableMeta},
 };
 
 /// What the flush and the undo log do with an object of any entity.
@@ -107,38 +107,4 @@ pub(crate) trait AnyObject: Send + Sync {
     fn rollback(&self, frame: u64, map: &mut IdentityMap);
     fn release(&self, frame: u64, parent: u64) -> bool;
     fn forget(&self, map: &mut IdentityMap);
-}
-
-/// One value of a row on its way to the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Put {
-    /// As the database holds it.
-    Held(usize),
-    /// As it was loaded, to be compared (P1).
-    Checked(usize),
-    /// As it is to be written.
-    New(usize),
-}
-
-impl Put {
-    pub(crate) fn column(self) -> usize {
-        match self {
-            Put::Held(column) | Put::Checked(column) | Put::New(column) => column,
-        }
-    }
-}
-
-/// What a `before` hook hands to the `after` hook of the same object.
-pub(crate) type Carried = Option<Box<dyn Any + Send>>;
-
-/// What the flush writes into every row it touches.
-pub(crate) struct Stamp<'a> {
-    pub(crate) now: chrono::DateTime<chrono::Utc>,
-    pub(crate) tenant: Option<&'a str>,
-}
-
-/// Columns that came back with a write.
-pub(crate) enum Returned<'a> {
-    Row(&'a QueryResult),
-    Values(&'a [(usize, Value)]),
 }

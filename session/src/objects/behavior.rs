@@ -6,9 +6,11 @@ use sea_orm::{ActiveModelTrait, ActiveValue, DbErr, IntoActiveModel, Iterable, M
 
 use super::{
     AnyObject, Data, ObjectCell,
+    entity::TrackedEntity,
     inner::{held_columns, position},
+    row::RowKind,
 };
-use crate::{error::Error, flush::RowKind, table::meta::TrackedEntity};
+use crate::error::Error;
 
 impl<E: TrackedEntity> ObjectCell<E> {
     pub(super) fn take_after_save(&self, model: E::Model) {

@@ -9,18 +9,16 @@ use futures_util::future::BoxFuture;
 use sea_orm::{ActiveModelBehavior, FromQueryResult, Iterable, ModelTrait, PrimaryKeyToColumn, QueryResult, Value};
 
 use super::{
-    AnyObject, Carried, Data, Link, ObjectCell, Phase, Put, Returned, Stamp,
+    AnyObject, Data, Link, ObjectCell, Phase,
+    entity::TrackedEntity,
     identity::{IdentityMap, Key},
     inner::{Moved, column_at, key_of, keys_of},
+    row::{Carried, Put, Returned, RowChange, RowKind, RowSink, Source, Stamp, not_in_unit},
 };
 use crate::{
+    connection::lent::FlushConnection,
     error::Error,
-    flush::{FlushConnection, RowChange, RowKind, Source, encoders::RowSink, not_in_unit},
-    table::{
-        meta::{ColumnSet, TableMeta, TrackedEntity},
-        value::next_version,
-        value_ref::ValueRef,
-    },
+    table::{columns::ColumnSet, meta::TableMeta, value::next_version, value_ref::ValueRef},
 };
 
 impl<E: TrackedEntity> AnyObject for ObjectCell<E> {

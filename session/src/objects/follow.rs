@@ -8,11 +8,8 @@ use std::sync::{Arc, Weak};
 use sea_orm::{ModelTrait, Value};
 use thin_vec::ThinVec;
 
-use super::{AnyObject, Inner, ObjectCell, Phase, inner::column_at};
-use crate::{
-    error::Error,
-    table::{meta::TrackedEntity, value::as_column},
-};
+use super::{AnyObject, Inner, ObjectCell, Phase, entity::TrackedEntity, inner::column_at};
+use crate::{error::Error, table::value::as_column};
 
 /// Children of one foreign key.
 pub(super) struct Followers {

@@ -15,11 +15,11 @@ use sea_orm::{
 };
 use smallvec::SmallVec;
 
-use super::{AnyObject, Object};
-use crate::table::{
-    meta::{self, TableMeta, TrackedEntity},
-    value_ref::ValueRef,
+use super::{
+    AnyObject, Object,
+    entity::{TrackedEntity, table_of},
 };
+use crate::table::{meta::TableMeta, value_ref::ValueRef};
 
 /// A primary key as the map keeps it. Integers of every width are one kind, so that an `i32` key asked for as `i64` is the
 /// same row (I7, Z13); each entity has a map of its own, so kinds of different entities never meet.
@@ -162,7 +162,7 @@ impl<E: TrackedEntity> AnyRows for Rows<E> {
     }
 
     fn table(&self) -> &'static TableMeta {
-        meta::table::<E>()
+        table_of::<E>()
     }
 
     fn objects(&self) -> Vec<Arc<dyn AnyObject>> {

@@ -9,19 +9,19 @@ use sea_orm::{
 
 use thin_vec::ThinVec;
 
-use super::{AnyObject, Data, Inner, Link, Outgoing, Phase, identity::Key, shared::Shared, undo::Undo};
-use crate::{
-    flush::Source,
-    table::{
-        meta::{self, ColumnSet, TableMeta, TrackedEntity},
-        value::as_column,
-        value_ref::ValueRef,
-    },
+use super::{
+    AnyObject, Data, Inner, Link, Outgoing, Phase,
+    entity::{TrackedEntity, table_of},
+    identity::Key,
+    row::Source,
+    shared::Shared,
+    undo::Undo,
 };
+use crate::table::{columns::ColumnSet, meta::TableMeta, value::as_column, value_ref::ValueRef};
 
 pub(super) fn position<E: TrackedEntity>(column: E::Column) -> Option<usize> {
     use sea_orm::IdenStatic;
-    meta::table::<E>().column(column.as_str())
+    table_of::<E>().column(column.as_str())
 }
 
 pub(super) fn column_at<E: TrackedEntity>(position: usize) -> Option<E::Column> {
@@ -30,7 +30,7 @@ pub(super) fn column_at<E: TrackedEntity>(position: usize) -> Option<E::Column> 
 
 /// The columns that the model has a field for.
 pub(super) fn held_columns<E: TrackedEntity>() -> impl Iterator<Item = E::Column> {
-    E::Column::iter().zip(&meta::table::<E>().columns).filter(|(_, column)| column.held).map(|(column, _)| column)
+    E::Column::iter().zip(&table_of::<E>().columns).filter(|(_, column)| column.held).map(|(column, _)| column)
 }
 
 pub(crate) fn keys_of<E: TrackedEntity>(model: &E::Model) -> Vec<Value> {
@@ -93,7 +93,7 @@ impl<E: TrackedEntity> Data<E> {
 
     pub(super) fn try_set_at(&mut self, column: usize, value: Value) -> Result<(), DbErr> {
         // A key of one type may point to a key of another (i32 to i64, T to Option<T>): converted, or refused.
-        let value = as_column(value, &meta::table::<E>().columns[column].kind);
+        let value = as_column(value, &table_of::<E>().columns[column].kind);
         let Some(column) = column_at::<E>(column) else { return Ok(()) };
         match self {
             Data::Full(model) => Arc::make_mut(model).try_set(column, value),
@@ -104,7 +104,7 @@ impl<E: TrackedEntity> Data<E> {
 
 /// Whether the database of this unit holds the same for two values of a column (F3, D12).
 fn same<E: TrackedEntity>(unit: Option<&Shared>, column: usize, one: &ValueRef<'_>, other: &ValueRef<'_>) -> bool {
-    one.same(other, || unit.map(|unit| meta::table::<E>().columns[column].exactness(unit.backend)).unwrap_or_default())
+    one.same(other, || unit.map(|unit| table_of::<E>().columns[column].exactness(unit.backend)).unwrap_or_default())
 }
 
 impl<E: TrackedEntity> Inner<E> {
@@ -205,7 +205,7 @@ impl<E: TrackedEntity> Inner<E> {
             .links
             .iter()
             .flat_map(|link| link.columns.iter().zip(&link.parent_columns).map(move |(c, p)| (*c, &link.parent, *p)));
-        let columns = &meta::table::<E>().columns;
+        let columns = &table_of::<E>().columns;
         let followed = |(column, parent, of): (usize, &Arc<dyn AnyObject>, usize)| {
             Some((column, as_column(parent.column_value(of)?, &columns[column].kind)))
         };
@@ -286,7 +286,7 @@ impl<E: TrackedEntity> Inner<E> {
         self.written_links().iter().find_map(|link| {
             let at = link.columns.iter().position(|c| *c == column)?;
             match link.parent.column_value(link.parent_columns[at]) {
-                Some(value) => Some(Source::Value(as_column(value, &meta::table::<E>().columns[column].kind))),
+                Some(value) => Some(Source::Value(as_column(value, &table_of::<E>().columns[column].kind))),
                 None => Some(Source::KeyOf(link.parent.clone(), link.parent_columns[at])),
             }
         })

@@ -8,15 +8,13 @@ use sea_orm::{Iterable, ModelTrait, Value};
 
 use super::{
     AnyObject, Data, Inner, Link, Object, Phase,
+    entity::TrackedEntity,
     identity::{IdentityMap, Key},
     inner::{all_set, keys_of},
     shared::Shared,
     states::{self, Operation},
 };
-use crate::{
-    error::Error,
-    table::meta::{ColumnSet, TrackedEntity},
-};
+use crate::{error::Error, table::columns::ColumnSet};
 
 impl<E: TrackedEntity> Object<E> {
     /// Enlists a new object, so that the next flush sees it.

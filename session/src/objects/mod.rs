@@ -5,11 +5,13 @@
 
 mod any_object;
 mod behavior;
+pub(crate) mod entity;
 mod flushed;
 mod follow;
 pub(crate) mod identity;
 mod inner;
 mod lifecycle;
+pub(crate) mod row;
 mod row_change;
 pub(crate) mod shared;
 mod stamp;
@@ -29,28 +31,18 @@ use thin_vec::ThinVec;
 
 use crate::{
     error::Error,
-    objects::{identity::Key, shared::Shared, undo::Undo},
-    table::meta::{self, ColumnSet, TableMeta, TrackedEntity},
+    objects::{
+        entity::{TrackedEntity, table_of},
+        identity::Key,
+        shared::Shared,
+        states::State,
+        undo::Undo,
+    },
+    table::{columns::ColumnSet, meta::TableMeta},
 };
-pub(crate) use any_object::{AnyObject, Carried, Put, Returned, Stamp};
+pub(crate) use any_object::AnyObject;
 use inner::{all_set, held_columns, position};
 pub(crate) use inner::{key_of, keys_of};
-
-/// Where an object stands. See the table in `docs/states.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum State {
-    /// Not in a unit of work: never added, or the block that added it was rolled back.
-    Transient,
-    /// Added; the next flush inserts it.
-    Pending,
-    /// A row of the database, in the identity map.
-    Persistent,
-    /// Deleted by this unit, flushed or not.
-    Deleted,
-    /// Its unit has ended, or it was taken out of it: readable, and nothing about it is sent.
-    Detached,
-}
 
 /// The state as the object keeps it: whether a delete was sent matters to the flush only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,7 +211,7 @@ impl<E: TrackedEntity> fmt::Debug for Tracked<E> {
 impl<E: TrackedEntity> Object<E> {
     fn new(phase: Phase, data: Data<E>, unit: Option<Arc<Shared>>) -> Self {
         Object(Arc::new_cyclic(|this| ObjectCell {
-            table: meta::table::<E>(),
+            table: table_of::<E>(),
             this: this.clone(),
             inner: Mutex::new(Inner {
                 phase,

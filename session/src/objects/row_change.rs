@@ -4,12 +4,11 @@ use sea_orm::{ActiveModelTrait, ActiveValue, Iterable, ModelTrait, Value, sea_qu
 
 use super::{
     Data, Inner, ObjectCell,
+    entity::TrackedEntity,
     inner::{column_at, keys_of},
+    row::{RowChange, Source},
 };
-use crate::{
-    flush::{RowChange, Source},
-    table::{meta::TrackedEntity, value::is_null},
-};
+use crate::table::value::is_null;
 
 impl<E: TrackedEntity> ObjectCell<E> {
     fn unique_values(&self, model: &E::Model, set: &[usize]) -> Option<Vec<Value>> {

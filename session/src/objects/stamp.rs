@@ -2,14 +2,15 @@
 
 use sea_orm::{ModelTrait, Value};
 
-use super::{AnyObject, Data, ObjectCell, Stamp, inner::column_at};
+use super::{
+    AnyObject, Data, ObjectCell,
+    entity::TrackedEntity,
+    inner::column_at,
+    row::{RowKind, Stamp},
+};
 use crate::{
     error::Error,
-    flush::RowKind,
-    table::{
-        meta::TrackedEntity,
-        value::{as_integer, integer, next_version, tenant_text, tenant_value, time_value},
-    },
+    table::value::{as_integer, integer, next_version, tenant_text, tenant_value, time_value},
 };
 
 impl<E: TrackedEntity> ObjectCell<E> {

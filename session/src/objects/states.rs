@@ -3,7 +3,21 @@
 //!
 //! This module decides; it never touches an object. The handle and the session carry the decision out.
 
-use super::State;
+/// Where an object stands. See the table in `docs/states.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// Not in a unit of work: never added, or the block that added it was rolled back.
+    Transient,
+    /// Added; the next flush inserts it.
+    Pending,
+    /// A row of the database, in the identity map.
+    Persistent,
+    /// Deleted by this unit, flushed or not.
+    Deleted,
+    /// Its unit has ended, or it was taken out of it: readable, and nothing about it is sent.
+    Detached,
+}
 
 /// What is done to an object, or to the unit that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

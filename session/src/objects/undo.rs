@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::{
     AnyObject, Data, Phase,
+    entity::TrackedEntity,
     identity::{IdentityMap, Key},
 };
-use crate::table::meta::TrackedEntity;
 
 /// An object as it was before a block changed it.
 pub(crate) struct Undo<E: TrackedEntity> {

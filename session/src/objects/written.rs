@@ -6,14 +6,13 @@ use chrono::{DateTime, NaiveDateTime, NaiveTime, Timelike, Utc};
 use sea_orm::{ActiveModelTrait, ModelTrait, Value, sea_query::ArrayType};
 
 use super::{
-    Data, Inner, Object, ObjectCell, Phase, Returned,
+    Data, Inner, Object, ObjectCell, Phase,
+    entity::{TrackedEntity, table_of},
     identity::{IdentityMap, Key},
     inner::{Moved, column_at, key_of, whole_model},
+    row::Returned,
 };
-use crate::{
-    error::Error,
-    table::{meta::TrackedEntity, value_ref::ValueRef},
-};
+use crate::{error::Error, table::value_ref::ValueRef};
 
 impl<E: TrackedEntity> ObjectCell<E> {
     /// The handle to this cell. There is one for as long as a method runs on it.
@@ -142,7 +141,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
 fn cut_to_micros<E: TrackedEntity>(model: &mut E::Model, micros: &[usize]) -> Result<(), Error> {
     for column in micros {
         if let (Some(cut), Some(name)) = (cut(&E::value_of(model, *column)), column_at::<E>(*column)) {
-            let kind = &crate::table::meta::table::<E>().columns[*column].kind;
+            let kind = &table_of::<E>().columns[*column].kind;
             model.try_set(name, moment_of(kind, cut))?;
         }
     }

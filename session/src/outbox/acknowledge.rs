@@ -12,7 +12,7 @@ use super::{
     pace::backoff,
     reason::plain,
 };
-use crate::{Session, error::Error};
+use crate::{error::Error, unit::session::Session};
 
 /// What an acknowledgement did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -19,9 +19,9 @@ use super::{
     share::Share,
 };
 use crate::{
-    Session,
     connection::{Fetch, text::Text},
     error::Error,
+    unit::session::Session,
 };
 
 /// What a claim found.

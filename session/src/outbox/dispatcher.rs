@@ -30,9 +30,9 @@ use super::{
     share::Place,
 };
 use crate::{
-    Session,
     connection::span::{debug_span, in_span},
     error::Error,
+    unit::session::Session,
 };
 
 /// The first look after events that another claim held up, and the bound of its doubling.

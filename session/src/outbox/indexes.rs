@@ -3,7 +3,11 @@
 use sea_orm::DbBackend;
 
 use super::Outbox;
-use crate::{connection::Fetch, error::Error, table::meta::quote, unit::tokens::alone};
+use crate::{
+    connection::{Fetch, alone::alone},
+    error::Error,
+    table::sql::quote,
+};
 
 impl Outbox {
     /// The statements of [`Outbox::create_indexes`], for a migration of the application's own.

@@ -24,7 +24,10 @@ use sea_orm::sqlx::{self, postgres::PgListener};
 use tokio::sync::watch;
 
 use super::Outbox;
-use crate::{connection::Fetch, error::Error, unit::tokens::alone};
+use crate::{
+    connection::{Fetch, alone::alone},
+    error::Error,
+};
 
 /// A range of the values that the hash of a key has modulo `of`: one value for each claim that a dispatcher has in hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,7 +26,10 @@ use super::{
     Outbox,
     share::{JOINED, Place},
 };
-use crate::{Db, connection::Fetch, run::options::literal, unit::tokens::alone};
+use crate::{
+    connection::{Fetch, alone::alone, db::Db},
+    table::sql::literal,
+};
 
 /// A commit so soon after a NOTIFY is one of many: they share the next.
 const BURST: Duration = Duration::from_micros(500);

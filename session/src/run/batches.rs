@@ -9,12 +9,13 @@ use tokio::time::Instant;
 
 use super::options::UnitOptions;
 use crate::{
-    Db, Session,
+    connection::db::Db,
     error::Error,
     stats::Stats,
     unit::{
         body::{Attempt, BatchBody},
         fate::{Fate, Word},
+        session::Session,
     },
 };
 

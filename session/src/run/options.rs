@@ -1,53 +1,23 @@
 //! What a unit of work may be asked to be. Nothing is emulated silently: what a backend cannot do is an error that says so.
 
-use std::{
-    fmt::{self, Write as _},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use sea_orm::{DbBackend, IsolationLevel};
+use sea_orm::IsolationLevel;
 
+use super::retry_loop::run_unit;
 use crate::{
-    Session,
     connection::db::Db,
     error::Error,
-    flush::XID,
     stats::{Counters, Recorder},
     unit::{
         body::{Attempt, Block, Whole},
         fate::Word,
         predicate::Predicate,
-        retry::{self, Retry},
+        retry::Retry,
+        session::Session,
+        settings::Settings,
     },
 };
-
-/// The settings of a unit of work, shared by its attempts.
-#[derive(Clone, Default)]
-pub(crate) struct Settings {
-    pub(crate) isolation: Option<IsolationLevel>,
-    pub(crate) read_only: bool,
-    pub(crate) deferrable: bool,
-    pub(crate) immediate: bool,
-    pub(crate) set_local: Vec<(String, String)>,
-    pub(crate) tenant: Option<(String, String)>,
-    pub(crate) statement_timeout: Option<Duration>,
-    /// Settings that are always the same, as text: a SET costs the server a third of a SELECT of `set_config`, but each
-    /// text that is new is one more entry of `pg_stat_statements`, which a tenant's must not be.
-    pub(crate) fixed: &'static str,
-    pub(crate) optimistic: bool,
-    pub(crate) strict: bool,
-    pub(crate) sql_debug: bool,
-    pub(crate) show_values: bool,
-    pub(crate) settle: bool,
-    pub(crate) settle_by_token: bool,
-    pub(crate) recorder: Option<Recorder>,
-    pub(crate) retry: Retry,
-    pub(crate) retry_on: Option<Predicate>,
-    pub(crate) allow: Option<Predicate>,
-    /// Where the unit leaves word of its COMMIT, if somebody asks (B6).
-    pub(crate) word: Option<Word>,
-}
 
 /// A unit of work before it runs: its options, then [`UnitOptions::run`], [`UnitOptions::begin`] or [`UnitOptions::batches`].
 ///
@@ -230,7 +200,7 @@ impl UnitOptions {
     }
 
     /// The numbers of the unit so far; after the run, of all its attempts (L2). Keep a clone of the options to ask.
-    pub fn stats(&self) -> crate::Stats {
+    pub fn stats(&self) -> crate::stats::Stats {
         self.counters.snapshot()
     }
 
@@ -251,7 +221,7 @@ impl UnitOptions {
     {
         self.settings.check(self.db.backend())?;
         self.settings.check_predicates::<E>()?;
-        retry::run_unit(&self.db, Arc::new(self.settings), self.counters, Whole(body)).await
+        run_unit(&self.db, Arc::new(self.settings), self.counters, Whole(body)).await
     }
 
     /// As [`UnitOptions::run`], leaving word of what became of the COMMIT; the options may be used again.
@@ -264,7 +234,7 @@ impl UnitOptions {
         self.settings.check(self.db.backend())?;
         self.settings.check_predicates::<E>()?;
         let settings = Settings { word: Some(word), ..self.settings.clone() };
-        retry::run_unit(&self.db, Arc::new(settings), self.counters.clone(), body).await
+        run_unit(&self.db, Arc::new(settings), self.counters.clone(), body).await
     }
 
     /// Waits by the clock of the retry policy.
@@ -290,124 +260,4 @@ impl UnitOptions {
         }
         Ok(self.db.open(&Arc::new(self.settings), &self.counters))
     }
-}
-
-impl Settings {
-    /// Refuses questions about the body's error that cannot mean what they say, before anything is sent: about another
-    /// type, without a number of attempts, or with an error of the database's that is both allowed and retried (X3).
-    fn check_predicates<E: From<Error> + 'static>(&self) -> Result<(), Error> {
-        let retried = self.retry.attempts() > 1;
-        if let Some(retry_on) = &self.retry_on {
-            retry_on.check::<E>("retry_on")?;
-            if !retried {
-                return Err(Error::usage(
-                    "`retry_on` adds errors to those that are retried: say how often with `.retry(5)`",
-                ));
-            }
-        }
-        let Some(allow) = &self.allow else { return Ok(()) };
-        allow.check::<E>("allow")?;
-        if !retried {
-            return Ok(());
-        }
-        let both = Error::one_of_each_kind().into_iter().find(|error| {
-            let theirs = E::from(error.clone());
-            let repeated = self.retry.wants(error) || self.retry_on.as_ref().is_some_and(|own| own.says(&theirs));
-            repeated && allow.says(&theirs)
-        });
-        match both {
-            Some(error) => Err(Error::usage(format!(
-                "an error is both allowed (commit) and retried, `{error}` for one: `allow` and the retry must not overlap"
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    /// Refuses combinations that make no sense, and what the backend cannot do, before anything is sent.
-    fn check(&self, backend: DbBackend) -> Result<(), Error> {
-        if self.deferrable && !(self.read_only && self.isolation == Some(IsolationLevel::Serializable)) {
-            return Err(Error::usage("`deferrable` needs `isolation(Serializable)` and `read_only`"));
-        }
-        if self.immediate && self.read_only {
-            return Err(Error::usage("`immediate` takes the write lock, which a `read_only` unit has no use for"));
-        }
-        if backend == DbBackend::Sqlite {
-            if self.deferrable {
-                return Err(Error::unsupported(backend, "`deferrable`; a read-only unit there never fails a conflict"));
-            }
-            if !self.set_local.is_empty() {
-                return Err(Error::unsupported(
-                    backend,
-                    "`set_local`; there are no transaction settings, use `tenant` for tenants",
-                ));
-            }
-            if self.statement_timeout.is_some() {
-                return Err(Error::unsupported(
-                    backend,
-                    "`statement_timeout`; bound the future with `tokio::time::timeout`",
-                ));
-            }
-            if self.settle || self.settle_by_token {
-                return Err(Error::unsupported(backend, "`settle`; there is no server whose answer could be lost"));
-            }
-        } else if self.immediate {
-            return Err(Error::unsupported(backend, "`immediate`; it is SQLite's way to take the write lock at BEGIN"));
-        }
-        let keys = self.set_local.iter().map(|(k, v)| (k, v)).chain(self.tenant.iter().map(|(k, v)| (k, v)));
-        for (key, value) in keys {
-            let named = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
-            if !named {
-                return Err(Error::usage(format!("`{key}` is no parameter name: letters, digits, `_` and `.` only")));
-            }
-            if value.contains('\0') {
-                return Err(Error::usage(format!("the value for `{key}` holds a NUL character")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the message that begins the transaction: BEGIN, its modes and the local settings in one (section 5).
-    pub(crate) fn write_begin(&self, backend: DbBackend, sql: &mut String) {
-        if backend == DbBackend::Sqlite {
-            *sql += if self.read_only { "BEGIN; PRAGMA query_only = 1" } else { "BEGIN IMMEDIATE" };
-            return;
-        }
-        *sql += "BEGIN";
-        if let Some(level) = self.isolation {
-            _ = write!(sql, " ISOLATION LEVEL {level}");
-        }
-        if self.read_only {
-            *sql += " READ ONLY";
-        }
-        if self.deferrable {
-            *sql += " DEFERRABLE";
-        }
-        if let Some(timeout) = self.statement_timeout {
-            _ = write!(sql, "; SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
-        }
-        *sql += self.fixed;
-        // One statement, whatever is asked for: each is parsed, planned and answered.
-        let settings = self.set_local.iter().chain(&self.tenant);
-        let settings = settings.map(|(key, value)| format!("set_config('{key}', {}, true)", literal(value)));
-        let asked = settings.chain(self.settle.then(|| XID.to_owned()));
-        for (at, asked) in asked.enumerate() {
-            *sql += if at == 0 { "; SELECT " } else { ", " };
-            *sql += &asked;
-        }
-    }
-
-    /// COMMIT or ROLLBACK, which also puts back what BEGIN changed on the connection.
-    pub(crate) fn end_text(&self, backend: DbBackend, commit: bool) -> &'static str {
-        match (commit, backend == DbBackend::Sqlite && self.read_only) {
-            (true, false) => "COMMIT",
-            (true, true) => "COMMIT; PRAGMA query_only = 0",
-            (false, false) => "ROLLBACK",
-            (false, true) => "ROLLBACK; PRAGMA query_only = 0",
-        }
-    }
-}
-
-/// A string as PostgreSQL's `E''` literal, whose meaning no server setting changes.
-pub(crate) fn literal(value: &str) -> String {
-    format!("E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }

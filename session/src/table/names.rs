@@ -1,6 +1,6 @@
 //! What statements call what they bring along: names of ours, which are never those of users (D9). Knows no values.
 
-use super::meta::ColumnMeta;
+use super::columns::ColumnMeta;
 
 /// What a statement calls the rows that it brings along. Users choose the names of tables and columns, so these are names
 /// that this table and its columns do not have (D9).

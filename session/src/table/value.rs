@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 use sea_orm::{QueryResult, Value, sea_query::ArrayType};
 use sea_query::{Enum, EnumTypeName, OptionEnum};
 
-use super::meta::is_integer;
 use crate::error::Error;
 
 /// Whether a value is SQL's NULL.
@@ -104,7 +103,7 @@ pub(crate) fn tenant_value(kind: &ArrayType, tenant: &str) -> Result<Value, Erro
     let wrong = || Error::usage("the unit's tenant is not of the tenant column's type");
     match kind {
         ArrayType::Uuid => Ok(Value::Uuid(Some(tenant.parse().map_err(|_| wrong())?))),
-        kind if crate::table::meta::is_integer(kind) => Ok(integer(kind, tenant.parse().map_err(|_| wrong())?)),
+        kind if is_integer(kind) => Ok(integer(kind, tenant.parse().map_err(|_| wrong())?)),
         ArrayType::Enum(name) => Ok(enum_value(name, Some(tenant.to_owned()))),
         ArrayType::Char => {
             let mut characters = tenant.chars();
@@ -219,4 +218,59 @@ pub(crate) fn decode(row: &QueryResult, column: &str, kind: &ArrayType) -> Resul
         other => return Err(Error::usage(format!("{other:?} cannot be read back by itself"))),
     };
     Ok(value?)
+}
+
+/// NULL of a kind. A kind that only a feature of SeaORM brings has no name here: `null_of` knows its NULL, and text, which
+/// every type can be read from, stands in for it where there is no derive.
+pub(crate) fn null_of_kind(kind: &ArrayType) -> Value {
+    match kind {
+        ArrayType::Bool => Value::Bool(None),
+        ArrayType::TinyInt => Value::TinyInt(None),
+        ArrayType::SmallInt => Value::SmallInt(None),
+        ArrayType::Int => Value::Int(None),
+        ArrayType::BigInt => Value::BigInt(None),
+        ArrayType::TinyUnsigned => Value::TinyUnsigned(None),
+        ArrayType::SmallUnsigned => Value::SmallUnsigned(None),
+        ArrayType::Unsigned => Value::Unsigned(None),
+        ArrayType::BigUnsigned => Value::BigUnsigned(None),
+        ArrayType::Float => Value::Float(None),
+        ArrayType::Double => Value::Double(None),
+        ArrayType::String => Value::String(None),
+        ArrayType::Char => Value::Char(None),
+        ArrayType::Bytes => Value::Bytes(None),
+        ArrayType::Json => Value::Json(None),
+        ArrayType::ChronoDate => Value::ChronoDate(None),
+        ArrayType::ChronoTime => Value::ChronoTime(None),
+        ArrayType::ChronoDateTime => Value::ChronoDateTime(None),
+        ArrayType::ChronoDateTimeUtc => Value::ChronoDateTimeUtc(None),
+        ArrayType::ChronoDateTimeLocal => Value::ChronoDateTimeLocal(None),
+        ArrayType::ChronoDateTimeWithTimeZone => Value::ChronoDateTimeWithTimeZone(None),
+        ArrayType::Uuid => Value::Uuid(None),
+        ArrayType::Enum(name) => Value::Enum(OptionEnum::None((**name).clone())),
+        #[allow(unreachable_patterns, reason = "features of SeaORM add kinds")]
+        _ => Value::String(None),
+    }
+}
+
+pub(crate) fn is_integer(kind: &ArrayType) -> bool {
+    matches!(
+        kind,
+        ArrayType::TinyInt
+            | ArrayType::SmallInt
+            | ArrayType::Int
+            | ArrayType::BigInt
+            | ArrayType::TinyUnsigned
+            | ArrayType::SmallUnsigned
+            | ArrayType::Unsigned
+            | ArrayType::BigUnsigned
+    )
+}
+
+/// A list of documents as one document.
+pub(crate) fn document(list: Vec<Value>) -> serde_json::Value {
+    let documents = list.into_iter().map(|value| match value {
+        Value::Json(Some(document)) => *document,
+        _ => serde_json::Value::Null,
+    });
+    serde_json::Value::Array(documents.collect())
 }

@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, Schema};
 use tempfile::TempDir;
 
 use super::cluster::{self, TestDatabase};
-use crate::{Db, Error, Session};
+use crate::{connection::db::Db, error::Error, unit::session::Session};
 
 /// Where a test runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

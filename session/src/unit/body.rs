@@ -5,7 +5,7 @@
 
 use std::future::Future;
 
-use crate::Session;
+use super::session::Session;
 
 /// Names the future of a body that is called once, so that it can be asked to be `Send` (section 3 of the design).
 #[diagnostic::on_unimplemented(

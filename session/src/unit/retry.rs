@@ -1,23 +1,10 @@
-//! Running a unit of work again when the database says that it lost against a concurrent one (R).
-//!
-//! The loop knows what the database said from the session, not from the caller's error type. It never repeats a unit
-//! whose COMMIT may have worked.
+//! How often, and how patiently, a unit is run again (R6, R7). The policy alone: the loop is `run`'s.
 
-use std::{any::Any, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
 
-use super::{body::Attempt, session::Verdict};
-use crate::{
-    connection::{
-        db::Db,
-        span::{debug_span, in_span},
-    },
-    error::{Class, Error},
-    run::options::Settings,
-    stats::Counters,
-};
+use crate::error::{Class, Error};
 
 type Sleep = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 type Classify = Arc<dyn Fn(&Error) -> Option<bool> + Send + Sync>;
@@ -138,11 +125,11 @@ impl Retry {
     /// The longest pause before attempt `attempt + 1`.
     fn ceiling(&self, attempt: u32, cause: Option<Class>) -> Duration {
         let doubled = self.base.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
-        doubled.min(if cause.is_some_and(is_conflict) { self.conflict_cap } else { self.cap })
+        doubled.min(if cause.is_some_and(Class::is_conflict) { self.conflict_cap } else { self.cap })
     }
 
     /// How long to wait before attempt `attempt + 1`; `None` if it would start after the limit.
-    fn next_pause(&self, attempt: u32, cause: Option<Class>, elapsed: Duration) -> Option<Duration> {
+    pub(crate) fn next_pause(&self, attempt: u32, cause: Option<Class>, elapsed: Duration) -> Option<Duration> {
         let pause = self.ceiling(attempt, cause).mul_f64(fastrand::f64());
         let starts = elapsed.saturating_add(pause);
         self.limit.is_none_or(|limit| starts < limit).then_some(pause)
@@ -163,86 +150,8 @@ impl Retry {
         }
         match error.class() {
             Some(Class::LockNotAvailable) => self.lock_not_available,
-            Some(class) => is_retryable(class),
+            Some(class) => class.is_retryable(),
             None => false,
         }
     }
-}
-
-/// The matrix of R7, for a unit whose COMMIT was not sent or is known to have failed.
-pub(crate) fn is_retryable(class: Class) -> bool {
-    is_conflict(class) || matches!(class, Class::ConnectionLost | Class::PlanChanged)
-}
-
-/// Whether the unit lost against a concurrent one, which is done by now or soon.
-fn is_conflict(class: Class) -> bool {
-    matches!(class, Class::Serialization | Class::Deadlock | Class::Busy)
-}
-
-/// Whether a failure inside a nested block dooms the whole unit, because only the unit can be repeated (R8).
-pub(crate) fn dooms_unit(class: Class) -> bool {
-    is_retryable(class) || class == Class::CompletionUnknown
-}
-
-pub(crate) async fn run_unit<T, E, B>(
-    db: &Db,
-    settings: Arc<Settings>,
-    counters: Arc<Counters>,
-    body: B,
-) -> Result<T, E>
-where
-    B: Attempt<T, E>,
-    E: From<Error> + Send + 'static,
-    T: Send,
-{
-    let retry = &settings.retry;
-    let started = Instant::now();
-    let mut attempt = 1;
-    loop {
-        let span = unit_span(attempt);
-        let mut session = db.open(&settings, &counters);
-        let verdict = in_span(&span, session.run_unit(&body)).await;
-        record_numbers(&span, &counters);
-        let (error, said) = match verdict {
-            Verdict::Done(value) => return Ok(value),
-            Verdict::Failed { error, said } => (error, said),
-            Verdict::Final(error) => return Err(error),
-        };
-        let asked = said.as_ref().is_some_and(|said| retry.wants(said))
-            || settings.retry_on.as_ref().is_some_and(|own| own.says(&error));
-        let cause = said.as_ref().and_then(Error::class);
-        let pause = retry.next_pause(attempt, cause, started.elapsed()).filter(|_| attempt < retry.attempts());
-        let Some(pause) = pause.filter(|_| asked) else {
-            return Err(if asked && retry.attempts() > 1 { exhausted(error, attempt) } else { error });
-        };
-        drop(session);
-        counters.retry();
-        tracing::debug!(attempt, cause = said.as_ref().map(tracing::field::display), "a unit of work is retried");
-        let span = debug_span!("sea_session.retry", attempt, pause_ms = pause.as_millis());
-        in_span(&span, retry.pause(pause)).await;
-        attempt += 1;
-    }
-}
-
-/// The last error with the attempts made (R6): in the error itself where it is ours, in the log where it is the caller's.
-fn exhausted<E: 'static>(mut error: E, attempts: u32) -> E {
-    tracing::warn!(attempts, "a unit of work was given up after its last attempt");
-    if let Some(own) = (&mut error as &mut dyn Any).downcast_mut::<Error>() {
-        *own = Error::Exhausted { attempts, cause: Arc::new(own.clone()) };
-    }
-    error
-}
-
-fn unit_span(attempt: u32) -> tracing::Span {
-    use tracing::field::Empty;
-    debug_span!("sea_session.unit", attempt, statements = Empty, rows = Empty, flushes = Empty, savepoints = Empty)
-}
-
-fn record_numbers(span: &tracing::Span, counters: &Counters) {
-    if span.is_disabled() {
-        return;
-    }
-    let stats = counters.snapshot();
-    span.record("statements", stats.statements).record("rows", stats.rows);
-    span.record("flushes", stats.flushes).record("savepoints", stats.savepoints);
 }

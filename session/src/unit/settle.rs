@@ -8,13 +8,12 @@ use std::{
 use sea_orm::{DbBackend, Statement};
 
 use super::{
+    core::Core,
     fate::Fate,
     tokens::{self, Token},
 };
 use crate::{
-    Session,
     connection::{Connection, Fetch, Message, db::Db},
-    error::Error,
     stats::Counters,
 };
 
@@ -24,26 +23,14 @@ use crate::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
-/// `Ok` if the lost COMMIT worked; a retryable error if it is known not to have; [`Error::CommitUnknown`] otherwise.
-pub(crate) async fn settle(session: &mut Session, cause: Arc<Error>) -> Result<(), Error> {
-    let fate = fate(session).await;
-    let core = session.core();
-    match fate {
-        Fate::Committed => core.settled(true, Ok(())).await,
-        Fate::RolledBack => core.settled(false, Err((*cause).clone())).await,
-        Fate::Unknown => core.settled(false, Err(Error::CommitUnknown { cause })).await,
-    }
-}
-
-/// What became of a session's COMMIT whose answer was lost.
-pub(crate) async fn fate(session: &mut Session) -> Fate {
-    let core = session.core();
-    let xid = core.xid.clone().filter(|_| core.backend() == DbBackend::Postgres);
+/// What became of a unit's COMMIT whose answer was lost.
+pub(crate) async fn fate(core: &Core) -> Fate {
+    let xid = core.xid.as_deref().filter(|_| core.backend() == DbBackend::Postgres);
     match xid {
         // A read-only unit had nothing to lose.
         _ if core.settings.read_only => Fate::Committed,
         _ if core.token.is_some() => ask_token(core.connection.db(), core.token).await,
-        Some(xid) => ask(core.connection.db(), &xid, core.began).await,
+        Some(xid) => ask(core.connection.db(), xid, core.began).await,
         None => Fate::Unknown,
     }
 }

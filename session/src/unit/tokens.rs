@@ -6,13 +6,12 @@
 
 use std::time::Duration;
 
-use sea_orm::{DbBackend, Statement};
+use sea_orm::DbBackend;
 use uuid::Uuid;
 
 use crate::{
-    connection::{Connection, Fetch, Message, Reply, db::Db},
+    connection::{Fetch, alone::alone, db::Db},
     error::Error,
-    stats::Counters,
 };
 
 const TABLE: &str = "sea_session_commits";
@@ -40,12 +39,6 @@ impl std::fmt::Display for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
-}
-
-/// Sends one statement outside of any unit.
-pub(crate) async fn alone(db: &Db, sql: &str, fetch: Fetch) -> Result<Reply, Error> {
-    let mut connection = Connection::new(db.clone(), std::sync::Arc::<Counters>::default(), None, false, false);
-    connection.send(Message::Statement(Statement::from_string(db.backend(), sql), fetch)).await
 }
 
 impl Db {

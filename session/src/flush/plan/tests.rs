@@ -10,7 +10,10 @@ use proptest::prelude::*;
 use sea_orm::sea_query::ArrayType;
 
 use super::{planner::Cells, *};
-use crate::table::meta::{ColumnMeta, ForeignKey, OnUpdate};
+use crate::table::{
+    columns::ColumnMeta,
+    meta::{ForeignKey, OnUpdate},
+};
 
 const NAMES: [&str; 5] = ["alpha", "beta", "gamma", "delta", "epsilon"];
 const ID: usize = 0;
@@ -53,7 +56,7 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         schema: None,
         names: crate::table::names::Names::unlike(NAMES[index], &columns),
         columns,
-        texts: crate::table::meta::Texts::default(),
+        texts: crate::table::texts::Texts::default(),
         claimed: [ID, UNIQUE].into_iter().chain(PAIR).collect(),
         stamped: false,
         places: None,

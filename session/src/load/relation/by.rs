@@ -10,11 +10,14 @@ use sea_orm::{
 
 use super::{points_to_key, positions};
 use crate::{
-    Session, Tracked,
     error::Error,
     load::query::LoadExt,
-    objects::Object,
-    table::meta::{self, TrackedEntity},
+    objects::{
+        Object, Tracked,
+        entity::{TrackedEntity, table_of},
+    },
+    table::sql::quoted_table,
+    unit::session::Session,
 };
 
 impl<E: TrackedEntity> Object<E> {
@@ -89,7 +92,7 @@ impl<E: TrackedEntity> Object<E> {
         let theirs = positions::<R>(&def.to_col)?;
         let mut condition = Condition::all();
         for (position, value) in theirs.into_iter().zip(values) {
-            let name = &meta::table::<R>().columns[position].name;
+            let name = &table_of::<R>().columns[position].name;
             if let Some(column) = R::Column::iter().find(|c| c.as_str() == *name) {
                 condition = condition.add(column.eq(value));
             }
@@ -101,8 +104,8 @@ impl<E: TrackedEntity> Object<E> {
 /// The definition of a relation that must lead to `R`.
 fn leads_to<E: TrackedEntity, R: TrackedEntity>(relation: &E::Relation) -> Result<RelationDef, Error> {
     let def = relation.def();
-    let (entity, other) = (meta::table::<E>().entity, meta::table::<R>());
-    if meta::quoted_table(&def.to_tbl) != other.table {
+    let (entity, other) = (table_of::<E>().entity, table_of::<R>());
+    if quoted_table(&def.to_tbl) != other.table {
         let other = other.entity;
         return Err(Error::usage(format!("relation {relation:?} of {entity} does not lead to {other}")));
     }

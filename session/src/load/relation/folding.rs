@@ -8,18 +8,17 @@ use sea_orm::{RelationDef, Value};
 
 use super::positions;
 use crate::{
-    Session, Tracked,
     connection::{
         Fetch,
         text::{Text, cut_by_bytes},
     },
     error::Error,
-    objects::Object,
-    table::{
-        facts::Equality,
-        meta::{self, TrackedEntity},
-        value::is_null,
+    objects::{
+        Object, Tracked,
+        entity::{TrackedEntity, table_of},
     },
+    table::{facts::Equality, value::is_null},
+    unit::session::Session,
 };
 
 /// A relation of which the database must say which rows belong together.
@@ -55,8 +54,8 @@ impl Session {
         let (own, theirs) = (positions::<E>(&def.from_col)?, positions::<R>(&def.to_col)?);
         // The referenced columns decide: a foreign key is checked by their equality.
         let (table, columns) = match def.is_owner {
-            true => (meta::table::<E>(), &own),
-            false => (meta::table::<R>(), &theirs),
+            true => (table_of::<E>(), &own),
+            false => (table_of::<R>(), &theirs),
         };
         if !columns.iter().any(|column| table.columns[*column].may_fold()) {
             return Ok(None);
@@ -112,12 +111,12 @@ impl Session {
         equality: &[Option<Equality>],
         values: &[Vec<Value>],
     ) -> Result<Vec<(usize, Vec<Value>)>, Error> {
-        let (table, backend) = (meta::table::<R>(), self.backend());
+        let (table, backend) = (table_of::<R>(), self.backend());
         let facts = self.core().table_facts(table).await?;
         let names = &table.names;
         let mut found = Vec::new();
         let mut before = 0;
-        for some in cut_by_bytes(values, crate::load::query::keys_a_statement(columns.len())) {
+        for some in cut_by_bytes(values, crate::load::by_key::keys_a_statement(columns.len())) {
             let mut text = Text::new(backend, "");
             let tuples = some.iter().enumerate().map(|(at, row)| {
                 let row = row.iter().map(|value| text.bind(value.clone())).collect::<Vec<_>>();

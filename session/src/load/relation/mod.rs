@@ -8,14 +8,16 @@ mod through;
 use rustc_hash::FxHashSet;
 use sea_orm::{Identity, LoaderTrait, ModelTrait, Related, RelationDef, RelationTrait, Select, Value};
 
-use super::query::{LoadExt, admit, keys_a_statement};
+use super::{admit::admit, by_key::keys_a_statement, query::LoadExt};
 use crate::{
-    Session, Tracked,
     connection::{Fetch, Message, text::Text},
     error::Error,
-    objects::Object,
-    table::meta::{self, TrackedEntity, quote, quoted_table},
-    unit::core::LAZY_LOADS_REPORTED,
+    objects::{
+        Object, Tracked,
+        entity::{TrackedEntity, table_of},
+    },
+    table::sql::{quote, quoted_table},
+    unit::{core::LAZY_LOADS_REPORTED, session::Session},
 };
 
 impl<E: TrackedEntity> Object<E> {
@@ -72,7 +74,7 @@ impl<E: TrackedEntity> Object<E> {
         R: TrackedEntity,
         E: Related<R>,
     {
-        let (own, other) = (meta::table::<E>(), meta::table::<R>());
+        let (own, other) = (table_of::<E>(), table_of::<R>());
         own.entity == other.entity && own.table != other.table && <E as Related<R>>::via().is_none()
     }
 
@@ -99,7 +101,7 @@ impl<E: TrackedEntity> Object<E> {
     /// The relation does not hold this object's key to that parent's table.
     pub fn set_parent<R: TrackedEntity>(&self, relation: E::Relation, parent: &Tracked<R>) -> Result<(), Error> {
         let def = relation.def();
-        let (entity, other) = (meta::table::<E>().entity, meta::table::<R>());
+        let (entity, other) = (table_of::<E>().entity, table_of::<R>());
         if def.is_owner || quoted_table(&def.to_tbl) != other.table {
             let other = other.entity;
             return Err(Error::usage(format!("relation {relation:?} of {entity} is no foreign key to {other}")));
@@ -118,7 +120,7 @@ impl<E: TrackedEntity> Object<E> {
 }
 
 fn positions<E: TrackedEntity>(identity: &Identity) -> Result<Vec<usize>, Error> {
-    let table = meta::table::<E>();
+    let table = table_of::<E>();
     identity
         .iter()
         .map(|name| {
@@ -130,7 +132,7 @@ fn positions<E: TrackedEntity>(identity: &Identity) -> Result<Vec<usize>, Error>
 }
 
 fn points_to_key<R: TrackedEntity>(def: &RelationDef) -> bool {
-    positions::<R>(&def.to_col).is_ok_and(|columns| columns == meta::table::<R>().keys)
+    positions::<R>(&def.to_col).is_ok_and(|columns| columns == table_of::<R>().keys)
 }
 
 /// Many-to-many through a junction table that SeaORM's `Related::via` declares (F10).
@@ -235,7 +237,7 @@ impl JunctionTable {
         E: TrackedEntity + Related<R>,
         R: TrackedEntity,
     {
-        let (entity, other) = (meta::table::<E>().entity, meta::table::<R>().entity);
+        let (entity, other) = (table_of::<E>().entity, table_of::<R>().entity);
         let via = <E as Related<R>>::via()
             .ok_or_else(|| Error::usage(format!("{entity} and {other} have no junction table")))?;
         let to = <E as Related<R>>::to();
@@ -310,7 +312,7 @@ impl Session {
         if let Some(folding) = self.folding::<E, R>(&def, false).await? {
             return self.follow_many_folding::<E, R>(parents, &folding).await;
         }
-        let columns = meta::table::<E>().keys.len().max(def.from_col.arity());
+        let columns = table_of::<E>().keys.len().max(def.from_col.arity());
         let mut loaded: Vec<Vec<R::Model>> = Vec::with_capacity(parents.len());
         for some in parents.chunks(keys_a_statement(columns)) {
             let models: Vec<E::Model> = some.iter().map(|parent| parent.object().model()).collect();
@@ -333,7 +335,7 @@ impl Session {
         let loads = self.core().lazy.entry(key).or_default();
         *loads += 1;
         if *loads == LAZY_LOADS_REPORTED {
-            let (from, to) = (meta::table::<E>().entity, meta::table::<R>().entity);
+            let (from, to) = (table_of::<E>().entity, table_of::<R>().entity);
             tracing::warn!(
                 from,
                 to,

@@ -10,10 +10,17 @@ use sea_orm::{
 
 use super::positions;
 use crate::{
-    Session, Tracked,
     error::Error,
-    load::query::{LoadExt, keys_a_statement, one_of},
-    table::meta::{self, ColumnMeta, TrackedEntity},
+    load::{
+        by_key::{keys_a_statement, one_of},
+        query::LoadExt,
+    },
+    objects::{
+        Tracked,
+        entity::{TrackedEntity, table_of},
+    },
+    table::columns::ColumnMeta,
+    unit::session::Session,
 };
 
 /// The values of one side of a pair.
@@ -32,7 +39,7 @@ impl<C: ColumnTrait + Iterable> Ends<C> {
         let at = positions::<E>(own)?;
         Ok(Self {
             columns: at.iter().filter_map(|at| C::iter().nth(*at)).collect(),
-            metas: at.iter().map(|at| &meta::table::<E>().columns[*at]).collect(),
+            metas: at.iter().map(|at| &table_of::<E>().columns[*at]).collect(),
             names: in_junction.iter().map(|name| Alias::new(name.inner())).collect(),
             at,
         })

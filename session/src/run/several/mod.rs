@@ -13,12 +13,11 @@ use std::{
 use futures_util::FutureExt;
 use sea_orm::DbBackend;
 
-use super::options::Settings;
 use crate::{
-    Db, Session,
+    connection::db::Db,
     error::Error,
     stats::Counters,
-    unit::{body::BlockOnce, fate::Fate, settle},
+    unit::{body::BlockOnce, session::Session, settings::Settings},
 };
 
 /// Several databases, the first of them the primary.
@@ -195,7 +194,7 @@ pub struct Recovered {
 async fn one_phase(sessions: &mut Sessions) -> Result<(), Error> {
     let mut partial = Partial::default();
     for (at, (name, session)) in sessions.0.iter_mut().enumerate() {
-        let outcome = commit_one(session).await;
+        let outcome = session.core().commit_ready().await;
         if at == 0 && outcome.is_err() {
             let Err(cause) = outcome else { break };
             return primary_failed(sessions, cause).await;
@@ -203,21 +202,6 @@ async fn one_phase(sessions: &mut Sessions) -> Result<(), Error> {
         partial.note(name, outcome);
     }
     partial.outcome()
-}
-
-/// COMMIT of one database, without its hooks. A lost answer is settled as that of a unit by itself is (E2, R9).
-async fn commit_one(session: &mut Session) -> Result<(), Error> {
-    match session.core().commit_ready().await {
-        Err(Error::CommitUnknown { cause }) => match settle::fate(session).await {
-            Fate::Committed => {
-                session.core().ended_elsewhere(true);
-                Ok(())
-            }
-            Fate::RolledBack => session.core().settled(false, Err((*cause).clone())).await,
-            Fate::Unknown => session.core().settled(false, Err(Error::CommitUnknown { cause })).await,
-        },
-        other => other,
-    }
 }
 
 /// The primary has not committed, so the others are rolled back; or it is not known, and they are rolled back all the same.
@@ -271,7 +255,7 @@ impl Partial {
 async fn run_hooks(sessions: &mut Sessions, outcome: Result<(), Error>) -> Result<(), Error> {
     let mut first = outcome;
     for (_, session) in &mut sessions.0 {
-        if session.unit_state() == crate::UnitState::Committed {
+        if session.unit_state() == crate::unit::core::UnitState::Committed {
             let hooks = session.core().hooks.clone();
             let ran = hooks.committed().await;
             first = first.and(ran);

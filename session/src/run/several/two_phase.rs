@@ -10,10 +10,9 @@ use tokio::time::Instant;
 
 use super::{Partial, Recovered, Sessions, Several};
 use crate::{
-    Db,
-    connection::Fetch,
+    connection::{Fetch, alone::alone, db::Db},
     error::Error,
-    run::options::literal,
+    table::sql::literal,
     unit::{
         settle::{PATIENCE, PAUSE},
         tokens::{self, Token},
@@ -65,8 +64,7 @@ impl Several {
             Decision::Unknown(cause) => {
                 let unknown = Error::CommitUnknown { cause: Arc::new(cause) };
                 for (_, session) in &mut sessions.0 {
-                    // Says what it is given; that is what is returned here.
-                    drop(session.core().settled(false, Err(unknown.clone())).await);
+                    session.core().not_committed(&unknown).await;
                 }
                 Err(unknown)
             }
@@ -107,10 +105,8 @@ impl Several {
             match &outcome {
                 Ok(()) if session.core().usable().is_ok() => session.core().ended_elsewhere(true),
                 Ok(()) => {}
-                // It holds what `recover` will commit, so nothing was rolled back. Says what it is given.
-                Err(e) => {
-                    drop(session.core().settled(false, Err(Error::CommitUnknown { cause: Arc::new(e.clone()) })).await)
-                }
+                // It holds what `recover` will commit, so nothing was rolled back.
+                Err(e) => session.core().not_committed(&Error::CommitUnknown { cause: Arc::new(e.clone()) }).await,
             }
             partial.note(name, outcome);
         }
@@ -138,7 +134,7 @@ impl Several {
         let text = format!("{how} PREPARED {}", literal(gid));
         let until = Instant::now() + PATIENCE;
         loop {
-            match tokens::alone(&self.databases[at].1, &text, Fetch::Nothing).await {
+            match alone(&self.databases[at].1, &text, Fetch::Nothing).await {
                 Ok(_) => return Ok(()),
                 Err(e) if Instant::now() < until && (e.is_connection_lost() || e.sqlstate() == Some(BUSY)) => {
                     tokio::time::sleep(PAUSE).await;
@@ -169,7 +165,7 @@ impl Several {
                 // The primary's own transaction holds the token uncommitted: still prepared, it never decided.
                 let commit = at != 0 && tokens::committed(primary, token).await?;
                 let how = if commit { "COMMIT" } else { "ROLLBACK" };
-                tokens::alone(db, &format!("{how} PREPARED {}", literal(&gid)), Fetch::Nothing).await?;
+                alone(db, &format!("{how} PREPARED {}", literal(&gid)), Fetch::Nothing).await?;
                 if commit { &mut recovered.committed } else { &mut recovered.rolled_back }
                     .push(format!("{name}: {gid}"));
             }
@@ -190,7 +186,7 @@ async fn left_prepared(db: &Db, at: usize, grace: Duration) -> Result<Vec<String
          AND prepared < clock_timestamp() - interval '{} milliseconds' ORDER BY prepared",
         grace.as_millis()
     );
-    let rows = tokens::alone(db, &list, Fetch::All).await?.rows();
+    let rows = alone(db, &list, Fetch::All).await?.rows();
     rows.iter().map(|row| row.try_get("", "gid").map_err(Error::from)).collect()
 }
 
@@ -199,7 +195,7 @@ async fn is_prepared(db: &Db, gid: &str) -> Result<bool, Error> {
     // The view shows the whole cluster; what is prepared in another database of it is not this one's to judge by.
     let question =
         format!("SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid = {}", literal(gid));
-    Ok(!tokens::alone(db, &question, Fetch::All).await?.rows().is_empty())
+    Ok(!alone(db, &question, Fetch::All).await?.rows().is_empty())
 }
 
 /// Prepares every database that did something, the primary first and always: it holds the token. On an error: those

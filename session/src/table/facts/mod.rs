@@ -11,7 +11,7 @@ mod sqlite;
 
 use sea_orm::{DbBackend, QueryResult, Statement};
 
-use super::meta::{TableMeta, Texts};
+use super::{meta::TableMeta, texts::Texts};
 use crate::error::Error;
 pub(crate) use cache::{FactsCache, alters_tables};
 pub(crate) use postgres::{still_default, undisturbed};

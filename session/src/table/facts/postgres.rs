@@ -5,7 +5,7 @@ use sea_orm::{DbBackend, Statement, sea_query::ArrayType};
 use serde::Deserialize;
 
 use super::{Action, ColumnFacts, Deed, Draw, Equality, EventFacts, Identity, KnownDefault, Stored, TableFacts};
-use crate::table::meta::{ColumnMeta, TableMeta, Texts};
+use crate::table::{columns::ColumnMeta, meta::TableMeta, texts::Texts};
 
 /// One row of one column: a document. Partitions and inheriting tables count with their triggers and rules. A default may
 /// be evaluated beforehand if it calls no function that somebody has written, since such a one may look at the table.
@@ -275,7 +275,7 @@ fn draw(column: &ToldColumn) -> Option<Draw> {
     }
     if column.identity {
         let [(sequence, _)] = sequences else { return None };
-        let expression = format!("nextval({}::regclass)", crate::run::options::literal(sequence));
+        let expression = format!("nextval({}::regclass)", crate::table::sql::literal(sequence));
         return Some(Draw { expression, default: KnownDefault::Identity(column.number) });
     }
     let default = KnownDefault::Entry(column.default.filter(|_| column.plain)?);

@@ -5,7 +5,7 @@ use sea_orm::{DbBackend, Statement, sea_query::ArrayType};
 use serde::Deserialize;
 
 use super::{Action, ColumnFacts, Deed, Equality, EventFacts, Identity, Rowid, Stored, TableFacts};
-use crate::table::meta::{ColumnMeta, TableMeta, Texts, quote};
+use crate::table::{columns::ColumnMeta, meta::TableMeta, sql::quote, texts::Texts};
 
 /// A document. `{master}` stands for the schema's table of contents: its name cannot be a parameter.
 const QUESTION: &str = r#"

@@ -7,7 +7,10 @@ use super::Core;
 use crate::{
     connection::Message,
     error::Error,
-    unit::block_table::{Action, BlockKind, Event, Flag, Frame, decide, savepoint_name},
+    unit::{
+        block_table::{Action, BlockKind, Event, decide},
+        frame::{Flag, Frame, savepoint_name},
+    },
 };
 
 impl Core {

@@ -5,13 +5,13 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{Core, UnitState};
 use crate::{
-    connection::Message,
+    connection::{Message, boxed::boxed},
     error::{Class, Error},
     unit::{
         block_table::{Action, BlockKind, Event, decide},
         fate::Fate,
         hooks::Due,
-        retry,
+        settle,
     },
 };
 
@@ -54,10 +54,15 @@ impl Core {
         Ok(true)
     }
 
-    /// COMMIT, without the hooks.
+    /// COMMIT, without the hooks. What became of one whose answer was lost is found out here, so that every way of committing
+    /// has it (R9).
     pub(crate) async fn commit_ready(&mut self) -> Result<(), Error> {
         if decide(BlockKind::Unit, self.standing(0, false), Event::ExitOk) == Action::Commit {
-            self.send_commit().await?;
+            match self.send_commit().await {
+                // Boxed: no COMMIT that is answered has room for it.
+                Err(Error::CommitUnknown { cause }) => boxed(|| self.settle_commit(cause)).await?,
+                outcome => outcome?,
+            }
         }
         self.leave_word(Fate::Committed);
         self.ended(UnitState::Committed);
@@ -81,7 +86,7 @@ impl Core {
             return Ok(false);
         }
         self.riding.clear();
-        let text = format!("PREPARE TRANSACTION {}", crate::run::options::literal(gid));
+        let text = format!("PREPARE TRANSACTION {}", crate::table::sql::literal(gid));
         if let Err(e) = self.connection.send(Message::Control(&text)).await {
             self.rollback().await;
             return Err(e);
@@ -104,23 +109,28 @@ impl Core {
         }
     }
 
-    /// What became of a COMMIT whose answer was lost is known now, or known not to be knowable (R9).
-    pub(crate) async fn settled(&mut self, committed: bool, outcome: Result<(), Error>) -> Result<(), Error> {
-        if committed {
-            self.leave_word(Fate::Committed);
-            self.ended(UnitState::Committed);
-            return self.hooks.committed().await;
-        }
+    /// `Ok` if the lost COMMIT worked; a retryable error if it is known not to have; [`Error::CommitUnknown`] otherwise.
+    async fn settle_commit(&mut self, cause: Arc<Error>) -> Result<(), Error> {
+        let why = match settle::fate(self).await {
+            Fate::Committed => return Ok(()),
+            Fate::RolledBack => (*cause).clone(),
+            Fate::Unknown => Error::CommitUnknown { cause },
+        };
+        self.not_committed(&why).await;
+        Err(why)
+    }
+
+    /// The transaction did not commit, or nobody can say whether it did ([`Error::CommitUnknown`]).
+    pub(crate) async fn not_committed(&mut self, why: &Error) {
         let due = self.forget_work();
         self.ended(UnitState::Failed);
-        if !matches!(outcome, Err(Error::CommitUnknown { .. })) {
+        if !matches!(why, Error::CommitUnknown { .. }) {
             self.leave_word(Fate::RolledBack);
             for hook in due {
                 hook.run().await;
             }
         }
         self.hooks.over();
-        outcome
     }
 
     async fn finish_work(&mut self) -> Result<(), Error> {
@@ -149,7 +159,7 @@ impl Core {
             return Err(Error::CommitUnknown { cause: Arc::new(e) });
         }
         self.leave_word(Fate::RolledBack);
-        if self.said.is_none() && e.class().is_some_and(retry::dooms_unit) {
+        if self.said.is_none() && e.class().is_some_and(Class::dooms_unit) {
             self.said = Some(e.clone());
         }
         self.rollback().await;

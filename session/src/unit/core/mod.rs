@@ -14,14 +14,15 @@ use std::{sync::Arc, time::Instant};
 use sea_orm::{DbBackend, IsolationLevel};
 
 use super::{
-    block_table::{BlockKind, BlockState, Flag, Frame},
+    block_table::{BlockKind, BlockState},
+    frame::{Flag, Frame},
     hooks::{Due, Hooks},
+    settings::Settings,
 };
 use crate::{
     connection::Connection,
     error::Error,
     objects::{AnyObject, identity::IdentityMap, shared::Shared},
-    run::options::Settings,
 };
 
 /// Lazy loads of one relation before they are reported as N+1 (I8).

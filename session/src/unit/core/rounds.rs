@@ -13,7 +13,10 @@ use crate::{
     error::Error,
     flush::{Flush, Member, refuse_last_versions},
     objects::{AnyObject, shared::Shared},
-    unit::block_table::{BlockKind, Flag, savepoint_name},
+    unit::{
+        block_table::BlockKind,
+        frame::{Flag, savepoint_name},
+    },
 };
 
 /// A hook that dirties objects in every round is stopped after this many (S11).

@@ -7,17 +7,13 @@ use sea_orm::DbBackend;
 
 use super::{Core, UnitState};
 use crate::{
-    connection::{Message, Reply, boxed::boxed},
+    connection::{Message, Reply, boxed::boxed, xid::xid_in},
     error::{Class, Error},
-    flush::xid_in,
-    objects::identity::Key,
-    table::{
-        facts::TableFacts,
-        meta::{TableMeta, TrackedEntity},
-    },
+    objects::{entity::TrackedEntity, identity::Key},
+    table::{facts::TableFacts, meta::TableMeta},
     unit::{
-        block_table::{Action, BlockKind, Event, Flag, decide, savepoint_name},
-        retry,
+        block_table::{Action, BlockKind, Event, decide},
+        frame::{Flag, savepoint_name},
     },
 };
 
@@ -81,7 +77,7 @@ impl Core {
 
     /// A statement worked, so an earlier failure was dealt with: what the caller says from here on is its own (R6).
     pub(super) fn worked(&mut self) {
-        if !self.said.as_ref().and_then(Error::class).is_some_and(retry::dooms_unit) {
+        if !self.said.as_ref().and_then(Error::class).is_some_and(Class::dooms_unit) {
             self.said = None;
         }
     }
@@ -93,13 +89,13 @@ impl Core {
             return;
         }
         // The last word counts, unless an earlier one already asked for the whole unit to be repeated.
-        let asked = self.said.as_ref().and_then(Error::class).is_some_and(retry::dooms_unit);
+        let asked = self.said.as_ref().and_then(Error::class).is_some_and(Class::dooms_unit);
         if !asked {
             self.said = Some(error.clone());
         }
         let aborted = self.backend() != DbBackend::Sqlite;
         let flag = Flag { cause: error.clone(), by_caller: false, aborted };
-        if class.is_some_and(retry::dooms_unit) {
+        if class.is_some_and(Class::dooms_unit) {
             self.frames[0].set_flag(flag.clone());
         }
         self.top().set_flag(flag);

@@ -7,8 +7,11 @@ use sea_orm::{ActiveModelTrait, EntityTrait, sea_query::IntoValueTuple};
 use super::Session;
 use crate::{
     error::Error,
-    objects::{Object, Phase, State, Tracked},
-    table::meta::TrackedEntity,
+    objects::{
+        Object, Phase, Tracked,
+        entity::{TrackedEntity, table_of},
+        states::State,
+    },
 };
 
 impl Session {
@@ -81,7 +84,7 @@ impl Session {
             if let Some(held) = core.map.get::<E>(&key)
                 && !matches!(held.phase(), Phase::Deleting | Phase::Deleted)
             {
-                let entity = crate::table::meta::table::<E>().entity;
+                let entity = table_of::<E>().entity;
                 return Err(Error::Duplicate { entity, key: object.key_for_messages().into() });
             }
             object.set_map_key(key.clone());

@@ -25,12 +25,11 @@ use super::{
     body::{Attempt, BlockOnce},
     core::{Core, UnitState},
     hooks::{HookBody, HookOutcome, Hooks, Registered},
+    settings::Settings,
 };
 use crate::{
-    connection::{Connection, Fetch, Message, control::refuse_control, db::Db},
+    connection::{Connection, Fetch, Message, control::refuse_control, db::Db, lent::executed},
     error::Error,
-    flush::executed,
-    run::options::Settings,
     stats::{Counters, Stats},
 };
 
@@ -118,7 +117,7 @@ impl Session {
     }
 
     async fn conclude<T, E: From<Error>>(&mut self, value: T) -> Verdict<T, E> {
-        match self.commit_settled().await {
+        match self.core().commit().await {
             Ok(()) => Verdict::Done(value),
             Err(e @ (Error::AfterCommit { .. } | Error::CommitUnknown { .. })) => Verdict::Final(e.into()),
             Err(e) => {
@@ -159,15 +158,6 @@ impl Session {
         Verdict::Failed { error, said }
     }
 
-    /// Commits, and finds out what became of a COMMIT whose answer was lost (R9).
-    async fn commit_settled(&mut self) -> Result<(), Error> {
-        let outcome = self.core().commit().await;
-        match outcome {
-            Err(Error::CommitUnknown { cause }) => crate::unit::settle::settle(self, cause).await,
-            other => other,
-        }
-    }
-
     /// Commits a unit that was begun by hand: flush, COMMIT, then the hooks (B2).
     ///
     /// # Errors
@@ -178,7 +168,7 @@ impl Session {
     /// Dropped before COMMIT was sent, the unit is rolled back; after, it is committed or not as the server decides.
     pub async fn commit(&mut self) -> Result<(), Error> {
         self.refuse_inside("commit")?;
-        self.commit_settled().await
+        self.core().commit().await
     }
 
     /// Rolls back a unit that was begun by hand (B2). Objects go back to what they were.
