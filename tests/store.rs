@@ -86,7 +86,7 @@ on_each_backend! {
             assert_eq!(n, 1, "{event}");
         }
         let rolled_back = t.store.unit(&admin()).run(async |s: &mut sea_session::Session| -> Result<(), StoreError> {
-            t.store.write_in(s, &admin(), &c, &Write::of("x")).await?;
+            t.store.within(s, &admin()).write(&c, &Write::of("x")).await?;
             Err(StoreError::InvalidArgument("changed my mind".into()))
         }).await;
         assert!(rolled_back.is_err());

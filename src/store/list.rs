@@ -12,7 +12,7 @@ use sea_orm::{
 use sea_session::prelude::*;
 
 use super::{
-    Store, allow,
+    Store, Within, allow,
     read::{bytes_of, visible},
 };
 use crate::{
@@ -46,22 +46,9 @@ impl Store {
         folder: &Uri,
         paging: &Paging,
     ) -> Result<Page<Entry>, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.list_children_in(s, caller, folder, paging).await).await
-    }
-
-    /// [`Store::list_children`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::list_children`].
-    pub async fn list_children_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        folder: &Uri,
-        paging: &Paging,
-    ) -> Result<Page<Entry>, StoreError> {
-        let options = TreeOptions { depth: Some(1), paging: paging.clone() };
-        self.tree_in(s, caller, folder, &options).await
+        self.read_unit(caller)
+            .run(async |s: &mut Session| self.within(s, caller).list_children(folder, paging).await)
+            .await
     }
 
     /// Everything below a folder, each folder before what lies in it, by name; implied folders included (V11).
@@ -69,20 +56,36 @@ impl Store {
     /// # Errors
     /// As [`Store::list_children`]; [`StoreError::InvalidArgument`] for a depth of 0.
     pub async fn tree(&self, caller: &Caller, folder: &Uri, options: &TreeOptions) -> Result<Page<Entry>, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.tree_in(s, caller, folder, options).await).await
+        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).tree(folder, options).await).await
     }
 
-    /// [`Store::tree`] inside the caller's unit.
+    /// The active nodes whose URI matches a pattern, in the order of the tree: `*` and `?` within a segment, `**` over
+    /// several, `[…]` and `{a,b}`. The pattern is of readable names, in which `%` and `#` are themselves:
+    /// `ctx://acme/resources/**/*.rs` (V11).
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidArgument`] for a pattern that is none, [`StoreError::InvalidUri`] and [`StoreError::Denied`] for its folder.
+    pub async fn glob(&self, caller: &Caller, pattern: &str, paging: &Paging) -> Result<Page<Entry>, StoreError> {
+        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).glob(pattern, paging).await).await
+    }
+}
+
+impl Within<'_> {
+    /// [`Store::list_children`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::list_children`].
+    pub async fn list_children(&mut self, folder: &Uri, paging: &Paging) -> Result<Page<Entry>, StoreError> {
+        let options = TreeOptions { depth: Some(1), paging: paging.clone() };
+        self.tree(folder, &options).await
+    }
+
+    /// [`Store::tree`] in this unit.
     ///
     /// # Errors
     /// As [`Store::tree`].
-    pub async fn tree_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        folder: &Uri,
-        options: &TreeOptions,
-    ) -> Result<Page<Entry>, StoreError> {
+    pub async fn tree(&mut self, folder: &Uri, options: &TreeOptions) -> Result<Page<Entry>, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         allow(caller, folder, Access::Read)?;
         let limit = options.paging.checked_limit()?;
         if options.depth == Some(0) {
@@ -95,27 +98,12 @@ impl Store {
         entries(folder, after.as_ref(), page, limit)
     }
 
-    /// The active nodes whose URI matches a pattern, in the order of the tree: `*` and `?` within a segment, `**` over
-    /// several, `[…]` and `{a,b}`. The pattern is of readable names, in which `%` and `#` are themselves:
-    /// `ctx://acme/resources/**/*.rs` (V11).
-    ///
-    /// # Errors
-    /// [`StoreError::InvalidArgument`] for a pattern that is none, [`StoreError::InvalidUri`] and [`StoreError::Denied`] for its folder.
-    pub async fn glob(&self, caller: &Caller, pattern: &str, paging: &Paging) -> Result<Page<Entry>, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.glob_in(s, caller, pattern, paging).await).await
-    }
-
-    /// [`Store::glob`] inside the caller's unit.
+    /// [`Store::glob`] in this unit.
     ///
     /// # Errors
     /// As [`Store::glob`].
-    pub async fn glob_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        pattern: &str,
-        paging: &Paging,
-    ) -> Result<Page<Entry>, StoreError> {
+    pub async fn glob(&mut self, pattern: &str, paging: &Paging) -> Result<Page<Entry>, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         let limit = paging.checked_limit()?;
         let refuse = |reason: &str| StoreError::InvalidArgument(format!("{pattern:?} is not a pattern: {reason}"));
         let scheme = pattern.get(..SCHEME.len()).filter(|scheme| scheme.eq_ignore_ascii_case(SCHEME));

@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use sea_session::prelude::*;
 
-use super::{Store, allow, allow_node};
+use super::{Store, Within, allow, allow_node};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
@@ -23,14 +23,53 @@ impl Store {
     /// [`StoreError::NotFound`] (absent, archived, or in a session of another space), [`StoreError::Broken`],
     /// [`StoreError::Denied`], [`StoreError::NotANode`]; what the database says.
     pub async fn read(&self, caller: &Caller, uri: &Uri) -> Result<Node, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.read_in(s, caller, uri).await).await
+        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).read(uri).await).await
     }
 
-    /// [`Store::read`] inside the caller's unit.
+    /// Many nodes in one statement, in the order asked for; those that do not exist, are archived or broken are left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Denied`] if one of them is denied; what the database says.
+    pub async fn read_many(&self, caller: &Caller, uris: &[Uri]) -> Result<Vec<Node>, StoreError> {
+        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).read_many(uris).await).await
+    }
+
+    /// One text of a node; the others stay in the database.
     ///
     /// # Errors
     /// As [`Store::read`].
-    pub async fn read_in(&self, s: &mut Session, caller: &Caller, uri: &Uri) -> Result<Node, StoreError> {
+    pub async fn read_level(&self, caller: &Caller, uri: &Uri, level: Level) -> Result<String, StoreError> {
+        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).read_level(uri, level).await).await
+    }
+
+    /// Whether an active node is there. False also when the URI is none, or the caller may not see it (V5).
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn exists(&self, caller: &Caller, uri: &str) -> Result<bool, StoreError> {
+        // Nothing is asked of the database, not even BEGIN, for what cannot be.
+        if Uri::parse(uri).is_ok_and(|uri| allow(caller, &uri, Access::Read).is_ok() && uri.holds_nodes()) {
+            return self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).exists(uri).await).await;
+        }
+        Ok(false)
+    }
+
+    /// A node without its texts, also an archived or a broken one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Denied`], [`StoreError::NotANode`]; what the database says.
+    pub async fn stat(&self, caller: &Caller, uri: &Uri) -> Result<Stat, StoreError> {
+        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).stat(uri).await).await
+    }
+}
+
+impl Within<'_> {
+    /// [`Store::read`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn read(&mut self, uri: &Uri) -> Result<Node, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         allow_node(caller, uri, Access::Read, "be read")?;
         let found = visible(caller).filter(node::Column::Uri.eq(uri.as_str())).load_one(s).await?;
         match found {
@@ -42,19 +81,12 @@ impl Store {
         }
     }
 
-    /// Many nodes in one statement, in the order asked for; those that do not exist, are archived or broken are left out.
-    ///
-    /// # Errors
-    /// [`StoreError::Denied`] if one of them is denied; what the database says.
-    pub async fn read_many(&self, caller: &Caller, uris: &[Uri]) -> Result<Vec<Node>, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.read_many_in(s, caller, uris).await).await
-    }
-
-    /// [`Store::read_many`] inside the caller's unit.
+    /// [`Store::read_many`] in this unit.
     ///
     /// # Errors
     /// As [`Store::read_many`].
-    pub async fn read_many_in(&self, s: &mut Session, caller: &Caller, uris: &[Uri]) -> Result<Vec<Node>, StoreError> {
+    pub async fn read_many(&mut self, uris: &[Uri]) -> Result<Vec<Node>, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         for uri in uris {
             allow_node(caller, uri, Access::Read, "be read")?;
         }
@@ -71,25 +103,12 @@ impl Store {
         Ok(uris.iter().filter_map(|uri| found.get(uri.as_str()).cloned()).collect())
     }
 
-    /// One text of a node; the others stay in the database.
+    /// [`Store::read_level`] in this unit.
     ///
     /// # Errors
-    /// As [`Store::read`].
-    pub async fn read_level(&self, caller: &Caller, uri: &Uri, level: Level) -> Result<String, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.read_level_in(s, caller, uri, level).await).await
-    }
-
-    /// [`Store::read_level`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::read`].
-    pub async fn read_level_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        level: Level,
-    ) -> Result<String, StoreError> {
+    /// As [`Store::read_level`].
+    pub async fn read_level(&mut self, uri: &Uri, level: Level) -> Result<String, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         allow_node(caller, uri, Access::Read, "be read")?;
         let column = match level {
             Level::Abstract => node::Column::Abstract,
@@ -108,23 +127,12 @@ impl Store {
         Ok(text)
     }
 
-    /// Whether an active node is there. False also when the URI is none, or the caller may not see it (V5).
+    /// [`Store::exists`] in this unit.
     ///
     /// # Errors
-    /// What the database says.
-    pub async fn exists(&self, caller: &Caller, uri: &str) -> Result<bool, StoreError> {
-        // Nothing is asked of the database, not even BEGIN, for what cannot be.
-        if Uri::parse(uri).is_ok_and(|uri| allow(caller, &uri, Access::Read).is_ok() && uri.holds_nodes()) {
-            return self.read_unit(caller).run(async |s: &mut Session| self.exists_in(s, caller, uri).await).await;
-        }
-        Ok(false)
-    }
-
-    /// [`Store::exists`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn exists_in(&self, s: &mut Session, caller: &Caller, uri: &str) -> Result<bool, StoreError> {
+    /// As [`Store::exists`].
+    pub async fn exists(&mut self, uri: &str) -> Result<bool, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         let Ok(uri) = Uri::parse(uri) else { return Ok(false) };
         if !uri.holds_nodes() || allow(caller, &uri, Access::Read).is_err() {
             return Ok(false);
@@ -140,19 +148,12 @@ impl Store {
         Ok(found.is_some())
     }
 
-    /// A node without its texts, also an archived or a broken one.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Denied`], [`StoreError::NotANode`]; what the database says.
-    pub async fn stat(&self, caller: &Caller, uri: &Uri) -> Result<Stat, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.stat_in(s, caller, uri).await).await
-    }
-
-    /// [`Store::stat`] inside the caller's unit.
+    /// [`Store::stat`] in this unit.
     ///
     /// # Errors
     /// As [`Store::stat`].
-    pub async fn stat_in(&self, s: &mut Session, caller: &Caller, uri: &Uri) -> Result<Stat, StoreError> {
+    pub async fn stat(&mut self, uri: &Uri) -> Result<Stat, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         allow_node(caller, uri, Access::Read, "be looked at")?;
         let mut sql = Sql::new(super::backend(s));
         sql.push("SELECT n.id, n.uri, n.owner_space, n.category, n.node_type, n.status, n.version, n.content_hash, n.created_at, n.updated_at");
