@@ -3,11 +3,14 @@
 extern crate self as sea_session;
 
 mod connection;
+mod dialect;
 mod error;
 mod flush;
 mod load;
 mod objects;
 pub mod outbox;
+#[cfg(test)]
+mod rooms;
 mod run;
 mod stats;
 mod table;

@@ -10,5 +10,5 @@ use crate::{error::Error, stats::Counters};
 /// Sends one statement outside of any unit.
 pub(crate) async fn alone(db: &Db, sql: &str, fetch: Fetch) -> Result<Reply, Error> {
     let mut connection = Connection::new(db.clone(), Arc::<Counters>::default(), None, false, false);
-    connection.send(Message::Statement(Statement::from_string(db.backend(), sql), fetch)).await
+    connection.send(Message::Statement(Statement::from_string(db.dialect().backend, sql), fetch)).await
 }

@@ -3,13 +3,14 @@
 //! The session counts its blocks by what it sends itself. This module reads a text as the database would (comments, strings,
 //! bodies of triggers and functions) and looks at how each statement of it begins; it never looks into literals.
 
-use sea_orm::DbBackend;
-
-use crate::error::Error;
+use crate::{
+    dialect::{Dialect, Lexing},
+    error::Error,
+};
 
 /// Refuses a text in which a statement begins, ends or divides a transaction.
-pub(crate) fn refuse_control(sql: &str, backend: DbBackend) -> Result<(), Error> {
-    match control_in(sql, backend) {
+pub(crate) fn refuse_control(sql: &str, dialect: &Dialect) -> Result<(), Error> {
+    match control_in(sql, dialect.lexing) {
         None => Ok(()),
         Some(Control { word, instead }) => Err(Error::usage(format!(
             "{word} was to be sent as SQL of its own: a unit of work controls its transaction itself; {instead}"
@@ -32,8 +33,8 @@ const PREPARE: &str = "use `Several::two_phase`";
 const PREPARED: &str = "`Several::recover` ends what was prepared";
 const SETTINGS: &str = "open the unit with `.isolation(…)`, `.read_only()` or `.deferrable()`";
 
-fn control_in(sql: &str, backend: DbBackend) -> Option<Control> {
-    let mut words = Words { rest: sql, backend };
+fn control_in(sql: &str, lexing: Lexing) -> Option<Control> {
+    let mut words = Words { rest: sql, lexing };
     loop {
         let first = words.next_word()?;
         if let Some(control) = control(first, &mut words.clone()) {
@@ -83,7 +84,7 @@ fn control(first: &str, rest: &mut Words<'_>) -> Option<Control> {
 #[derive(Clone)]
 struct Words<'s> {
     rest: &'s str,
-    backend: DbBackend,
+    lexing: Lexing,
 }
 
 /// A piece of a text.
@@ -123,7 +124,7 @@ impl<'s> Words<'s> {
                     }
                     let begins = || {
                         is("BEGIN")
-                            && (self.backend == DbBackend::Sqlite
+                            && (self.lexing.bare_bodies
                                 || self.clone().next_word().is_some_and(|next| next.eq_ignore_ascii_case("ATOMIC")))
                     };
                     if has_body && (begins() || depth > 0 && is("CASE")) {
@@ -155,7 +156,7 @@ impl<'s> Words<'s> {
             let (word, rest) = self.rest.split_at(end);
             self.rest = rest;
             // E'…' has escapes; other words may stand before a string as well (N'…', U&'…', x'…').
-            if word.eq_ignore_ascii_case("E") && self.backend == DbBackend::Postgres && rest.starts_with('\'') {
+            if word.eq_ignore_ascii_case("E") && self.lexing.escape_strings && rest.starts_with('\'') {
                 self.skip_string(true);
                 return Some(Token::Other);
             }
@@ -168,9 +169,9 @@ impl<'s> Words<'s> {
             }
             '\'' => self.skip_string(false),
             '"' => self.skip_quoted('"'),
-            '`' if self.backend == DbBackend::Sqlite => self.skip_quoted('`'),
-            '[' if self.backend == DbBackend::Sqlite => self.skip_past("]", 1),
-            '$' if self.backend == DbBackend::Postgres => self.skip_dollars(),
+            '`' if self.lexing.backticks => self.skip_quoted('`'),
+            '[' if self.lexing.brackets => self.skip_past("]", 1),
+            '$' if self.lexing.dollar_quotes => self.skip_dollars(),
             '0'..='9' => {
                 let end = self.rest.find(|c: char| !is_word(c)).unwrap_or(self.rest.len());
                 self.rest = &self.rest[end..];
@@ -182,7 +183,7 @@ impl<'s> Words<'s> {
 
     /// PostgreSQL's comments hold comments, SQLite's do not.
     fn skip_comment(&mut self) {
-        let nested = self.backend == DbBackend::Postgres;
+        let nested = self.lexing.nested_comments;
         let mut depth = 0;
         while !self.rest.is_empty() {
             if self.rest.starts_with("/*") && (nested || depth == 0) {
@@ -247,9 +248,11 @@ fn is_word(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::DIALECTS;
 
-    fn word(sql: &str, backend: DbBackend) -> Option<&'static str> {
-        control_in(sql, backend).map(|control| control.word)
+    fn word(sql: &str, backend: &str) -> Option<&'static str> {
+        let dialect = DIALECTS.into_iter().find(|dialect| dialect.name == backend).unwrap();
+        control_in(sql, dialect.lexing).map(|control| control.word)
     }
 
     #[test]
@@ -282,20 +285,20 @@ mod tests {
             ("CREATE TABLE t (a int); COMMIT", "COMMIT"),
             ("SELECT CASE a WHEN 1 THEN 2 END; COMMIT", "COMMIT"),
         ] {
-            for backend in [DbBackend::Sqlite, DbBackend::Postgres] {
+            for backend in ["SQLite", "PostgreSQL"] {
                 assert_eq!(word(sql, backend), Some(expected), "{backend:?}: {sql}");
             }
         }
-        assert_eq!(word("SELECT $a$ ; $b$; $a$; COMMIT", DbBackend::Postgres), Some("COMMIT"));
-        assert_eq!(word(r"SELECT E'\'; '; COMMIT", DbBackend::Postgres), Some("COMMIT"));
-        assert_eq!(word(r"SELECT '\'; COMMIT", DbBackend::Postgres), Some("COMMIT"));
-        assert_eq!(word("SELECT `a;`, [b;]; COMMIT", DbBackend::Sqlite), Some("COMMIT"));
-        assert_eq!(word("/* /* */ COMMIT", DbBackend::Sqlite), Some("COMMIT"));
+        assert_eq!(word("SELECT $a$ ; $b$; $a$; COMMIT", "PostgreSQL"), Some("COMMIT"));
+        assert_eq!(word(r"SELECT E'\'; '; COMMIT", "PostgreSQL"), Some("COMMIT"));
+        assert_eq!(word(r"SELECT '\'; COMMIT", "PostgreSQL"), Some("COMMIT"));
+        assert_eq!(word("SELECT `a;`, [b;]; COMMIT", "SQLite"), Some("COMMIT"));
+        assert_eq!(word("/* /* */ COMMIT", "SQLite"), Some("COMMIT"));
         let trigger =
             "CREATE TEMP TRIGGER t AFTER INSERT ON a BEGIN SELECT CASE 1 WHEN 1 THEN 2 END; DELETE FROM b; END; COMMIT";
-        assert_eq!(word(trigger, DbBackend::Sqlite), Some("COMMIT"));
+        assert_eq!(word(trigger, "SQLite"), Some("COMMIT"));
         let function = "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END; COMMIT";
-        assert_eq!(word(function, DbBackend::Postgres), Some("COMMIT"));
+        assert_eq!(word(function, "PostgreSQL"), Some("COMMIT"));
     }
 
     #[test]
@@ -319,7 +322,7 @@ mod tests {
             "ROLLBACKS",
             "_commit",
         ] {
-            for backend in [DbBackend::Sqlite, DbBackend::Postgres] {
+            for backend in ["SQLite", "PostgreSQL"] {
                 assert_eq!(word(sql, backend), None, "{backend:?}: {sql}");
             }
         }
@@ -333,14 +336,14 @@ mod tests {
             "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE 1 WHEN 1 THEN 2 END; SELECT 2; END",
             "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END; $$; SELECT 1",
         ] {
-            assert_eq!(word(sql, DbBackend::Postgres), None, "{sql}");
+            assert_eq!(word(sql, "PostgreSQL"), None, "{sql}");
         }
         for sql in [
             "CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM b; SELECT CASE 1 WHEN 1 THEN 2 END; END",
             "CREATE TRIGGER IF NOT EXISTS t AFTER INSERT ON a BEGIN DELETE FROM b; END; SELECT 1;",
             "SELECT `; commit`, [; commit]",
         ] {
-            assert_eq!(word(sql, DbBackend::Sqlite), None, "{sql}");
+            assert_eq!(word(sql, "SQLite"), None, "{sql}");
         }
     }
 }

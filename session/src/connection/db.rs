@@ -2,18 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseConnectionType, DbBackend,
-    sqlx::{
-        Executor,
-        sqlite::{SqliteJournalMode, SqliteSynchronous},
-    },
+use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+
+use crate::{
+    dialect::{Dialect, SeaBackend},
+    error::Error,
+    table::facts::FactsCache,
 };
-
-use crate::{error::Error, table::facts::FactsCache};
-
-/// How long a writer waits for SQLite's write lock before it is told that the file is busy.
-const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A pooled connection that was idle for longer is asked whether it lives before a unit gets it.
 const ASKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(5);
@@ -39,6 +34,7 @@ pub struct Db(Arc<Pool>);
 /// A pool, and what is known of its tables.
 struct Pool {
     connection: DatabaseConnection,
+    dialect: &'static Dialect,
     facts: Arc<FactsCache>,
 }
 
@@ -52,7 +48,8 @@ impl From<DatabaseConnection> for Db {
     /// Takes a pool as it is: what [`Db::connect`] sets (WAL, foreign keys, busy timeout on SQLite; the check for a
     /// client that went away on PostgreSQL) is then the caller's to set.
     fn from(connection: DatabaseConnection) -> Self {
-        Db(Arc::new(Pool { connection, facts: Arc::default() }))
+        let dialect = Dialect::of(&connection);
+        Db(Arc::new(Pool { connection, dialect, facts: Arc::default() }))
     }
 }
 
@@ -80,26 +77,7 @@ impl Db {
             options.test_before_acquire_if_idle_for(ASKED_WHEN_IDLE_FOR);
         }
         let url = options.get_url().to_owned();
-        if url.starts_with("sqlite:") {
-            prepare_sqlite(&mut options, &url);
-        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            options.map_sqlx_postgres_pool_opts(|pool| {
-                pool.after_connect(|connection, _| {
-                    Box::pin(async move {
-                        // A server that does not know the setting only frees locks later.
-                        #[expect(
-                            clippy::disallowed_methods,
-                            reason = "set-up of a connection, before any session owns it"
-                        )]
-                        let _ = connection.execute("SET client_connection_check_interval = 100").await;
-                        Ok(())
-                    })
-                })
-            });
-        } else {
-            let scheme = url.split(':').next().unwrap_or_default().to_owned();
-            return Err(Error::usage(format!("unknown database scheme `{scheme}`: use `sqlite:` or `postgres:`")));
-        }
+        (Dialect::of_url(&url)?.prepare)(&mut options, &url);
         Ok(Database::connect(options).await?.into())
     }
 
@@ -126,12 +104,13 @@ impl Db {
     }
 
     /// Which database this is.
-    pub fn backend(&self) -> DbBackend {
-        match &self.connection().inner {
-            DatabaseConnectionType::SqlxPostgresPoolConnection(_) => DbBackend::Postgres,
-            DatabaseConnectionType::SqlxSqlitePoolConnection(_) => DbBackend::Sqlite,
-            _ => self.connection().get_database_backend(),
-        }
+    pub fn backend(&self) -> SeaBackend {
+        self.connection().get_database_backend()
+    }
+
+    /// What this database can do, and how.
+    pub(crate) fn dialect(&self) -> &'static Dialect {
+        self.0.dialect
     }
 
     /// Closes the pool and waits for its connections to end.
@@ -140,22 +119,5 @@ impl Db {
     /// None today; the signature is SeaORM's.
     pub async fn close(&self) -> Result<(), Error> {
         Ok(self.connection().close_by_ref().await?)
-    }
-}
-
-fn prepare_sqlite(options: &mut ConnectOptions, url: &str) {
-    let in_memory = url.contains(":memory:") || url.contains("mode=memory");
-    options.map_sqlx_sqlite_opts(|sqlite| {
-        sqlite
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .foreign_keys(true)
-            .busy_timeout(SQLITE_BUSY_TIMEOUT)
-    });
-    if in_memory {
-        // A second connection would be a second, empty database; a closed one would lose it.
-        options.max_connections(1).min_connections(1).idle_timeout(None::<Duration>).max_lifetime(None::<Duration>);
-    } else if options.get_max_connections().is_none() {
-        options.max_connections(8);
     }
 }

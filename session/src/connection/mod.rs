@@ -7,25 +7,19 @@ pub(crate) mod alone;
 pub(crate) mod boxed;
 pub(crate) mod control;
 pub(crate) mod db;
-#[expect(clippy::disallowed_methods, reason = "this is the one place that sends SQL")]
-mod driver;
 pub(crate) mod lent;
 pub(crate) mod redaction;
 pub(crate) mod span;
 pub(crate) mod text;
-pub(crate) mod xid;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 
 use futures_util::{StreamExt, stream::BoxStream};
-use sea_orm::{
-    DatabaseConnectionType, DbBackend, ExecResult, QueryResult, Statement, Value,
-    sea_query::Values,
-    sqlx::{self, Postgres, Sqlite, pool::PoolConnection, postgres::PgArguments, sqlite::SqliteArguments},
-};
+use sea_orm::{QueryResult, Statement, Value, sqlx};
 use tokio::runtime::Handle;
 use tracing::{Span, instrument::WithSubscriber, subscriber::NoSubscriber};
 
+pub(crate) use crate::dialect::message::{Fetch, Message, Reply};
 use crate::{
     connection::{
         boxed::boxed,
@@ -33,6 +27,7 @@ use crate::{
         redaction::{Hide, without_literals},
         span::{debug_span, in_span, record},
     },
+    dialect::{Dialect, Driver, Unfinished},
     error::{Class, Error},
     stats::{Counters, Recorder},
     table::{
@@ -40,74 +35,6 @@ use crate::{
         meta::TableMeta,
     },
 };
-
-/// One message to the database.
-pub(crate) enum Message<'a> {
-    /// Transaction control: simple protocol, never prepared (A2).
-    Control(&'a str),
-    /// A caller's text without parameters, never prepared.
-    Unprepared(&'a str),
-    /// A statement with the values that SeaORM built.
-    Statement(Statement, Fetch),
-    /// A statement whose text was built before.
-    Built { sql: Arc<str>, values: Values, fetch: Fetch },
-    /// A statement whose rows are handed over as they come. Rows that pile up first are read again from cold memory, and
-    /// SQLite's, which its own thread has allocated, cannot be used again by that thread meanwhile.
-    Read(Statement, Taker<'a>),
-    /// A set-based statement of the flush, its arrays bound without a detour through `Value`. Boxed, since every future on
-    /// the way to the driver has room for a message.
-    Arrays { sql: Arc<str>, arguments: Box<PgArguments>, fetch: Fetch },
-    /// A question about a table to the catalogue (D1): counted by itself, and kept from recorders.
-    Facts(Statement),
-    /// A multi-row statement of the flush, bound in the same way (SQLite).
-    Flat { sql: Arc<str>, arguments: SqliteArguments, fetch: Fetch },
-    /// Binary COPY, encoded piece by piece while the server takes in the one before.
-    Copy { sql: &'a str, piece: Piece<'a> },
-}
-
-/// Writes the next piece of a COPY into an empty buffer; says whether more follow, or why the COPY must be given up.
-pub(crate) type Piece<'a> = &'a mut (dyn FnMut(&mut Vec<u8>) -> Result<bool, String> + Send);
-
-/// Takes a row of the answer.
-pub(crate) type Taker<'a> = &'a mut (dyn FnMut(QueryResult) + Send);
-
-/// How much of the answer is wanted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fetch {
-    Nothing,
-    One,
-    All,
-}
-
-/// The answer to a message.
-pub(crate) enum Reply {
-    Done(ExecResult),
-    Rows(Vec<QueryResult>),
-    /// So many rows were copied, or handed over.
-    Counted(u64),
-}
-
-impl Reply {
-    pub(crate) fn rows(self) -> Vec<QueryResult> {
-        match self {
-            Reply::Rows(rows) => rows,
-            Reply::Done(_) | Reply::Counted(_) => Vec::new(),
-        }
-    }
-
-    pub(crate) fn affected(&self) -> u64 {
-        match self {
-            Reply::Rows(rows) => rows.len() as u64,
-            Reply::Done(done) => done.rows_affected(),
-            Reply::Counted(rows) => *rows,
-        }
-    }
-}
-
-enum Raw {
-    Postgres(PoolConnection<Postgres>),
-    Sqlite(PoolConnection<Sqlite>),
-}
 
 /// How a connection may leave its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +48,7 @@ enum Transaction {
 /// A session's hold on the database. Takes a connection from the pool when the first message is sent.
 pub(crate) struct Connection {
     db: Db,
-    raw: Option<Raw>,
+    driver: Option<Box<dyn Driver>>,
     transaction: Transaction,
     /// Set while an answer is awaited. Found set afterwards, the message was dropped half-way.
     in_flight: bool,
@@ -157,7 +84,7 @@ impl Connection {
         let facts = db.facts().clone();
         Self {
             db,
-            raw: None,
+            driver: None,
             transaction: Transaction::None,
             in_flight: false,
             lost: None,
@@ -192,9 +119,9 @@ impl Connection {
     }
 
     async fn ask_for_facts(&mut self, table: &'static TableMeta) -> Result<Arc<TableFacts>, Error> {
-        let backend = self.backend();
-        let answer = self.send(Message::Facts(TableFacts::question(backend, table))).await?.rows();
-        let facts = Arc::new(TableFacts::read(backend, table, &answer)?);
+        let dialect = self.dialect();
+        let answer = self.send(Message::Facts((dialect.facts_question)(table))).await?.rows();
+        let facts = Arc::new(dialect.read_facts(table, &answer)?);
         // A table that is not there may be made at any time.
         if facts.identity.is_some() {
             self.facts.put(table, facts.clone());
@@ -218,8 +145,8 @@ impl Connection {
         self.hush = true;
     }
 
-    pub(crate) fn backend(&self) -> DbBackend {
-        self.db.backend()
+    pub(crate) fn dialect(&self) -> &'static Dialect {
+        self.db.dialect()
     }
 
     pub(crate) fn db(&self) -> &Db {
@@ -250,7 +177,7 @@ impl Connection {
 
     /// Whether a connection was taken from the pool and is still ours.
     pub(crate) fn is_held(&self) -> bool {
-        self.raw.is_some()
+        self.driver.is_some()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -282,7 +209,7 @@ impl Connection {
         if self.in_flight || self.transaction != Transaction::None {
             return;
         }
-        match self.raw.take() {
+        match self.driver.take() {
             Some(raw) if std::mem::take(&mut self.outdated) => raw.close(),
             _ => {}
         }
@@ -290,7 +217,7 @@ impl Connection {
 
     /// Closes the connection: its state is not known, or it is broken (C4). The server notices at once.
     pub(crate) fn discard(&mut self, cause: Error) {
-        if let Some(raw) = self.raw.take() {
+        if let Some(raw) = self.driver.take() {
             raw.close();
         }
         self.transaction = Transaction::None;
@@ -306,10 +233,10 @@ impl Connection {
         if let Some(lost) = &self.lost {
             return Err(lost.clone());
         }
-        let first = self.raw.is_none();
+        let first = self.driver.is_none();
         if first {
             // Boxed, as all that happens once a unit: no statement's future has room for it.
-            self.raw = Some(boxed(|| acquire(&self.db)).await?);
+            self.driver = Some(boxed(|| acquire(&self.db)).await?);
             self.runtime = Handle::try_current().ok();
         }
 
@@ -322,7 +249,7 @@ impl Connection {
         }
         let recorded = (!facts).then_some(|| message.recorded());
         let span = self.announce(recorded, message.logged(shown), message.values().filter(|_| shown));
-        let Some(raw) = self.raw.as_mut() else { return Err(Error::connection_lost("no connection")) };
+        let Some(raw) = self.driver.as_mut() else { return Err(Error::connection_lost("no connection")) };
 
         self.in_flight = true;
         let started = Instant::now();
@@ -371,23 +298,15 @@ impl Connection {
         }
     }
 
-    /// Whether the transaction is gone (D11). PostgreSQL keeps a failed one until it is ended; what can only be done inside one
-    /// says so. SQLite may have rolled it back with the statement, and answers only to who tries to begin another.
+    /// Whether the transaction is gone (D11).
     async fn has_ended(&mut self, error: &Error) -> bool {
-        let Some(raw) = self.raw.as_mut() else { return false };
-        if let Raw::Postgres(_) = raw {
-            return error.sqlstate() == Some(NO_TRANSACTION);
-        }
+        let Some(driver) = self.driver.as_mut() else { return false };
         self.in_flight = true;
-        let ended = raw.dispatch(Message::Control("BEGIN")).await.is_ok();
-        let ended = ended && raw.dispatch(Message::Control("ROLLBACK; PRAGMA query_only = 0")).await.is_ok();
+        let ended = driver.has_ended(error.sqlstate()).await;
         self.in_flight = false;
         ended
     }
 }
-
-/// PostgreSQL's answer to what needs a transaction where there is none.
-const NO_TRANSACTION: &str = "25P01";
 
 /// A text as a log may show it; written only if there is a log.
 struct Logged<'a> {
@@ -436,7 +355,7 @@ impl Connection {
         let span = self.announce(Some(|| Cow::Borrowed(&*statement.sql)), logged, values);
         self.counters.sent(false, std::time::Duration::ZERO);
         let (counters, failed, mut read) = (self.counters.clone(), &mut self.failed_stream, 0_u64);
-        let Some(raw) = self.raw.as_mut() else {
+        let Some(raw) = self.driver.as_mut() else {
             return futures_util::stream::once(async { Err(Error::connection_lost("no connection")) }).boxed();
         };
         raw.step(statement)
@@ -461,16 +380,16 @@ impl Connection {
     /// nothing was begun on it, so the next one is asked, until the server itself says no.
     async fn begin_afresh(&mut self, text: &str) -> Result<Reply, Error> {
         for _ in 0..MOST_DEAD {
-            let Some(raw) = self.raw.as_mut() else { break };
+            let Some(raw) = self.driver.as_mut() else { break };
             match raw.dispatch(Message::Control(text)).await {
                 Err(e) if is_dead(&e) => {}
                 outcome => return Ok(outcome?),
             }
             // Closed before the next is asked for: a pool of one has no other place.
-            if let Some(dead) = self.raw.take() {
+            if let Some(dead) = self.driver.take() {
                 dead.close();
             }
-            self.raw = Some(boxed(|| acquire(&self.db)).await?);
+            self.driver = Some(boxed(|| acquire(&self.db)).await?);
         }
         Err(Error::connection_lost("every pooled connection was dead"))
     }
@@ -486,7 +405,7 @@ fn is_dead(e: &sqlx::Error) -> bool {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let Some(raw) = self.raw.take() else { return };
+        let Some(raw) = self.driver.take() else { return };
         let clean = self.transaction == Transaction::None && !self.in_flight;
         // The driver starts a task for a connection that comes back, which takes a runtime, and one that runs (E6).
         if Handle::try_current().is_err() {
@@ -495,23 +414,16 @@ impl Drop for Connection {
         match (clean, self.outdated) {
             (true, false) => drop(raw),
             (_, true) => raw.close(),
-            (false, false) => raw.abandon(self.in_flight),
+            (false, false) => Unfinished::abandon(raw, self.in_flight),
         }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a session takes its connection here and nowhere else")]
-async fn acquire(db: &Db) -> Result<Raw, Error> {
-    match &db.connection().inner {
-        DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
-            let pool = db.connection().get_postgres_connection_pool();
-            Ok(Raw::Postgres(pool.acquire().await?))
-        }
-        DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
-            let pool = db.connection().get_sqlite_connection_pool();
-            Ok(Raw::Sqlite(pool.acquire().await?))
-        }
-        _ => Err(Error::usage("this DatabaseConnection is neither a PostgreSQL nor a SQLite pool")),
+/// The connection that a session takes from its pool.
+async fn acquire(db: &Db) -> Result<Box<dyn Driver>, Error> {
+    match (db.dialect().owns)(db.connection()) {
+        true => Ok((db.dialect().acquire)(db.connection()).await?),
+        false => Err(Error::usage("this DatabaseConnection is no pool of a backend that is built in")),
     }
 }
 
@@ -533,7 +445,7 @@ impl Message<'_> {
     fn text(&self) -> &str {
         match self {
             Message::Control(sql) | Message::Unprepared(sql) | Message::Copy { sql, .. } => sql,
-            Message::Built { sql, .. } | Message::Arrays { sql, .. } | Message::Flat { sql, .. } => sql,
+            Message::Built { sql, .. } | Message::Bound { sql, .. } => sql,
             Message::Statement(statement, _) | Message::Read(statement, _) | Message::Facts(statement) => {
                 &statement.sql
             }

@@ -1,24 +1,21 @@
 //! What comes back with a write, and how it reaches its object: always by what the database says of that row (D3, D4).
 
 use rustc_hash::FxHashMap;
-use sea_orm::{DbBackend, QueryResult, Value};
+use sea_orm::{QueryResult, Value};
 
 use super::{
     Flush,
     change::MANY_ROWS,
-    encoders::ArrayRows,
     plan::{Kind, Part},
     rows::Place,
     set::{RowSet, RowSource, Window},
 };
 use crate::{
-    connection::{
-        Fetch, Message,
-        text::{Text, sqlite_chunk},
-    },
+    connection::{Fetch, Message, text::Text},
+    dialect::{ArrayRows, Dialect, Sets},
     error::Error,
-    objects::row::{Returned, RowSink},
-    table::{facts::Stored, meta::TableMeta, value_ref::ValueRef},
+    objects::row::Returned,
+    table::{facts::Stored, meta::TableMeta, row_sink::RowSink, value_ref::ValueRef},
 };
 
 /// What a write is to answer with.
@@ -50,8 +47,8 @@ impl Back {
     }
 
     /// The list of what is selected, key first if the rows are told apart by it; empty for nothing.
-    pub(super) fn list(&self, table: &TableMeta, backend: DbBackend, with_key: bool) -> Vec<String> {
-        let select = |column: &usize| table.columns[*column].select(backend).to_owned();
+    pub(super) fn list(&self, table: &TableMeta, dialect: &Dialect, with_key: bool) -> Vec<String> {
+        let select = |column: &usize| table.columns[*column].select(dialect).to_owned();
         match self {
             Back::Nothing => Vec::new(),
             Back::Row => (0..table.columns.len()).map(|column| select(&column)).collect(),
@@ -178,19 +175,19 @@ impl Flush<'_> {
 
     /// Reads the rows of a set once more: a trigger may have written to them after RETURNING was told.
     pub(super) async fn read_again(&mut self, set: &RowSet<'_>) -> Result<(), Error> {
-        let (table, backend) = (set.table, self.connection.backend());
+        let (table, dialect) = (set.table, self.connection.dialect());
         let rows: Vec<(usize, Vec<Value>)> =
             (0..set.len()).filter_map(|row| Some((row, set.current_key(row)?))).collect();
         let together = table.keys.iter().all(|key| table.columns[*key].is_simple());
-        let most = match (together, backend) {
+        let most = match (together, dialect.sets) {
             (false, _) => 1,
-            (true, DbBackend::Sqlite) => sqlite_chunk(rows.len(), table.keys.len() + 1),
-            (true, _) => 1_000,
+            (true, Sets::Values) => dialect.chunk(rows.len(), table.keys.len() + 1),
+            (true, Sets::Arrays) => 1_000,
         };
         for some in rows.chunks(most) {
-            let message = match backend {
-                DbBackend::Postgres if together => read_arrays(set, some)?,
-                _ => read_values(set, backend, some),
+            let message = match dialect.sets {
+                Sets::Arrays if together => read_arrays(set, dialect, some)?,
+                _ => read_values(set, dialect, some),
             };
             let answer = self.send(table, &set.window(0, set.len()), message).await?.rows();
             let mut missing: Vec<bool> = vec![true; some.len()];
@@ -215,24 +212,24 @@ impl Flush<'_> {
 }
 
 /// The rows of these keys, each with its number.
-fn read_text(set: &RowSet<'_>, backend: DbBackend, source: &str, with: &str) -> String {
+fn read_text(set: &RowSet<'_>, dialect: &Dialect, source: &str, with: &str) -> String {
     let (table, names) = (set.table, &set.table.names);
     let same = table.keys.iter().enumerate().map(|(at, key)| {
         let meta = &table.columns[*key];
-        let value = meta.save(backend, &names.value(at));
+        let value = meta.save(dialect, &names.value(at));
         format!("{}.{} = {}", table.table, meta.quoted(), set.facts.compared(*key, &value))
     });
     format!(
         "{with}SELECT {}.{}, {} FROM {source} JOIN {} ON {}",
         names.rows,
         names.number,
-        Back::Row.list(table, backend, false).join(", "),
+        Back::Row.list(table, dialect, false).join(", "),
         table.table,
         same.collect::<Vec<_>>().join(" AND ")
     )
 }
 
-fn read_arrays<'m>(set: &RowSet<'_>, rows: &[(usize, Vec<Value>)]) -> Result<Message<'m>, Error> {
+fn read_arrays<'m>(set: &RowSet<'_>, dialect: &Dialect, rows: &[(usize, Vec<Value>)]) -> Result<Message<'m>, Error> {
     let (table, names) = (set.table, &set.table.names);
     let kinds = table.keys.iter().map(|key| &table.columns[*key].kind);
     let mut sink = ArrayRows::new(rows.len(), kinds)?;
@@ -240,13 +237,13 @@ fn read_arrays<'m>(set: &RowSet<'_>, rows: &[(usize, Vec<Value>)]) -> Result<Mes
         key.iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
     }
     let source = names.unnest_numbered(table.keys.len());
-    let sql = read_text(set, DbBackend::Postgres, &source, "");
-    Ok(Message::Arrays { sql: sql.into(), arguments: sink.arguments()?, fetch: Fetch::All })
+    let sql = read_text(set, dialect, &source, "");
+    Ok(Message::Bound { sql: sql.into(), arguments: sink.arguments()?, fetch: Fetch::All })
 }
 
-fn read_values<'m>(set: &RowSet<'_>, backend: DbBackend, rows: &[(usize, Vec<Value>)]) -> Message<'m> {
+fn read_values<'m>(set: &RowSet<'_>, dialect: &'static Dialect, rows: &[(usize, Vec<Value>)]) -> Message<'m> {
     let (table, names) = (set.table, &set.table.names);
-    let mut text = Text::new(backend, "");
+    let mut text = Text::new(dialect, "");
     let tuples = rows.iter().enumerate().map(|(at, (_, key))| {
         let values = key.iter().map(|value| text.bind(value.clone())).collect::<Vec<_>>();
         format!("(CAST({} AS bigint), {})", at + 1, values.join(", "))
@@ -254,7 +251,7 @@ fn read_values<'m>(set: &RowSet<'_>, backend: DbBackend, rows: &[(usize, Vec<Val
     let tuples = tuples.collect::<Vec<_>>().join(", ");
     let with =
         format!("WITH {}({}, {}) AS (VALUES {tuples}) ", names.rows, names.number, names.values(table.keys.len()));
-    text.sql = read_text(set, backend, &names.rows, &with);
+    text.sql = read_text(set, dialect, &names.rows, &with);
     text.message(Fetch::All)
 }
 

@@ -3,21 +3,21 @@
 //! COPY takes a column's own binary form and no casts, PostgreSQL refuses it under row-level security, and it answers with a
 //! count: so only where the table's facts permit it (D2). Anything unknown goes the way of the arrays.
 
-use sea_orm::{DbBackend, sea_query::ArrayType};
+use sea_orm::sea_query::ArrayType;
 
 use super::{
     Flush,
-    encoders::CopyRows,
     insert::numbers,
     plan::Kind,
     rows::Place,
     set::{Places, RowSet},
 };
 use crate::{
-    connection::{Fetch, Message, text::Text, xid::XID},
+    connection::{Fetch, Message, text::Text},
+    dialect::{CopyRows, Dialect, JSONB, copy_types, undisturbed, xid::XID},
     error::Error,
     stats::Path,
-    table::{columns::ColumnMeta, facts::undisturbed, meta::TableMeta},
+    table::{columns::ColumnMeta, meta::TableMeta},
 };
 
 /// From this many rows on COPY pays for the question that precedes it (measured: `docs/performance.md`).
@@ -37,12 +37,12 @@ pub(super) struct CopyForm<'a> {
 
 impl<'a> CopyForm<'a> {
     /// How the rows of a set go by COPY; `None` if the table does not take them, or they are too few.
-    pub(super) fn of(set: &'a RowSet<'_>) -> Option<Self> {
+    pub(super) fn of(set: &'a RowSet<'_>, dialect: &Dialect) -> Option<Self> {
         let (table, facts) = (set.table, &set.facts);
         let columns: Vec<usize> = set.written().collect();
         let fits = |c: &usize| {
             let (meta, form) = (&table.columns[*c], facts.columns[*c].type_oid);
-            is_plain(meta) && forms(&meta.kind).is_some_and(|forms| forms.contains(&form))
+            is_plain(meta, dialect) && copy_types(&meta.kind).is_some_and(|types| types.contains(&form))
         };
         // COPY takes what an INSERT would refuse.
         let refused = set.columns.iter().any(|c| facts.columns[*c].always);
@@ -58,7 +58,7 @@ impl Flush<'_> {
     /// Whether the table still takes rows as its facts say; the same question tells the transaction's id, which COPY cannot
     /// (R9).
     pub(super) async fn may_copy(&mut self, set: &RowSet<'_>) -> Result<bool, Error> {
-        let mut text = Text::new(DbBackend::Postgres, "");
+        let mut text = Text::new(self.connection.dialect(), "");
         let tables = text.bind(numbers(&set.facts.tree));
         text.sql = format!(
             "SELECT {XID} WHERE {} AND NOT pg_catalog.row_security_active(({tables})[1]::oid)",
@@ -110,32 +110,7 @@ impl Flush<'_> {
     }
 }
 
-const JSONB: i64 = 3802;
-
-/// The types (by PostgreSQL's fixed numbers) whose binary form is the one that this kind of value is encoded in.
-fn forms(kind: &ArrayType) -> Option<&'static [i64]> {
-    Some(match kind {
-        ArrayType::Bool => &[16],
-        ArrayType::SmallInt => &[21],
-        ArrayType::Int => &[23],
-        ArrayType::BigInt => &[20],
-        ArrayType::Float => &[700],
-        ArrayType::Double => &[701],
-        ArrayType::String => &[25, 1043],
-        ArrayType::Bytes => &[17],
-        ArrayType::Json => &[114, JSONB],
-        ArrayType::ChronoDate => &[1082],
-        ArrayType::ChronoTime => &[1083],
-        ArrayType::ChronoDateTime => &[1114],
-        ArrayType::ChronoDateTimeUtc | ArrayType::ChronoDateTimeLocal | ArrayType::ChronoDateTimeWithTimeZone => {
-            &[1184]
-        }
-        ArrayType::Uuid => &[2950],
-        _ => return None,
-    })
-}
-
 /// COPY has no place for a cast.
-fn is_plain(column: &ColumnMeta) -> bool {
-    column.save(DbBackend::Postgres, "v") == "v"
+fn is_plain(column: &ColumnMeta, dialect: &Dialect) -> bool {
+    column.save(dialect, "v") == "v"
 }

@@ -9,7 +9,6 @@ mod back;
 mod change;
 mod copy;
 mod direct;
-pub(crate) mod encoders;
 mod insert;
 mod pieces;
 pub(crate) mod plan;
@@ -20,11 +19,12 @@ use std::sync::Arc;
 
 use chrono::{SubsecRound, Utc};
 use rustc_hash::FxHashMap;
-use sea_orm::{DbBackend, QueryResult, Value};
+use sea_orm::{QueryResult, Value, sea_query::ArrayType};
 use smallvec::{SmallVec, smallvec};
 
 use crate::{
-    connection::{Connection, Fetch, Message, Reply, lent::FlushConnection, text::Text, xid::xid_in},
+    connection::{Connection, Fetch, Message, Reply, lent::FlushConnection, text::Text},
+    dialect::xid::xid_in,
     error::Error,
     objects::{
         AnyObject,
@@ -34,7 +34,6 @@ use crate::{
     },
     table::{columns::ColumnMeta, meta::TableMeta, value},
 };
-use encoders::{FlatRows, SingleRow};
 use plan::{Cell, Kind, Op};
 use rows::{Place, Rows};
 use set::{RowSet, Window};
@@ -157,9 +156,9 @@ impl Flush<'_> {
 
     async fn write_planned(&mut self, due: &[Member]) -> Result<(), Error> {
         let (tables, members, mut ops) = collect(due)?;
-        if self.connection.backend() == DbBackend::Sqlite {
-            // SQLite keeps moments as text that may be written in many ways, and decimals as numbers, so equal ones need not
-            // compare equal; and nobody can have changed them, because a unit that writes holds the only write lock.
+        if !self.connection.dialect().compares_every_kind {
+            // Equal ones need not compare equal; and nobody can have changed them, because there a unit that writes holds the
+            // only write lock.
             let told = |table: &TableMeta, c: usize| table.columns[c].is_simple() && !table.columns[c].is_moment();
             ops.iter_mut().for_each(|op| op.checks.retain(|(c, _)| told(tables[op.table], *c)));
         }
@@ -202,25 +201,19 @@ impl Flush<'_> {
         places: &[Put],
         fetch: Fetch,
     ) -> Result<Reply, Error> {
-        let (set, row, backend) = (window.set, window.from, self.connection.backend());
+        let (set, row, dialect) = (window.set, window.from, self.connection.dialect());
         let metas = || places.iter().map(|put| &set.table.columns[put.column()]);
         // Values are shown as they were bound; and a type that has no form of ours is bound as SeaORM does it.
-        let lent = |meta: &ColumnMeta| match backend {
-            DbBackend::Sqlite => meta.is_simple(),
-            _ => meta.is_simple() && SingleRow::takes(&meta.kind),
-        };
+        let lent = |meta: &ColumnMeta| meta.is_simple() && (dialect.binds)(&meta.kind);
         let message = if self.show_values || !metas().all(lent) {
-            let mut text = Text::new(backend, &sql);
+            let mut text = Text::new(dialect, &sql);
             text.values = set.values(row, places)?;
             text.message(fetch)
-        } else if backend == DbBackend::Sqlite {
-            let mut sink = FlatRows::with_capacity(places.len());
-            set.put(row, places, &mut sink)?;
-            Message::Flat { sql, arguments: sink.arguments, fetch }
         } else {
-            let mut sink = SingleRow::new(metas().map(|meta| &meta.kind));
-            set.put(row, places, &mut sink)?;
-            Message::Arrays { sql, arguments: Box::new(sink.arguments), fetch }
+            let kinds: SmallVec<[&ArrayType; 8]> = metas().map(|meta| &meta.kind).collect();
+            let mut arguments = (dialect.row)(&kinds);
+            set.put(row, places, arguments.sink())?;
+            Message::Bound { sql, arguments: arguments.finish(), fetch }
         };
         self.send(set.table, &window, message).await
     }
@@ -228,7 +221,7 @@ impl Flush<'_> {
     /// Whether the next write is to tell the transaction's id, which a lost answer to COMMIT is settled by, at no further round
     /// trip (R9).
     fn wants_xid(&self) -> bool {
-        self.xid.is_none() && self.connection.backend() == DbBackend::Postgres
+        self.xid.is_none() && self.connection.dialect().transaction_ids
     }
 
     /// Takes the transaction's id from an answer that was asked for it.

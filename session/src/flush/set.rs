@@ -15,11 +15,12 @@ use crate::{
     error::Error,
     objects::{
         AnyObject,
-        row::{Put, RowKind, RowSink, Source as CellSource},
+        row::{Put, RowKind, Source as CellSource},
     },
     table::{
         facts::{Stored, TableFacts},
         meta::TableMeta,
+        row_sink::RowSink,
         value_ref::ValueRef,
     },
 };

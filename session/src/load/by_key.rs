@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 use sea_orm::{
-    ColumnTrait, Condition, DbBackend, Iterable, PrimaryKeyToColumn, QueryFilter, QueryTrait, Value,
+    ColumnTrait, Condition, Iterable, PrimaryKeyToColumn, QueryFilter, QueryTrait, Value,
     sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, Query, ValueTuple, Values},
 };
 
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     connection::{Fetch, Message, boxed::boxed, text::cut_by_bytes},
+    dialect::Dialect,
     error::Error,
     objects::{
         Object, Phase, Tracked,
@@ -77,10 +78,10 @@ impl Session {
 
     async fn fetch<E: TrackedEntity>(&mut self, tuple: ValueTuple) -> Result<Option<Tracked<E>>, Error> {
         self.core().connection.counters().miss();
-        let (table, backend) = (table_of::<E>(), self.backend());
+        let (table, dialect) = (table_of::<E>(), self.dialect());
         let values = key_values(table, tuple)?;
-        let by_key = || E::find().filter(key_filter::<E>(values.clone())).build(backend).sql;
-        let sql = table.texts.by_key(backend, by_key);
+        let by_key = || E::find().filter(key_filter::<E>(values.clone())).build(dialect.backend).sql;
+        let sql = table.texts.by_key(dialect.number, by_key);
         let message = Message::Built { sql, values: Values(values.clone()), fetch: Fetch::One };
         let rows = ask(self, table, message).await?.rows();
         if let Some(row) = rows.first() {
@@ -125,8 +126,8 @@ impl Session {
             let facts = self.core().table_facts(table).await?;
             for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len())) {
                 let condition = match facts.folds(&table.keys) {
-                    false => keys_filter::<E>(some, self.backend()),
-                    true => compared_filter::<E>(some, &facts, self.backend()),
+                    false => keys_filter::<E>(some, self.dialect()),
+                    true => compared_filter::<E>(some, &facts, self.dialect()),
                 };
                 E::find().filter(condition).load(self).await?;
             }
@@ -162,7 +163,7 @@ impl Session {
             match folding {
                 None => {
                     for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len())) {
-                        E::find().filter(keys_filter::<E>(some, self.backend())).load(self).await?;
+                        E::find().filter(keys_filter::<E>(some, self.dialect())).load(self).await?;
                     }
                 }
                 Some(equality) => {
@@ -237,23 +238,26 @@ pub(super) fn key_filter<E: TrackedEntity>(values: Vec<Value>) -> Condition {
 }
 
 /// Rows whose key is one of these.
-fn keys_filter<E: TrackedEntity>(rows: &[Vec<Value>], backend: DbBackend) -> Condition {
+fn keys_filter<E: TrackedEntity>(rows: &[Vec<Value>], dialect: &Dialect) -> Condition {
     let columns: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
     let names = columns.iter().map(|column| Expr::col(column.as_column_ref())).collect();
-    Condition::all().add(one_of(names, &columns, rows.to_vec(), backend))
+    Condition::all().add(one_of(names, &columns, rows.to_vec(), dialect))
 }
 
 /// Rows whose key is one of these, compared as the columns compare their own values (D5).
 pub(super) fn compared_filter<E: TrackedEntity>(
     rows: &[Vec<Value>],
     facts: &TableFacts,
-    backend: DbBackend,
+    dialect: &Dialect,
 ) -> Condition {
     let table = table_of::<E>();
     let columns: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
-    let hole = if backend == DbBackend::Sqlite { "?" } else { "$1" };
+
     let value = |(at, value): (usize, &Value)| {
-        Expr::cust_with_expr(facts.compared(table.keys[at], hole), columns[at].save_as(Expr::val(value.clone())))
+        Expr::cust_with_expr(
+            facts.compared(table.keys[at], dialect.hole),
+            columns[at].save_as(Expr::val(value.clone())),
+        )
     };
     if let [column] = columns[..] {
         let values = rows.iter().flat_map(|row| row.iter().enumerate().map(value));
@@ -273,17 +277,16 @@ pub(crate) fn one_of<C: ColumnTrait>(
     mut names: Vec<Expr>,
     columns: &[C],
     rows: Vec<Vec<Value>>,
-    backend: DbBackend,
+    dialect: &Dialect,
 ) -> Expr {
     // Cast as the columns ask for it (enums), which bare values would not be.
     let cast = |row: Vec<Value>| columns.iter().zip(row).map(|(column, value)| column.save_as(Expr::val(value)));
-    match (names.len(), backend) {
+    match (names.len(), dialect.row_lists) {
         (1, _) => names.swap_remove(0).is_in(rows.into_iter().flat_map(cast)),
-        // SQLite compares a row with the rows of a query only.
-        (_, DbBackend::Sqlite) => {
+        (_, false) => {
             let rows = rows.into_iter().map(ValueTuple::Many);
             Expr::tuple(names).in_subquery(Query::select().column(Asterisk).from_values(rows, "keys").take())
         }
-        _ => Expr::tuple(names).is_in(rows.into_iter().map(|row| Expr::tuple(cast(row)))),
+        (_, true) => Expr::tuple(names).is_in(rows.into_iter().map(|row| Expr::tuple(cast(row)))),
     }
 }

@@ -3,13 +3,14 @@
 use std::future::Future;
 
 use sea_orm::{
-    DbBackend, EntityTrait, QueryResult, QuerySelect, QueryTrait, Select, Statement,
+    EntityTrait, QueryResult, QuerySelect, QueryTrait, Select, Statement,
     sea_query::{LockBehavior, LockType},
 };
 
 use super::{admit::admit, row_reader::RowReader, stream::Rows, tenant::refuse_without_tenant};
 use crate::{
     connection::{Message, Reply},
+    dialect::Dialect,
     error::Error,
     objects::{
         Tracked,
@@ -159,20 +160,19 @@ impl<E: TrackedEntity> Loader<E> {
     /// As [`LoadExt::load`].
     pub async fn load(self, s: &mut Session) -> Result<Vec<Tracked<E>>, Error> {
         let statement = self.select.build(s.backend());
-        let lock = self.lock || self.asks_for_lock(&statement);
+        let lock = self.lock || self.asks_for_lock(s.dialect(), &statement);
         read::<E>(s, statement, self.refresh, lock).await
     }
 
     /// A lock that SeaORM's own builder asked for counts as well; the query does not say so but by its text.
-    fn asks_for_lock(&self, statement: &Statement) -> bool {
+    fn asks_for_lock(&self, dialect: &Dialect, statement: &Statement) -> bool {
         let locks = |sql: &str| {
             let tail = sql.rfind(" FOR ").map_or("", |at| &sql[at..]);
             tail.starts_with(" FOR UPDATE") || tail.starts_with(" FOR NO KEY UPDATE")
         };
-        match statement.db_backend {
-            // SQLite's text leaves the lock out.
-            DbBackend::Sqlite => locks(&self.select.build(DbBackend::Postgres).sql),
-            _ => locks(&statement.sql),
+        match dialect.shows_locks_as == dialect.backend {
+            true => locks(&statement.sql),
+            false => locks(&self.select.build(dialect.shows_locks_as).sql),
         }
     }
 

@@ -52,7 +52,7 @@ impl Session {
         lock: Option<LockType>,
         overwrite: bool,
     ) -> Result<(), Error> {
-        let (table, backend) = (table_of::<E>(), self.backend());
+        let (table, dialect) = (table_of::<E>(), self.dialect());
         let entity = table.entity;
         // To this unit another unit's object is as detached as can be.
         let own = object.belongs_to(&self.core().shared);
@@ -70,7 +70,7 @@ impl Session {
             false => key_filter::<E>(values),
             true => {
                 let facts = self.core().table_facts(table).await?;
-                compared_filter::<E>(&[values], &facts, backend)
+                compared_filter::<E>(&[values], &facts, dialect)
             }
         };
         let mut select = E::find().filter(filter);

@@ -2,13 +2,13 @@
 
 use std::marker::PhantomData;
 
-use sea_orm::{
-    DbErr, FromQueryResult, IdenStatic, Iterable, QueryResult,
-    sqlx::{Column, Row},
-};
+use sea_orm::{DbErr, FromQueryResult, IdenStatic, Iterable, QueryResult};
 use smallvec::SmallVec;
 
-use crate::objects::entity::{TrackedEntity, table_of};
+use crate::{
+    dialect::column_names,
+    objects::entity::{TrackedEntity, table_of},
+};
 
 /// One for each column of an entity, most of which have no more.
 type Few<T> = SmallVec<[T; 16]>;
@@ -35,7 +35,7 @@ impl<E: TrackedEntity> RowReader<E> {
     /// # Errors
     /// As SeaORM's `from_query_result`.
     pub(crate) fn read(&mut self, row: &QueryResult) -> Result<E::Model, DbErr> {
-        let places = self.places.get_or_insert_with(|| by_number::<E>(places::<E>(&names(row))));
+        let places = self.places.get_or_insert_with(|| by_number::<E>(places::<E>(&column_names(row))));
         E::from_row(row, places).map_or_else(|| E::Model::from_query_result(row, ""), Ok)
     }
 }
@@ -47,17 +47,6 @@ fn by_number<E: TrackedEntity>(places: Few<usize>) -> Few<usize> {
             numbers.iter().map(|at| places.get(*at).copied().unwrap_or(usize::MAX)).collect()
         }
         _ => places,
-    }
-}
-
-/// What the columns of a row are called; nothing if it is a row of no driver.
-fn names(row: &QueryResult) -> Few<&str> {
-    if let Some(row) = row.try_as_pg_row() {
-        row.columns().iter().map(Column::name).collect()
-    } else if let Some(row) = row.try_as_sqlite_row() {
-        row.columns().iter().map(Column::name).collect()
-    } else {
-        Few::new()
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{fmt, sync::Arc, vec};
 
 use futures_util::{Stream, StreamExt, stream::BoxStream};
-use sea_orm::{DbBackend, QueryResult, QueryTrait, Select, Statement};
+use sea_orm::{QueryResult, QueryTrait, Select, Statement};
 
 use super::{
     row_reader::RowReader,
@@ -51,7 +51,7 @@ impl<'s, E: TrackedEntity> Rows<'s, E> {
         let settings = s.core().settings.clone();
         refuse_without_tenant(table, &settings)?;
         s.autoflush().await?;
-        let source = if s.backend() == DbBackend::Postgres {
+        let source = if s.dialect().cursors {
             Source::Cursor(Cursor::declare(statement, secret, s).await?)
         } else {
             let core = s.core();
@@ -125,7 +125,7 @@ impl<'s> Cursor<'s> {
 
     async fn fetch(&mut self) -> Result<(), Error> {
         let sql = format!("FETCH {ROWS_A_BATCH} FROM {}", self.name);
-        let statement = Statement::from_string(DbBackend::Postgres, sql);
+        let statement = Statement::from_string(self.session.backend(), sql);
         let mut session = self.session.no_autoflush();
         let rows = session.query_all(statement).await?;
         if rows.len() < ROWS_A_BATCH {

@@ -7,12 +7,12 @@ use sea_orm::{QueryResult, Value};
 
 use super::{
     identity::IdentityMap,
-    row::{Carried, Put, Returned, RowChange, RowKind, RowSink, Stamp},
+    row::{Carried, Put, Returned, RowChange, RowKind, Stamp},
 };
 use crate::{
     connection::lent::FlushConnection,
     error::Error,
-    table::{columns::ColumnSet, meta::TableMeta},
+    table::{columns::ColumnSet, meta::TableMeta, row_sink::RowSink},
 };
 
 /// What the flush and the undo log do with an object of any entity.

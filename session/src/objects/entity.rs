@@ -4,20 +4,23 @@
 use std::sync::OnceLock;
 
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, DbBackend, DbErr, EntityTrait, IdenStatic, IntoActiveModel,
-    Iterable, ModelTrait, PrimaryKeyToColumn, QueryResult, RelationTrait, TryIntoModel, Value,
-    sea_query::{ArrayType, Expr, PostgresQueryBuilder, Query, SqliteQueryBuilder},
+    ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, DbErr, EntityTrait, IdenStatic, IntoActiveModel, Iterable,
+    ModelTrait, PrimaryKeyToColumn, QueryResult, RelationTrait, TryIntoModel, Value,
+    sea_query::{ArrayType, Expr},
 };
 
 use super::Object;
-use crate::table::{
-    columns::{ColumnMeta, ColumnSet, HOLE},
-    meta::{ForeignKey, TableMeta},
-    names::Names,
-    sql::{quote, quoted_table},
-    texts::Texts,
-    value::null_of_kind,
-    value_ref::{Exactness, ValueRef},
+use crate::{
+    dialect::DIALECTS,
+    table::{
+        columns::{ColumnMeta, ColumnSet, ColumnSql, HOLE},
+        meta::{ForeignKey, TableMeta},
+        names::Names,
+        sql::{quote, quoted_table},
+        texts::Texts,
+        value::null_of_kind,
+        value_ref::ValueRef,
+    },
 };
 
 /// An entity that sessions can track. Implemented by `#[derive(Tracked)]`.
@@ -259,13 +262,16 @@ fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
     let write = column.save_as(Expr::cust(HOLE));
     let read = column.select_as(Expr::col(column.as_str()));
     let alias = column.as_str();
-    let postgres =
-        |e: Expr| Query::select().expr(e).to_owned().to_string(PostgresQueryBuilder)["SELECT ".len()..].to_owned();
-    let sqlite =
-        |e: Expr| Query::select().expr(e).to_owned().to_string(SqliteQueryBuilder)["SELECT ".len()..].to_owned();
-    let unless_plain = |sql: String| (sql != HOLE).then_some(sql);
     let def = column.def();
     let declared = def.get_column_type();
+    let sql = DIALECTS.map(|dialect| {
+        let save = (dialect.expression)(write.clone());
+        ColumnSql {
+            exactness: (dialect.exactness)(declared),
+            save: (save != HOLE).then_some(save),
+            select: format!("{} AS {}", (dialect.expression)(read.clone()), quote(alias)),
+        }
+    });
     // SeaORM has no kind for a vector, which is an array of floats.
     let vector = matches!(declared, ColumnType::Vector(_));
     let kind = if vector { ArrayType::Float } else { E::Model::get_value_type(column) };
@@ -285,13 +291,8 @@ fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
         null,
         at,
         read: E::value_in_row,
-        exact_postgres: Exactness::of(declared, DbBackend::Postgres),
-        exact_sqlite: Exactness::of(declared, DbBackend::Sqlite),
         kind,
-        save_postgres: unless_plain(postgres(write.clone())),
-        save_sqlite: unless_plain(sqlite(write)),
-        select_postgres: format!("{} AS {}", postgres(read.clone()), quote(alias)),
-        select_sqlite: format!("{} AS {}", sqlite(read), quote(alias)),
+        sql: sql.into(),
     }
 }
 

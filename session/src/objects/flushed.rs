@@ -13,12 +13,12 @@ use super::{
     entity::TrackedEntity,
     identity::{IdentityMap, Key},
     inner::{Moved, column_at, key_of, keys_of},
-    row::{Carried, Put, Returned, RowChange, RowKind, RowSink, Source, Stamp, not_in_unit},
+    row::{Carried, Put, Returned, RowChange, RowKind, Source, Stamp, not_in_unit},
 };
 use crate::{
     connection::lent::FlushConnection,
     error::Error,
-    table::{columns::ColumnSet, meta::TableMeta, value::next_version, value_ref::ValueRef},
+    table::{columns::ColumnSet, meta::TableMeta, row_sink::RowSink, value::next_version, value_ref::ValueRef},
 };
 
 impl<E: TrackedEntity> AnyObject for ObjectCell<E> {

@@ -5,10 +5,7 @@ use std::{any::Any, sync::Arc};
 use sea_orm::{QueryResult, Value};
 
 use super::AnyObject;
-use crate::{
-    error::Error,
-    table::{meta::TableMeta, value_ref::ValueRef},
-};
+use crate::{error::Error, table::meta::TableMeta};
 
 /// What is due about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +64,6 @@ pub(crate) struct Stamp<'a> {
 pub(crate) enum Returned<'a> {
     Row(&'a QueryResult),
     Values(&'a [(usize, Value)]),
-}
-
-/// What takes rows, value by value, in the order of the statement's columns.
-pub(crate) trait RowSink {
-    fn begin_row(&mut self);
-    fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error>;
 }
 
 /// The error of a foreign key that follows an object which no flush of this unit writes.

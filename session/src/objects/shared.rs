@@ -8,13 +8,13 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
-use sea_orm::DbBackend;
 
 use super::AnyObject;
+use crate::dialect::Dialect;
 
 /// One unit of work as its objects see it.
 pub(crate) struct Shared {
-    pub(crate) backend: DbBackend,
+    pub(crate) dialect: &'static Dialect,
     dirty: Mutex<Vec<Arc<dyn AnyObject>>>,
     ended: AtomicBool,
     /// Set while the block must roll back: changes made then are dropped (S9).
@@ -26,9 +26,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(backend: DbBackend, strict: bool, optimistic: bool, show_values: bool) -> Arc<Self> {
+    pub(crate) fn new(dialect: &'static Dialect, strict: bool, optimistic: bool, show_values: bool) -> Arc<Self> {
         Arc::new(Self {
-            backend,
+            dialect,
             dirty: Mutex::default(),
             ended: AtomicBool::new(false),
             doomed: AtomicBool::new(false),

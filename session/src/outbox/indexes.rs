@@ -1,7 +1,5 @@
 //! What a table of events needs so that claims stay quick, whatever has gone through it.
 
-use sea_orm::DbBackend;
-
 use super::Outbox;
 use crate::{
     connection::{Fetch, alone::alone},
@@ -37,7 +35,7 @@ impl Outbox {
                 index("dead")
             ),
         ];
-        if self.backend() == DbBackend::Postgres {
+        if self.dialect().queues {
             statements.push(format!(
                 "ALTER TABLE {table} SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, \
                  autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)"

@@ -16,10 +16,7 @@ use std::{
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use sea_orm::{
-    DbBackend,
-    sqlx::postgres::{PgListener, PgPoolOptions},
-};
+use sea_orm::sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::Notify;
 
 use super::{
@@ -92,7 +89,7 @@ impl Waker {
     /// Wakes dispatchers, here and elsewhere. Costs the caller nothing: no statement, no wait.
     pub fn wake(&self) {
         self.0.ring.notify_one();
-        if self.0.db.backend() != DbBackend::Postgres {
+        if !self.0.db.dialect().queues {
             return;
         }
         self.0.tell.notify_one();
@@ -160,7 +157,7 @@ impl Waker {
         reason = "LISTEN needs a connection of its own, outside of every unit of work"
     )]
     pub(crate) async fn listen(&self, place: &Place, outbox: &Outbox) -> Infallible {
-        if self.0.db.backend() != DbBackend::Postgres {
+        if !self.0.db.dialect().queues {
             place.settle();
             return std::future::pending().await;
         }

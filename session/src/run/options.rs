@@ -219,7 +219,7 @@ impl UnitOptions {
         E: From<Error> + Send + 'static,
         T: Send,
     {
-        self.settings.check(self.db.backend())?;
+        self.settings.check(self.db.dialect())?;
         self.settings.check_predicates::<E>()?;
         run_unit(&self.db, Arc::new(self.settings), self.counters, Whole(body)).await
     }
@@ -231,7 +231,7 @@ impl UnitOptions {
         E: From<Error> + Send + 'static,
         T: Send,
     {
-        self.settings.check(self.db.backend())?;
+        self.settings.check(self.db.dialect())?;
         self.settings.check_predicates::<E>()?;
         let settings = Settings { word: Some(word), ..self.settings.clone() };
         run_unit(&self.db, Arc::new(settings), self.counters.clone(), body).await
@@ -249,7 +249,7 @@ impl UnitOptions {
     /// # Errors
     /// An option that this backend cannot carry out, or one that only a retried unit has.
     pub async fn begin(self) -> Result<Session, Error> {
-        self.settings.check(self.db.backend())?;
+        self.settings.check(self.db.dialect())?;
         if self.settings.retry.attempts() > 1 {
             return Err(Error::usage("a unit begun by hand is never retried: use `.run(…)` with `.retry(…)`"));
         }

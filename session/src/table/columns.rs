@@ -1,6 +1,6 @@
 //! One column of a table, and sets of them. Columns are positions in `E::Column::iter()`; a set of columns is a bit mask.
 
-use sea_orm::{DbBackend, DbErr, QueryResult, Value, sea_query::ArrayType};
+use sea_orm::{DbErr, QueryResult, Value, sea_query::ArrayType};
 
 #[cfg(test)]
 use super::value::null_of_kind;
@@ -81,14 +81,19 @@ pub(crate) struct ColumnMeta {
     pub(crate) null: Value,
     pub(crate) at: usize,
     pub(crate) read: ReadColumn,
-    pub(crate) exact_postgres: Exactness,
-    pub(crate) exact_sqlite: Exactness,
+    /// What each dialect makes of it, by the dialects' numbers.
+    pub(crate) sql: Box<[ColumnSql]>,
+}
+
+/// How one dialect writes, reads and compares a column.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ColumnSql {
+    /// What makes two values the same.
+    pub(crate) exactness: Exactness,
     /// SeaORM's write-side cast (an enum, `save_as`), with [`HOLE`] where the value goes.
-    pub(crate) save_postgres: Option<String>,
-    pub(crate) save_sqlite: Option<String>,
-    /// SeaORM's read-side expression for this column.
-    pub(crate) select_postgres: String,
-    pub(crate) select_sqlite: String,
+    pub(crate) save: Option<String>,
+    /// SeaORM's read-side expression, named as the column.
+    pub(crate) select: String,
 }
 
 /// Reads the column at a position, called so in this row, as the type of its field.
@@ -101,7 +106,7 @@ impl ColumnMeta {
     /// A column for tests that need no entity.
     #[cfg(test)]
     pub(crate) fn plain(name: &'static str, kind: ArrayType, nullable: bool) -> Self {
-        let select = format!("{0} AS {0}", quote(name));
+        let sql = ColumnSql { select: format!("{0} AS {0}", quote(name)), ..ColumnSql::default() };
         Self {
             name,
             null: null_of_kind(&kind),
@@ -112,12 +117,7 @@ impl ColumnMeta {
             held: true,
             at: 0,
             read: |_, _, _| None,
-            exact_postgres: Exactness::default(),
-            exact_sqlite: Exactness::default(),
-            save_postgres: None,
-            save_sqlite: None,
-            select_postgres: select.clone(),
-            select_sqlite: select,
+            sql: vec![sql; 8].into(),
         }
     }
 
@@ -143,19 +143,8 @@ impl ColumnMeta {
         )
     }
 
-    /// Whether SeaORM writes this column through a cast (an enum, `save_as`).
-    pub(crate) fn is_cast(&self, backend: DbBackend) -> bool {
-        if backend == DbBackend::Sqlite { self.save_sqlite.is_some() } else { self.save_postgres.is_some() }
-    }
-
     pub(crate) fn quoted(&self) -> String {
         quote(self.name)
-    }
-
-    /// The SQL that writes `value` into this column.
-    pub(crate) fn save(&self, backend: DbBackend, value: &str) -> String {
-        let template = if backend == DbBackend::Sqlite { &self.save_sqlite } else { &self.save_postgres };
-        template.as_ref().map_or_else(|| value.to_owned(), |t| t.replace(HOLE, value))
     }
 
     /// NULL, typed as the column.
@@ -185,27 +174,5 @@ impl ColumnMeta {
             Some(read) => Ok(read?),
             None => decode(row, name, &self.kind),
         }
-    }
-
-    /// What makes two values of this column the same.
-    pub(crate) fn exactness(&self, backend: DbBackend) -> Exactness {
-        if backend == DbBackend::Sqlite { self.exact_sqlite } else { self.exact_postgres }
-    }
-
-    /// The condition that this column (which the statement calls `column`) still holds `loaded`, which is SQL (P1). A type that
-    /// values are cast to may have no equality, so those are compared as texts.
-    pub(crate) fn unchanged(&self, backend: DbBackend, column: &str, loaded: &str) -> String {
-        if backend == DbBackend::Sqlite {
-            return format!("{column} IS {loaded}");
-        }
-        match self.save_postgres.is_some() && !matches!(self.kind, ArrayType::Enum(_)) {
-            true => format!("CAST({column} AS text) IS NOT DISTINCT FROM CAST({loaded} AS text)"),
-            false => format!("{column} IS NOT DISTINCT FROM {loaded}"),
-        }
-    }
-
-    /// The SQL that reads this column back, named as the column.
-    pub(crate) fn select(&self, backend: DbBackend) -> &str {
-        if backend == DbBackend::Sqlite { &self.select_sqlite } else { &self.select_postgres }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod columns;
 pub(crate) mod facts;
 pub(crate) mod meta;
 pub(crate) mod names;
+pub(crate) mod row_sink;
 pub(crate) mod sql;
 pub(crate) mod texts;
 pub(crate) mod value;

@@ -1,25 +1,23 @@
 //! The texts of a table's statements that are sent again and again. Knows no SQL of its own.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
-use sea_orm::DbBackend;
 
 use super::columns::ColumnSet;
 
 /// The texts of a table's statements that are sent again and again, once they were built: that costs more than to send them.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
-    by_key_postgres: OnceLock<Arc<str>>,
-    by_key_sqlite: OnceLock<Arc<str>>,
     changes: RwLock<FxHashMap<ChangeText, Arc<str>>>,
 }
 
 /// What the text of a write depends on, where nothing but key and version is matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ChangeText {
-    pub(crate) sqlite: bool,
+    /// The number of the dialect.
+    pub(crate) dialect: usize,
     pub(crate) form: ChangeForm,
     /// None for a DELETE.
     pub(crate) written: ColumnSet,
@@ -31,6 +29,8 @@ pub(crate) struct ChangeText {
 /// How rows are written, and how it is answered which were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ChangeForm {
+    /// No write: the row with a key is read.
+    ByKey,
     /// One new row, by values.
     New,
     /// One row, by values.
@@ -62,9 +62,15 @@ impl Texts {
         text
     }
 
-    /// The text of `SELECT … WHERE key = ?`; `build` makes it the first time.
-    pub(crate) fn by_key(&self, backend: DbBackend, build: impl FnOnce() -> String) -> Arc<str> {
-        let cell = if backend == DbBackend::Sqlite { &self.by_key_sqlite } else { &self.by_key_postgres };
-        cell.get_or_init(|| build().into()).clone()
+    /// The text of `SELECT … WHERE key = ?` in a dialect; `build` makes it the first time.
+    pub(crate) fn by_key(&self, dialect: usize, build: impl FnOnce() -> String) -> Arc<str> {
+        let what = ChangeText {
+            dialect,
+            form: ChangeForm::ByKey,
+            written: ColumnSet::default(),
+            versioned: false,
+            xid: false,
+        };
+        self.change(what, build)
     }
 }

@@ -274,3 +274,8 @@ pub(crate) fn document(list: Vec<Value>) -> serde_json::Value {
     });
     serde_json::Value::Array(documents.collect())
 }
+
+/// The reason why a number cannot be sent.
+pub(crate) fn too_large(value: Value) -> Error {
+    checked(value).err().unwrap_or_else(|| Error::usage("a number cannot be sent"))
+}

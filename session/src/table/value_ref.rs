@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 use chrono::{DateTime, FixedOffset, Local, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use sea_orm::{
-    ActiveValue, ColumnType, DbBackend, Value,
+    ActiveValue, Value,
     sea_query::{ArrayType, Enum, Nullable, OptionEnum},
 };
 use uuid::Uuid;
@@ -61,22 +61,6 @@ pub(crate) enum Exactness {
     /// The column keeps how the value was written: another offset, scale or order is another value.
     #[default]
     Form,
-}
-
-impl Exactness {
-    /// What a column that was declared so keeps.
-    pub(crate) fn of(declared: &ColumnType, backend: DbBackend) -> Self {
-        let sqlite = backend == DbBackend::Sqlite;
-        match declared {
-            ColumnType::Decimal(Some(_)) | ColumnType::Money(_) => Exactness::Value,
-            // SQLite keeps a number.
-            ColumnType::Decimal(None) if sqlite => Exactness::Value,
-            // SQLite keeps a text.
-            ColumnType::TimestampWithTimeZone | ColumnType::JsonBinary if !sqlite => Exactness::Value,
-            ColumnType::Array(element) => Self::of(element, backend),
-            _ => Exactness::Form,
-        }
-    }
 }
 
 impl ValueRef<'_> {

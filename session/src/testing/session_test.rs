@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 
-use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, Schema};
+use sea_orm::{ConnectionTrait, EntityTrait, Schema};
 use tempfile::TempDir;
 
 use super::cluster::{self, TestDatabase};
@@ -127,7 +127,7 @@ impl Place {
 /// Dropped midway, the table may exist or not.
 pub async fn create_table<E: EntityTrait>(db: &Db, entity: E) -> Result<(), Error> {
     let schema = Schema::new(db.backend());
-    if db.backend() == DbBackend::Postgres {
+    if db.dialect().enum_types {
         for statement in schema.create_enum_from_entity(entity) {
             db.connection().execute(&statement).await?;
         }

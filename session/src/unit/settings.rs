@@ -1,11 +1,15 @@
 //! The settings of a unit of work: which of them make no sense together, and how BEGIN carries them.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
-use sea_orm::{DbBackend, IsolationLevel};
+use sea_orm::IsolationLevel;
 
 use super::{fate::Word, predicate::Predicate, retry::Retry};
-use crate::{connection::xid::XID, error::Error, stats::Recorder, table::sql::literal};
+use crate::{
+    dialect::{Begin, Dialect},
+    error::Error,
+    stats::Recorder,
+};
 
 /// The settings of a unit of work, shared by its attempts.
 #[derive(Clone, Default)]
@@ -66,35 +70,21 @@ impl Settings {
     }
 
     /// Refuses combinations that make no sense, and what the backend cannot do, before anything is sent.
-    pub(crate) fn check(&self, backend: DbBackend) -> Result<(), Error> {
+    pub(crate) fn check(&self, dialect: &Dialect) -> Result<(), Error> {
         if self.deferrable && !(self.read_only && self.isolation == Some(IsolationLevel::Serializable)) {
             return Err(Error::usage("`deferrable` needs `isolation(Serializable)` and `read_only`"));
         }
         if self.immediate && self.read_only {
             return Err(Error::usage("`immediate` takes the write lock, which a `read_only` unit has no use for"));
         }
-        if backend == DbBackend::Sqlite {
-            if self.deferrable {
-                return Err(Error::unsupported(backend, "`deferrable`; a read-only unit there never fails a conflict"));
-            }
-            if !self.set_local.is_empty() {
-                return Err(Error::unsupported(
-                    backend,
-                    "`set_local`; there are no transaction settings, use `tenant` for tenants",
-                ));
-            }
-            if self.statement_timeout.is_some() {
-                return Err(Error::unsupported(
-                    backend,
-                    "`statement_timeout`; bound the future with `tokio::time::timeout`",
-                ));
-            }
-            if self.settle || self.settle_by_token {
-                return Err(Error::unsupported(backend, "`settle`; there is no server whose answer could be lost"));
-            }
-        } else if self.immediate {
-            return Err(Error::unsupported(backend, "`immediate`; it is SQLite's way to take the write lock at BEGIN"));
-        }
+        let asked = [
+            (self.deferrable, dialect.deferrable),
+            (!self.set_local.is_empty(), dialect.set_local),
+            (self.statement_timeout.is_some(), dialect.statement_timeout),
+            (self.settle || self.settle_by_token, dialect.settle),
+            (self.immediate, dialect.immediate),
+        ];
+        asked.into_iter().filter(|(asked, _)| *asked).try_for_each(|(_, can)| dialect.need(can))?;
         let keys = self.set_local.iter().map(|(k, v)| (k, v)).chain(self.tenant.iter().map(|(k, v)| (k, v)));
         for (key, value) in keys {
             let named = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
@@ -108,43 +98,23 @@ impl Settings {
         Ok(())
     }
 
-    /// Writes the message that begins the transaction: BEGIN, its modes and the local settings in one (section 5).
-    pub(crate) fn write_begin(&self, backend: DbBackend, sql: &mut String) {
-        if backend == DbBackend::Sqlite {
-            *sql += if self.read_only { "BEGIN; PRAGMA query_only = 1" } else { "BEGIN IMMEDIATE" };
-            return;
-        }
-        *sql += "BEGIN";
-        if let Some(level) = self.isolation {
-            _ = write!(sql, " ISOLATION LEVEL {level}");
-        }
-        if self.read_only {
-            *sql += " READ ONLY";
-        }
-        if self.deferrable {
-            *sql += " DEFERRABLE";
-        }
-        if let Some(timeout) = self.statement_timeout {
-            _ = write!(sql, "; SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
-        }
-        *sql += self.fixed;
-        // One statement, whatever is asked for: each is parsed, planned and answered.
-        let settings = self.set_local.iter().chain(&self.tenant);
-        let settings = settings.map(|(key, value)| format!("set_config('{key}', {}, true)", literal(value)));
-        let asked = settings.chain(self.settle.then(|| XID.to_owned()));
-        for (at, asked) in asked.enumerate() {
-            *sql += if at == 0 { "; SELECT " } else { ", " };
-            *sql += &asked;
-        }
+    /// Writes the message that begins the transaction.
+    pub(crate) fn write_begin(&self, dialect: &Dialect, sql: &mut String) {
+        let begin = Begin {
+            isolation: self.isolation,
+            read_only: self.read_only,
+            deferrable: self.deferrable,
+            statement_timeout: self.statement_timeout,
+            fixed: self.fixed,
+            set_local: &self.set_local,
+            tenant: self.tenant.as_ref(),
+            tell_id: self.settle,
+        };
+        (dialect.begin)(&begin, sql);
     }
 
     /// COMMIT or ROLLBACK, which also puts back what BEGIN changed on the connection.
-    pub(crate) fn end_text(&self, backend: DbBackend, commit: bool) -> &'static str {
-        match (commit, backend == DbBackend::Sqlite && self.read_only) {
-            (true, false) => "COMMIT",
-            (true, true) => "COMMIT; PRAGMA query_only = 0",
-            (false, false) => "ROLLBACK",
-            (false, true) => "ROLLBACK; PRAGMA query_only = 0",
-        }
+    pub(crate) fn end_text(&self, dialect: &Dialect, commit: bool) -> &'static str {
+        (dialect.end)(commit, self.read_only)
     }
 }

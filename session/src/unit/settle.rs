@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sea_orm::{DbBackend, Statement};
+use sea_orm::Statement;
 
 use super::{
     core::Core,
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     connection::{Connection, Fetch, Message, db::Db},
+    dialect::xid::{IN_THE_FUTURE, STATUS},
     stats::Counters,
 };
 
@@ -25,7 +26,7 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
 /// What became of a unit's COMMIT whose answer was lost.
 pub(crate) async fn fate(core: &Core) -> Fate {
-    let xid = core.xid.as_deref().filter(|_| core.backend() == DbBackend::Postgres);
+    let xid = core.xid.as_deref();
     match xid {
         // A read-only unit had nothing to lose.
         _ if core.settings.read_only => Fate::Committed,
@@ -49,17 +50,11 @@ async fn ask_token(db: &Db, token: Option<Token>) -> Fate {
     Fate::Unknown
 }
 
-/// What the server says of a transaction's id, and how long ago it recovered from a crash (which resets its statistics).
-const QUESTION: &str = "SELECT pg_xact_status($1::text::xid8) AS status, \
-     extract(epoch FROM clock_timestamp() - stats_reset)::float8 AS recovered FROM pg_stat_archiver";
-/// PostgreSQL's answer to an id that it never gave out, or that it lost in a crash.
-const IN_THE_FUTURE: &str = "22023";
-
 async fn ask(db: &Db, xid: &str, began: Option<Instant>) -> Fate {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         let mut connection = Connection::new(db.clone(), Arc::<Counters>::default(), None, false, false);
-        let question = Statement::from_sql_and_values(DbBackend::Postgres, QUESTION, [xid.into()]);
+        let question = Statement::from_sql_and_values(db.dialect().backend, STATUS, [xid.into()]);
         let answer = match connection.send(Message::Statement(question, Fetch::One)).await {
             Ok(reply) => reply.rows().into_iter().next(),
             Err(e) if e.is_connection_lost() => {

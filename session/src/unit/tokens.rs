@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use sea_orm::DbBackend;
 use uuid::Uuid;
 
 use crate::{
@@ -50,17 +49,8 @@ impl Db {
     /// # Cancel safety
     /// Safe: it exists or it does not, and may be called again.
     pub async fn create_commit_tokens(&self) -> Result<(), Error> {
-        if self.backend() != DbBackend::Postgres {
-            return Err(Error::unsupported(
-                self.backend(),
-                "commit tokens; there is no server whose answer could be lost",
-            ));
-        }
-        let sql = format!(
-            "CREATE TABLE IF NOT EXISTS {TABLE} (token uuid PRIMARY KEY, fence boolean NOT NULL DEFAULT false, \
-             at timestamptz NOT NULL DEFAULT now())"
-        );
-        alone(self, &sql, Fetch::Nothing).await.map(|_| ())
+        let sql = self.dialect().need(self.dialect().commit_tokens)?;
+        alone(self, sql, Fetch::Nothing).await.map(|_| ())
     }
 
     /// Forgets tokens older than `age`; nothing that is still undecided may be that old. Returns how many.

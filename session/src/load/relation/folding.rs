@@ -111,13 +111,13 @@ impl Session {
         equality: &[Option<Equality>],
         values: &[Vec<Value>],
     ) -> Result<Vec<(usize, Vec<Value>)>, Error> {
-        let (table, backend) = (table_of::<R>(), self.backend());
+        let (table, dialect) = (table_of::<R>(), self.dialect());
         let facts = self.core().table_facts(table).await?;
         let names = &table.names;
         let mut found = Vec::new();
         let mut before = 0;
         for some in cut_by_bytes(values, crate::load::by_key::keys_a_statement(columns.len())) {
-            let mut text = Text::new(backend, "");
+            let mut text = Text::new(dialect, "");
             let tuples = some.iter().enumerate().map(|(at, row)| {
                 let row = row.iter().map(|value| text.bind(value.clone())).collect::<Vec<_>>();
                 format!("(CAST({} AS bigint), {})", before + at + 1, row.join(", "))
@@ -126,7 +126,7 @@ impl Session {
             let same = columns.iter().zip(equality).enumerate().map(|(at, (column, equality))| {
                 let meta = &table.columns[*column];
                 let name = format!("{}.{}", table.table, meta.quoted());
-                let value = meta.save(backend, &names.value(at));
+                let value = meta.save(dialect, &names.value(at));
                 let Some(equality) = equality else { return format!("{name} = {value}") };
                 // Of another type than the column that it refers to, a column is compared as that one.
                 let own_cast = facts.columns[*column].equality.as_ref().and_then(|own| own.cast.as_ref());
@@ -137,7 +137,7 @@ impl Session {
                 format!("{name} = {}", equality.apply(&value))
             });
             let same = same.collect::<Vec<_>>().join(" AND ");
-            let keys = table.keys.iter().map(|key| table.columns[*key].select(backend));
+            let keys = table.keys.iter().map(|key| table.columns[*key].select(dialect));
             text.sql = format!(
                 "WITH {0}({1}, {2}) AS (VALUES {tuples}) SELECT {0}.{1}, {3} FROM {0} JOIN {4} ON {same}",
                 names.rows,

@@ -11,6 +11,7 @@ use sea_orm::{Identity, LoaderTrait, ModelTrait, Related, RelationDef, RelationT
 use super::{admit::admit, by_key::keys_a_statement, query::LoadExt};
 use crate::{
     connection::{Fetch, Message, text::Text},
+    dialect::Dialect,
     error::Error,
     objects::{
         Object, Tracked,
@@ -187,14 +188,14 @@ where
         s.flush().await?;
         let table = JunctionTable::of::<E, R>()?;
         if !detach.is_empty() {
-            for pairs in table.chunks(s.backend(), self.pairs(&table, detach)?) {
-                let message = table.delete(s.backend(), pairs);
+            for pairs in table.chunks(s.dialect(), self.pairs(&table, detach)?) {
+                let message = table.delete(s.dialect(), pairs);
                 s.core().statement(message).await?;
             }
         }
         if !attach.is_empty() {
-            for pairs in table.chunks(s.backend(), self.pairs(&table, attach)?) {
-                let message = table.insert(s.backend(), pairs);
+            for pairs in table.chunks(s.dialect(), self.pairs(&table, attach)?) {
+                let message = table.insert(s.dialect(), pairs);
                 s.core().statement(message).await?;
             }
         }
@@ -251,9 +252,8 @@ impl JunctionTable {
     }
 
     /// The pairs in as many statements as the limit on parameters asks for: one, as a rule (Z10).
-    fn chunks(&self, backend: sea_orm::DbBackend, pairs: Vec<Vec<Value>>) -> Vec<Vec<Vec<Value>>> {
-        let most = if backend == sea_orm::DbBackend::Sqlite { 32_766 } else { 65_535 };
-        let size = most / self.columns.len().max(1);
+    fn chunks(&self, dialect: &Dialect, pairs: Vec<Vec<Value>>) -> Vec<Vec<Vec<Value>>> {
+        let size = dialect.most_parameters / self.columns.len().max(1);
         pairs.chunks(size).map(<[_]>::to_vec).collect()
     }
 
@@ -264,16 +264,16 @@ impl JunctionTable {
         pairs.into_iter().map(tuple).collect::<Vec<_>>().join(", ")
     }
 
-    fn insert(&self, backend: sea_orm::DbBackend, pairs: Vec<Vec<Value>>) -> Message<'static> {
-        let mut text = Text::new(backend, "");
+    fn insert(&self, dialect: &'static Dialect, pairs: Vec<Vec<Value>>) -> Message<'static> {
+        let mut text = Text::new(dialect, "");
         let tuples = Self::tuples(&mut text, pairs);
         text.sql =
             format!("INSERT INTO {} ({}) VALUES {tuples} ON CONFLICT DO NOTHING", self.table, self.columns.join(", "));
         text.message(Fetch::Nothing)
     }
 
-    fn delete(&self, backend: sea_orm::DbBackend, pairs: Vec<Vec<Value>>) -> Message<'static> {
-        let mut text = Text::new(backend, "");
+    fn delete(&self, dialect: &'static Dialect, pairs: Vec<Vec<Value>>) -> Message<'static> {
+        let mut text = Text::new(dialect, "");
         let tuples = Self::tuples(&mut text, pairs);
         text.sql = format!("DELETE FROM {} WHERE ({}) IN (VALUES {tuples})", self.table, self.columns.join(", "));
         text.message(Fetch::Nothing)

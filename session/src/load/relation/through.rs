@@ -103,7 +103,7 @@ impl Session {
             own.select(&mut select, "own");
             theirs.select(&mut select, "their");
             let names = own.names.iter().map(|name| Expr::col(name.clone())).collect();
-            select.from(via.to_tbl.clone()).and_where(one_of(names, &own.columns, some.to_vec(), self.backend()));
+            select.from(via.to_tbl.clone()).and_where(one_of(names, &own.columns, some.to_vec(), self.dialect()));
             for row in self.query_all(StatementBuilder::build(&select, &self.backend())).await? {
                 pairs.push((own.read(&row, "own")?, theirs.read(&row, "their")?));
             }
@@ -120,7 +120,7 @@ impl Session {
         let mut found = FxHashMap::default();
         for some in values.chunks(keys_a_statement(ends.names.len())) {
             let names = ends.columns.iter().map(|column| Expr::col(column.as_column_ref())).collect();
-            let wanted = one_of(names, &ends.columns, some.to_vec(), self.backend());
+            let wanted = one_of(names, &ends.columns, some.to_vec(), self.dialect());
             for object in R::find().filter(wanted).load(self).await? {
                 found.extend(ends.values_of(&object).map(|values| (values, object)));
             }

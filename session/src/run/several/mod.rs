@@ -11,7 +11,6 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use sea_orm::DbBackend;
 
 use crate::{
     connection::db::Db,
@@ -156,11 +155,8 @@ impl Several {
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::usage("two databases of one unit have the same name"));
         }
-        let foreign = self.databases.iter().find(|(_, db)| db.backend() != DbBackend::Postgres);
-        match foreign.filter(|_| self.two_phase) {
-            Some((_, db)) => Err(Error::unsupported(db.backend(), "two-phase commit; leave out `two_phase`")),
-            None => Ok(()),
-        }
+        let asked = self.databases.iter().filter(|_| self.two_phase).map(|(_, db)| db.dialect());
+        asked.map(|dialect| dialect.need(dialect.two_phase)).collect()
     }
 
     async fn commit(&self, sessions: &mut Sessions) -> Result<(), Error> {

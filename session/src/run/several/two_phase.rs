@@ -5,7 +5,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sea_orm::DbBackend;
 use tokio::time::Instant;
 
 use super::{Partial, Recovered, Sessions, Several};
@@ -191,7 +190,6 @@ async fn left_prepared(db: &Db, at: usize, grace: Duration) -> Result<Vec<String
 }
 
 async fn is_prepared(db: &Db, gid: &str) -> Result<bool, Error> {
-    debug_assert_eq!(db.backend(), DbBackend::Postgres);
     // The view shows the whole cluster; what is prepared in another database of it is not this one's to judge by.
     let question =
         format!("SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid = {}", literal(gid));

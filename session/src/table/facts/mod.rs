@@ -6,15 +6,9 @@
 //! the catalogue does not tell counts as the slower case.
 
 mod cache;
-mod postgres;
-mod sqlite;
-
-use sea_orm::{DbBackend, QueryResult, Statement};
 
 use super::{meta::TableMeta, texts::Texts};
-use crate::error::Error;
 pub(crate) use cache::{FactsCache, alters_tables};
-pub(crate) use postgres::{still_default, undisturbed};
 
 /// What the catalogue says of one table.
 #[derive(Debug)]
@@ -164,32 +158,8 @@ pub(crate) enum Deed {
 }
 
 impl TableFacts {
-    /// The question about a table.
-    pub(crate) fn question(backend: DbBackend, table: &TableMeta) -> Statement {
-        match backend {
-            DbBackend::Sqlite => sqlite::question(table),
-            _ => postgres::question(table),
-        }
-    }
-
-    /// What the answer says.
-    pub(crate) fn read(backend: DbBackend, table: &TableMeta, answer: &[QueryResult]) -> Result<Self, Error> {
-        let told: Option<String> = answer.first().map(|row| row.try_get_by_index(0)).transpose()?.flatten();
-        let Some(told) = told else { return Ok(Self::unknown(table)) };
-        let facts = match backend {
-            DbBackend::Sqlite => sqlite::facts(table, &told),
-            _ => postgres::facts(table, &told),
-        };
-        let mut facts: Self = facts.map_err(|e| {
-            Error::usage(format!("the catalogue's answer about {} was not understood: {e}", table.table))
-        })?;
-        let micros = facts.columns.iter().enumerate().filter(|(_, column)| column.stored == Stored::Micros);
-        facts.micros = micros.map(|(at, _)| at).collect();
-        Ok(facts)
-    }
-
     /// A table that the catalogue does not know: the statement itself will say what is wrong with it.
-    fn unknown(table: &TableMeta) -> Self {
+    pub(crate) fn unknown(table: &TableMeta) -> Self {
         let slow = EventFacts { row_by_row: true, rewrites: true, changes_afterwards: false };
         Self {
             identity: None,

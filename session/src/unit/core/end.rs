@@ -141,7 +141,7 @@ impl Core {
     }
 
     async fn send_commit(&mut self) -> Result<(), Error> {
-        let mut text = Cow::Borrowed(self.settings.end_text(self.backend(), true));
+        let mut text = Cow::Borrowed(self.settings.end_text(self.dialect(), true));
         if self.settings.settle_by_token {
             let token = crate::unit::tokens::Token::new();
             text = format!("{}; {text}", token.insert_text()).into();
@@ -178,7 +178,7 @@ impl Core {
         let due = self.forget_work();
         if action == Action::Rollback {
             self.connection.forgive_cancelled();
-            let text = self.settings.end_text(self.backend(), false);
+            let text = self.settings.end_text(self.dialect(), false);
             match self.connection.send(Message::Control(text)).await {
                 Ok(_) => self.connection.closed(),
                 Err(e) if e.to_string().contains("no transaction is active") => self.connection.closed(),

@@ -11,7 +11,7 @@ mod statements;
 
 use std::{sync::Arc, time::Instant};
 
-use sea_orm::{DbBackend, IsolationLevel};
+use sea_orm::IsolationLevel;
 
 use super::{
     block_table::{BlockKind, BlockState},
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     connection::Connection,
+    dialect::Dialect,
     error::Error,
     objects::{AnyObject, identity::IdentityMap, shared::Shared},
 };
@@ -87,7 +88,7 @@ impl Core {
     pub(crate) fn new(connection: Connection, settings: Arc<Settings>) -> Self {
         // A serializable transaction is told by the database itself (P3).
         let optimistic = settings.optimistic && settings.isolation != Some(IsolationLevel::Serializable);
-        let shared = Shared::new(connection.backend(), settings.strict, optimistic, settings.show_values);
+        let shared = Shared::new(connection.dialect(), settings.strict, optimistic, settings.show_values);
         let hooks = Hooks::default();
         Self {
             connection,
@@ -116,8 +117,8 @@ impl Core {
         }
     }
 
-    pub(crate) fn backend(&self) -> DbBackend {
-        self.connection.backend()
+    pub(crate) fn dialect(&self) -> &'static Dialect {
+        self.connection.dialect()
     }
 
     pub(crate) fn usable(&self) -> Result<(), Error> {

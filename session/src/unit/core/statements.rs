@@ -3,11 +3,10 @@
 
 use std::{fmt::Write as _, sync::Arc, time::Instant};
 
-use sea_orm::DbBackend;
-
 use super::{Core, UnitState};
 use crate::{
-    connection::{Message, Reply, boxed::boxed, xid::xid_in},
+    connection::{Message, Reply, boxed::boxed},
+    dialect::xid::xid_in,
     error::{Class, Error},
     objects::{entity::TrackedEntity, identity::Key},
     table::{facts::TableFacts, meta::TableMeta},
@@ -93,7 +92,7 @@ impl Core {
         if !asked {
             self.said = Some(error.clone());
         }
-        let aborted = self.backend() != DbBackend::Sqlite;
+        let aborted = self.dialect().aborts_after_errors;
         let flag = Flag { cause: error.clone(), by_caller: false, aborted };
         if class.is_some_and(Class::dooms_unit) {
             self.frames[0].set_flag(flag.clone());
@@ -146,7 +145,7 @@ impl Core {
             let frame = &self.frames[index];
             match decide(frame.kind, self.standing(index, false), Event::Statement) {
                 Action::Begin => {
-                    self.settings.write_begin(self.backend(), next(&mut text));
+                    self.settings.write_begin(self.dialect(), next(&mut text));
                     self.connection.opening();
                     self.state = UnitState::Started;
                     self.began = Some(Instant::now());

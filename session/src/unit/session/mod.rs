@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult, Statement};
+use sea_orm::{ConnectionTrait, DbErr, ExecResult, IsolationLevel, QueryResult, Statement};
 use tokio::sync::Mutex;
 
 pub use membership::NoAutoflush;
@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     connection::{Connection, Fetch, Message, control::refuse_control, db::Db, lent::executed},
+    dialect::{Dialect, SeaBackend},
     error::Error,
     stats::{Counters, Stats},
 };
@@ -54,14 +55,14 @@ use crate::{
 /// ```
 pub struct Session {
     core: Mutex<Core>,
-    backend: DbBackend,
+    dialect: &'static Dialect,
     /// Whether the unit is `run`'s, so that only `run` may end it (A10).
     in_run: bool,
 }
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("backend", &self.backend).finish_non_exhaustive()
+        f.debug_struct("Session").field("backend", &self.dialect.backend).finish_non_exhaustive()
     }
 }
 
@@ -85,11 +86,11 @@ impl Drop for Session {
 
 impl Session {
     pub(crate) fn new(db: Db, settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
-        let backend = db.backend();
+        let dialect = db.dialect();
         let connection =
             Connection::new(db, counters, settings.recorder.clone(), settings.sql_debug, settings.show_values)
                 .with_settings(settings.set_local.iter().chain(&settings.tenant));
-        Self { core: Mutex::new(Core::new(connection, settings)), backend, in_run: false }
+        Self { core: Mutex::new(Core::new(connection, settings)), dialect, in_run: false }
     }
 
     pub(crate) fn core(&mut self) -> &mut Core {
@@ -260,8 +261,13 @@ impl Session {
     }
 
     /// Which database this is.
-    pub fn backend(&self) -> DbBackend {
-        self.backend
+    pub fn backend(&self) -> SeaBackend {
+        self.dialect.backend
+    }
+
+    /// What this database can do, and how.
+    pub(crate) fn dialect(&self) -> &'static Dialect {
+        self.dialect
     }
 
     /// The numbers of the unit so far (L2).
@@ -351,7 +357,8 @@ impl Session {
     /// # Errors
     /// SQLite has none: the refusal says so.
     pub async fn advisory_lock(&mut self, key: i64) -> Result<(), Error> {
-        self.advisory("SELECT pg_advisory_xact_lock($1)", key).await.map(|_| ())
+        let locks = self.dialect.need(self.dialect.advisory_locks)?;
+        self.advisory(locks.wait, key).await.map(|_| ())
     }
 
     /// Takes a lock of the transaction by number if it is free (B5).
@@ -359,18 +366,13 @@ impl Session {
     /// # Errors
     /// SQLite has none: the refusal says so.
     pub async fn try_advisory_lock(&mut self, key: i64) -> Result<bool, Error> {
-        let row = self.advisory("SELECT pg_try_advisory_xact_lock($1) AS taken", key).await?;
+        let locks = self.dialect.need(self.dialect.advisory_locks)?;
+        let row = self.advisory(locks.try_once, key).await?;
         row.map_or(Ok(false), |row| Ok(row.try_get("", "taken")?))
     }
 
     async fn advisory(&mut self, sql: &str, key: i64) -> Result<Option<QueryResult>, Error> {
-        if self.backend != DbBackend::Postgres {
-            return Err(Error::unsupported(
-                self.backend,
-                "advisory locks; a writing unit holds the write lock of the whole file already",
-            ));
-        }
-        let statement = Statement::from_sql_and_values(self.backend, sql, [key.into()]);
+        let statement = Statement::from_sql_and_values(self.dialect.backend, sql, [key.into()]);
         Ok(self.core().statement(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
     }
 
@@ -437,27 +439,27 @@ impl Session {
 
 #[async_trait::async_trait]
 impl ConnectionTrait for Session {
-    fn get_database_backend(&self) -> DbBackend {
-        self.backend
+    fn get_database_backend(&self) -> SeaBackend {
+        self.dialect.backend
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        refuse_control(&statement.sql, self.backend)?;
+        refuse_control(&statement.sql, self.dialect)?;
         executed(self.core.lock().await.statement(Message::Statement(statement, Fetch::Nothing)).await?)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        refuse_control(sql, self.backend)?;
+        refuse_control(sql, self.dialect)?;
         executed(self.core.lock().await.statement(Message::Unprepared(sql)).await?)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        refuse_control(&statement.sql, self.backend)?;
+        refuse_control(&statement.sql, self.dialect)?;
         Ok(self.core.lock().await.statement(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        refuse_control(&statement.sql, self.backend)?;
+        refuse_control(&statement.sql, self.dialect)?;
         Ok(self.core.lock().await.statement(Message::Statement(statement, Fetch::All)).await?.rows())
     }
 }

@@ -26,3 +26,9 @@ pub(crate) fn telling_xid(write: String, wanted: bool) -> String {
 pub(crate) fn and_xid(wanted: bool) -> String {
     if wanted { format!(", {XID}") } else { String::new() }
 }
+
+/// What the server says of a transaction's id, and how long ago it recovered from a crash (which resets its statistics).
+pub(crate) const STATUS: &str = "SELECT pg_xact_status($1::text::xid8) AS status, \
+     extract(epoch FROM clock_timestamp() - stats_reset)::float8 AS recovered FROM pg_stat_archiver";
+/// The answer to an id that was never given out, or that was lost in a crash.
+pub(crate) const IN_THE_FUTURE: &str = "22023";

@@ -1,4 +1,4 @@
-//! Values in the form that a database takes: PostgreSQL's binary form, for COPY and for arrays, and SQLite's arguments.
+//! Values in PostgreSQL's binary form: for COPY, for arrays, and for single rows.
 //!
 //! One pass over the rows, each value written once from where it stands. Nothing here knows tables or statements.
 
@@ -7,20 +7,23 @@ use sea_orm::{
     Value,
     sea_query::ArrayType,
     sqlx::{
-        Arguments, Encode, Postgres, Type,
+        Arguments as _, Encode, Postgres, Type,
         encode::IsNull,
         error::BoxDynError,
         postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo},
-        sqlite::SqliteArguments,
     },
 };
 
 use smallvec::SmallVec;
 
 use crate::{
+    dialect::{RowArguments, message::Arguments},
     error::Error,
-    objects::row::RowSink,
-    table::{value::document, value_ref::ValueRef},
+    table::{
+        row_sink::RowSink,
+        value::{document, too_large},
+        value_ref::ValueRef,
+    },
 };
 
 /// The seconds between 1970 and 2000, which PostgreSQL counts from.
@@ -31,11 +34,11 @@ const EPOCH_DAYS: i32 = 10_957;
 const LENGTH: usize = 4;
 
 /// Rows for binary COPY.
-pub(super) struct CopyRows<'a> {
-    pub(super) data: &'a mut Vec<u8>,
-    pub(super) kinds: &'a [&'a ArrayType],
+pub(crate) struct CopyRows<'a> {
+    pub(crate) data: &'a mut Vec<u8>,
+    pub(crate) kinds: &'a [&'a ArrayType],
     /// Whether each column is `jsonb`, whose binary form begins with its version.
-    pub(super) json_binary: &'a [bool],
+    pub(crate) json_binary: &'a [bool],
 }
 
 impl RowSink for CopyRows<'_> {
@@ -50,7 +53,7 @@ impl RowSink for CopyRows<'_> {
 }
 
 /// One array a column, for UNNEST and `= ANY`.
-pub(super) struct ArrayRows<'k> {
+pub(crate) struct ArrayRows<'k> {
     columns: SmallVec<[ArrayColumn<'k>; 4]>,
 }
 
@@ -62,7 +65,7 @@ struct ArrayColumn<'k> {
 
 impl<'k> ArrayRows<'k> {
     /// For so many rows, of columns of these kinds.
-    pub(super) fn new(rows: usize, kinds: impl Iterator<Item = &'k ArrayType>) -> Result<Self, Error> {
+    pub(crate) fn new(rows: usize, kinds: impl Iterator<Item = &'k ArrayType>) -> Result<Self, Error> {
         let columns = kinds.map(|kind| {
             let form = form(kind).ok_or_else(|| Error::usage(format!("{kind:?} cannot be sent as an array")))?;
             // One dimension, no flags, the elements' type, the length (when it is known), counted from 1.
@@ -76,11 +79,11 @@ impl<'k> ArrayRows<'k> {
     }
 
     /// How many bytes the values come to so far.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.columns.iter().map(|column| column.data.len()).sum()
     }
 
-    pub(super) fn arguments(self) -> Result<Box<PgArguments>, Error> {
+    pub(crate) fn arguments(self) -> Result<Arguments, Error> {
         let mut arguments = Box::new(PgArguments::default());
         arguments.reserve(self.columns.len(), self.columns.iter().map(|column| column.data.len() + 4).sum());
         for mut column in self.columns {
@@ -121,11 +124,6 @@ fn checked(
         lent if lent.fits(kind) => put(lent),
         _ => Err(misfit(kind)),
     }
-}
-
-/// The reason why a number cannot be sent.
-fn too_large(value: Value) -> Error {
-    crate::table::value::checked(value).err().unwrap_or_else(|| Error::usage("a number cannot be sent"))
 }
 
 fn misfit(kind: &ArrayType) -> Error {
@@ -190,9 +188,9 @@ fn form(kind: &ArrayType) -> Option<Form> {
 }
 
 /// The arguments of a single row (PostgreSQL), of the types that a `Value` of each column has.
-pub(super) struct SingleRow<'k> {
+pub(crate) struct SingleRow<'k> {
     kinds: SmallVec<[&'k ArrayType; 8]>,
-    pub(super) arguments: PgArguments,
+    pub(crate) arguments: PgArguments,
     data: Vec<u8>,
 }
 
@@ -203,12 +201,12 @@ struct Single<'a> {
 }
 
 impl<'k> SingleRow<'k> {
-    pub(super) fn new(kinds: impl Iterator<Item = &'k ArrayType>) -> Self {
+    pub(crate) fn new(kinds: impl Iterator<Item = &'k ArrayType>) -> Self {
         Self { kinds: kinds.collect(), arguments: PgArguments::default(), data: Vec::new() }
     }
 
     /// SeaORM sends an `i8` as `"char"`, and its arrays as `smallint`.
-    pub(super) fn takes(kind: &ArrayType) -> bool {
+    pub(crate) fn takes(kind: &ArrayType) -> bool {
         *kind != ArrayType::TinyInt && form(kind).is_some()
     }
 }
@@ -219,8 +217,9 @@ impl RowSink for SingleRow<'_> {
     fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error> {
         let Self { kinds, arguments, data } = self;
         data.clear();
-        checked(value, kinds[at], |value| field(data, value, true))?;
-        let added = arguments.add(Single { kind: kinds[at], data });
+        let kind = *kinds.get(at).ok_or_else(|| Error::usage("more values than columns were to be sent in a row"))?;
+        checked(value, kind, |value| field(data, value, true))?;
+        let added = arguments.add(Single { kind, data });
         added.map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))
     }
 }
@@ -250,66 +249,8 @@ impl Encode<'_, Postgres> for Single<'_> {
     }
 }
 
-/// The arguments of a multi-row statement, row by row (SQLite).
-pub(super) struct FlatRows {
-    pub(super) arguments: SqliteArguments,
-    /// How many bytes its texts and bytes come to.
-    pub(super) bytes: usize,
-}
-
-impl FlatRows {
-    pub(super) fn with_capacity(values: usize) -> Self {
-        let mut arguments = SqliteArguments::default();
-        arguments.reserve(values, 0);
-        Self { arguments, bytes: 0 }
-    }
-}
-
-impl RowSink for FlatRows {
-    fn begin_row(&mut self) {}
-
-    fn put(&mut self, _: usize, value: &ValueRef<'_>) -> Result<(), Error> {
-        let arguments = &mut self.arguments;
-        self.bytes += match value {
-            ValueRef::Text(text) => text.len(),
-            ValueRef::Bytes(bytes) => bytes.len(),
-            _ => 0,
-        };
-        let added = match value {
-            ValueRef::Null => arguments.add(None::<i64>),
-            ValueRef::Bool(v) => arguments.add(*v),
-            ValueRef::Small(v) => arguments.add(*v),
-            ValueRef::Int(v) => arguments.add(*v),
-            ValueRef::Big(v) => arguments.add(*v),
-            ValueRef::Float(v) => arguments.add(*v),
-            ValueRef::Double(v) => arguments.add(*v),
-            ValueRef::Text(v) => arguments.add(*v),
-            ValueRef::Char(v) => arguments.add(v.to_string()),
-            ValueRef::Bytes(v) => arguments.add(*v),
-            ValueRef::Json(v) => arguments.add(*v),
-            ValueRef::Date(v) => arguments.add(*v),
-            ValueRef::Time(v) => arguments.add(*v),
-            ValueRef::Naive(v) => arguments.add(*v),
-            ValueRef::Utc(v) => arguments.add(*v),
-            ValueRef::Offset(v) => arguments.add(*v),
-            ValueRef::Uuid(v) => arguments.add(*v),
-            ValueRef::Owned(value) => match (&**value, ValueRef::from(&**value)) {
-                // SQLite has no arrays: this is a list of documents in a column that takes one.
-                (Value::Array(ArrayType::Json, list), _) => match list {
-                    Some(list) => arguments.add(document((**list).clone())),
-                    None => arguments.add(None::<i64>),
-                },
-                (Value::BigUnsigned(_), ValueRef::Owned(_)) => return Err(too_large((**value).clone())),
-                (_, ValueRef::Owned(_)) => return Err(Error::usage("a value of this type cannot be sent in a set")),
-                (_, lent) => return self.put(0, &lent),
-            },
-        };
-        added.map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))
-    }
-}
-
 /// One value in PostgreSQL's binary form, its length first: a field of COPY, or an element of an array.
-pub(super) fn field(data: &mut Vec<u8>, value: &ValueRef<'_>, json_binary: bool) -> Result<(), Error> {
+pub(crate) fn field(data: &mut Vec<u8>, value: &ValueRef<'_>, json_binary: bool) -> Result<(), Error> {
     match value {
         ValueRef::Null => {
             data.extend_from_slice(&(-1_i32).to_be_bytes());
@@ -375,4 +316,49 @@ fn moment(moment: DateTime<Utc>) -> i64 {
     let micros = seconds * 1_000_000 + nanoseconds / 1_000;
     let cut = nanoseconds % 1_000 != 0;
     if micros < 0 && cut { micros + 1 } else { micros }
+}
+
+/// The number of `jsonb`.
+pub(crate) const JSONB: i64 = 3802;
+
+/// The types (by PostgreSQL's fixed numbers) whose binary form is the one that this kind of value is encoded in.
+pub(crate) fn copy_types(kind: &ArrayType) -> Option<&'static [i64]> {
+    Some(match kind {
+        ArrayType::Bool => &[16],
+        ArrayType::SmallInt => &[21],
+        ArrayType::Int => &[23],
+        ArrayType::BigInt => &[20],
+        ArrayType::Float => &[700],
+        ArrayType::Double => &[701],
+        ArrayType::String => &[25, 1043],
+        ArrayType::Bytes => &[17],
+        ArrayType::Json => &[114, JSONB],
+        ArrayType::ChronoDate => &[1082],
+        ArrayType::ChronoTime => &[1083],
+        ArrayType::ChronoDateTime => &[1114],
+        ArrayType::ChronoDateTimeUtc | ArrayType::ChronoDateTimeLocal | ArrayType::ChronoDateTimeWithTimeZone => {
+            &[1184]
+        }
+        ArrayType::Uuid => &[2950],
+        _ => return None,
+    })
+}
+
+/// Takes the values of one row, of columns of these kinds.
+pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> Box<dyn RowArguments + Send + 'k> {
+    Box::new(SingleRow::new(kinds.iter().copied()))
+}
+
+impl RowArguments for SingleRow<'_> {
+    fn sink(&mut self) -> &mut dyn RowSink {
+        self
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn finish(self: Box<Self>) -> Arguments {
+        Box::new(self.arguments)
+    }
 }

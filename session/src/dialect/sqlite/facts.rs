@@ -4,8 +4,13 @@ use rustc_hash::FxHashMap;
 use sea_orm::{DbBackend, Statement, sea_query::ArrayType};
 use serde::Deserialize;
 
-use super::{Action, ColumnFacts, Deed, Equality, EventFacts, Identity, Rowid, Stored, TableFacts};
-use crate::table::{columns::ColumnMeta, meta::TableMeta, sql::quote, texts::Texts};
+use crate::table::{
+    columns::ColumnMeta,
+    facts::{Action, ColumnFacts, Deed, Equality, EventFacts, Identity, Rowid, Stored, TableFacts},
+    meta::TableMeta,
+    sql::quote,
+    texts::Texts,
+};
 
 /// A document. `{master}` stands for the schema's table of contents: its name cannot be a parameter.
 const QUESTION: &str = r#"
@@ -277,7 +282,7 @@ fn affinity(declared: &str) -> Affinity {
 
 /// A value is stored as it is unless the column prefers another class that it can be turned into.
 fn stored(meta: &ColumnMeta, column: &ToldColumn) -> Stored {
-    if GENERATED.contains(&column.hidden) || !meta.is_simple() || meta.is_cast(DbBackend::Sqlite) {
+    if GENERATED.contains(&column.hidden) || !meta.is_simple() || meta.is_cast(&super::SQLITE) {
         return Stored::Unknown;
     }
     let affinity = affinity(&column.declared);

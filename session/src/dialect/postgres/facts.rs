@@ -4,8 +4,13 @@ use rustc_hash::FxHashMap;
 use sea_orm::{DbBackend, Statement, sea_query::ArrayType};
 use serde::Deserialize;
 
-use super::{Action, ColumnFacts, Deed, Draw, Equality, EventFacts, Identity, KnownDefault, Stored, TableFacts};
-use crate::table::{columns::ColumnMeta, meta::TableMeta, texts::Texts};
+use crate::table::{
+    columns::ColumnMeta,
+    facts::{Action, ColumnFacts, Deed, Draw, Equality, EventFacts, Identity, KnownDefault, Stored, TableFacts},
+    meta::TableMeta,
+    sql::literal,
+    texts::Texts,
+};
 
 /// One row of one column: a document. Partitions and inheriting tables count with their triggers and rules. A default may
 /// be evaluated beforehand if it calls no function that somebody has written, since such a one may look at the table.
@@ -197,7 +202,7 @@ fn deed(letter: &str) -> Deed {
 
 /// A column stores what was sent only if its type is the very one that the driver sends.
 fn stored(meta: &ColumnMeta, column: &ToldColumn) -> Stored {
-    if column.generated || !meta.is_simple() || meta.is_cast(DbBackend::Postgres) && column.class != "e" {
+    if column.generated || !meta.is_simple() || meta.is_cast(&super::POSTGRES) && column.class != "e" {
         return Stored::Unknown;
     }
     const WHOLE_MICROSECONDS: [i64; 2] = [-1, 6];
@@ -275,7 +280,7 @@ fn draw(column: &ToldColumn) -> Option<Draw> {
     }
     if column.identity {
         let [(sequence, _)] = sequences else { return None };
-        let expression = format!("nextval({}::regclass)", crate::table::sql::literal(sequence));
+        let expression = format!("nextval({}::regclass)", literal(sequence));
         return Some(Draw { expression, default: KnownDefault::Identity(column.number) });
     }
     let default = KnownDefault::Entry(column.default.filter(|_| column.plain)?);
