@@ -17,7 +17,11 @@ use crate::{
     dialect::{CopyRows, Dialect, JSONB, copy_types, undisturbed, xid::XID},
     error::Error,
     stats::Path,
-    table::{columns::ColumnMeta, meta::TableMeta},
+    table::{
+        columns::ColumnMeta,
+        kinds::{ColumnKind, Form},
+        meta::TableMeta,
+    },
 };
 
 /// From this many rows on COPY pays for the question that precedes it (measured: `docs/performance.md`).
@@ -42,7 +46,7 @@ impl<'a> CopyForm<'a> {
         let columns: Vec<usize> = set.written().collect();
         let fits = |c: &usize| {
             let (meta, form) = (&table.columns[*c], facts.columns[*c].type_oid);
-            is_plain(meta, dialect) && copy_types(&meta.kind).is_some_and(|types| types.contains(&form))
+            is_plain(meta, dialect) && copy_types(&meta.kind).contains(&form)
         };
         // COPY takes what an INSERT would refuse.
         let refused = set.columns.iter().any(|c| facts.columns[*c].always);
@@ -76,14 +80,17 @@ impl Flush<'_> {
         let places: Places = set.new_values().collect();
         let names = columns.iter().map(|c| table.columns[*c].quoted()).collect::<Vec<_>>().join(", ");
         let sql = format!("COPY {} ({names}) FROM STDIN (FORMAT binary)", table.table);
-        let kinds: Vec<&ArrayType> = columns.iter().map(|c| &table.columns[*c].kind).collect();
+        let kinds = columns.iter().map(|c| &table.columns[*c].kind);
+        // A foreign kind has no form, and no place in a COPY.
+        let forms: Vec<(Form, &ArrayType)> =
+            kinds.filter_map(|kind| Some((ColumnKind::of(kind).form()?, kind))).collect();
         let (mut next, mut failed) = (0, None);
         let mut piece = |data: &mut Vec<u8>| {
             data.clear();
             if next == 0 {
                 data.extend_from_slice(HEADER);
             }
-            let mut sink = CopyRows { data, kinds: &kinds, json_binary };
+            let mut sink = CopyRows { data, columns: &forms, json_binary };
             while next < count && sink.data.len() < PIECE {
                 set.put(next, &places, &mut sink).map_err(|e| {
                     let why = e.to_string();

@@ -28,6 +28,7 @@ use crate::{
     table::{
         columns::ColumnSet,
         facts::{Draw, Rowid},
+        kinds::ColumnKind,
         meta::TableMeta,
         sql::quote,
         texts::{ChangeForm, ChangeText},
@@ -240,7 +241,7 @@ impl Flush<'_> {
     async fn drawn(&mut self, set: &RowSet<'_>, keys: &[(usize, Draw)]) -> Result<Option<Drawn>, Error> {
         let (table, xid) = (set.table, self.wants_xid());
         let columns: Vec<usize> = keys.iter().map(|(key, _)| *key).collect();
-        let whole = keys.iter().all(|(key, _)| crate::table::value::is_integer(&table.columns[*key].kind));
+        let whole = keys.iter().all(|(key, _)| ColumnKind::of(&table.columns[*key].kind).is_integer());
         let made = keys.iter().enumerate().map(|(at, (key, draw))| match whole {
             true => format!("array_agg(({})::int8) AS {}", draw.expression, table.names.bare(at)),
             false => format!("({}) AS {}", draw.expression, table.columns[*key].quoted()),

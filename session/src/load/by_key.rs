@@ -22,6 +22,7 @@ use crate::{
     },
     table::{
         facts::{Equality, TableFacts},
+        kinds::ColumnKind,
         meta::TableMeta,
         value,
     },
@@ -225,7 +226,7 @@ pub(super) fn key_values(table: &TableMeta, tuple: ValueTuple) -> Result<Vec<Val
     }
     for (column, value) in table.keys.iter().zip(&mut values) {
         let kind = &table.columns[*column].kind;
-        if let Some(n) = value::as_integer(value).filter(|_| value::is_integer(kind)) {
+        if let Some(n) = value::as_integer(value).filter(|_| ColumnKind::of(kind).is_integer()) {
             *value = value::integer(kind, n);
         }
     }

@@ -14,11 +14,11 @@ use crate::{
     dialect::DIALECTS,
     table::{
         columns::{ColumnMeta, ColumnSet, ColumnSql, HOLE},
+        kinds::null_of_kind,
         meta::{ForeignKey, TableMeta},
         names::Names,
         sql::{quote, quoted_table},
         texts::Texts,
-        value::null_of_kind,
         value_ref::ValueRef,
     },
 };

@@ -14,7 +14,10 @@ use super::{
     shared::Shared,
     states::{self, Operation},
 };
-use crate::{error::Error, table::columns::ColumnSet};
+use crate::{
+    error::Error,
+    table::{columns::ColumnSet, kinds::ColumnKind},
+};
 
 impl<E: TrackedEntity> Object<E> {
     /// Enlists a new object, so that the next flush sees it.
@@ -195,9 +198,8 @@ impl<E: TrackedEntity> Object<E> {
     }
 
     fn is_checkable(&self, column: usize) -> bool {
-        use sea_orm::sea_query::ArrayType;
         let kind = &self.0.table.columns[column].kind;
-        !matches!(kind, ArrayType::Float | ArrayType::Double) && !self.0.table.not_optimistic.contains(column)
+        !ColumnKind::of(kind).is_approximate() && !self.0.table.not_optimistic.contains(column)
     }
 
     pub(crate) fn link(

@@ -1,6 +1,6 @@
 //! What is to be written of an object, as the planner wants to know it.
 
-use sea_orm::{ActiveModelTrait, ActiveValue, Iterable, ModelTrait, Value, sea_query::ArrayType};
+use sea_orm::{ActiveModelTrait, ActiveValue, Iterable, ModelTrait, Value};
 
 use super::{
     Data, Inner, ObjectCell,
@@ -8,7 +8,7 @@ use super::{
     inner::{column_at, keys_of},
     row::{RowChange, Source},
 };
-use crate::table::value::is_null;
+use crate::table::{kinds::ColumnKind, value::is_null};
 
 impl<E: TrackedEntity> ObjectCell<E> {
     fn unique_values(&self, model: &E::Model, set: &[usize]) -> Option<Vec<Value>> {
@@ -109,8 +109,9 @@ impl<E: TrackedEntity> ObjectCell<E> {
             return Vec::new();
         }
         let object = |c: &usize| {
-            let kind = &self.table.columns[*c].kind;
-            !matches!(kind, ArrayType::Float | ArrayType::Double | ArrayType::Json)
+            let kind = ColumnKind::of(&self.table.columns[*c].kind);
+            !kind.is_approximate()
+                && !kind.is_document()
                 && !self.table.not_optimistic.contains(*c)
                 && !self.table.keys.contains(c)
                 && self.table.version != Some(*c)

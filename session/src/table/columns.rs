@@ -3,10 +3,11 @@
 use sea_orm::{DbErr, QueryResult, Value, sea_query::ArrayType};
 
 #[cfg(test)]
-use super::value::null_of_kind;
+use super::kinds::null_of_kind;
 use super::{
+    kinds::ColumnKind,
     sql::quote,
-    value::{decode, document, is_simple},
+    value::{decode, document},
     value_ref::Exactness,
 };
 use crate::error::Error;
@@ -123,24 +124,16 @@ impl ColumnMeta {
 
     /// Whether values of this column can be bound as one array of a batch, and read back by themselves.
     pub(crate) fn is_simple(&self) -> bool {
-        !self.array && is_simple(&self.kind)
+        !self.array && ColumnKind::of(&self.kind).is_simple()
     }
 
     /// Whether the database may hold values equal that are not the same: texts, and kinds that are compared by value.
     pub(crate) fn may_fold(&self) -> bool {
-        !self.is_simple() || matches!(self.kind, ArrayType::String | ArrayType::Char)
+        !self.is_simple() || ColumnKind::of(&self.kind).may_fold()
     }
 
     pub(crate) fn is_moment(&self) -> bool {
-        matches!(
-            self.kind,
-            ArrayType::ChronoDate
-                | ArrayType::ChronoTime
-                | ArrayType::ChronoDateTime
-                | ArrayType::ChronoDateTimeUtc
-                | ArrayType::ChronoDateTimeLocal
-                | ArrayType::ChronoDateTimeWithTimeZone
-        )
+        ColumnKind::of(&self.kind).is_moment()
     }
 
     pub(crate) fn quoted(&self) -> String {

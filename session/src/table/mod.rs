@@ -3,6 +3,7 @@
 
 pub(crate) mod columns;
 pub(crate) mod facts;
+pub(crate) mod kinds;
 pub(crate) mod meta;
 pub(crate) mod names;
 pub(crate) mod row_sink;

@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{QueryResult, Value, sea_query::ArrayType};
-use sea_query::{Enum, EnumTypeName, OptionEnum};
+use sea_query::OptionEnum;
 
+use super::kinds::{ColumnKind, enum_value, read_kind};
 use crate::error::Error;
 
 /// Whether a value is SQL's NULL.
@@ -25,18 +26,9 @@ pub(crate) fn checked(value: Value) -> Result<Value, Error> {
     Ok(value)
 }
 
-/// An integer of a column's type.
+/// An integer of a column's type; of 64 bits where that holds no numbers.
 pub(crate) fn integer(kind: &ArrayType, n: i64) -> Value {
-    match kind {
-        ArrayType::TinyInt => Value::TinyInt(n.try_into().ok()),
-        ArrayType::SmallInt => Value::SmallInt(n.try_into().ok()),
-        ArrayType::Int => Value::Int(n.try_into().ok()),
-        ArrayType::TinyUnsigned => Value::TinyUnsigned(n.try_into().ok()),
-        ArrayType::SmallUnsigned => Value::SmallUnsigned(n.try_into().ok()),
-        ArrayType::Unsigned => Value::Unsigned(n.try_into().ok()),
-        ArrayType::BigUnsigned => Value::BigUnsigned(n.try_into().ok()),
-        _ => Value::BigInt(Some(n)),
-    }
+    ColumnKind::of(kind).integer(n).unwrap_or(Value::BigInt(Some(n)))
 }
 
 /// The number in an integer value of any width.
@@ -63,7 +55,7 @@ pub(crate) fn next_version(kind: &ArrayType, loaded: i64) -> Option<Value> {
 /// A foreign key's value as a column of `kind` holds it: an `i64` may refer to an `i32`. A value that does not fit stays
 /// as it is, for SeaORM to refuse.
 pub(crate) fn as_column(value: Value, kind: &ArrayType) -> Value {
-    let fitting = as_integer(&value).filter(|_| is_integer(kind)).map(|n| (n, integer(kind, n)));
+    let fitting = as_integer(&value).and_then(|n| Some((n, ColumnKind::of(kind).integer(n)?)));
     fitting.filter(|(n, fitting)| as_integer(fitting) == Some(*n)).map_or(value, |(_, fitting)| fitting)
 }
 
@@ -103,8 +95,8 @@ pub(crate) fn tenant_value(kind: &ArrayType, tenant: &str) -> Result<Value, Erro
     let wrong = || Error::usage("the unit's tenant is not of the tenant column's type");
     match kind {
         ArrayType::Uuid => Ok(Value::Uuid(Some(tenant.parse().map_err(|_| wrong())?))),
-        kind if is_integer(kind) => Ok(integer(kind, tenant.parse().map_err(|_| wrong())?)),
-        ArrayType::Enum(name) => Ok(enum_value(name, Some(tenant.to_owned()))),
+        kind if ColumnKind::of(kind).is_integer() => Ok(integer(kind, tenant.parse().map_err(|_| wrong())?)),
+        ArrayType::Enum(_) => Ok(enum_value(kind, Some(tenant.to_owned()))),
         ArrayType::Char => {
             let mut characters = tenant.chars();
             let (Some(only), None) = (characters.next(), characters.next()) else { return Err(wrong()) };
@@ -139,131 +131,10 @@ pub(crate) fn show_key(key: &[Value]) -> String {
     }
 }
 
-/// Whether a column of this kind can travel in an array, and be read back by [`decode`].
-pub(crate) fn is_simple(kind: &ArrayType) -> bool {
-    matches!(
-        kind,
-        ArrayType::Bool
-            | ArrayType::TinyInt
-            | ArrayType::SmallInt
-            | ArrayType::Int
-            | ArrayType::BigInt
-            | ArrayType::TinyUnsigned
-            | ArrayType::SmallUnsigned
-            | ArrayType::Unsigned
-            | ArrayType::BigUnsigned
-            | ArrayType::Float
-            | ArrayType::Double
-            | ArrayType::String
-            | ArrayType::Enum(_)
-            | ArrayType::Char
-            | ArrayType::Bytes
-            | ArrayType::Json
-            | ArrayType::ChronoDate
-            | ArrayType::ChronoTime
-            | ArrayType::ChronoDateTime
-            | ArrayType::ChronoDateTimeUtc
-            | ArrayType::ChronoDateTimeLocal
-            | ArrayType::ChronoDateTimeWithTimeZone
-            | ArrayType::Uuid
-    )
-}
-
-/// A value of a native enum, which SeaORM keeps apart from text.
-fn enum_value(name: &EnumTypeName, text: Option<String>) -> Value {
-    Value::Enum(match text {
-        Some(text) => OptionEnum::Some(Box::new(Enum { type_name: name.clone(), value: text.into() })),
-        None => OptionEnum::None(name.clone()),
-    })
-}
-
 /// Reads a column that came back with a write, as the type of the entity's field.
 pub(crate) fn decode(row: &QueryResult, column: &str, kind: &ArrayType) -> Result<Value, Error> {
-    macro_rules! read {
-        ($type:ty) => {
-            row.try_get::<Option<$type>>("", column).map(Value::from)
-        };
-    }
-    let value = match kind {
-        ArrayType::Bool => read!(bool),
-        ArrayType::TinyInt => read!(i8),
-        ArrayType::SmallInt => read!(i16),
-        ArrayType::Int => read!(i32),
-        ArrayType::BigInt => read!(i64),
-        ArrayType::TinyUnsigned => read!(u8),
-        ArrayType::SmallUnsigned => read!(u16),
-        ArrayType::Unsigned => read!(u32),
-        ArrayType::BigUnsigned => read!(i64).map(|read| match read {
-            Value::BigInt(number) => Value::BigUnsigned(number.and_then(|number| number.try_into().ok())),
-            other => other,
-        }),
-        ArrayType::Float => read!(f32),
-        ArrayType::Double => read!(f64),
-        ArrayType::String => read!(String),
-        ArrayType::Enum(name) => row.try_get::<Option<String>>("", column).map(|text| enum_value(name, text)),
-        ArrayType::Char => read!(String).map(|read| match read {
-            Value::String(text) => Value::Char(text.and_then(|text| text.chars().next())),
-            other => other,
-        }),
-        ArrayType::Bytes => read!(Vec<u8>),
-        ArrayType::Json => read!(serde_json::Value),
-        ArrayType::ChronoDate => read!(chrono::NaiveDate),
-        ArrayType::ChronoTime => read!(chrono::NaiveTime),
-        ArrayType::ChronoDateTime => read!(chrono::NaiveDateTime),
-        ArrayType::ChronoDateTimeUtc => read!(DateTime<Utc>),
-        ArrayType::ChronoDateTimeLocal => read!(DateTime<chrono::Local>),
-        ArrayType::ChronoDateTimeWithTimeZone => read!(DateTime<chrono::FixedOffset>),
-        ArrayType::Uuid => read!(uuid::Uuid),
-        #[allow(unreachable_patterns, reason = "features of SeaORM add kinds")]
-        other => return Err(Error::usage(format!("{other:?} cannot be read back by itself"))),
-    };
-    Ok(value?)
-}
-
-/// NULL of a kind. A kind that only a feature of SeaORM brings has no name here: `null_of` knows its NULL, and text, which
-/// every type can be read from, stands in for it where there is no derive.
-pub(crate) fn null_of_kind(kind: &ArrayType) -> Value {
-    match kind {
-        ArrayType::Bool => Value::Bool(None),
-        ArrayType::TinyInt => Value::TinyInt(None),
-        ArrayType::SmallInt => Value::SmallInt(None),
-        ArrayType::Int => Value::Int(None),
-        ArrayType::BigInt => Value::BigInt(None),
-        ArrayType::TinyUnsigned => Value::TinyUnsigned(None),
-        ArrayType::SmallUnsigned => Value::SmallUnsigned(None),
-        ArrayType::Unsigned => Value::Unsigned(None),
-        ArrayType::BigUnsigned => Value::BigUnsigned(None),
-        ArrayType::Float => Value::Float(None),
-        ArrayType::Double => Value::Double(None),
-        ArrayType::String => Value::String(None),
-        ArrayType::Char => Value::Char(None),
-        ArrayType::Bytes => Value::Bytes(None),
-        ArrayType::Json => Value::Json(None),
-        ArrayType::ChronoDate => Value::ChronoDate(None),
-        ArrayType::ChronoTime => Value::ChronoTime(None),
-        ArrayType::ChronoDateTime => Value::ChronoDateTime(None),
-        ArrayType::ChronoDateTimeUtc => Value::ChronoDateTimeUtc(None),
-        ArrayType::ChronoDateTimeLocal => Value::ChronoDateTimeLocal(None),
-        ArrayType::ChronoDateTimeWithTimeZone => Value::ChronoDateTimeWithTimeZone(None),
-        ArrayType::Uuid => Value::Uuid(None),
-        ArrayType::Enum(name) => Value::Enum(OptionEnum::None((**name).clone())),
-        #[allow(unreachable_patterns, reason = "features of SeaORM add kinds")]
-        _ => Value::String(None),
-    }
-}
-
-pub(crate) fn is_integer(kind: &ArrayType) -> bool {
-    matches!(
-        kind,
-        ArrayType::TinyInt
-            | ArrayType::SmallInt
-            | ArrayType::Int
-            | ArrayType::BigInt
-            | ArrayType::TinyUnsigned
-            | ArrayType::SmallUnsigned
-            | ArrayType::Unsigned
-            | ArrayType::BigUnsigned
-    )
+    let read = read_kind(row, column, kind);
+    Ok(read.ok_or_else(|| Error::usage(format!("{kind:?} cannot be read back by itself")))??)
 }
 
 /// A list of documents as one document.

@@ -8,9 +8,11 @@ use std::marker::PhantomData;
 use chrono::{DateTime, FixedOffset, Local, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use sea_orm::{
     ActiveValue, Value,
-    sea_query::{ArrayType, Enum, Nullable, OptionEnum},
+    sea_query::{Enum, Nullable, OptionEnum},
 };
 use uuid::Uuid;
+
+use super::kinds::Form;
 
 /// One column's value.
 #[derive(Clone, Debug)]
@@ -98,30 +100,26 @@ impl ValueRef<'_> {
         }
     }
 
-    /// Whether the wire form of this value is that of a column of `kind`.
-    pub(crate) fn fits(&self, kind: &ArrayType) -> bool {
+    /// Whether this value has the form that a column takes.
+    pub(crate) fn fits(&self, form: Form) -> bool {
         match self {
             ValueRef::Null => true,
-            ValueRef::Bool(_) => *kind == ArrayType::Bool,
-            ValueRef::Small(_) => {
-                matches!(kind, ArrayType::SmallInt | ArrayType::TinyInt | ArrayType::TinyUnsigned)
-            }
-            ValueRef::Int(_) => matches!(kind, ArrayType::Int | ArrayType::SmallUnsigned),
-            ValueRef::Big(_) => matches!(kind, ArrayType::BigInt | ArrayType::Unsigned | ArrayType::BigUnsigned),
-            ValueRef::Float(_) => *kind == ArrayType::Float,
-            ValueRef::Double(_) => *kind == ArrayType::Double,
-            ValueRef::Text(_) => matches!(kind, ArrayType::String | ArrayType::Enum(_)),
-            ValueRef::Char(_) => *kind == ArrayType::Char,
-            ValueRef::Bytes(_) => *kind == ArrayType::Bytes,
-            ValueRef::Json(_) => *kind == ArrayType::Json,
-            ValueRef::Date(_) => *kind == ArrayType::ChronoDate,
-            ValueRef::Time(_) => *kind == ArrayType::ChronoTime,
-            ValueRef::Naive(_) => *kind == ArrayType::ChronoDateTime,
-            ValueRef::Utc(_) => *kind == ArrayType::ChronoDateTimeUtc,
-            ValueRef::Offset(_) => {
-                matches!(kind, ArrayType::ChronoDateTimeWithTimeZone | ArrayType::ChronoDateTimeLocal)
-            }
-            ValueRef::Uuid(_) => *kind == ArrayType::Uuid,
+            ValueRef::Bool(_) => form == Form::Bool,
+            ValueRef::Small(_) => form == Form::Small,
+            ValueRef::Int(_) => form == Form::Int,
+            ValueRef::Big(_) => form == Form::Big,
+            ValueRef::Float(_) => form == Form::Float,
+            ValueRef::Double(_) => form == Form::Double,
+            ValueRef::Text(_) => form == Form::Text,
+            ValueRef::Char(_) => form == Form::Char,
+            ValueRef::Bytes(_) => form == Form::Bytes,
+            ValueRef::Json(_) => form == Form::Json,
+            ValueRef::Date(_) => form == Form::Date,
+            ValueRef::Time(_) => form == Form::Time,
+            ValueRef::Naive(_) => form == Form::Naive,
+            ValueRef::Utc(_) => form == Form::Utc,
+            ValueRef::Offset(_) => form == Form::Offset,
+            ValueRef::Uuid(_) => form == Form::Uuid,
             ValueRef::Owned(_) => false,
         }
     }

@@ -25,7 +25,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
 /// What became of a unit's COMMIT whose answer was lost.
-pub(crate) async fn fate(core: &Core) -> Fate {
+pub(crate) async fn fate(core: &mut Core) -> Fate {
     let xid = core.xid.as_deref();
     match xid {
         // A read-only unit had nothing to lose.

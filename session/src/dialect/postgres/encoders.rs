@@ -20,6 +20,7 @@ use crate::{
     dialect::{RowArguments, message::Arguments},
     error::Error,
     table::{
+        kinds::{ColumnKind, Form},
         row_sink::RowSink,
         value::{document, too_large},
         value_ref::ValueRef,
@@ -36,7 +37,8 @@ const LENGTH: usize = 4;
 /// Rows for binary COPY.
 pub(crate) struct CopyRows<'a> {
     pub(crate) data: &'a mut Vec<u8>,
-    pub(crate) kinds: &'a [&'a ArrayType],
+    /// The form and kind of each column.
+    pub(crate) columns: &'a [(Form, &'a ArrayType)],
     /// Whether each column is `jsonb`, whose binary form begins with its version.
     pub(crate) json_binary: &'a [bool],
 }
@@ -44,11 +46,11 @@ pub(crate) struct CopyRows<'a> {
 impl RowSink for CopyRows<'_> {
     fn begin_row(&mut self) {
         // A table has at most 1,600 columns.
-        self.data.extend_from_slice(&i16::try_from(self.kinds.len()).unwrap_or(i16::MAX).to_be_bytes());
+        self.data.extend_from_slice(&i16::try_from(self.columns.len()).unwrap_or(i16::MAX).to_be_bytes());
     }
 
     fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error> {
-        checked(value, self.kinds[at], |value| field(self.data, value, self.json_binary[at]))
+        checked(value, self.columns[at].0, self.columns[at].1, |value| field(self.data, value, self.json_binary[at]))
     }
 }
 
@@ -59,6 +61,7 @@ pub(crate) struct ArrayRows<'k> {
 
 struct ArrayColumn<'k> {
     kind: &'k ArrayType,
+    form: Form,
     data: Vec<u8>,
     rows: i32,
 }
@@ -67,13 +70,15 @@ impl<'k> ArrayRows<'k> {
     /// For so many rows, of columns of these kinds.
     pub(crate) fn new(rows: usize, kinds: impl Iterator<Item = &'k ArrayType>) -> Result<Self, Error> {
         let columns = kinds.map(|kind| {
-            let form = form(kind).ok_or_else(|| Error::usage(format!("{kind:?} cannot be sent as an array")))?;
+            let form = ColumnKind::of(kind)
+                .form()
+                .ok_or_else(|| Error::usage(format!("{kind:?} cannot be sent as an array")))?;
             // One dimension, no flags, the elements' type, the length (when it is known), counted from 1.
-            let header = [1, 0, form.element, 0, 1].map(u32::to_be_bytes);
+            let header = [1, 0, wire(form).element, 0, 1].map(u32::to_be_bytes);
             // Numbers and moments are eight bytes long at most; what is longer grows it.
             let mut data = Vec::with_capacity(header.as_flattened().len() + rows * (LENGTH + 8));
             data.extend_from_slice(header.as_flattened());
-            Ok(ArrayColumn { kind, data, rows: 0 })
+            Ok(ArrayColumn { kind, form, data, rows: 0 })
         });
         Ok(Self { columns: columns.collect::<Result<_, Error>>()? })
     }
@@ -100,28 +105,29 @@ impl RowSink for ArrayRows<'_> {
     fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error> {
         let column = &mut self.columns[at];
         column.rows += 1;
-        checked(value, column.kind, |value| field(&mut column.data, value, true))
+        checked(value, column.form, column.kind, |value| field(&mut column.data, value, true))
     }
 }
 
 /// Makes sure that the value has the wire form of its column.
 fn checked(
     value: &ValueRef<'_>,
+    form: Form,
     kind: &ArrayType,
     put: impl FnOnce(&ValueRef<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     match value {
         ValueRef::Owned(copied) => match (&**copied, ValueRef::from(&**copied)) {
-            (_, lent) if lent.fits(kind) => put(&lent),
+            (_, lent) if lent.fits(form) => put(&lent),
             // What is sent by way of arrays is no array itself, so its column takes documents.
-            (Value::Array(ArrayType::Json, list), _) if *kind == ArrayType::Json => match list {
+            (Value::Array(ArrayType::Json, list), _) if form == Form::Json => match list {
                 Some(list) => put(&ValueRef::Json(&document((**list).clone()))),
                 None => put(&ValueRef::Null),
             },
             (Value::BigUnsigned(_), _) => Err(too_large((**copied).clone())),
             _ => Err(misfit(kind)),
         },
-        lent if lent.fits(kind) => put(lent),
+        lent if lent.fits(form) => put(lent),
         _ => Err(misfit(kind)),
     }
 }
@@ -143,7 +149,7 @@ impl Encode<'_, Postgres> for ArrayColumn<'_> {
     }
 
     fn produces(&self) -> Option<PgTypeInfo> {
-        form(self.kind).map(|form| form.array)
+        Some(wire(self.form).array)
     }
 
     fn size_hint(&self) -> usize {
@@ -151,63 +157,60 @@ impl Encode<'_, Postgres> for ArrayColumn<'_> {
     }
 }
 
-/// How a column of this kind travels: in an array whose elements have this number, or by itself.
-struct Form {
+/// How values of one form travel: in an array whose elements have this number, or by themselves.
+struct Wire {
     array: PgTypeInfo,
     element: u32,
     single: PgTypeInfo,
 }
 
-fn form(kind: &ArrayType) -> Option<Form> {
-    fn of<T: Type<Postgres>>(element: u32) -> Form
+fn wire(form: Form) -> Wire {
+    fn of<T: Type<Postgres>>(element: u32) -> Wire
     where
         Vec<T>: Type<Postgres>,
     {
-        Form { array: <Vec<T>>::type_info(), element, single: T::type_info() }
+        Wire { array: <Vec<T>>::type_info(), element, single: T::type_info() }
     }
-    Some(match kind {
-        ArrayType::Bool => of::<bool>(16),
-        ArrayType::TinyInt | ArrayType::TinyUnsigned | ArrayType::SmallInt => of::<i16>(21),
-        ArrayType::SmallUnsigned | ArrayType::Int => of::<i32>(23),
-        ArrayType::Unsigned | ArrayType::BigInt | ArrayType::BigUnsigned => of::<i64>(20),
-        ArrayType::Float => of::<f32>(700),
-        ArrayType::Double => of::<f64>(701),
-        ArrayType::String | ArrayType::Enum(_) | ArrayType::Char => of::<String>(25),
-        ArrayType::Bytes => of::<Vec<u8>>(17),
-        ArrayType::Json => of::<serde_json::Value>(3802),
-        ArrayType::ChronoDate => of::<NaiveDate>(1082),
-        ArrayType::ChronoTime => of::<NaiveTime>(1083),
-        ArrayType::ChronoDateTime => of::<NaiveDateTime>(1114),
-        ArrayType::ChronoDateTimeUtc | ArrayType::ChronoDateTimeLocal | ArrayType::ChronoDateTimeWithTimeZone => {
-            of::<DateTime<Utc>>(1184)
-        }
-        ArrayType::Uuid => of::<uuid::Uuid>(2950),
-        #[allow(unreachable_patterns, reason = "features of SeaORM add kinds")]
-        _ => return None,
-    })
+    match form {
+        Form::Bool => of::<bool>(16),
+        Form::Small => of::<i16>(21),
+        Form::Int => of::<i32>(23),
+        Form::Big => of::<i64>(20),
+        Form::Float => of::<f32>(700),
+        Form::Double => of::<f64>(701),
+        Form::Text | Form::Char => of::<String>(25),
+        Form::Bytes => of::<Vec<u8>>(17),
+        Form::Json => of::<serde_json::Value>(3802),
+        Form::Date => of::<NaiveDate>(1082),
+        Form::Time => of::<NaiveTime>(1083),
+        Form::Naive => of::<NaiveDateTime>(1114),
+        Form::Utc | Form::Offset => of::<DateTime<Utc>>(1184),
+        Form::Uuid => of::<uuid::Uuid>(2950),
+    }
 }
 
 /// The arguments of a single row (PostgreSQL), of the types that a `Value` of each column has.
 pub(crate) struct SingleRow<'k> {
-    kinds: SmallVec<[&'k ArrayType; 8]>,
-    pub(crate) arguments: PgArguments,
+    kinds: SmallVec<[(Option<Form>, &'k ArrayType); 8]>,
+    arguments: PgArguments,
     data: Vec<u8>,
 }
 
 struct Single<'a> {
-    kind: &'a ArrayType,
+    form: Form,
     /// As an array's element: the length, negative for NULL, then the value.
     data: &'a [u8],
 }
 
 impl<'k> SingleRow<'k> {
     pub(crate) fn new(kinds: impl Iterator<Item = &'k ArrayType>) -> Self {
-        Self { kinds: kinds.collect(), arguments: PgArguments::default(), data: Vec::new() }
+        let kinds = kinds.map(|kind| (ColumnKind::of(kind).form(), kind)).collect();
+        Self { kinds, arguments: PgArguments::default(), data: Vec::new() }
     }
 
     /// SeaORM sends an `i8` as `"char"`, and its arrays as `smallint`.
     pub(crate) fn takes(kind: &ArrayType) -> bool {
-        *kind != ArrayType::TinyInt && form(kind).is_some()
+        ColumnKind::of(kind) != ColumnKind::TinyInt && ColumnKind::of(kind).is_simple()
     }
 }
 
@@ -217,9 +220,11 @@ impl RowSink for SingleRow<'_> {
     fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error> {
         let Self { kinds, arguments, data } = self;
         data.clear();
-        let kind = *kinds.get(at).ok_or_else(|| Error::usage("more values than columns were to be sent in a row"))?;
-        checked(value, kind, |value| field(data, value, true))?;
-        let added = arguments.add(Single { kind, data });
+        let Some((Some(form), kind)) = kinds.get(at).copied() else {
+            return Err(Error::usage("a value was to be sent in a row that has no column for it"));
+        };
+        checked(value, form, kind, |value| field(data, value, true))?;
+        let added = arguments.add(Single { form, data });
         added.map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))
     }
 }
@@ -241,7 +246,7 @@ impl Encode<'_, Postgres> for Single<'_> {
     }
 
     fn produces(&self) -> Option<PgTypeInfo> {
-        form(self.kind).map(|form| form.single)
+        Some(wire(self.form).single)
     }
 
     fn size_hint(&self) -> usize {
@@ -321,27 +326,35 @@ fn moment(moment: DateTime<Utc>) -> i64 {
 /// The number of `jsonb`.
 pub(crate) const JSONB: i64 = 3802;
 
-/// The types (by PostgreSQL's fixed numbers) whose binary form is the one that this kind of value is encoded in.
-pub(crate) fn copy_types(kind: &ArrayType) -> Option<&'static [i64]> {
-    Some(match kind {
-        ArrayType::Bool => &[16],
-        ArrayType::SmallInt => &[21],
-        ArrayType::Int => &[23],
-        ArrayType::BigInt => &[20],
-        ArrayType::Float => &[700],
-        ArrayType::Double => &[701],
-        ArrayType::String => &[25, 1043],
-        ArrayType::Bytes => &[17],
-        ArrayType::Json => &[114, JSONB],
-        ArrayType::ChronoDate => &[1082],
-        ArrayType::ChronoTime => &[1083],
-        ArrayType::ChronoDateTime => &[1114],
-        ArrayType::ChronoDateTimeUtc | ArrayType::ChronoDateTimeLocal | ArrayType::ChronoDateTimeWithTimeZone => {
+/// The types (by PostgreSQL's fixed numbers) whose binary form is the one that this kind of value is encoded in; none where the
+/// column may be of another type than the value travels as.
+pub(crate) fn copy_types(kind: &ArrayType) -> &'static [i64] {
+    match ColumnKind::of(kind) {
+        ColumnKind::Bool => &[16],
+        ColumnKind::SmallInt => &[21],
+        ColumnKind::Int => &[23],
+        ColumnKind::BigInt => &[20],
+        ColumnKind::Float => &[700],
+        ColumnKind::Double => &[701],
+        ColumnKind::String => &[25, 1043],
+        ColumnKind::Bytes => &[17],
+        ColumnKind::Json => &[114, JSONB],
+        ColumnKind::ChronoDate => &[1082],
+        ColumnKind::ChronoTime => &[1083],
+        ColumnKind::ChronoDateTime => &[1114],
+        ColumnKind::ChronoDateTimeUtc | ColumnKind::ChronoDateTimeLocal | ColumnKind::ChronoDateTimeWithTimeZone => {
             &[1184]
         }
-        ArrayType::Uuid => &[2950],
-        _ => return None,
-    })
+        ColumnKind::Uuid => &[2950],
+        ColumnKind::TinyInt
+        | ColumnKind::TinyUnsigned
+        | ColumnKind::SmallUnsigned
+        | ColumnKind::Unsigned
+        | ColumnKind::BigUnsigned
+        | ColumnKind::Char
+        | ColumnKind::Enum
+        | ColumnKind::Foreign => &[],
+    }
 }
 
 /// Takes the values of one row, of columns of these kinds.

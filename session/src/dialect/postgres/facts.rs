@@ -1,12 +1,13 @@
 //! PostgreSQL's catalogue: the question, in one statement, and what its answer means.
 
 use rustc_hash::FxHashMap;
-use sea_orm::{DbBackend, Statement, sea_query::ArrayType};
+use sea_orm::{DbBackend, Statement};
 use serde::Deserialize;
 
 use crate::table::{
     columns::ColumnMeta,
     facts::{Action, ColumnFacts, Deed, Draw, Equality, EventFacts, Identity, KnownDefault, Stored, TableFacts},
+    kinds::ColumnKind,
     meta::TableMeta,
     sql::literal,
     texts::Texts,
@@ -220,27 +221,25 @@ fn stored(meta: &ColumnMeta, column: &ToldColumn) -> Stored {
         (1043, _) => Stored::UnlessSpaces,
         _ => Stored::Unknown,
     };
-    match &meta.kind {
-        ArrayType::Bool => of(&[16]),
-        ArrayType::TinyInt | ArrayType::TinyUnsigned | ArrayType::SmallInt => of(&[21, 23, 20]),
-        ArrayType::SmallUnsigned | ArrayType::Int => of(&[23, 20]),
-        ArrayType::Unsigned | ArrayType::BigInt | ArrayType::BigUnsigned => of(&[20]),
-        ArrayType::Float => of(&[700, 701]),
-        ArrayType::Double => of(&[701]),
-        ArrayType::String | ArrayType::Char => text(),
-        ArrayType::Enum(_) if column.class == "e" => Stored::AsSent,
-        ArrayType::Enum(_) => text(),
-        ArrayType::Bytes => of(&[17]),
-        ArrayType::Json => of(&[114, 3802]),
-        ArrayType::ChronoDate => of(&[1082]),
-        ArrayType::ChronoTime => moment(1083),
-        ArrayType::ChronoDateTime => moment(1114),
-        ArrayType::ChronoDateTimeUtc | ArrayType::ChronoDateTimeLocal | ArrayType::ChronoDateTimeWithTimeZone => {
+    match ColumnKind::of(&meta.kind) {
+        ColumnKind::Bool => of(&[16]),
+        ColumnKind::TinyInt | ColumnKind::TinyUnsigned | ColumnKind::SmallInt => of(&[21, 23, 20]),
+        ColumnKind::SmallUnsigned | ColumnKind::Int => of(&[23, 20]),
+        ColumnKind::Unsigned | ColumnKind::BigInt | ColumnKind::BigUnsigned => of(&[20]),
+        ColumnKind::Float => of(&[700, 701]),
+        ColumnKind::Double => of(&[701]),
+        ColumnKind::Enum if column.class == "e" => Stored::AsSent,
+        ColumnKind::String | ColumnKind::Char | ColumnKind::Enum => text(),
+        ColumnKind::Bytes => of(&[17]),
+        ColumnKind::Json => of(&[114, 3802]),
+        ColumnKind::ChronoDate => of(&[1082]),
+        ColumnKind::ChronoTime => moment(1083),
+        ColumnKind::ChronoDateTime => moment(1114),
+        ColumnKind::ChronoDateTimeUtc | ColumnKind::ChronoDateTimeLocal | ColumnKind::ChronoDateTimeWithTimeZone => {
             moment(1184)
         }
-        ArrayType::Uuid => of(&[2950]),
-        #[allow(unreachable_patterns, reason = "features of SeaORM add kinds")]
-        _ => Stored::Unknown,
+        ColumnKind::Uuid => of(&[2950]),
+        ColumnKind::Foreign => Stored::Unknown,
     }
 }
 
@@ -289,7 +288,7 @@ fn draw(column: &ToldColumn) -> Option<Draw> {
 
 /// How texts compare that may be equal without being the same.
 fn equality(meta: &ColumnMeta, column: &ToldColumn) -> Option<Equality> {
-    let text = matches!(meta.kind, ArrayType::String | ArrayType::Char);
+    let text = matches!(ColumnKind::of(&meta.kind), ColumnKind::String | ColumnKind::Char);
     if meta.is_simple() && !text {
         return None;
     }

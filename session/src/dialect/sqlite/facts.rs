@@ -1,12 +1,13 @@
 //! SQLite's catalogue: the question, in one statement, and what its answer means.
 
 use rustc_hash::FxHashMap;
-use sea_orm::{DbBackend, Statement, sea_query::ArrayType};
+use sea_orm::{DbBackend, Statement};
 use serde::Deserialize;
 
 use crate::table::{
     columns::ColumnMeta,
     facts::{Action, ColumnFacts, Deed, Equality, EventFacts, Identity, Rowid, Stored, TableFacts},
+    kinds::ColumnKind,
     meta::TableMeta,
     sql::quote,
     texts::Texts,
@@ -287,39 +288,38 @@ fn stored(meta: &ColumnMeta, column: &ToldColumn) -> Stored {
     }
     let affinity = affinity(&column.declared);
     let within = |fitting: &[Affinity]| if fitting.contains(&affinity) { Stored::AsSent } else { Stored::Unknown };
-    match &meta.kind {
-        ArrayType::Bool
-        | ArrayType::TinyInt
-        | ArrayType::SmallInt
-        | ArrayType::Int
-        | ArrayType::BigInt
-        | ArrayType::TinyUnsigned
-        | ArrayType::SmallUnsigned
-        | ArrayType::Unsigned
-        | ArrayType::BigUnsigned => within(&[Affinity::Integer, Affinity::Numeric, Affinity::Blob]),
-        ArrayType::Float | ArrayType::Double => match affinity {
+    match ColumnKind::of(&meta.kind) {
+        ColumnKind::Bool
+        | ColumnKind::TinyInt
+        | ColumnKind::SmallInt
+        | ColumnKind::Int
+        | ColumnKind::BigInt
+        | ColumnKind::TinyUnsigned
+        | ColumnKind::SmallUnsigned
+        | ColumnKind::Unsigned
+        | ColumnKind::BigUnsigned => within(&[Affinity::Integer, Affinity::Numeric, Affinity::Blob]),
+        ColumnKind::Float | ColumnKind::Double => match affinity {
             Affinity::Text => Stored::Unknown,
-            _ => Stored::UnlessOddFloat,
+            Affinity::Integer | Affinity::Blob | Affinity::Real | Affinity::Numeric => Stored::UnlessOddFloat,
         },
-        ArrayType::String | ArrayType::Char | ArrayType::Enum(_) | ArrayType::Json => {
+        ColumnKind::String | ColumnKind::Char | ColumnKind::Enum | ColumnKind::Json => {
             within(&[Affinity::Text, Affinity::Blob])
         }
         // Not a number in any spelling, so no column takes them for one.
-        ArrayType::ChronoDate
-        | ArrayType::ChronoTime
-        | ArrayType::ChronoDateTime
-        | ArrayType::ChronoDateTimeUtc
-        | ArrayType::ChronoDateTimeLocal
-        | ArrayType::ChronoDateTimeWithTimeZone
-        | ArrayType::Bytes
-        | ArrayType::Uuid => Stored::AsSent,
-        #[allow(unreachable_patterns, reason = "features of SeaORM add kinds")]
-        _ => Stored::Unknown,
+        ColumnKind::ChronoDate
+        | ColumnKind::ChronoTime
+        | ColumnKind::ChronoDateTime
+        | ColumnKind::ChronoDateTimeUtc
+        | ColumnKind::ChronoDateTimeLocal
+        | ColumnKind::ChronoDateTimeWithTimeZone
+        | ColumnKind::Bytes
+        | ColumnKind::Uuid => Stored::AsSent,
+        ColumnKind::Foreign => Stored::Unknown,
     }
 }
 
 fn equality(meta: &ColumnMeta, collation: &str) -> Option<Equality> {
-    let text = matches!(meta.kind, ArrayType::String | ArrayType::Char | ArrayType::Enum(_));
+    let text = matches!(ColumnKind::of(&meta.kind), ColumnKind::String | ColumnKind::Char | ColumnKind::Enum);
     let folds = text && !collation.eq_ignore_ascii_case("BINARY");
     folds.then(|| Equality { cast: None, collate: Some(quote(collation)) })
 }
