@@ -1,7 +1,7 @@
 //! What can go wrong in a unit of work, said once and kept: the first cause is what the caller gets (INV6).
 //!
-//! This module classifies what a database answered; it never decides what to do about it (that is [`crate::unit::retry`]),
-//! and it never puts a column's value into a message (L1).
+//! The dialects say what class of failure a database reported. What a class means for a unit is said here ([`Class`]); what is
+//! done about it is the retry loop's. No value of a column gets into a message (L1).
 
 use std::{borrow::Cow, fmt, sync::Arc};
 

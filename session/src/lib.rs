@@ -27,7 +27,7 @@ pub use load::{
 pub use objects::{
     Object, Tracked,
     entity::{EntitySpec, Shape, TrackedEntity},
-    states::{Cell as StateCell, Operation, State, TABLE as STATE_TABLE, next as next_state},
+    states::State,
 };
 pub use run::{
     batches::{BatchError, Batches, Progress},
@@ -39,10 +39,8 @@ pub use run::{
 pub use sea_session_macros::atomic_block as atomic;
 pub use sea_session_macros::*;
 pub use stats::{Paths, Recorder, Stats};
-#[doc(hidden)]
-pub use table::value_ref;
 pub use unit::{
-    block_table::{Action, BlockKind, BlockState, Cell as BlockCell, Event, TABLE as BLOCK_TABLE, decide},
+    block_table::{BlockKind, BlockState},
     body::{BatchBody, Block, BlockOnce},
     core::UnitState,
     fate::Fate,
@@ -56,4 +54,19 @@ pub mod prelude {
     pub use crate::{Db, Error as SessionError, LoadExt, Retry, Session, State, Tracked, TrackedEntity, UnitOptions};
     pub use sea_orm::IsolationLevel;
     pub use sea_session_macros::*;
+}
+
+/// The declared tables of blocks and of objects as data, for tools and tests that walk them: `docs/blocks.md` and
+/// `docs/states.md` print them.
+pub mod tables {
+    pub use crate::{
+        objects::states::{Operation, STATE_TABLE, StateCell, next_state},
+        unit::block_table::{BLOCK_TABLE, BlockAction, BlockCell, BlockEvent, decide},
+    };
+}
+
+/// What the macros write names of. No part of the interface: it may change with any version.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::table::value_ref::*;
 }

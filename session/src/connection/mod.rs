@@ -66,7 +66,7 @@ pub(crate) struct Connection {
     /// Why a stream of rows failed, until the session has noted it.
     failed_stream: Option<Error>,
     /// The next message is about a table with a secret column: its values are not shown, whatever `show_values` says.
-    hush: bool,
+    hide_next: bool,
     /// What is known of tables: the pool's, until this transaction may have changed one.
     facts: Arc<FactsCache>,
     /// This transaction may have changed tables: what it sees is not what others see, and its end tells them.
@@ -96,7 +96,7 @@ impl Connection {
             sql_debug,
             show_values,
             failed_stream: None,
-            hush: false,
+            hide_next: false,
             facts,
             altered: false,
         }
@@ -141,8 +141,8 @@ impl Connection {
     }
 
     /// Keeps the values of the next message out of the log (`#[tracked(secret)]`).
-    pub(crate) fn hush(&mut self) {
-        self.hush = true;
+    pub(crate) fn hide_values(&mut self) {
+        self.hide_next = true;
     }
 
     pub(crate) fn dialect(&self) -> &'static Dialect {
@@ -240,7 +240,7 @@ impl Connection {
             self.runtime = Handle::try_current().ok();
         }
 
-        let shown = !std::mem::take(&mut self.hush) && self.show_values;
+        let shown = !std::mem::take(&mut self.hide_next) && self.show_values;
         let control = matches!(message, Message::Control(_));
         let facts = matches!(message, Message::Facts(_));
         if self.altered && control {
@@ -349,7 +349,7 @@ impl Connection {
     ///
     /// Cancel safety: dropped half-way the statement is reset; the transaction's state is not changed by a read.
     pub(crate) fn stream(&mut self, statement: Statement) -> BoxStream<'_, Result<QueryResult, Error>> {
-        let shown = !std::mem::take(&mut self.hush) && self.show_values;
+        let shown = !std::mem::take(&mut self.hide_next) && self.show_values;
         let values = statement.values.as_ref().map(|values| &values.0).filter(|_| shown);
         let logged = Logged { sql: &statement.sql, hide: (!shown).then_some(Hide::Strings) };
         let span = self.announce(Some(|| Cow::Borrowed(&*statement.sql)), logged, values);

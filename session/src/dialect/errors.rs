@@ -59,22 +59,24 @@ fn class_of(error: &dyn sqlx::error::DatabaseError, code: &str) -> Class {
 
 /// Our own errors travel through SeaORM's functions (which know only `DbErr`) and come back whole.
 #[derive(Debug)]
-struct Carried(Error);
+struct Travelling(Error);
 
-impl fmt::Display for Carried {
+impl fmt::Display for Travelling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl std::error::Error for Carried {}
+impl std::error::Error for Travelling {}
 
 impl From<Error> for DbErr {
     fn from(e: Error) -> Self {
         match e {
             Error::Database(e) if e.place.is_none() => e.source.clone(),
             // TryIntoErr is the one variant of SeaORM that carries a source of any type.
-            other => DbErr::TryIntoErr { from: "sea_session::Error", into: "DbErr", source: Arc::new(Carried(other)) },
+            other => {
+                DbErr::TryIntoErr { from: "sea_session::Error", into: "DbErr", source: Arc::new(Travelling(other)) }
+            }
         }
     }
 }
@@ -82,7 +84,7 @@ impl From<Error> for DbErr {
 impl From<DbErr> for Error {
     fn from(e: DbErr) -> Self {
         if let DbErr::TryIntoErr { source, .. } = &e
-            && let Some(Carried(own)) = source.downcast_ref::<Carried>()
+            && let Some(Travelling(own)) = source.downcast_ref::<Travelling>()
         {
             return own.clone();
         }

@@ -75,7 +75,7 @@ pub(crate) struct Dialect {
     pub(crate) aborts_after_errors: bool,
     /// Whether large answers are read through a cursor; otherwise the statement itself is stepped (I6).
     pub(crate) cursors: bool,
-    /// Whether locked rows can be skipped, and others be told of an event: what an outbox divides its work by (Q3, Q6).
+    /// Whether locked rows can be skipped, and others be document of an event: what an outbox divides its work by (Q3, Q6).
     pub(crate) queues: bool,
     /// How rows of a set travel in one statement.
     pub(crate) sets: Sets,
@@ -202,7 +202,7 @@ pub(crate) trait RowArguments {
 }
 
 impl Dialect {
-    /// The dialect of a pool. One of a backend that is not built in is told of when a connection is taken from it.
+    /// The dialect of a pool. One of a backend that is not built in is document of when a connection is taken from it.
     pub(crate) fn of(pool: &DatabaseConnection) -> &'static Dialect {
         let backend = pool.get_database_backend();
         let owner = DIALECTS.into_iter().find(|dialect| (dialect.owns)(pool));
@@ -260,9 +260,9 @@ impl Dialect {
     /// # Errors
     /// The answer is of another shape than the question asks for.
     pub(crate) fn read_facts(&self, table: &TableMeta, answer: &[QueryResult]) -> Result<TableFacts, Error> {
-        let told: Option<String> = answer.first().map(|row| row.try_get_by_index(0)).transpose()?.flatten();
-        let Some(told) = told else { return Ok(TableFacts::unknown(table)) };
-        let mut facts = (self.facts)(table, &told).map_err(|e| {
+        let document: Option<String> = answer.first().map(|row| row.try_get_by_index(0)).transpose()?.flatten();
+        let Some(document) = document else { return Ok(TableFacts::unknown(table)) };
+        let mut facts = (self.facts)(table, &document).map_err(|e| {
             Error::usage(format!("the catalogue's answer about {} was not understood: {e}", table.table))
         })?;
         let micros = facts.columns.iter().enumerate().filter(|(_, column)| column.stored == Stored::Micros);

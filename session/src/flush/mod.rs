@@ -29,7 +29,7 @@ use crate::{
     objects::{
         AnyObject,
         identity::IdentityMap,
-        row::{Carried, Put, Returned, RowChange, RowKind, Source, Stamp, not_in_unit},
+        row::{Carried, Put, Returned, RowChange, RowKind, Stamp, WrittenValue, not_in_unit},
         undo::UndoLog,
     },
     table::{columns::ColumnMeta, meta::TableMeta, value},
@@ -188,7 +188,7 @@ impl Flush<'_> {
     /// Sends one flush statement and says which rows it was about if it fails.
     async fn send(&mut self, table: &TableMeta, rows: &dyn Place, message: Message<'_>) -> Result<Reply, Error> {
         if !table.secret.is_empty() {
-            self.connection.hush();
+            self.connection.hide_values();
         }
         self.connection.send(message).await.map_err(|e| e.at(|| rows.place(table)))
     }
@@ -312,7 +312,7 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
     }
 
     // Only a key that is still to be generated is referred to by number.
-    let refers = |change: &RowChange| change.cells.iter().any(|(_, source)| matches!(source, Source::KeyOf(..)));
+    let refers = |change: &RowChange| change.cells.iter().any(|(_, source)| matches!(source, WrittenValue::KeyOf(..)));
     let mut number: FxHashMap<*const (), usize> = FxHashMap::default();
     if pending.iter().any(|(_, _, change)| refers(change)) {
         let rows = members.iter().enumerate();
@@ -326,8 +326,8 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
             let held = |c: &usize| Some((*c, members[0].0.held_value(*c).filter(|_| kind != Kind::Insert)?));
             let before = joined[table].iter().filter_map(held).collect();
             let cells = change.cells.into_iter().map(|(column, source)| match source {
-                Source::Value(value) => Ok((column, Cell::Value(value))),
-                Source::KeyOf(parent, of) => match number.get(&Arc::as_ptr(&parent).cast::<()>()) {
+                WrittenValue::Value(value) => Ok((column, Cell::Value(value))),
+                WrittenValue::KeyOf(parent, of) => match number.get(&Arc::as_ptr(&parent).cast::<()>()) {
                     Some(op) => Ok((column, Cell::KeyOf { op: *op, column: of })),
                     None => Err(not_in_unit(tables[table], column, parent.table())),
                 },
@@ -354,11 +354,11 @@ fn switched(delete: &mut RowChange, mut add: RowChange, object: &Arc<dyn AnyObje
         object.set_before_insert(column, next.clone())?;
         add.cells.retain(|(c, _)| *c != column);
         let at = add.cells.iter().position(|(c, _)| *c > column).unwrap_or(add.cells.len());
-        add.cells.insert(at, (column, Source::Value(next)));
+        add.cells.insert(at, (column, WrittenValue::Value(next)));
     }
     let leaves = delete.cells.drain(..).filter_map(|(column, source)| match source {
-        Source::Value(value) => Some((column, value)),
-        Source::KeyOf(..) => None,
+        WrittenValue::Value(value) => Some((column, value)),
+        WrittenValue::KeyOf(..) => None,
     });
     Ok(RowChange {
         leaves: leaves.collect(),

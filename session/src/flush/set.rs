@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     objects::{
         AnyObject,
-        row::{Put, RowKind, Source as CellSource},
+        row::{Put, RowKind, WrittenValue},
     },
     table::{
         facts::{Stored, TableFacts},
@@ -187,10 +187,10 @@ impl<'a> RowSet<'a> {
         Error::usage(format!("{} {} changed while it was flushed", self.table.entity, object.key_text()))
     }
 
-    fn take_cell(&self, cells: &mut Vec<(usize, CellSource)>, column: usize) -> Result<Value, Error> {
+    fn take_cell(&self, cells: &mut Vec<(usize, WrittenValue)>, column: usize) -> Result<Value, Error> {
         match cells.iter().position(|(at, _)| *at == column).map(|at| cells.swap_remove(at).1) {
-            Some(CellSource::Value(value)) => crate::table::value::checked(self.table.columns[column].sent(value)),
-            Some(CellSource::KeyOf(parent, _)) => {
+            Some(WrittenValue::Value(value)) => crate::table::value::checked(self.table.columns[column].sent(value)),
+            Some(WrittenValue::KeyOf(parent, _)) => {
                 Err(crate::objects::row::not_in_unit(self.table, column, parent.table()))
             }
             None => Ok(self.table.columns[column].kind_null()),

@@ -57,7 +57,7 @@ impl Session {
         // To this unit another unit's object is as detached as can be.
         let own = object.belongs_to(&self.core().shared);
         let state = if own { object.state() } else { State::Detached };
-        let key = object.row_key().filter(|_| states::next(state, Operation::Refresh).is_some());
+        let key = object.row_key().filter(|_| states::next_state(state, Operation::Refresh).is_some());
         let Some(key) = key else {
             return Err(Error::usage(format!(
                 "this {entity} is {state:?} and cannot be read again: {}",

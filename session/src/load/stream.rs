@@ -26,12 +26,12 @@ const ROWS_A_BATCH: usize = 1_000;
 /// Rows of a query, read as they are asked for; made by [`crate::LoadExt::rows`].
 #[must_use = "rows are read by `next`"]
 pub struct Rows<'s, E: TrackedEntity> {
-    source: Source<'s>,
+    source: StreamSource<'s>,
     settings: Arc<Settings>,
     reader: RowReader<E>,
 }
 
-enum Source<'s> {
+enum StreamSource<'s> {
     Cursor(Cursor<'s>),
     Stepped(BoxStream<'s, Result<QueryResult, Error>>),
     Ended,
@@ -52,14 +52,14 @@ impl<'s, E: TrackedEntity> Rows<'s, E> {
         refuse_without_tenant(table, &settings)?;
         s.autoflush().await?;
         let source = if s.dialect().cursors {
-            Source::Cursor(Cursor::declare(statement, secret, s).await?)
+            StreamSource::Cursor(Cursor::declare(statement, secret, s).await?)
         } else {
             let core = s.core();
             core.ready().await?;
             if secret {
-                core.connection.hush();
+                core.connection.hide_values();
             }
-            Source::Stepped(core.connection.stream(statement))
+            StreamSource::Stepped(core.connection.stream(statement))
         };
         Ok(Self { source, settings, reader: RowReader::new() })
     }
@@ -74,12 +74,12 @@ impl<'s, E: TrackedEntity> Rows<'s, E> {
     /// The stream itself may be dropped at any time; a cursor that was not read to its end goes with the transaction.
     pub async fn next(&mut self) -> Result<Option<E::Model>, Error> {
         let row = match &mut self.source {
-            Source::Cursor(cursor) => cursor.next().await,
-            Source::Stepped(rows) => rows.next().await.transpose(),
-            Source::Ended => Ok(None),
+            StreamSource::Cursor(cursor) => cursor.next().await,
+            StreamSource::Stepped(rows) => rows.next().await.transpose(),
+            StreamSource::Ended => Ok(None),
         };
         if !matches!(row, Ok(Some(_))) {
-            self.source = Source::Ended;
+            self.source = StreamSource::Ended;
         }
         let Some(row) = row? else { return Ok(None) };
         let model = self.reader.read(&row)?;

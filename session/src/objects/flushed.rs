@@ -13,7 +13,7 @@ use super::{
     entity::TrackedEntity,
     identity::{IdentityMap, Key},
     inner::{Moved, column_at, key_of, keys_of},
-    row::{Carried, Put, Returned, RowChange, RowKind, Source, Stamp, not_in_unit},
+    row::{Carried, Put, Returned, RowChange, RowKind, Stamp, WrittenValue, not_in_unit},
 };
 use crate::{
     connection::lent::FlushConnection,
@@ -167,11 +167,13 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
                     inner.base.as_ref().map_or_else(|| own(column), |held| E::value_of(held, column))
                 }
                 Put::New(column) => match inner.link_of(column) {
-                    Some(Source::Value(key)) => {
+                    Some(WrittenValue::Value(key)) => {
                         sink.put(at, &ValueRef::from(&key))?;
                         continue;
                     }
-                    Some(Source::KeyOf(parent, _)) => return Err(not_in_unit(self.table, column, parent.table())),
+                    Some(WrittenValue::KeyOf(parent, _)) => {
+                        return Err(not_in_unit(self.table, column, parent.table()));
+                    }
                     None => own(column),
                 },
             };

@@ -88,7 +88,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
 
     pub(super) fn follow_parent(&self, columns: &[usize], from: &[Vec<Value>], to: &[Value]) -> Result<(), Error> {
         let Some(object) = self.object() else { return Ok(()) };
-        let mut inner = self.inner.lock();
+        let inner = self.inner.lock();
         let in_key = columns.iter().any(|c| self.table.keys.contains(c));
         match inner.phase {
             Phase::Pending => {}
@@ -108,13 +108,11 @@ impl<E: TrackedEntity> ObjectCell<E> {
         if held.is_none_or(|held| held == to || !from.iter().any(|from| as_own(from) == held)) {
             return Ok(());
         }
-        let enlist = object.before_write(&mut inner);
+        let mut inner = object.change(inner);
         for (column, value) in columns.iter().zip(to) {
             inner.touch(*column);
             inner.data.try_set_at(*column, value)?;
         }
-        drop(inner);
-        object.enlist(enlist);
         Ok(())
     }
 }

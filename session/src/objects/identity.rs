@@ -145,10 +145,10 @@ impl Hasher for KeyHasher {
 
 type KeyMap<E> = HashMap<Key, Object<E>, BuildHasherDefault<KeyHasher>>;
 
-struct Rows<E: TrackedEntity>(KeyMap<E>);
+struct EntityObjects<E: TrackedEntity>(KeyMap<E>);
 
 /// What a map of one entity can do without knowing the entity.
-trait AnyRows: Any + Send {
+trait AnyObjects: Any + Send {
     fn len(&self) -> usize;
     fn table(&self) -> &'static TableMeta;
     fn objects(&self) -> Vec<Arc<dyn AnyObject>>;
@@ -156,7 +156,7 @@ trait AnyRows: Any + Send {
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
-impl<E: TrackedEntity> AnyRows for Rows<E> {
+impl<E: TrackedEntity> AnyObjects for EntityObjects<E> {
     fn len(&self) -> usize {
         self.0.len()
     }
@@ -182,7 +182,7 @@ impl<E: TrackedEntity> AnyRows for Rows<E> {
 #[derive(Default)]
 pub(crate) struct IdentityMap {
     /// A unit has a few entities, which are found sooner by looking at each than by hashing.
-    tables: SmallVec<[(TypeId, Box<dyn AnyRows>); 4]>,
+    tables: SmallVec<[(TypeId, Box<dyn AnyObjects>); 4]>,
     /// Expired objects whose place was taken by another row.
     displaced: Vec<Arc<dyn AnyObject>>,
 }
@@ -190,15 +190,15 @@ pub(crate) struct IdentityMap {
 impl IdentityMap {
     fn rows<E: TrackedEntity>(&self) -> Option<&KeyMap<E>> {
         let at = self.place::<E>()?;
-        self.tables[at].1.as_any().downcast_ref::<Rows<E>>().map(|rows| &rows.0)
+        self.tables[at].1.as_any().downcast_ref::<EntityObjects<E>>().map(|rows| &rows.0)
     }
 
     fn rows_mut<E: TrackedEntity>(&mut self) -> Option<&mut KeyMap<E>> {
         let at = self.place::<E>().unwrap_or_else(|| {
-            self.tables.push((TypeId::of::<E>(), Box::new(Rows::<E>(KeyMap::default()))));
+            self.tables.push((TypeId::of::<E>(), Box::new(EntityObjects::<E>(KeyMap::default()))));
             self.tables.len() - 1
         });
-        self.tables[at].1.as_any_mut().downcast_mut::<Rows<E>>().map(|rows| &mut rows.0)
+        self.tables[at].1.as_any_mut().downcast_mut::<EntityObjects<E>>().map(|rows| &mut rows.0)
     }
 
     fn place<E: TrackedEntity>(&self) -> Option<usize> {

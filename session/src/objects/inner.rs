@@ -13,7 +13,7 @@ use super::{
     AnyObject, Data, Inner, Link, Outgoing, Phase,
     entity::{TrackedEntity, table_of},
     identity::Key,
-    row::Source,
+    row::WrittenValue,
     shared::Shared,
     undo::Undo,
 };
@@ -282,12 +282,12 @@ impl<E: TrackedEntity> Inner<E> {
 
 impl<E: TrackedEntity> Inner<E> {
     /// The key of a parent that this column follows and that is not known yet.
-    pub(super) fn link_of(&self, column: usize) -> Option<Source> {
+    pub(super) fn link_of(&self, column: usize) -> Option<WrittenValue> {
         self.written_links().iter().find_map(|link| {
             let at = link.columns.iter().position(|c| *c == column)?;
             match link.parent.column_value(link.parent_columns[at]) {
-                Some(value) => Some(Source::Value(as_column(value, &table_of::<E>().columns[column].kind))),
-                None => Some(Source::KeyOf(link.parent.clone(), link.parent_columns[at])),
+                Some(value) => Some(WrittenValue::Value(as_column(value, &table_of::<E>().columns[column].kind))),
+                None => Some(WrittenValue::KeyOf(link.parent.clone(), link.parent_columns[at])),
             }
         })
     }

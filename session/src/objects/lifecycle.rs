@@ -22,12 +22,8 @@ use crate::{
 impl<E: TrackedEntity> Object<E> {
     /// Enlists a new object, so that the next flush sees it.
     pub(crate) fn enlist_new(&self) {
-        let mut inner = self.0.inner.lock();
         // One that was added, deleted and added again is on the list already.
-        let unit = (!inner.enlisted).then(|| inner.unit.clone()).flatten();
-        inner.enlisted = true;
-        drop(inner);
-        self.enlist(unit);
+        drop(self.make_due(self.0.inner.lock()));
     }
 
     /// The unit refused the object: it is in none (I2).
@@ -38,7 +34,7 @@ impl<E: TrackedEntity> Object<E> {
     /// Brings a transient object into a unit again (S3).
     pub(crate) fn revive(&self, unit: &Arc<Shared>) -> Result<(), Error> {
         let state = self.state();
-        if states::next(state, Operation::AddAgain).is_none() {
+        if states::next_state(state, Operation::AddAgain).is_none() {
             return Err(Error::usage(format!(
                 "{} is {state:?}, and only a transient object can be added again: {}",
                 self.0.table.entity,
@@ -104,11 +100,7 @@ impl<E: TrackedEntity> Object<E> {
                 }
             }
             Phase::Persistent => {
-                inner.phase = Phase::Deleting;
-                let unit = (!inner.enlisted).then(|| inner.unit.clone()).flatten();
-                inner.enlisted = true;
-                drop(inner);
-                self.enlist(unit);
+                self.make_due(inner).phase = Phase::Deleting;
             }
             _ => {}
         }
@@ -222,22 +214,20 @@ impl<E: TrackedEntity> Object<E> {
             let child: Weak<dyn AnyObject> = self.0.this.clone();
             parent.lead_to(child, &columns, &parent_columns, known.clone().unwrap_or_default());
         }
-        let mut inner = self.0.inner.lock();
+        let inner = self.0.inner.lock();
         let mut next = inner.data.clone();
         if let Some(values) = known {
             for (column, value) in columns.iter().zip(values) {
                 next.try_set_at(*column, value)?;
             }
         }
-        let enlist = self.before_write(&mut inner);
+        let mut inner = self.change(inner);
         columns.iter().for_each(|c| inner.touch(*c));
         inner.data = next;
         inner.links.retain(|link| link.columns != columns);
         if follows {
             inner.links.push(Link { columns, parent, parent_columns });
         }
-        drop(inner);
-        self.enlist(enlist);
         Ok(())
     }
 }

@@ -21,11 +21,11 @@ mod written;
 
 use std::{
     fmt,
-    ops::Deref,
+    ops::{Deref, DerefMut},
     sync::{Arc, Weak},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use sea_orm::{ActiveModelTrait, ActiveValue, Iterable, ModelTrait, PrimaryKeyToColumn, TryIntoModel, Value};
 use thin_vec::ThinVec;
 
@@ -397,16 +397,13 @@ impl<E: TrackedEntity> Object<E> {
         draft: impl FnOnce(&mut E::ActiveModel) -> &mut ActiveValue<T>,
     ) {
         let column = self.0.table.place(column);
-        let mut inner = self.0.inner.lock();
-        let enlist = self.before_write(&mut inner);
+        let mut inner = self.change(self.0.inner.lock());
         inner.touch(column);
         inner.unlink(column);
         match &mut inner.data {
             Data::Full(model) => *full(Arc::make_mut(model)) = value,
             Data::Draft(active) => *draft(active) = ActiveValue::Set(value),
         }
-        drop(inner);
-        self.enlist(enlist);
     }
 
     /// Sets one column by value.
@@ -415,13 +412,13 @@ impl<E: TrackedEntity> Object<E> {
     /// The value is not of the column's type; nothing is changed then.
     pub fn set(&self, column: E::Column, value: impl Into<Value>) -> Result<(), Error> {
         let value = value.into();
-        let mut inner = self.0.inner.lock();
+        let inner = self.0.inner.lock();
         let mut next = inner.data.clone();
         match &mut next {
             Data::Full(model) => Arc::make_mut(model).try_set(column, value)?,
             Data::Draft(draft) => draft.try_set(column, value)?,
         }
-        let enlist = self.before_write(&mut inner);
+        let mut inner = self.change(inner);
         match position::<E>(column) {
             Some(position) => {
                 inner.touch(position);
@@ -430,8 +427,6 @@ impl<E: TrackedEntity> Object<E> {
             None => inner.touched = ColumnSet::all(),
         }
         inner.data = next;
-        drop(inner);
-        self.enlist(enlist);
         Ok(())
     }
 
@@ -443,8 +438,7 @@ impl<E: TrackedEntity> Object<E> {
     pub fn update<R>(&self, change: impl FnOnce(&mut E::Model) -> R) -> R {
         let mut model = self.model();
         let result = change(&mut model);
-        let mut inner = self.0.inner.lock();
-        let enlist = self.before_write(&mut inner);
+        let mut inner = self.change(self.0.inner.lock());
         inner.touched = ColumnSet::all();
         if inner.expired {
             let before = &inner.data;
@@ -459,8 +453,6 @@ impl<E: TrackedEntity> Object<E> {
             Data::Full(_) => Data::Full(Arc::new(model)),
             Data::Draft(_) => Data::Draft(Box::new(all_set::<E>(model))),
         };
-        drop(inner);
-        self.enlist(enlist);
         result
     }
 
@@ -508,9 +500,53 @@ impl<E: TrackedEntity> Object<E> {
         tracing::warn!(entity, "an object was changed after its unit of work had ended; the change is not sent (S12)");
     }
 
-    fn enlist(&self, unit: Option<Arc<Shared>>) {
-        if let Some(unit) = unit {
-            unit.enlist(self.any());
+    /// The object under change: what the database holds is kept first, and the object is enlisted as dirty afterwards.
+    fn change<'o>(&'o self, mut inner: MutexGuard<'o, Inner<E>>) -> Changing<'o, E> {
+        let unit = self.before_write(&mut inner);
+        Changing { inner, _enlist: Enlist { object: self, unit } }
+    }
+
+    /// The object as one that the next flush must see, whatever changes in it.
+    fn make_due<'o>(&'o self, mut inner: MutexGuard<'o, Inner<E>>) -> Changing<'o, E> {
+        // It may be on the list already.
+        let unit = (!inner.enlisted).then(|| inner.unit.clone()).flatten();
+        inner.enlisted = true;
+        Changing { inner, _enlist: Enlist { object: self, unit } }
+    }
+}
+
+/// The inside of an object while it is changed. Dropped, the object is on its unit's list of dirty objects: also if the change
+/// stopped half-way. The lock is given up before.
+#[must_use]
+struct Changing<'o, E: TrackedEntity> {
+    inner: MutexGuard<'o, Inner<E>>,
+    _enlist: Enlist<'o, E>,
+}
+
+impl<E: TrackedEntity> Deref for Changing<'_, E> {
+    type Target = Inner<E>;
+
+    fn deref(&self) -> &Inner<E> {
+        &self.inner
+    }
+}
+
+impl<E: TrackedEntity> DerefMut for Changing<'_, E> {
+    fn deref_mut(&mut self) -> &mut Inner<E> {
+        &mut self.inner
+    }
+}
+
+/// Enlists an object when it is dropped; none if the object is on the list, or in no unit.
+struct Enlist<'o, E: TrackedEntity> {
+    object: &'o Object<E>,
+    unit: Option<Arc<Shared>>,
+}
+
+impl<E: TrackedEntity> Drop for Enlist<'_, E> {
+    fn drop(&mut self) {
+        if let Some(unit) = self.unit.take() {
+            unit.enlist(self.object.any());
         }
     }
 }

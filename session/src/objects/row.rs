@@ -16,7 +16,7 @@ pub(crate) enum RowKind {
 }
 
 /// A value to write, as an object knows it.
-pub(crate) enum Source {
+pub(crate) enum WrittenValue {
     Value(Value),
     KeyOf(Arc<dyn AnyObject>, usize),
 }
@@ -25,7 +25,7 @@ pub(crate) enum Source {
 pub(crate) struct RowChange {
     pub(crate) key: Vec<Value>,
     pub(crate) version: Option<Value>,
-    pub(crate) cells: Vec<(usize, Source)>,
+    pub(crate) cells: Vec<(usize, WrittenValue)>,
     pub(crate) checks: Vec<(usize, Value)>,
     pub(crate) leaves: Vec<(usize, Value)>,
     pub(crate) frees: Vec<Option<Vec<Value>>>,

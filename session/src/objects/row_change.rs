@@ -6,7 +6,7 @@ use super::{
     Data, Inner, ObjectCell,
     entity::TrackedEntity,
     inner::{column_at, keys_of},
-    row::{RowChange, Source},
+    row::{RowChange, WrittenValue},
 };
 use crate::table::{kinds::ColumnKind, value::is_null};
 
@@ -22,12 +22,12 @@ impl<E: TrackedEntity> ObjectCell<E> {
             if let Some(link) = inner.link_of(position) {
                 cells.push((position, link));
             } else if let ActiveValue::Set(value) | ActiveValue::Unchanged(value) = draft.get(column) {
-                cells.push((position, Source::Value(value)));
+                cells.push((position, WrittenValue::Value(value)));
             }
         }
         let find = |c: usize| {
             cells.iter().find(|(at, _)| *at == c).and_then(|(_, source)| match source {
-                Source::Value(value) if !is_null(value) => Some(value.clone()),
+                WrittenValue::Value(value) if !is_null(value) => Some(value.clone()),
                 _ => None,
             })
         };
@@ -48,12 +48,12 @@ impl<E: TrackedEntity> ObjectCell<E> {
         let Data::Full(data) = inner.written_data() else { return None };
         let base = inner.base.as_ref().unwrap_or(data);
         let changed = inner.changed_columns();
-        let mut cells: Vec<(usize, Source)> = Vec::with_capacity(changed.len());
+        let mut cells: Vec<(usize, WrittenValue)> = Vec::with_capacity(changed.len());
         for position in 0..self.table.columns.len() {
             if let Some(link) = inner.link_of(position) {
                 cells.push((position, link));
             } else if changed.contains(&position) {
-                cells.push((position, Source::Value(data.get(column_at::<E>(position)?))));
+                cells.push((position, WrittenValue::Value(data.get(column_at::<E>(position)?))));
             }
         }
         if cells.is_empty() {
@@ -63,8 +63,8 @@ impl<E: TrackedEntity> ObjectCell<E> {
         // A column that follows a key which is still to be made gives its value up too, and takes none that is known.
         let written = |c: &usize| cells.iter().find(|(at, _)| at == c).map(|(_, source)| source);
         let taken = |c: &usize| match written(c) {
-            Some(Source::Value(value)) => Some(value.clone()),
-            Some(Source::KeyOf(..)) => None,
+            Some(WrittenValue::Value(value)) => Some(value.clone()),
+            Some(WrittenValue::KeyOf(..)) => None,
             None => column_at::<E>(*c).map(|column| data.get(column)),
         };
         for set in &self.table.unique {
@@ -91,7 +91,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
         let Data::Full(data) = inner.written_data() else { return None };
         let base = inner.base.as_ref().unwrap_or(data);
         let foreign = self.table.parents.iter().flat_map(|fk| fk.columns.iter().copied());
-        let cells = foreign.filter_map(|c| Some((c, Source::Value(base.get(column_at::<E>(c)?))))).collect();
+        let cells = foreign.filter_map(|c| Some((c, WrittenValue::Value(base.get(column_at::<E>(c)?))))).collect();
         Some(RowChange {
             key: keys_of::<E>(base),
             version: self.table.version.and_then(column_at::<E>).map(|c| base.get(c)),

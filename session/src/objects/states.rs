@@ -44,7 +44,7 @@ pub enum Operation {
 
 /// One cell of the table.
 #[derive(Clone, Copy, Debug)]
-pub struct Cell {
+pub struct StateCell {
     /// The object's state.
     pub state: State,
     /// What is done.
@@ -55,12 +55,12 @@ pub struct Cell {
     pub reason: &'static str,
 }
 
-const fn cell(state: State, operation: Operation, next: Option<State>, reason: &'static str) -> Cell {
-    Cell { state, operation, next, reason }
+const fn cell(state: State, operation: Operation, next: Option<State>, reason: &'static str) -> StateCell {
+    StateCell { state, operation, next, reason }
 }
 
 /// Every cell.
-pub const TABLE: &[Cell] = {
+pub const STATE_TABLE: &[StateCell] = {
     use Operation::*;
     use State::*;
     &[
@@ -113,14 +113,14 @@ pub const TABLE: &[Cell] = {
 };
 
 /// Where an object goes; the table's answer. `None`: the operation is refused.
-pub fn next(state: State, operation: Operation) -> Option<State> {
+pub fn next_state(state: State, operation: Operation) -> Option<State> {
     // The table is total (`s2_state_table_is_total_and_without_doubles`); refusing is what an impossible cell would deserve.
-    TABLE.iter().find(|cell| cell.state == state && cell.operation == operation)?.next
+    STATE_TABLE.iter().find(|cell| cell.state == state && cell.operation == operation)?.next
 }
 
 /// Why an operation is refused, or what is particular about it.
 pub(crate) fn reason(state: State, operation: Operation) -> &'static str {
-    TABLE.iter().find(|cell| cell.state == state && cell.operation == operation).map_or("", |cell| cell.reason)
+    STATE_TABLE.iter().find(|cell| cell.state == state && cell.operation == operation).map_or("", |cell| cell.reason)
 }
 
 #[cfg(test)]
@@ -132,10 +132,11 @@ mod tests {
         use Operation::*;
         for state in [State::Transient, State::Pending, State::Persistent, State::Deleted, State::Detached] {
             for operation in [Set, Flush, Delete, Expunge, Refresh, AddAgain, RollbackTo, Commit, Rollback] {
-                let cells = TABLE.iter().filter(|cell| cell.state == state && cell.operation == operation).count();
+                let cells =
+                    STATE_TABLE.iter().filter(|cell| cell.state == state && cell.operation == operation).count();
                 assert_eq!(cells, 1, "{state:?} {operation:?}");
             }
         }
-        assert_eq!(TABLE.len(), 5 * 9);
+        assert_eq!(STATE_TABLE.len(), 5 * 9);
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     stats::Stats,
     unit::{
         body::{Attempt, BatchBody},
-        fate::{Fate, Word},
+        fate::{Fate, FateCell},
         session::Session,
     },
 };
@@ -117,7 +117,7 @@ pub struct Batches<I: Iterator> {
     /// A batch was done since the last pause.
     pause_due: bool,
     /// Of the batch that was under way when `step` was last left.
-    word: Option<Word>,
+    fate_cell: Option<FateCell>,
 }
 
 impl<I: Iterator> fmt::Debug for Batches<I> {
@@ -156,7 +156,7 @@ impl UnitOptions {
             done: 0,
             started: None,
             pause_due: false,
-            word: None,
+            fate_cell: None,
         }
     }
 }
@@ -187,7 +187,7 @@ impl<I: Iterator> Batches<I> {
     /// count as done.
     pub fn skip(&mut self) -> Vec<I::Item> {
         self.count_what_was_committed();
-        self.word = None;
+        self.fate_cell = None;
         if self.batch.is_empty() {
             self.batch = self.items.by_ref().take(self.size).collect();
         }
@@ -198,8 +198,8 @@ impl<I: Iterator> Batches<I> {
     /// Says what became of a batch whose fate was [`Fate::Unknown`]: committed, so that it counts as done, or not, so that it
     /// is run again. Of any other batch the driver knows better, and nothing happens.
     pub fn resolve(&mut self, committed: bool) {
-        if self.word.as_ref().is_some_and(|word| word.fate() == Fate::Unknown) {
-            self.word = None;
+        if self.fate_cell.as_ref().is_some_and(|cell| cell.fate() == Fate::Unknown) {
+            self.fate_cell = None;
             if committed {
                 self.advance();
             }
@@ -214,14 +214,14 @@ impl<I: Iterator> Batches<I> {
 
     /// A step that was dropped after its COMMIT was answered did its batch.
     fn count_what_was_committed(&mut self) {
-        if self.word.as_ref().is_some_and(|word| word.fate() == Fate::Committed) {
+        if self.fate_cell.as_ref().is_some_and(|cell| cell.fate() == Fate::Committed) {
             self.advance();
         }
     }
 
     /// The batch under way is done.
     fn advance(&mut self) -> Progress {
-        self.word = None;
+        self.fate_cell = None;
         self.pause_due = true;
         let items = std::mem::take(&mut self.batch).len();
         self.behind += 1;
@@ -283,10 +283,10 @@ where
             self.options.pause(self.pause).await;
             self.pause_due = false;
         }
-        let word = Word::default();
-        self.word = Some(word.clone());
-        let outcome = self.options.run_told(word.clone(), OneBatch { body, items: &self.batch }).await;
-        let (batch, fate) = (self.batch(), word.fate());
+        let cell = FateCell::default();
+        self.fate_cell = Some(cell.clone());
+        let outcome = self.options.run_noting_fate(cell.clone(), OneBatch { body, items: &self.batch }).await;
+        let (batch, fate) = (self.batch(), cell.fate());
         let progress = (outcome.is_ok() || fate == Fate::Committed).then(|| self.advance());
         match outcome {
             Ok(()) => Ok(progress),
@@ -304,13 +304,13 @@ where
         if self.size == 0 {
             return refuse(Fate::RolledBack, "batches of 0 items would never end".into());
         }
-        if self.word.as_ref().is_some_and(|word| word.fate() == Fate::Unknown) {
+        if self.fate_cell.as_ref().is_some_and(|cell| cell.fate() == Fate::Unknown) {
             return refuse(
                 Fate::Unknown,
                 "whether this batch was committed is not known: look, then say so with `resolve`, or `skip` it".into(),
             );
         }
-        self.word = None;
+        self.fate_cell = None;
         if self.batch.is_empty() {
             self.batch = self.items.by_ref().take(self.size).collect();
         }

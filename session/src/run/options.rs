@@ -11,7 +11,7 @@ use crate::{
     stats::{Counters, Recorder},
     unit::{
         body::{Attempt, Block, Whole},
-        fate::Word,
+        fate::FateCell,
         predicate::Predicate,
         retry::Retry,
         session::Session,
@@ -225,7 +225,7 @@ impl UnitOptions {
     }
 
     /// As [`UnitOptions::run`], leaving word of what became of the COMMIT; the options may be used again.
-    pub(crate) async fn run_told<T, E, B>(&self, word: Word, body: B) -> Result<T, E>
+    pub(crate) async fn run_noting_fate<T, E, B>(&self, cell: FateCell, body: B) -> Result<T, E>
     where
         B: Attempt<T, E>,
         E: From<Error> + Send + 'static,
@@ -233,7 +233,7 @@ impl UnitOptions {
     {
         self.settings.check(self.db.dialect())?;
         self.settings.check_predicates::<E>()?;
-        let settings = Settings { word: Some(word), ..self.settings.clone() };
+        let settings = Settings { fate: Some(cell), ..self.settings.clone() };
         run_unit(&self.db, Arc::new(settings), self.counters.clone(), body).await
     }
 

@@ -1,6 +1,6 @@
 //! Running a unit of work again when the database says that it lost against a concurrent one (R).
 //!
-//! The loop knows what the database said from the session, not from the caller's error type. It never repeats a unit
+//! The loop knows what the database reported from the session, not from the caller's error type. It never repeats a unit
 //! whose COMMIT may have worked.
 
 use std::{any::Any, sync::Arc};
@@ -36,21 +36,21 @@ where
         let mut session = db.open(&settings, &counters);
         let verdict = in_span(&span, session.run_unit(&body)).await;
         record_numbers(&span, &counters);
-        let (error, said) = match verdict {
+        let (error, reported) = match verdict {
             Verdict::Done(value) => return Ok(value),
-            Verdict::Failed { error, said } => (error, said),
+            Verdict::Failed { error, reported } => (error, reported),
             Verdict::Final(error) => return Err(error),
         };
-        let asked = said.as_ref().is_some_and(|said| retry.wants(said))
+        let asked = reported.as_ref().is_some_and(|reported| retry.wants(reported))
             || settings.retry_on.as_ref().is_some_and(|own| own.says(&error));
-        let cause = said.as_ref().and_then(Error::class);
+        let cause = reported.as_ref().and_then(Error::class);
         let pause = retry.next_pause(attempt, cause, started.elapsed()).filter(|_| attempt < retry.attempts());
         let Some(pause) = pause.filter(|_| asked) else {
             return Err(if asked && retry.attempts() > 1 { exhausted(error, attempt) } else { error });
         };
         drop(session);
         counters.retry();
-        tracing::debug!(attempt, cause = said.as_ref().map(tracing::field::display), "a unit of work is retried");
+        tracing::debug!(attempt, cause = reported.as_ref().map(tracing::field::display), "a unit of work is retried");
         let span = debug_span!("sea_session.retry", attempt, pause_ms = pause.as_millis());
         in_span(&span, retry.pause(pause)).await;
         attempt += 1;

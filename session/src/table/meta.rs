@@ -1,6 +1,5 @@
-//! What an entity's table looks like, read once from SeaORM's own definitions and from `#[tracked(…)]`.
-//!
-//! Columns are positions in `E::Column::iter()`; a set of columns is a bit mask ([`ColumnSet`]).
+//! The shape of an entity's table, with its foreign keys and unique columns. It is read in `objects::entity`, once. Columns are
+//! positions in `E::Column::iter()`.
 
 use sea_orm::{Value, sea_query::ForeignKeyAction};
 

@@ -3,7 +3,7 @@
 pub mod cluster;
 mod session_test;
 
-pub use session_test::{Backend, Outcome, create_table, run_test, run_test_on};
+pub use session_test::{Backend, TestOutcome, create_table, run_test, run_test_on};
 
 use crate::{connection::Message, error::Error, stats::Recorder, unit::session::Session};
 

@@ -45,7 +45,7 @@ impl BlockState {
 
 /// What happens to a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum BlockEvent {
     /// A statement is about to be sent inside it.
     Statement,
     /// Its body returned well.
@@ -56,7 +56,7 @@ pub enum Event {
 
 /// What the block does then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum BlockAction {
     /// Send BEGIN with the options, then the statement.
     Begin,
     /// Send SAVEPOINT, then the statement.
@@ -79,53 +79,59 @@ pub enum Action {
     FlagParent,
 }
 
-impl Action {
+impl BlockAction {
     /// What the messages that are sent at once begin with, in order; `""` is the statement itself.
     pub const fn sends(self) -> &'static [&'static str] {
         match self {
-            Action::Begin => &["BEGIN", ""],
-            Action::Savepoint => &["SAVEPOINT sea_session_", ""],
-            Action::Pass => &[""],
-            Action::Commit => &["COMMIT"],
-            Action::RollbackTo => &["ROLLBACK TO SAVEPOINT sea_session_"],
-            Action::Rollback => &["ROLLBACK"],
-            Action::Release | Action::Refuse | Action::Nothing | Action::FlagParent => &[],
+            BlockAction::Begin => &["BEGIN", ""],
+            BlockAction::Savepoint => &["SAVEPOINT sea_session_", ""],
+            BlockAction::Pass => &[""],
+            BlockAction::Commit => &["COMMIT"],
+            BlockAction::RollbackTo => &["ROLLBACK TO SAVEPOINT sea_session_"],
+            BlockAction::Rollback => &["ROLLBACK"],
+            BlockAction::Release | BlockAction::Refuse | BlockAction::Nothing | BlockAction::FlagParent => &[],
         }
     }
 }
 
 /// One cell of the table.
 #[derive(Clone, Copy, Debug)]
-pub struct Cell {
+pub struct BlockCell {
     /// The kind of block.
     pub kind: BlockKind,
     /// Its state.
     pub state: BlockState,
     /// What happens.
-    pub event: Event,
+    pub event: BlockEvent,
     /// What is done.
-    pub action: Action,
+    pub action: BlockAction,
     /// Where the block stands then, if what was sent worked; `None`: it is over.
     pub next: Option<BlockState>,
     /// Why, where it is not plain.
     pub reason: &'static str,
 }
 
-const fn cell(kind: BlockKind, state: BlockState, event: Event, action: Action, reason: &'static str) -> Cell {
+const fn cell(
+    kind: BlockKind,
+    state: BlockState,
+    event: BlockEvent,
+    action: BlockAction,
+    reason: &'static str,
+) -> BlockCell {
     let next = match (event, state) {
-        (Event::Statement, BlockState::Idle) => Some(BlockState::Live),
-        (Event::Statement, state) => Some(state),
-        (Event::ExitOk | Event::ExitErr, _) => None,
+        (BlockEvent::Statement, BlockState::Idle) => Some(BlockState::Live),
+        (BlockEvent::Statement, state) => Some(state),
+        (BlockEvent::ExitOk | BlockEvent::ExitErr, _) => None,
     };
-    Cell { kind, state, event, action, next, reason }
+    BlockCell { kind, state, event, action, next, reason }
 }
 
 /// Every cell. None of the odd ones goes without its reason.
-pub const TABLE: &[Cell] = {
-    use Action::*;
+pub const BLOCK_TABLE: &[BlockCell] = {
+    use BlockAction::*;
+    use BlockEvent::*;
     use BlockKind as K;
     use BlockState as S;
-    use Event::*;
     &[
         cell(
             K::Unit,
@@ -254,9 +260,9 @@ pub const TABLE: &[Cell] = {
 };
 
 /// What a block does; the table's answer.
-pub fn decide(kind: BlockKind, state: BlockState, event: Event) -> Action {
+pub fn decide(kind: BlockKind, state: BlockState, event: BlockEvent) -> BlockAction {
     // Every statement asks, so the cell is not looked for: `a_block_table_is_total_and_in_order` keeps it in its place.
-    TABLE[(kind as usize * 5 + state as usize) * 3 + event as usize].action
+    BLOCK_TABLE[(kind as usize * 5 + state as usize) * 3 + event as usize].action
 }
 
 #[cfg(test)]
@@ -266,12 +272,12 @@ mod tests {
     #[test]
     fn a_block_table_is_total_and_in_order() {
         use BlockKind::{Merged, Savepoint, Unit};
-        let mut cells = TABLE.iter();
+        let mut cells = BLOCK_TABLE.iter();
         for kind in [Unit, Savepoint, Merged] {
             for state in
                 [BlockState::Idle, BlockState::Live, BlockState::FlaggedIdle, BlockState::Flagged, BlockState::Lost]
             {
-                for event in [Event::Statement, Event::ExitOk, Event::ExitErr] {
+                for event in [BlockEvent::Statement, BlockEvent::ExitOk, BlockEvent::ExitErr] {
                     let cell = cells.next().unwrap();
                     assert_eq!((cell.kind, cell.state, cell.event), (kind, state, event));
                     assert_eq!(decide(kind, state, event), cell.action);

@@ -1,7 +1,7 @@
 //! What became of a unit's COMMIT, told to somebody who may outlive the unit's future (B6).
 //!
 //! A unit that is dropped cannot say how far it had come. Here it leaves word before COMMIT is sent and after its answer;
-//! this module only keeps the word, it never decides what to do about it.
+//! this module only keeps the cell, it never decides what to do about it.
 
 use std::sync::{
     Arc,
@@ -22,17 +22,17 @@ pub enum Fate {
 
 /// A cell in which a unit leaves word of its [`Fate`]; clones are one cell.
 #[derive(Clone, Debug)]
-pub(crate) struct Word(Arc<AtomicU8>);
+pub(crate) struct FateCell(Arc<AtomicU8>);
 
-impl Default for Word {
+impl Default for FateCell {
     /// Before COMMIT is sent a unit that goes away is rolled back.
     fn default() -> Self {
         Self(Arc::new(AtomicU8::new(Fate::RolledBack as u8)))
     }
 }
 
-impl Word {
-    pub(crate) fn leave(&self, fate: Fate) {
+impl FateCell {
+    pub(crate) fn note(&self, fate: Fate) {
         self.0.store(fate as u8, Ordering::Release);
     }
 

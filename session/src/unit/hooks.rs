@@ -72,7 +72,7 @@ enum Stage {
 }
 
 #[derive(Default)]
-struct State {
+struct HookRegister {
     next: u64,
     frame: u64,
     stage: Stage,
@@ -83,7 +83,7 @@ struct State {
 
 /// Registers hooks of one unit of work; cheap to clone, so that a hook can take it along (H5).
 #[derive(Clone, Default)]
-pub struct Hooks(Arc<Mutex<State>>);
+pub struct Hooks(Arc<Mutex<HookRegister>>);
 
 impl std::fmt::Debug for Hooks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

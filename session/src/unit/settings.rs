@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sea_orm::IsolationLevel;
 
-use super::{fate::Word, predicate::Predicate, retry::Retry};
+use super::{fate::FateCell, predicate::Predicate, retry::Retry};
 use crate::{
     dialect::{Begin, Dialect},
     error::Error,
@@ -35,7 +35,7 @@ pub(crate) struct Settings {
     pub(crate) retry_on: Option<Predicate>,
     pub(crate) allow: Option<Predicate>,
     /// Where the unit leaves word of its COMMIT, if somebody asks (B6).
-    pub(crate) word: Option<Word>,
+    pub(crate) fate: Option<FateCell>,
 }
 
 impl Settings {

@@ -83,7 +83,7 @@ SELECT json_build_object(
 )::text FROM here JOIN pg_catalog.pg_class c ON c.oid = here.oid";
 
 #[derive(Deserialize)]
-struct Told {
+struct Answer {
     oid: i64,
     kind: String,
     row_security: bool,
@@ -91,12 +91,12 @@ struct Told {
     triggers: Option<Vec<i64>>,
     tree: Vec<i64>,
     far: Option<Vec<i64>>,
-    columns: Option<Vec<ToldColumn>>,
-    actions: Option<Vec<ToldAction>>,
+    columns: Option<Vec<AnsweredColumn>>,
+    actions: Option<Vec<AnsweredAction>>,
 }
 
 #[derive(Deserialize)]
-struct ToldColumn {
+struct AnsweredColumn {
     name: String,
     number: i64,
     #[serde(rename = "type")]
@@ -115,7 +115,7 @@ struct ToldColumn {
 }
 
 #[derive(Deserialize)]
-struct ToldAction {
+struct AnsweredAction {
     child: i64,
     on_delete: String,
     on_update: String,
@@ -137,11 +137,11 @@ pub(super) fn question(table: &TableMeta) -> Statement {
     Statement::from_sql_and_values(DbBackend::Postgres, QUESTION, [table.table.as_str().into()])
 }
 
-pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_json::Error> {
-    let told: Told = serde_json::from_str(told)?;
-    let plain = matches!(told.kind.as_str(), "r" | "p");
-    let rules = told.rules.unwrap_or_default();
-    let triggers = told.triggers.unwrap_or_default();
+pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde_json::Error> {
+    let answer: Answer = serde_json::from_str(answer)?;
+    let plain = matches!(answer.kind.as_str(), "r" | "p");
+    let rules = answer.rules.unwrap_or_default();
+    let triggers = answer.triggers.unwrap_or_default();
     // 2, 3 and 4: rules on UPDATE, INSERT and DELETE.
     let event = |of: i64, rule: &str| {
         let seen = || triggers.iter().filter(|kind| *kind & of != 0);
@@ -156,8 +156,8 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         }
     };
     let (insert, update, delete) = (event(bit::INSERT, "3"), event(bit::UPDATE, "2"), event(bit::DELETE, "4"));
-    let known: FxHashMap<String, ToldColumn> =
-        told.columns.unwrap_or_default().into_iter().map(|column| (column.name.clone(), column)).collect();
+    let known: FxHashMap<String, AnsweredColumn> =
+        answer.columns.unwrap_or_default().into_iter().map(|column| (column.name.clone(), column)).collect();
     let column = |meta: &ColumnMeta| {
         known.get(meta.name).map_or_else(ColumnFacts::default, |column| ColumnFacts {
             stored: stored(meta, column),
@@ -168,7 +168,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
             type_oid: column.type_oid,
         })
     };
-    let actions = told.actions.unwrap_or_default().into_iter().map(|action| Action {
+    let actions = answer.actions.unwrap_or_default().into_iter().map(|action| Action {
         child: Identity::Oid(action.child),
         from: action.from,
         to: action.to,
@@ -176,17 +176,17 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         on_update: deed(&action.on_update),
     });
     Ok(TableFacts {
-        identity: Some(Identity::Oid(told.oid)),
+        identity: Some(Identity::Oid(answer.oid)),
         columns: table.columns.iter().map(column).collect(),
-        copy: !insert.row_by_row && !told.row_security,
-        tree: told.tree,
+        copy: !insert.row_by_row && !answer.row_security,
+        tree: answer.tree,
         insert,
         update,
         delete,
         micros: Vec::new(),
         rowid: None,
         actions: actions.collect(),
-        far: told.far.unwrap_or_default().into_iter().map(Identity::Oid).collect(),
+        far: answer.far.unwrap_or_default().into_iter().map(Identity::Oid).collect(),
         restricts_itself: false,
         texts: Texts::default(),
     })
@@ -202,7 +202,7 @@ fn deed(letter: &str) -> Deed {
 }
 
 /// A column stores what was sent only if its type is the very one that the driver sends.
-fn stored(meta: &ColumnMeta, column: &ToldColumn) -> Stored {
+fn stored(meta: &ColumnMeta, column: &AnsweredColumn) -> Stored {
     if column.generated || !meta.is_simple() || meta.is_cast(&super::POSTGRES) && column.class != "e" {
         return Stored::Unknown;
     }
@@ -272,7 +272,7 @@ pub(crate) fn still_default(default: KnownDefault, tables: &str, bind: &mut dyn 
 }
 
 /// How the default may be evaluated before the row is there, if it may.
-fn draw(column: &ToldColumn) -> Option<Draw> {
+fn draw(column: &AnsweredColumn) -> Option<Draw> {
     let sequences = column.sequences.as_deref().unwrap_or_default();
     if column.generated || !sequences.iter().all(|(_, may)| *may) {
         return None;
@@ -287,7 +287,7 @@ fn draw(column: &ToldColumn) -> Option<Draw> {
 }
 
 /// How texts compare that may be equal without being the same.
-fn equality(meta: &ColumnMeta, column: &ToldColumn) -> Option<Equality> {
+fn equality(meta: &ColumnMeta, column: &AnsweredColumn) -> Option<Equality> {
     let text = matches!(ColumnKind::of(&meta.kind), ColumnKind::String | ColumnKind::Char);
     if meta.is_simple() && !text {
         return None;

@@ -47,7 +47,7 @@ WHERE l.name = ?1 COLLATE NOCASE AND ({schema})
 ORDER BY CASE l.schema WHEN 'temp' THEN 0 WHEN 'main' THEN 1 ELSE 2 END LIMIT 1"#;
 
 #[derive(Deserialize)]
-struct Told {
+struct Answer {
     schema: String,
     name: String,
     kind: String,
@@ -56,19 +56,19 @@ struct Told {
     sql: Option<String>,
     foreign_keys: i64,
     sequence: i64,
-    columns: Vec<ToldColumn>,
+    columns: Vec<AnsweredColumn>,
     triggers: Vec<String>,
     key_index: i64,
     collations: Vec<(String, String)>,
-    actions: Vec<ToldAction>,
+    actions: Vec<AnsweredAction>,
 }
 
 /// One column of a foreign key: the referring table, the key's number, the column's place, both columns, what is done when
 /// the row referred to is deleted, and when it changes.
-type ToldAction = (String, i64, i64, Option<String>, Option<String>, String, String);
+type AnsweredAction = (String, i64, i64, Option<String>, Option<String>, String, String);
 
 #[derive(Deserialize)]
-struct ToldColumn {
+struct AnsweredColumn {
     name: String,
     #[serde(rename = "type")]
     declared: String,
@@ -93,19 +93,20 @@ pub(super) fn question(table: &TableMeta) -> Statement {
     Statement::from_sql_and_values(DbBackend::Sqlite, sql, [table.entity.into()])
 }
 
-pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_json::Error> {
-    let told: Told = serde_json::from_str(told)?;
-    let plain = told.kind == "table";
-    let triggers: Vec<Event> = told.triggers.iter().filter(|sql| !only_checks(sql)).map(|sql| event_of(sql)).collect();
+pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde_json::Error> {
+    let answer: Answer = serde_json::from_str(answer)?;
+    let plain = answer.kind == "table";
+    let triggers: Vec<TriggerEvent> =
+        answer.triggers.iter().filter(|sql| !only_checks(sql)).map(|sql| event_of(sql)).collect();
     // No trigger of SQLite can change the row that is on its way, but each may write by itself, this row too.
-    let event = |of: Event| {
-        let seen = triggers.iter().any(|event| *event == of || *event == Event::Unknown);
+    let event = |of: TriggerEvent| {
+        let seen = triggers.iter().any(|event| *event == of || *event == TriggerEvent::Unknown);
         EventFacts { row_by_row: !plain || seen, rewrites: seen, changes_afterwards: seen }
     };
-    let known: FxHashMap<String, &ToldColumn> =
-        told.columns.iter().map(|column| (column.name.to_lowercase(), column)).collect();
+    let known: FxHashMap<String, &AnsweredColumn> =
+        answer.columns.iter().map(|column| (column.name.to_lowercase(), column)).collect();
     let collations: FxHashMap<String, &String> =
-        told.collations.iter().map(|(name, collation)| (name.to_lowercase(), collation)).collect();
+        answer.collations.iter().map(|(name, collation)| (name.to_lowercase(), collation)).collect();
     let facts_of = |meta: &ColumnMeta| {
         let name = meta.name.to_lowercase();
         known.get(&name).map_or_else(ColumnFacts::default, |column| ColumnFacts {
@@ -119,37 +120,37 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
     };
     let columns: Vec<ColumnFacts> = table.columns.iter().map(facts_of).collect();
     // The key of one column that needs no index is the row's own number, whatever its type is called.
-    let keys: Vec<&ToldColumn> = told.columns.iter().filter(|column| column.key > 0).collect();
+    let keys: Vec<&AnsweredColumn> = answer.columns.iter().filter(|column| column.key > 0).collect();
     let rowid = match (&keys[..], &table.keys[..]) {
         ([key], [own])
             if plain
-                && told.without_rowid == 0
-                && told.key_index == 0
+                && answer.without_rowid == 0
+                && answer.key_index == 0
                 && table.columns[*own].name.eq_ignore_ascii_case(&key.name) =>
         {
-            let written = told.sql.as_deref().is_some_and(|sql| sql.to_ascii_uppercase().contains("AUTOINCREMENT"));
-            Some(Rowid { column: *own, autoincrement: written && told.sequence != 0 })
+            let written = answer.sql.as_deref().is_some_and(|sql| sql.to_ascii_uppercase().contains("AUTOINCREMENT"));
+            Some(Rowid { column: *own, autoincrement: written && answer.sequence != 0 })
         }
         _ => None,
     };
-    let restricts = |(child, .., on_delete, on_update): &ToldAction| {
-        child.eq_ignore_ascii_case(&told.name) && (on_delete == "RESTRICT" || on_update == "RESTRICT")
+    let restricts = |(child, .., on_delete, on_update): &AnsweredAction| {
+        child.eq_ignore_ascii_case(&answer.name) && (on_delete == "RESTRICT" || on_update == "RESTRICT")
     };
-    let restricts_itself = told.foreign_keys != 0 && told.actions.iter().any(restricts);
-    let (actions, far) = match told.foreign_keys {
+    let restricts_itself = answer.foreign_keys != 0 && answer.actions.iter().any(restricts);
+    let (actions, far) = match answer.foreign_keys {
         0 => (Vec::new(), Vec::new()),
         _ => {
             let named =
-                |table: &String| Identity::Named { schema: told.schema.to_lowercase(), table: table.to_lowercase() };
-            (actions(table, &told), told.far.iter().map(named).collect())
+                |table: &String| Identity::Named { schema: answer.schema.to_lowercase(), table: table.to_lowercase() };
+            (actions(table, &answer), answer.far.iter().map(named).collect())
         }
     };
     Ok(TableFacts {
-        identity: Some(Identity::Named { schema: told.schema.to_lowercase(), table: told.name.to_lowercase() }),
+        identity: Some(Identity::Named { schema: answer.schema.to_lowercase(), table: answer.name.to_lowercase() }),
         columns,
-        insert: event(Event::Insert),
-        update: event(Event::Update),
-        delete: event(Event::Delete),
+        insert: event(TriggerEvent::Insert),
+        update: event(TriggerEvent::Update),
+        delete: event(TriggerEvent::Delete),
         copy: false,
         tree: Vec::new(),
         micros: Vec::new(),
@@ -161,15 +162,15 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
     })
 }
 
-fn actions(table: &TableMeta, told: &Told) -> Vec<Action> {
+fn actions(table: &TableMeta, answer: &Answer) -> Vec<Action> {
     let mut actions: Vec<(&str, i64, Action)> = Vec::new();
     // Without columns of their own foreign keys refer to the key.
     let keys: Vec<&str> = table.keys.iter().map(|key| table.columns[*key].name).collect();
-    let mut rows: Vec<_> = told.actions.iter().collect();
+    let mut rows: Vec<_> = answer.actions.iter().collect();
     rows.sort_by_key(|(child, id, at, ..)| (child, *id, *at));
     for (child, id, at, from, to, on_delete, on_update) in rows {
         if !actions.last().is_some_and(|(name, number, _)| name == child && number == id) {
-            let child_table = Identity::Named { schema: told.schema.to_lowercase(), table: child.to_lowercase() };
+            let child_table = Identity::Named { schema: answer.schema.to_lowercase(), table: child.to_lowercase() };
             let (on_delete, on_update) = (deed(on_delete), deed(on_update));
             actions.push((child, *id, Action { child: child_table, from: vec![], to: vec![], on_delete, on_update }));
         }
@@ -192,7 +193,7 @@ fn deed(name: &str) -> Deed {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
+enum TriggerEvent {
     Insert,
     Update,
     Delete,
@@ -202,18 +203,18 @@ enum Event {
 
 /// The event of a trigger, from its own text: `CREATE TRIGGER name [BEFORE | AFTER | INSTEAD OF] event [OF …] ON …`. A text
 /// that is not read with certainty counts as every event.
-fn event_of(sql: &str) -> Event {
-    let Some(head) = words(sql) else { return Event::Unknown };
+fn event_of(sql: &str) -> TriggerEvent {
+    let Some(head) = words(sql) else { return TriggerEvent::Unknown };
     // The first word that is an event, before ON; names that are quoted are not among the words, a bare name may be one.
     let events = head.iter().filter_map(|word| match word.as_str() {
-        "INSERT" => Some(Event::Insert),
-        "UPDATE" => Some(Event::Update),
-        "DELETE" => Some(Event::Delete),
+        "INSERT" => Some(TriggerEvent::Insert),
+        "UPDATE" => Some(TriggerEvent::Update),
+        "DELETE" => Some(TriggerEvent::Delete),
         _ => None,
     });
     match events.collect::<Vec<_>>()[..] {
         [event] => event,
-        _ => Event::Unknown,
+        _ => TriggerEvent::Unknown,
     }
 }
 
@@ -282,7 +283,7 @@ fn affinity(declared: &str) -> Affinity {
 }
 
 /// A value is stored as it is unless the column prefers another class that it can be turned into.
-fn stored(meta: &ColumnMeta, column: &ToldColumn) -> Stored {
+fn stored(meta: &ColumnMeta, column: &AnsweredColumn) -> Stored {
     if GENERATED.contains(&column.hidden) || !meta.is_simple() || meta.is_cast(&super::SQLITE) {
         return Stored::Unknown;
     }
@@ -326,7 +327,7 @@ fn equality(meta: &ColumnMeta, collation: &str) -> Option<Equality> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, event_of, only_checks};
+    use super::{TriggerEvent, event_of, only_checks};
 
     #[test]
     fn d1_a_trigger_that_only_refuses_rows_changes_none() {
@@ -339,17 +340,17 @@ mod tests {
     #[test]
     fn d1_the_event_of_a_trigger_is_read_from_its_text() {
         for (sql, event) in [
-            ("CREATE TRIGGER t AFTER INSERT ON a BEGIN UPDATE b SET c = 1; END", Event::Insert),
+            ("CREATE TRIGGER t AFTER INSERT ON a BEGIN UPDATE b SET c = 1; END", TriggerEvent::Insert),
             (
                 "create temp trigger if not exists main.t before update of x, y on a begin delete from b; end",
-                Event::Update,
+                TriggerEvent::Update,
             ),
-            ("CREATE TRIGGER \"insert on\" DELETE ON a BEGIN SELECT 1; END", Event::Delete),
-            ("CREATE TRIGGER [update] INSTEAD OF INSERT ON v BEGIN SELECT 1; END", Event::Insert),
+            ("CREATE TRIGGER \"insert on\" DELETE ON a BEGIN SELECT 1; END", TriggerEvent::Delete),
+            ("CREATE TRIGGER [update] INSTEAD OF INSERT ON v BEGIN SELECT 1; END", TriggerEvent::Insert),
             // The name is an event too, or a comment may hide one.
-            ("CREATE TRIGGER update AFTER INSERT ON a BEGIN SELECT 1; END", Event::Unknown),
-            ("CREATE TRIGGER t /* UPDATE ON */ AFTER INSERT ON a BEGIN SELECT 1; END", Event::Unknown),
-            ("", Event::Unknown),
+            ("CREATE TRIGGER update AFTER INSERT ON a BEGIN SELECT 1; END", TriggerEvent::Unknown),
+            ("CREATE TRIGGER t /* UPDATE ON */ AFTER INSERT ON a BEGIN SELECT 1; END", TriggerEvent::Unknown),
+            ("", TriggerEvent::Unknown),
         ] {
             assert_eq!(event_of(sql), event, "{sql}");
         }

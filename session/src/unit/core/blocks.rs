@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use super::Core;
 use crate::{
-    connection::Message,
     error::Error,
     unit::{
-        block_table::{Action, BlockKind, Event, decide},
-        frame::{Flag, Frame, savepoint_name},
+        block_table::{BlockAction, BlockEvent, BlockKind, decide},
+        frame::{Flag, Frame},
     },
 };
 
@@ -67,7 +66,7 @@ impl Core {
             }
             return Ok(());
         };
-        if decide(self.frames[index].kind, self.standing(index, true), Event::ExitOk) == Action::FlagParent {
+        if decide(self.frames[index].kind, self.standing(index, true), BlockEvent::ExitOk) == BlockAction::FlagParent {
             self.hand_to_parent(index, flag);
             return Ok(());
         }
@@ -77,7 +76,7 @@ impl Core {
 
     /// Ends one clean frame, the innermost.
     pub(super) fn release_frame(&mut self, at: usize) {
-        let action = decide(self.frames[at].kind, self.standing(at, false), Event::ExitOk);
+        let action = decide(self.frames[at].kind, self.standing(at, false), BlockEvent::ExitOk);
         let Some(frame) = self.frames.pop() else { return };
         debug_assert_eq!(at, self.frames.len());
         if frame.kind != BlockKind::Merged {
@@ -85,7 +84,7 @@ impl Core {
             let parent = self.frames[holder].id;
             frame.undo.release_into(&mut self.frames[holder].undo, frame.id, parent, holder > 0);
             self.hooks.release(frame.id, parent);
-            if action == Action::Release {
+            if action == BlockAction::Release {
                 self.ride(frame.id);
             }
         }
@@ -128,21 +127,21 @@ impl Core {
             self.hand_to_parent(index, cause);
             return;
         }
-        self.restore_memory(index);
+        let restored = self.restore_memory(index);
         let mut outermost_live = None;
         for at in (index..self.frames.len()).rev() {
-            let action = decide(self.frames[at].kind, self.standing(at, true), Event::ExitErr);
+            let action = decide(self.frames[at].kind, self.standing(at, true), BlockEvent::ExitErr);
             let Some(frame) = self.frames.pop() else { break };
             let due = self.hooks.rolled_back(frame.id);
             self.due.extend(due);
-            if action == Action::RollbackTo {
+            if action == BlockAction::RollbackTo {
                 outermost_live = Some(frame.id);
             }
             debug_assert_eq!(at, self.frames.len());
         }
         if let Some(savepoint) = outermost_live {
             self.gone_with(savepoint);
-            self.owed.push(savepoint);
+            self.owed.push((savepoint, restored));
         }
         self.follow_top();
     }
@@ -170,7 +169,7 @@ impl Core {
         if let Some(lost) = self.connection.lost() {
             return Err(lost.clone());
         }
-        self.restore_memory(at);
+        let restored = self.restore_memory(at);
         let was_live = self.frames[at].live;
         for frame in self.frames.drain(at..).rev() {
             let due = self.hooks.rolled_back(frame.id);
@@ -183,9 +182,8 @@ impl Core {
         if was_live {
             self.gone_with(id);
             self.connection.forgive_cancelled();
-            let text = format!("ROLLBACK TO SAVEPOINT {}", savepoint_name(id));
-            let sent = self.connection.send(Message::Control(&text)).await;
-            sent.map(|_| ()).inspect_err(|e| self.failed(e))?;
+            let sent = self.roll_back_to(id, restored).await;
+            sent.inspect_err(|e| self.failed(e))?;
         }
         // One at a time: if this future is dropped in one hook, the others are still due.
         while !self.due.is_empty() {

@@ -8,7 +8,7 @@ use crate::{
     connection::{Message, boxed::boxed},
     error::{Class, Error},
     unit::{
-        block_table::{Action, BlockKind, Event, decide},
+        block_table::{BlockAction, BlockEvent, BlockKind, decide},
         fate::Fate,
         hooks::Due,
         settle,
@@ -57,14 +57,14 @@ impl Core {
     /// COMMIT, without the hooks. What became of one whose answer was lost is found out here, so that every way of committing
     /// has it (R9).
     pub(crate) async fn commit_ready(&mut self) -> Result<(), Error> {
-        if decide(BlockKind::Unit, self.standing(0, false), Event::ExitOk) == Action::Commit {
+        if decide(BlockKind::Unit, self.standing(0, false), BlockEvent::ExitOk) == BlockAction::Commit {
             match self.send_commit().await {
                 // Boxed: no COMMIT that is answered has room for it.
                 Err(Error::CommitUnknown { cause }) => boxed(|| self.settle_commit(cause)).await?,
                 outcome => outcome?,
             }
         }
-        self.leave_word(Fate::Committed);
+        self.note_fate(Fate::Committed);
         self.ended(UnitState::Committed);
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Core {
         let due = self.forget_work();
         self.ended(UnitState::Failed);
         if !matches!(why, Error::CommitUnknown { .. }) {
-            self.leave_word(Fate::RolledBack);
+            self.note_fate(Fate::RolledBack);
             for hook in due {
                 hook.run().await;
             }
@@ -148,7 +148,7 @@ impl Core {
             self.token = Some(token);
         }
         self.riding.clear();
-        self.leave_word(Fate::Unknown);
+        self.note_fate(Fate::Unknown);
         let Err(e) = self.connection.send(Message::Control(&text)).await else {
             self.connection.closed();
             return Ok(());
@@ -158,25 +158,25 @@ impl Core {
             self.state = UnitState::Failed;
             return Err(Error::CommitUnknown { cause: Arc::new(e) });
         }
-        self.leave_word(Fate::RolledBack);
-        if self.said.is_none() && e.class().is_some_and(Class::dooms_unit) {
-            self.said = Some(e.clone());
+        self.note_fate(Fate::RolledBack);
+        if self.reported.is_none() && e.class().is_some_and(Class::dooms_unit) {
+            self.reported = Some(e.clone());
         }
         self.rollback().await;
         Err(e)
     }
 
-    fn leave_word(&self, fate: Fate) {
-        if let Some(word) = &self.settings.word {
-            word.leave(fate);
+    fn note_fate(&self, fate: Fate) {
+        if let Some(cell) = &self.settings.fate {
+            cell.note(fate);
         }
     }
 
     /// Rolls the unit back. Never fails: what cannot be rolled back is closed (A5, C4).
     pub(crate) async fn rollback(&mut self) {
-        let action = decide(BlockKind::Unit, self.standing(0, true), Event::ExitErr);
+        let action = decide(BlockKind::Unit, self.standing(0, true), BlockEvent::ExitErr);
         let due = self.forget_work();
-        if action == Action::Rollback {
+        if action == BlockAction::Rollback {
             self.connection.forgive_cancelled();
             let text = self.settings.end_text(self.dialect(), false);
             match self.connection.send(Message::Control(text)).await {
@@ -194,7 +194,8 @@ impl Core {
 
     /// Memory goes back to before the unit; says which `on_rollback` hooks are due.
     fn forget_work(&mut self) -> Vec<Due> {
-        self.restore_memory(0);
+        // The caller sends ROLLBACK, or the connection is given up, whose end rolls back.
+        let _ = self.restore_memory(0);
         self.riding.clear();
         self.owed.clear();
         let mut due = std::mem::take(&mut self.due);

@@ -25,6 +25,7 @@ use crate::{
     error::Error,
     objects::{AnyObject, identity::IdentityMap, shared::Shared},
 };
+use rounds::Restored;
 
 /// Lazy loads of one relation before they are reported as N+1 (I8).
 pub(crate) const LAZY_LOADS_REPORTED: usize = 10;
@@ -61,7 +62,7 @@ pub(crate) struct Core {
     /// An error that `add` could not return; the next flush does (I2).
     pub(crate) refused_add: Option<Error>,
     /// The first error that says the unit should be repeated, whatever the caller made of it (R5).
-    pub(crate) said: Option<Error>,
+    pub(crate) reported: Option<Error>,
     /// Look-ups that the map answered, counted here because a shared counter would cost more than the look-up.
     pub(crate) hits: u64,
     /// The transaction's id, once a write has told it (R9).
@@ -78,7 +79,7 @@ pub(crate) struct Core {
     /// Savepoints whose RELEASE rides with the next message, oldest first.
     riding: Vec<u64>,
     /// Savepoints that must be rolled back to before anything else is sent, oldest first.
-    owed: Vec<u64>,
+    owed: Vec<(u64, Restored)>,
     /// `on_rollback` hooks of blocks that were dropped.
     due: Vec<Due>,
     warned_of_savepoints: bool,
@@ -102,7 +103,7 @@ impl Core {
             flush_hooks: (Vec::new(), Vec::new()),
             lazy: rustc_hash::FxHashMap::default(),
             refused_add: None,
-            said: None,
+            reported: None,
             hits: 0,
             xid: None,
             began: None,

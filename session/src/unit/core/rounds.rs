@@ -127,7 +127,7 @@ impl Core {
         }
         self.failed(&error);
         let boundary = self.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).unwrap_or(0);
-        self.restore_memory(boundary);
+        let restored = self.restore_memory(boundary);
         for object in std::mem::take(&mut self.gone) {
             object.forget(&mut self.map);
         }
@@ -137,8 +137,7 @@ impl Core {
         if frame.kind == BlockKind::Savepoint && frame.live && !self.lost() {
             let id = self.frames[boundary].id;
             self.gone_with(id);
-            let text = format!("ROLLBACK TO SAVEPOINT {}", savepoint_name(id));
-            if let Err(e) = self.connection.send(Message::Control(&text)).await {
+            if let Err(e) = self.roll_back_to(id, restored).await {
                 tracing::error!(error = %e, "the savepoint could not be rolled back to after a failed flush");
             } else if let Some(flag) = &mut self.frames[boundary].flag {
                 flag.aborted = false;
@@ -147,8 +146,8 @@ impl Core {
         error
     }
 
-    /// Takes back everything that the block at `index` (and blocks inside it) did to objects.
-    pub(super) fn restore_memory(&mut self, index: usize) {
+    /// Takes back everything that the block at `index` (and blocks inside it) did to objects. Only then may the server go back.
+    pub(super) fn restore_memory(&mut self, index: usize) -> Restored {
         self.refused_add = None;
         let mut dropped = false;
         for object in self.shared.take_dirty() {
@@ -161,8 +160,19 @@ impl Core {
             let (id, undo) = (self.frames[at].id, std::mem::take(&mut self.frames[at].undo));
             undo.rollback(id, &mut self.map);
         }
+        Restored(())
+    }
+
+    /// Rolls the server back to a savepoint, after memory (INV4).
+    pub(super) async fn roll_back_to(&mut self, savepoint: u64, _: Restored) -> Result<(), Error> {
+        let text = format!("ROLLBACK TO SAVEPOINT {}", savepoint_name(savepoint));
+        self.connection.send(Message::Control(&text)).await.map(|_| ())
     }
 }
+
+/// Memory was restored to before a block: what must have happened before the server is rolled back (INV4).
+#[must_use = "memory went back, and the server has to follow"]
+pub(super) struct Restored(());
 
 /// Puts objects back on the dirty list if the flush that took them off does not finish, so that a rollback finds them.
 struct Requeue {

@@ -11,7 +11,7 @@ use crate::{
     objects::{entity::TrackedEntity, identity::Key},
     table::{facts::TableFacts, meta::TableMeta},
     unit::{
-        block_table::{Action, BlockKind, Event, decide},
+        block_table::{BlockAction, BlockEvent, BlockKind, decide},
         frame::{Flag, savepoint_name},
     },
 };
@@ -25,12 +25,12 @@ impl Core {
         self.statement_about(message, false).await
     }
 
-    /// As [`Core::statement`]; `hush` keeps the values of a table with secrets out of the log.
-    pub(crate) async fn statement_about(&mut self, message: Message<'_>, hush: bool) -> Result<Reply, Error> {
+    /// As [`Core::statement`]; `hide_values` keeps the values of a table with secrets out of the log.
+    pub(crate) async fn statement_about(&mut self, message: Message<'_>, hide_values: bool) -> Result<Reply, Error> {
         self.flush_before_query().await?;
         self.ready().await?;
-        if hush {
-            self.connection.hush();
+        if hide_values {
+            self.connection.hide_values();
         }
         if message.alters_tables() {
             self.connection.tables_altered();
@@ -76,8 +76,8 @@ impl Core {
 
     /// A statement worked, so an earlier failure was dealt with: what the caller says from here on is its own (R6).
     pub(super) fn worked(&mut self) {
-        if !self.said.as_ref().and_then(Error::class).is_some_and(Class::dooms_unit) {
-            self.said = None;
+        if !self.reported.as_ref().and_then(Error::class).is_some_and(Class::dooms_unit) {
+            self.reported = None;
         }
     }
 
@@ -88,9 +88,9 @@ impl Core {
             return;
         }
         // The last word counts, unless an earlier one already asked for the whole unit to be repeated.
-        let asked = self.said.as_ref().and_then(Error::class).is_some_and(Class::dooms_unit);
+        let asked = self.reported.as_ref().and_then(Error::class).is_some_and(Class::dooms_unit);
         if !asked {
-            self.said = Some(error.clone());
+            self.reported = Some(error.clone());
         }
         let aborted = self.dialect().aborts_after_errors;
         let flag = Flag { cause: error.clone(), by_caller: false, aborted };
@@ -110,8 +110,8 @@ impl Core {
         self.note_unfinished();
         let top = self.frames.len() - 1;
         let flag = self.flag_around();
-        let action = decide(self.frames[top].kind, self.standing(top, flag.is_some()), Event::Statement);
-        if let (Action::Refuse, Some(flag)) = (action, flag) {
+        let action = decide(self.frames[top].kind, self.standing(top, flag.is_some()), BlockEvent::Statement);
+        if let (BlockAction::Refuse, Some(flag)) = (action, flag) {
             return Err(Error::Refused { cause: Arc::new(flag.cause.clone()) });
         }
         self.open_blocks().await
@@ -143,14 +143,14 @@ impl Core {
         }
         for index in first..self.frames.len() {
             let frame = &self.frames[index];
-            match decide(frame.kind, self.standing(index, false), Event::Statement) {
-                Action::Begin => {
+            match decide(frame.kind, self.standing(index, false), BlockEvent::Statement) {
+                BlockAction::Begin => {
                     self.settings.write_begin(self.dialect(), next(&mut text));
                     self.connection.opening();
                     self.state = UnitState::Started;
                     self.began = Some(Instant::now());
                 }
-                Action::Savepoint => {
+                BlockAction::Savepoint => {
                     _ = write!(next(&mut text), "SAVEPOINT {}", frame.savepoint_name());
                     self.connection.counters().savepoint();
                 }
@@ -202,11 +202,11 @@ impl Core {
     }
 
     async fn settle_owed(&mut self) -> Result<(), Error> {
-        while let Some(savepoint) = self.owed.last().copied() {
+        while let Some(&(savepoint, _)) = self.owed.last() {
             // Sent again after a cancelled attempt it does the same, so nothing depends on the answer having come.
             self.connection.forgive_cancelled();
-            let name = savepoint_name(savepoint);
-            let sent = self.connection.send(Message::Control(&format!("ROLLBACK TO SAVEPOINT {name}"))).await;
+            let text = format!("ROLLBACK TO SAVEPOINT {}", savepoint_name(savepoint));
+            let sent = self.connection.send(Message::Control(&text)).await;
             self.owed.pop();
             match sent {
                 Ok(_) => self.ride(savepoint),
@@ -235,7 +235,7 @@ impl Core {
     /// This savepoint is rolled back to: nothing is owed for those inside it, which go with it, nor for itself.
     pub(super) fn gone_with(&mut self, savepoint: u64) {
         self.riding.retain(|inner| *inner < savepoint);
-        self.owed.retain(|inner| *inner < savepoint);
+        self.owed.retain(|(inner, _)| *inner < savepoint);
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) enum Verdict<T, E> {
     /// Rolled back, or known not to be committed: it may run again.
     Failed {
         error: E,
-        said: Option<Error>,
+        reported: Option<Error>,
     },
     /// Committed, or not known: it must not run again.
     Final(E),
@@ -122,8 +122,8 @@ impl Session {
             Ok(()) => Verdict::Done(value),
             Err(e @ (Error::AfterCommit { .. } | Error::CommitUnknown { .. })) => Verdict::Final(e.into()),
             Err(e) => {
-                let said = self.core().said.take().or_else(|| Some(e.clone()));
-                Verdict::Failed { error: e.into(), said }
+                let reported = self.core().reported.take().or_else(|| Some(e.clone()));
+                Verdict::Failed { error: e.into(), reported }
             }
         }
     }
@@ -150,13 +150,13 @@ impl Session {
         if allowed {
             return match self.conclude::<(), E>(()).await {
                 Verdict::Done(()) => Verdict::Final(error),
-                Verdict::Failed { error, said } => Verdict::Failed { error, said },
+                Verdict::Failed { error, reported } => Verdict::Failed { error, reported },
                 Verdict::Final(error) => Verdict::Final(error),
             };
         }
         self.core().rollback().await;
-        let said = self.core().said.take();
-        Verdict::Failed { error, said }
+        let reported = self.core().reported.take();
+        Verdict::Failed { error, reported }
     }
 
     /// Commits a unit that was begun by hand: flush, COMMIT, then the hooks (B2).
