@@ -126,7 +126,7 @@ impl Session {
     }
 
     /// Where the object stands.
-    pub fn state<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> State {
+    pub fn state<E: TrackedEntity>(&self, object: &Tracked<E>) -> State {
         object.object().state()
     }
 
@@ -152,8 +152,8 @@ impl Session {
     }
 
     /// Whether anything waits to be flushed.
-    pub fn is_dirty(&mut self) -> bool {
-        self.core().shared.has_dirty()
+    pub fn is_dirty(&self) -> bool {
+        self.shared.has_dirty()
     }
 
     /// Sends what changed: set-based, in the order that the foreign keys ask for (F).

@@ -31,6 +31,7 @@ use crate::{
     connection::{Connection, Fetch, Message, control::refuse_control, db::Db, lent::executed},
     dialect::{Dialect, SeaBackend},
     error::Error,
+    objects::shared::Shared,
     stats::{Counters, Stats},
 };
 
@@ -55,6 +56,11 @@ use crate::{
 /// ```
 pub struct Session {
     core: Mutex<Core>,
+    // What a look at the session needs, so that it does not wait for a statement that is under way.
+    shared: Arc<Shared>,
+    settings: Arc<Settings>,
+    hooks: Hooks,
+    counters: Arc<Counters>,
     dialect: &'static Dialect,
     /// Whether the unit is `run`'s, so that only `run` may end it (A10).
     in_run: bool,
@@ -87,10 +93,12 @@ impl Drop for Session {
 impl Session {
     pub(crate) fn new(db: Db, settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
         let dialect = db.dialect();
-        let connection =
-            Connection::new(db, counters, settings.recorder.clone(), settings.sql_debug, settings.show_values)
-                .with_settings(settings.set_local.iter().chain(&settings.tenant));
-        Self { core: Mutex::new(Core::new(connection, settings)), dialect, in_run: false }
+        let recorder = settings.recorder.clone();
+        let connection = Connection::new(db, counters.clone(), recorder, settings.sql_debug, settings.show_values)
+            .with_settings(settings.set_local.iter().chain(&settings.tenant));
+        let core = Core::new(connection, settings.clone());
+        let (shared, hooks) = (core.shared.clone(), core.hooks.clone());
+        Self { core: Mutex::new(core), shared, settings, hooks, counters, dialect, in_run: false }
     }
 
     pub(crate) fn core(&mut self) -> &mut Core {
@@ -224,8 +232,8 @@ impl Session {
     /// # Errors
     /// [`Error::Usage`] if it was opened with another, or with none; on SQLite too, where all are granted, so that what is
     /// tried out there does not surprise on PostgreSQL.
-    pub fn require_isolation(&mut self, level: IsolationLevel) -> Result<(), Error> {
-        match self.core().settings.isolation {
+    pub fn require_isolation(&self, level: IsolationLevel) -> Result<(), Error> {
+        match self.settings.isolation {
             Some(has) if has == level => Ok(()),
             Some(has) => Err(Error::usage(format!(
                 "{level} is asked for inside a unit of work that is {has}: a transaction has one isolation level"
@@ -241,9 +249,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Usage`] if it was not.
-    pub fn require_read_only(&mut self) -> Result<(), Error> {
-        let settings = &self.core().settings;
-        settings.read_only.then_some(()).ok_or_else(|| {
+    pub fn require_read_only(&self) -> Result<(), Error> {
+        self.settings.read_only.then_some(()).ok_or_else(|| {
             Error::usage("a read-only unit of work is asked for inside one that may write: open it with `.read_only()`")
         })
     }
@@ -253,9 +260,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Usage`] if it was not.
-    pub fn require_deferrable(&mut self) -> Result<(), Error> {
-        let settings = &self.core().settings;
-        settings.deferrable.then_some(()).ok_or_else(|| {
+    pub fn require_deferrable(&self) -> Result<(), Error> {
+        self.settings.deferrable.then_some(()).ok_or_else(|| {
             Error::usage("a deferrable unit of work is asked for inside one that is not: open it with `.deferrable()`")
         })
     }
@@ -271,10 +277,12 @@ impl Session {
     }
 
     /// The numbers of the unit so far (L2).
-    pub fn stats(&mut self) -> Stats {
-        let core = self.core();
-        core.report_hits();
-        core.connection.counters().snapshot()
+    pub fn stats(&self) -> Stats {
+        // Look-ups that the map answered are counted aside; while a statement is under way none can be made.
+        if let Ok(mut core) = self.core.try_lock() {
+            core.report_hits();
+        }
+        self.counters.snapshot()
     }
 
     // ---- nested blocks ---------------------------------------------------------------------------------------------
@@ -348,8 +356,8 @@ impl Session {
     }
 
     /// Whether the current block must roll back.
-    pub fn needs_rollback(&mut self) -> bool {
-        self.core().flag_around().is_some()
+    pub fn needs_rollback(&self) -> bool {
+        self.shared.is_doomed()
     }
 
     /// Takes a lock of the transaction by number, waiting for it (B5); it is released with the transaction.
@@ -414,8 +422,8 @@ impl Session {
     }
 
     /// The register of hooks, to be taken along into a hook (H5).
-    pub fn hooks(&mut self) -> Hooks {
-        self.core().hooks.clone()
+    pub fn hooks(&self) -> Hooks {
+        self.hooks.clone()
     }
 
     /// Runs before each flush that has something to send (H10). An error fails the flush.
