@@ -181,7 +181,12 @@ impl Connection {
     async fn ask_for_facts(&mut self, table: &'static TableMeta) -> Result<Arc<TableFacts>, Error> {
         let backend = self.backend();
         let answer = self.send(Message::Facts(TableFacts::question(backend, table))).await?.rows();
-        let facts = Arc::new(TableFacts::read(backend, table, &answer)?);
+        let mut facts = TableFacts::read(backend, table, &answer)?;
+        if let Some(question) = facts.second_question(backend, table) {
+            let answer = self.send(Message::Facts(question)).await?.rows();
+            facts = TableFacts::read(backend, table, &answer)?;
+        }
+        let facts = Arc::new(facts);
         // A table that is not there may be made at any time.
         if facts.identity.is_some() {
             self.facts.put(table, facts.clone());

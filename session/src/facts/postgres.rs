@@ -29,6 +29,8 @@ SELECT json_build_object(
   'row_security', pg_catalog.row_security_active(c.oid),
   'rules', (SELECT json_agg(DISTINCT r.ev_type) FROM pg_catalog.pg_rewrite r
             WHERE r.ev_class IN (SELECT oid FROM tree) AND r.ev_type <> '1' AND r.ev_enabled <> 'D'),
+  'instead', (SELECT json_agg(DISTINCT r.ev_type) FROM pg_catalog.pg_rewrite r
+              WHERE r.ev_class IN (SELECT oid FROM tree) AND r.ev_type <> '1' AND r.ev_enabled <> 'D' AND r.is_instead),
   'triggers', (SELECT json_agg(DISTINCT t.tgtype) FROM pg_catalog.pg_trigger t
                WHERE t.tgrelid IN (SELECT oid FROM tree) AND NOT t.tgisinternal AND t.tgenabled <> 'D'),
   'tree', (SELECT json_agg(oid::int8 ORDER BY oid <> c.oid) FROM tree),
@@ -45,6 +47,7 @@ SELECT json_build_object(
       'generated', a.attgenerated <> '',
       'identity', a.attidentity <> '',
       'always', a.attidentity = 'a',
+      'may_be_inserted', pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT'),
       'default', d.oid::int8,
       'expression', CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
       'plain', NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend p WHERE p.classid = 'pg_catalog.pg_attrdef'::regclass
@@ -73,7 +76,7 @@ SELECT json_build_object(
       'to', (SELECT json_agg(a.attname ORDER BY o.at) FROM unnest(k.confkey) WITH ORDINALITY o(number, at)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = o.number)
     )) FROM pg_catalog.pg_constraint k
-    WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0 AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd')))
+    WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0)
 )::text FROM here JOIN pg_catalog.pg_class c ON c.oid = here.oid";
 
 #[derive(Deserialize)]
@@ -82,6 +85,7 @@ struct Told {
     kind: String,
     row_security: bool,
     rules: Option<Vec<String>>,
+    instead: Option<Vec<String>>,
     triggers: Option<Vec<i64>>,
     tree: Vec<i64>,
     far: Option<Vec<i64>>,
@@ -101,6 +105,7 @@ struct ToldColumn {
     generated: bool,
     identity: bool,
     always: bool,
+    may_be_inserted: bool,
     default: Option<i64>,
     expression: Option<String>,
     plain: bool,
@@ -134,7 +139,7 @@ pub(super) fn question(table: &TableMeta) -> Statement {
 pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_json::Error> {
     let told: Told = serde_json::from_str(told)?;
     let plain = matches!(told.kind.as_str(), "r" | "p");
-    let rules = told.rules.unwrap_or_default();
+    let (rules, instead) = (told.rules.unwrap_or_default(), told.instead.unwrap_or_default());
     let triggers = told.triggers.unwrap_or_default();
     // 2, 3 and 4: rules on UPDATE, INSERT and DELETE.
     let event = |of: i64, rule: &str| {
@@ -147,6 +152,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
             row_by_row: !plain || sees_sets || rules.iter().any(|known| known == rule),
             rewrites: seen().next().is_some(),
             changes_afterwards: seen().any(|kind| kind & (bit::BEFORE | bit::INSTEAD) == 0),
+            instead: instead.iter().any(|known| known == rule),
         }
     };
     let (insert, update, delete) = (event(bit::INSERT, "3"), event(bit::UPDATE, "2"), event(bit::DELETE, "4"));
@@ -169,17 +175,20 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         on_delete: deed(&action.on_delete),
         on_update: deed(&action.on_update),
     });
+    let (actions, refusing) = actions.partition(Action::acts);
     Ok(TableFacts {
         identity: Some(Identity::Oid(told.oid)),
         columns: table.columns.iter().map(column).collect(),
         copy: !insert.row_by_row && !told.row_security,
+        row_security: told.row_security,
         tree: told.tree,
         insert,
         update,
         delete,
         micros: Vec::new(),
         rowid: None,
-        actions: actions.collect(),
+        actions,
+        refusing,
         far: told.far.unwrap_or_default().into_iter().map(Identity::Oid).collect(),
         restricts_itself: false,
         texts: Texts::default(),
@@ -270,7 +279,7 @@ pub(crate) fn still_default(default: KnownDefault, tables: &str, bind: &mut dyn 
 /// How the default may be evaluated before the row is there, if it may.
 fn draw(column: &ToldColumn) -> Option<Draw> {
     let sequences = column.sequences.as_deref().unwrap_or_default();
-    if column.generated || !sequences.iter().all(|(_, may)| *may) {
+    if column.generated || !column.may_be_inserted || !sequences.iter().all(|(_, may)| *may) {
         return None;
     }
     if column.identity {

@@ -73,8 +73,9 @@ struct ToldColumn {
 /// What `PRAGMA table_xinfo` calls generated columns, virtual and stored.
 const GENERATED: [i64; 2] = [2, 3];
 
-pub(super) fn question(table: &TableMeta) -> Statement {
-    let (schema, master) = match &table.schema {
+pub(super) fn question(table: &TableMeta, schema: Option<&str>) -> Statement {
+    let of_schema = schema.map_or(String::new(), |schema| format!(", '{}'", schema.replace('\'', "''")));
+    let (schema, master) = match schema {
         // Without a schema SQLite looks among temporary tables, then in the main file, then in those attached.
         None => ("1".to_owned(), "sqlite_master".to_owned()),
         Some(schema) => (
@@ -82,7 +83,6 @@ pub(super) fn question(table: &TableMeta) -> Statement {
             format!("{}.sqlite_master", quote(schema)),
         ),
     };
-    let of_schema = table.schema.as_ref().map_or(String::new(), |schema| format!(", '{}'", schema.replace('\'', "''")));
     let sql = QUESTION.replace("{schema}", &schema).replace("{of_schema}", &of_schema).replace("{master}", &master);
     Statement::from_sql_and_values(DbBackend::Sqlite, sql, [table.entity.into()])
 }
@@ -94,7 +94,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
     // No trigger of SQLite can change the row that is on its way, but each may write by itself, this row too.
     let event = |of: Event| {
         let seen = triggers.iter().any(|event| *event == of || *event == Event::Unknown);
-        EventFacts { row_by_row: !plain || seen, rewrites: seen, changes_afterwards: seen }
+        EventFacts { row_by_row: !plain || seen, rewrites: seen, changes_afterwards: seen, instead: false }
     };
     let known: FxHashMap<String, &ToldColumn> =
         told.columns.iter().map(|column| (column.name.to_lowercase(), column)).collect();
@@ -130,14 +130,15 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         child.eq_ignore_ascii_case(&told.name) && (on_delete == "RESTRICT" || on_update == "RESTRICT")
     };
     let restricts_itself = told.foreign_keys != 0 && told.actions.iter().any(restricts);
-    let (actions, far) = match told.foreign_keys {
+    let (foreign_keys, far) = match told.foreign_keys {
         0 => (Vec::new(), Vec::new()),
         _ => {
             let named =
                 |table: &String| Identity::Named { schema: told.schema.to_lowercase(), table: table.to_lowercase() };
-            (actions(table, &told), told.far.iter().map(named).collect())
+            (foreign_keys(table, &told), told.far.iter().map(named).collect())
         }
     };
+    let (actions, refusing) = foreign_keys.into_iter().partition(Action::acts);
     Ok(TableFacts {
         identity: Some(Identity::Named { schema: told.schema.to_lowercase(), table: told.name.to_lowercase() }),
         columns,
@@ -145,17 +146,19 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         update: event(Event::Update),
         delete: event(Event::Delete),
         copy: false,
+        row_security: false,
         tree: Vec::new(),
         micros: Vec::new(),
         rowid,
         actions,
+        refusing,
         far,
         restricts_itself,
         texts: Texts::default(),
     })
 }
 
-fn actions(table: &TableMeta, told: &Told) -> Vec<Action> {
+fn foreign_keys(table: &TableMeta, told: &Told) -> Vec<Action> {
     let mut actions: Vec<(&str, i64, Action)> = Vec::new();
     // Without columns of their own foreign keys refer to the key.
     let keys: Vec<&str> = table.keys.iter().map(|key| table.columns[*key].name).collect();
@@ -172,8 +175,7 @@ fn actions(table: &TableMeta, told: &Told) -> Vec<Action> {
         action.from.extend(from.clone());
         action.to.extend(to.clone().or(implied));
     }
-    let acts = |action: &Action| action.on_delete != Deed::None || action.on_update != Deed::None;
-    actions.into_iter().map(|(_, _, action)| action).filter(acts).collect()
+    actions.into_iter().map(|(_, _, action)| action).collect()
 }
 
 fn deed(name: &str) -> Deed {

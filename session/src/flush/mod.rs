@@ -10,6 +10,7 @@ mod change;
 mod copy;
 mod direct;
 mod insert;
+mod known;
 mod pieces;
 pub(crate) mod plan;
 mod rows;
@@ -21,7 +22,7 @@ pub(crate) mod wire;
 use std::sync::Arc;
 
 use chrono::{SubsecRound, Utc};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value,
     sqlx::{Column, Row},
@@ -32,13 +33,14 @@ use tokio::sync::Mutex;
 use crate::{
     connection::{Connection, Fetch, Message, Reply},
     error::Error,
+    facts::Identity,
     identity::IdentityMap,
     meta::{ColumnMeta, TableMeta},
     raw::refuse_control,
     tracked::{AnyObject, Carried, Put, Returned, Stamp},
     undo::UndoLog,
 };
-use plan::{Cell, Kind, Op};
+use plan::{Cell, Kind, Known, Op};
 pub(crate) use statement::Text;
 pub(crate) use statement::cut_by_bytes;
 pub(crate) use value::{is_null, show_key};
@@ -151,6 +153,8 @@ pub(crate) struct Flush<'a> {
     pub(crate) show_values: bool,
     /// Objects whose rows were found to be gone (D7).
     pub(crate) gone: &'a mut Vec<Arc<dyn AnyObject>>,
+    /// Tables whose rows the database may have deleted because of rows that this flush has deleted (D6).
+    pub(crate) cascaded: FxHashSet<Identity>,
 }
 
 /// The transaction's id, as the last column of an answer (R9).
@@ -243,14 +247,16 @@ impl Flush<'_> {
     }
 
     async fn write_planned(&mut self, due: &[Member]) -> Result<(), Error> {
-        let (tables, members, mut ops) = collect(due)?;
+        let (tables, changes) = changes(due)?;
+        let known = self.known(&tables, &changes).await?;
+        let (members, mut ops) = collect(&tables, changes, &known)?;
         if self.connection.backend() == DbBackend::Sqlite {
             // SQLite keeps moments as text that may be written in many ways, and decimals as numbers, so equal ones need not
             // compare equal; and nobody can have changed them, because a unit that writes holds the only write lock.
             let told = |table: &TableMeta, c: usize| table.columns[c].is_simple() && !table.columns[c].is_moment();
             ops.iter_mut().for_each(|op| op.checks.retain(|(c, _)| told(tables[op.table], *c)));
         }
-        let plan = plan::plan(&tables, &ops).map_err(|cycle| Error::Cycle { cycle: cycle.0.into() })?;
+        let plan = plan::plan(&tables, &ops, &known).map_err(|cycle| Error::Cycle { cycle: cycle.0.into() })?;
         for step in &plan.steps {
             let table = tables[step.table];
             let rows = Rows::take(table, step, &plan, &mut ops, &members)?;
@@ -261,14 +267,23 @@ impl Flush<'_> {
     }
 
     async fn write_set(&mut self, set: RowSet<'_>) -> Result<(), Error> {
-        if matches!(set.kind, Kind::Insert | Kind::Switch) {
-            return self.insert(set).await;
+        if self.wants_xid() && !set.may_answer() {
+            let question = Text::new(self.connection.backend(), &format!("SELECT {XID}"));
+            let answer = self.send(set.table, &set.window(0, set.len()), question.message(Fetch::One)).await?.rows();
+            self.learn_xid(&answer, true);
         }
         let referred = self.referred(&set);
-        self.change(&set).await?;
+        if matches!(set.kind, Kind::Insert | Kind::Switch) {
+            self.insert(set).await?;
+        } else {
+            self.change(&set).await?;
+            if set.kind == Kind::Delete {
+                self.cascaded.extend(set.facts.deletes_below().cloned());
+            }
+        }
         match referred {
             // Boxed: few tables have foreign keys that act.
-            Some(referred) => Box::pin(self.act(&set, referred)).await,
+            Some(referred) => Box::pin(self.act(referred)).await,
             None => Ok(()),
         }
     }
@@ -370,18 +385,18 @@ fn and_xid(wanted: bool) -> String {
     if wanted { format!(", {XID}") } else { String::new() }
 }
 
-/// Numbers tables and rows, folds a delete and an add of the same key into a row switch, and turns references between
-/// objects into references between rows.
-#[expect(clippy::type_complexity, reason = "tables, the objects behind each row, and the rows")]
-fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<Op>), Error> {
+/// One object's change, in the table of this number.
+struct Due<'a> {
+    table: usize,
+    object: &'a Arc<dyn AnyObject>,
+    kind: RowKind,
+    change: RowChange,
+}
+
+/// Numbers the tables, and takes the changes out of the objects, in order.
+fn changes(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Due<'_>>), Error> {
     let mut tables: Vec<&'static TableMeta> = Vec::new();
     let mut table_of: FxHashMap<*const TableMeta, usize> = FxHashMap::default();
-    let mut members: Vec<Behind> = Vec::with_capacity(due.len());
-    let mut pending: Vec<(usize, Kind, RowChange)> = Vec::with_capacity(due.len());
-    let mut deleted: FxHashMap<(usize, Vec<Value>), usize> = FxHashMap::default();
-    let has = |wanted: RowKind| due.iter().any(|(_, kind)| *kind == wanted);
-    let may_switch = has(RowKind::Delete) && has(RowKind::Insert);
-
     // Deletes first, so that an insert finds the one it replaces.
     let of = |deletes: bool| due.iter().filter(move |(_, kind)| (*kind == RowKind::Delete) == deletes);
     let mut ordered: Vec<&Member> = of(true).chain(of(false)).collect();
@@ -400,26 +415,46 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
             RowKind::Insert => (2, (0, 0)),
         }
     });
+    let mut changes = Vec::with_capacity(ordered.len());
     for (object, kind) in ordered {
         let Some(change) = object.change(*kind)? else { continue };
         let table = table_of[&std::ptr::from_ref(object.table())];
+        changes.push(Due { table, object, kind: *kind, change });
+    }
+    Ok((tables, changes))
+}
+
+/// Numbers the rows, folds a delete and an add of the same key into a row switch, and turns references between objects into
+/// references between rows.
+fn collect(
+    tables: &[&'static TableMeta],
+    changes: Vec<Due<'_>>,
+    known: &Known,
+) -> Result<(Vec<Behind>, Vec<Op>), Error> {
+    let mut members: Vec<Behind> = Vec::with_capacity(changes.len());
+    let mut pending: Vec<(usize, Kind, RowChange)> = Vec::with_capacity(changes.len());
+    let mut deleted: FxHashMap<(usize, Vec<Value>), usize> = FxHashMap::default();
+    let has = |wanted: RowKind| changes.iter().any(|due| due.kind == wanted);
+    let may_switch = has(RowKind::Delete) && has(RowKind::Insert);
+    let same_key = |table: usize, key: &[Value]| known.all_same(table, &tables[table].keys, key).into_owned();
+    for Due { table, object, kind, change } in changes {
         let kind_of_op = match kind {
             RowKind::Insert => Kind::Insert,
             RowKind::Update => Kind::Update,
             RowKind::Delete => Kind::Delete,
         };
-        if may_switch && *kind == RowKind::Delete {
-            deleted.insert((table, change.key.clone()), pending.len());
+        if may_switch && kind == RowKind::Delete {
+            deleted.insert((table, same_key(table, &change.key)), pending.len());
         } else if may_switch
-            && *kind == RowKind::Insert
+            && kind == RowKind::Insert
             && !change.key.is_empty()
-            && let Some(op) = deleted.remove(&(table, change.key.clone()))
+            && let Some(op) = deleted.remove(&(table, same_key(table, &change.key)))
         {
             pending[op] = (table, Kind::Switch, switched(&mut pending[op].2, change, object)?);
-            members[op].push((object.clone(), *kind));
+            members[op].push((object.clone(), kind));
             continue;
         }
-        members.push(smallvec![(object.clone(), *kind)]);
+        members.push(smallvec![(object.clone(), kind)]);
         pending.push((table, kind_of_op, change));
     }
 
@@ -430,7 +465,9 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
         let rows = members.iter().enumerate();
         number.extend(rows.flat_map(|(op, list)| list.iter().map(move |(o, _)| (Arc::as_ptr(o).cast::<()>(), op))));
     }
-    let joined = plan::joined_columns(&tables);
+    let mut deletes = vec![false; tables.len()];
+    pending.iter().filter(|(_, kind, _)| *kind == Kind::Delete).for_each(|(table, ..)| deletes[*table] = true);
+    let joined = plan::joined_columns(tables, &deletes);
     let mut ops = pending
         .into_iter()
         .zip(&members)
@@ -449,8 +486,8 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
             Ok(Op { table, kind, key, version, cells, checks, leaves, before, frees, takes })
         })
         .collect::<Result<Vec<_>, Error>>()?;
-    plan::claim_keys(&tables, &mut ops);
-    Ok((tables, members, ops))
+    plan::claim_values(tables, &mut ops, known);
+    Ok((members, ops))
 }
 
 pub(crate) fn not_in_unit(table: &TableMeta, column: usize, parent: &TableMeta) -> Error {
