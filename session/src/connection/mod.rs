@@ -121,7 +121,12 @@ impl Connection {
     async fn ask_for_facts(&mut self, table: &'static TableMeta) -> Result<Arc<TableFacts>, Error> {
         let dialect = self.dialect();
         let answer = self.send(Message::Facts((dialect.facts_question)(table))).await?.rows();
-        let facts = Arc::new(dialect.read_facts(table, &answer)?);
+        let mut facts = dialect.read_facts(table, &answer)?;
+        if let Some(question) = (dialect.facts_again)(table, &facts) {
+            let answer = self.send(Message::Facts(question)).await?.rows();
+            facts = dialect.read_facts(table, &answer)?;
+        }
+        let facts = Arc::new(facts);
         // A table that is not there may be made at any time.
         if facts.identity.is_some() {
             self.facts.put(table, facts.clone());

@@ -124,6 +124,8 @@ pub(crate) struct Dialect {
     // ---- the catalogue
     /// The question about a table (D1).
     pub(crate) facts_question: fn(&TableMeta) -> Statement,
+    /// The question once more, where the first answer says that only another one tells all.
+    pub(crate) facts_again: fn(&TableMeta, &TableFacts) -> Option<Statement>,
     /// What the answer, a document, says.
     pub(crate) facts: fn(&TableMeta, &str) -> Result<TableFacts, serde_json::Error>,
 

@@ -35,6 +35,8 @@ pub(super) struct Wanted {
     pub(super) odd: bool,
     /// A trigger may write after RETURNING was told: the rows are read once more.
     pub(super) again: bool,
+    /// The statement may not be asked: each new row is read by its key.
+    pub(super) apart: bool,
 }
 
 impl Back {
@@ -79,18 +81,29 @@ impl RowSet<'_> {
         let event = match self.kind {
             Kind::Insert | Kind::Switch => facts.insert,
             Kind::Update => facts.update,
-            Kind::Delete => return Ok(Wanted { back: Back::Nothing, odd: false, again: false }),
+            Kind::Delete => return Ok(Wanted { back: Back::Nothing, odd: false, again: false, apart: false }),
         };
         // Half of a row that a cycle has cut in two is read with the other half.
         if self.part == Part::Open {
-            return Ok(Wanted { back: Back::Nothing, odd: false, again: false });
+            return Ok(Wanted { back: Back::Nothing, odd: false, again: false, apart: false });
         }
         if self.kind == Kind::Update && event.rewrites && self.len() >= MANY_ROWS {
             // Counted first, and read afterwards.
-            return Ok(Wanted { back: Back::Nothing, odd: false, again: true });
+            return Ok(Wanted { back: Back::Nothing, odd: false, again: true, apart: false });
+        }
+        let told = self.kind == Kind::Update || self.table.keys.iter().all(|key| self.columns.contains(key));
+        if event.instead && told {
+            // The statement may not be asked; the row is found by its key.
+            let update = self.kind == Kind::Update;
+            return Ok(Wanted { back: Back::Nothing, odd: false, again: update, apart: !update });
         }
         if event.row_by_row || event.rewrites {
-            return Ok(Wanted { back: Back::of(table, every()), odd: false, again: event.changes_afterwards });
+            return Ok(Wanted {
+                back: Back::of(table, every()),
+                odd: false,
+                again: event.changes_afterwards,
+                apart: false,
+            });
         }
         let written = |column: &usize| self.columns.contains(column);
         let made = self.drawn.as_ref().map_or(&[][..], |drawn| &drawn.columns);
@@ -104,7 +117,7 @@ impl RowSet<'_> {
             written(column) && (facts.columns[*column].stored == Stored::Unknown || odd.contains(column))
         };
         columns.retain(|column| filled_in(column) || changed(column));
-        Ok(Wanted { back: Back::of(table, columns), odd: !odd.is_empty(), again: false })
+        Ok(Wanted { back: Back::of(table, columns), odd: !odd.is_empty(), again: false, apart: false })
     }
 
     /// Whether the database keeps each key as it was sent, so that rows are told apart by it.
@@ -171,6 +184,12 @@ impl Flush<'_> {
                 members[rows.ops[row]].iter().try_for_each(|(object, _)| object.closed(&mut values(), returned))
             }
         }
+    }
+
+    /// Reads a new row by the key that it was sent with.
+    pub(super) async fn read_new(&mut self, set: &RowSet<'_>, row: usize) -> Result<Vec<QueryResult>, Error> {
+        let message = read_values(set, self.connection.dialect(), &[(row, set.new_key(row)?)]);
+        Ok(self.send(set.table, &set.window(row, row + 1), message).await?.rows())
     }
 
     /// Reads the rows of a set once more: a trigger may have written to them after RETURNING was told.

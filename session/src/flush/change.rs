@@ -289,19 +289,25 @@ impl Flush<'_> {
         match changed.rows == window.len() as u64 {
             true => Ok(()),
             // Boxed: no flush that goes well has room for it.
-            false => Err(Box::pin(self.find_the_one(texts, window, changed)).await?),
+            false => Box::pin(self.find_the_one(texts, window, changed)).await?.map_or(Ok(()), Err),
         }
     }
 
-    /// Why fewer, or more, rows were changed than were to be.
+    /// Why fewer, or more, rows were changed than were to be; nothing if rows that were to be deleted went with others.
     async fn find_the_one(
         &mut self,
         texts: &Texts<'_, '_>,
         window: Window<'_, '_>,
-        changed: Changed,
-    ) -> Result<Error, Error> {
+        mut changed: Changed,
+    ) -> Result<Option<Error>, Error> {
         let (set, table) = (window.set, window.set.table);
-        let (alone, deleted) = (changed.missing.is_some() || window.len() == 1, set.kind == Kind::Delete);
+        let deleted = set.kind == Kind::Delete;
+        let went_along = deleted && changed.rows < window.len() as u64 && self.may_have_gone_along(set);
+        if went_along {
+            changed.missing = None;
+        }
+        let alone = !went_along && (changed.missing.is_some() || window.len() == 1);
+        let mut there = 0;
         for row in changed.missing.map_or(0..window.len(), |row| row..row + 1) {
             match self.blame(texts, window.from + row, !alone && !deleted).await? {
                 Some(Error::Stale { found: None, .. }) if deleted && !alone => {}
@@ -309,21 +315,33 @@ impl Flush<'_> {
                     if matches!(error, Error::Stale { found: None, .. }) {
                         self.gone.extend(set.object(window.from + row).cloned());
                     }
-                    return Ok(error);
+                    return Ok(Some(error));
                 }
-                None => {}
+                None => there += 1,
             }
         }
-        if deleted && !alone {
-            let one_of = format!("(one of {})", window.place(table));
-            return Ok(Error::Stale { entity: table.entity, key: one_of.into(), expected: None, found: None });
+        if went_along && there == 0 {
+            return Ok(None);
         }
-        Ok(Error::usage(format!(
+        if deleted && !alone && !went_along {
+            let one_of = format!("(one of {})", window.place(table));
+            return Ok(Some(Error::Stale { entity: table.entity, key: one_of.into(), expected: None, found: None }));
+        }
+        Ok(Some(Error::usage(format!(
             "{}: {} rows were to be changed, {} were; a rule or trigger of the table drops changes",
             window.place(table),
             window.len(),
             changed.rows
-        )))
+        ))))
+    }
+
+    /// Whether the database may have deleted rows of the set because of others that this flush has deleted, or deletes with
+    /// them: rows that hang together by way of rows which are not part of the flush.
+    fn may_have_gone_along(&self, set: &RowSet<'_>) -> bool {
+        set.facts.identity.as_ref().is_some_and(|identity| {
+            self.cascaded.contains(identity)
+                || set.len() > 1 && set.facts.deletes_below().any(|below| below == identity)
+        })
     }
 
     /// What is wrong with one row; nothing if it is as it was loaded, or, where that is `written_ones`, as it was written.

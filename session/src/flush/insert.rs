@@ -27,7 +27,7 @@ use crate::{
     stats::Path,
     table::{
         columns::ColumnSet,
-        facts::{Draw, Rowid},
+        facts::{Draw, Identity, Rowid},
         kinds::ColumnKind,
         meta::TableMeta,
         sql::quote,
@@ -133,7 +133,12 @@ impl Flush<'_> {
             let answer = reply.rows();
             self.learn_xid(&answer, xid);
             expect_rows(window, 1, written)?;
-            self.tell(set, row, &wanted.back, answer.first())?;
+            if wanted.apart {
+                let read = self.read_new(set, row).await?;
+                self.tell(set, row, &Back::Row, read.first())?;
+            } else {
+                self.tell(set, row, &wanted.back, answer.first())?;
+            }
         }
         self.connection.counters().path(Path::Single, set.len() - from);
         match wanted.again {
@@ -395,7 +400,9 @@ impl Texts<'_, '_> {
             return String::new();
         }
         let (table, facts) = (self.table(), &self.set.facts);
-        let replaced = |c: &usize| !table.keys.contains(c) && !facts.columns[*c].generated;
+        // Where the key may be another spelling of the row's it is replaced as well (D5).
+        let folds = facts.folds(&table.keys);
+        let replaced = |c: &usize| (folds || !table.keys.contains(c)) && !facts.columns[*c].generated;
         let others = (0..table.columns.len()).filter(replaced);
         let others: Vec<String> = others.map(|c| format!("{0} = excluded.{0}", table.columns[c].quoted())).collect();
         let keys = self.names_of(table.keys.iter().copied());
@@ -457,7 +464,11 @@ impl Texts<'_, '_> {
         let last = match rowid.autoincrement {
             false => format!("coalesce({highest}, 0)"),
             true => {
-                let schema = table.schema.as_deref().map_or(String::new(), |schema| format!("{}.", quote(schema)));
+                // The file that the table is in, whatever name leads to it.
+                let schema = match &self.set.facts.identity {
+                    Some(Identity::Named { schema, .. }) if schema != "main" => format!("{}.", quote(schema)),
+                    _ => String::new(),
+                };
                 let name = table.entity.replace('\'', "''");
                 let given = format!("(SELECT seq FROM {schema}sqlite_sequence WHERE name = '{name}' COLLATE NOCASE)");
                 format!("max(coalesce({highest}, 0), coalesce({given}, 0))")

@@ -10,6 +10,7 @@ mod change;
 mod copy;
 mod direct;
 mod insert;
+mod known;
 mod pieces;
 pub(crate) mod plan;
 mod rows;
@@ -18,13 +19,13 @@ mod set;
 use std::sync::Arc;
 
 use chrono::{SubsecRound, Utc};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sea_orm::{QueryResult, Value, sea_query::ArrayType};
 use smallvec::{SmallVec, smallvec};
 
 use crate::{
     connection::{Connection, Fetch, Message, Reply, lent::FlushConnection, text::Text},
-    dialect::xid::xid_in,
+    dialect::xid::{XID, xid_in},
     error::Error,
     objects::{
         AnyObject,
@@ -32,9 +33,9 @@ use crate::{
         row::{Carried, Put, Returned, RowChange, RowKind, Stamp, WrittenValue, not_in_unit},
         undo::UndoLog,
     },
-    table::{columns::ColumnMeta, meta::TableMeta, value},
+    table::{columns::ColumnMeta, facts::Identity, meta::TableMeta, value},
 };
-use plan::{Cell, Kind, Op};
+use plan::{Cell, Kind, Known, Op};
 use rows::{Place, Rows};
 use set::{RowSet, Window};
 
@@ -67,6 +68,8 @@ pub(crate) struct Flush<'a> {
     pub(crate) show_values: bool,
     /// Objects whose rows were found to be gone (D7).
     pub(crate) gone: &'a mut Vec<Arc<dyn AnyObject>>,
+    /// Tables whose rows the database may have deleted because of rows that this flush has deleted (D6).
+    pub(crate) cascaded: FxHashSet<Identity>,
 }
 
 /// An object of this flush.
@@ -155,14 +158,16 @@ impl Flush<'_> {
     }
 
     async fn write_planned(&mut self, due: &[Member]) -> Result<(), Error> {
-        let (tables, members, mut ops) = collect(due)?;
+        let (tables, changes) = changes(due)?;
+        let known = self.known(&tables, &changes).await?;
+        let (members, mut ops) = collect(&tables, changes, &known)?;
         if !self.connection.dialect().compares_every_kind {
             // Equal ones need not compare equal; and nobody can have changed them, because there a unit that writes holds the
             // only write lock.
             let told = |table: &TableMeta, c: usize| table.columns[c].is_simple() && !table.columns[c].is_moment();
             ops.iter_mut().for_each(|op| op.checks.retain(|(c, _)| told(tables[op.table], *c)));
         }
-        let plan = plan::plan(&tables, &ops).map_err(|cycle| Error::Cycle { cycle: cycle.0.into() })?;
+        let plan = plan::plan(&tables, &ops, &known).map_err(|cycle| Error::Cycle { cycle: cycle.0.into() })?;
         for step in &plan.steps {
             let table = tables[step.table];
             let rows = Rows::take(table, step, &plan, &mut ops, &members)?;
@@ -173,14 +178,23 @@ impl Flush<'_> {
     }
 
     async fn write_set(&mut self, set: RowSet<'_>) -> Result<(), Error> {
-        if matches!(set.kind, Kind::Insert | Kind::Switch) {
-            return self.insert(set).await;
+        if self.wants_xid() && !set.may_answer() {
+            let question = Text::new(self.connection.dialect(), &format!("SELECT {XID}"));
+            let answer = self.send(set.table, &set.window(0, set.len()), question.message(Fetch::One)).await?.rows();
+            self.learn_xid(&answer, true);
         }
         let referred = self.referred(&set);
-        self.change(&set).await?;
+        if matches!(set.kind, Kind::Insert | Kind::Switch) {
+            self.insert(set).await?;
+        } else {
+            self.change(&set).await?;
+            if set.kind == Kind::Delete {
+                self.cascaded.extend(set.facts.deletes_below().cloned());
+            }
+        }
         match referred {
             // Boxed: few tables have foreign keys that act.
-            Some(referred) => Box::pin(self.act(&set, referred)).await,
+            Some(referred) => Box::pin(self.act(referred)).await,
             None => Ok(()),
         }
     }
@@ -258,18 +272,18 @@ impl Flush<'_> {
     }
 }
 
-/// Numbers tables and rows, folds a delete and an add of the same key into a row switch, and turns references between
-/// objects into references between rows.
-#[expect(clippy::type_complexity, reason = "tables, the objects behind each row, and the rows")]
-fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<Op>), Error> {
+/// One object's change, in the table of this number.
+struct Due<'a> {
+    table: usize,
+    object: &'a Arc<dyn AnyObject>,
+    kind: RowKind,
+    change: RowChange,
+}
+
+/// Numbers the tables, and takes the changes out of the objects, in order.
+fn changes(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Due<'_>>), Error> {
     let mut tables: Vec<&'static TableMeta> = Vec::new();
     let mut table_of: FxHashMap<*const TableMeta, usize> = FxHashMap::default();
-    let mut members: Vec<Behind> = Vec::with_capacity(due.len());
-    let mut pending: Vec<(usize, Kind, RowChange)> = Vec::with_capacity(due.len());
-    let mut deleted: FxHashMap<(usize, Vec<Value>), usize> = FxHashMap::default();
-    let has = |wanted: RowKind| due.iter().any(|(_, kind)| *kind == wanted);
-    let may_switch = has(RowKind::Delete) && has(RowKind::Insert);
-
     // Deletes first, so that an insert finds the one it replaces.
     let of = |deletes: bool| due.iter().filter(move |(_, kind)| (*kind == RowKind::Delete) == deletes);
     let mut ordered: Vec<&Member> = of(true).chain(of(false)).collect();
@@ -288,26 +302,46 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
             RowKind::Insert => (2, (0, 0)),
         }
     });
+    let mut changes = Vec::with_capacity(ordered.len());
     for (object, kind) in ordered {
         let Some(change) = object.change(*kind)? else { continue };
         let table = table_of[&std::ptr::from_ref(object.table())];
+        changes.push(Due { table, object, kind: *kind, change });
+    }
+    Ok((tables, changes))
+}
+
+/// Numbers the rows, folds a delete and an add of the same key into a row switch, and turns references between objects into
+/// references between rows.
+fn collect(
+    tables: &[&'static TableMeta],
+    changes: Vec<Due<'_>>,
+    known: &Known,
+) -> Result<(Vec<Behind>, Vec<Op>), Error> {
+    let mut members: Vec<Behind> = Vec::with_capacity(changes.len());
+    let mut pending: Vec<(usize, Kind, RowChange)> = Vec::with_capacity(changes.len());
+    let mut deleted: FxHashMap<(usize, Vec<Value>), usize> = FxHashMap::default();
+    let has = |wanted: RowKind| changes.iter().any(|due| due.kind == wanted);
+    let may_switch = has(RowKind::Delete) && has(RowKind::Insert);
+    let same_key = |table: usize, key: &[Value]| known.all_same(table, &tables[table].keys, key).into_owned();
+    for Due { table, object, kind, change } in changes {
         let kind_of_op = match kind {
             RowKind::Insert => Kind::Insert,
             RowKind::Update => Kind::Update,
             RowKind::Delete => Kind::Delete,
         };
-        if may_switch && *kind == RowKind::Delete {
-            deleted.insert((table, change.key.clone()), pending.len());
+        if may_switch && kind == RowKind::Delete {
+            deleted.insert((table, same_key(table, &change.key)), pending.len());
         } else if may_switch
-            && *kind == RowKind::Insert
+            && kind == RowKind::Insert
             && !change.key.is_empty()
-            && let Some(op) = deleted.remove(&(table, change.key.clone()))
+            && let Some(op) = deleted.remove(&(table, same_key(table, &change.key)))
         {
             pending[op] = (table, Kind::Switch, switched(&mut pending[op].2, change, object)?);
-            members[op].push((object.clone(), *kind));
+            members[op].push((object.clone(), kind));
             continue;
         }
-        members.push(smallvec![(object.clone(), *kind)]);
+        members.push(smallvec![(object.clone(), kind)]);
         pending.push((table, kind_of_op, change));
     }
 
@@ -318,7 +352,9 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
         let rows = members.iter().enumerate();
         number.extend(rows.flat_map(|(op, list)| list.iter().map(move |(o, _)| (Arc::as_ptr(o).cast::<()>(), op))));
     }
-    let joined = plan::joined_columns(&tables);
+    let mut deletes = vec![false; tables.len()];
+    pending.iter().filter(|(_, kind, _)| *kind == Kind::Delete).for_each(|(table, ..)| deletes[*table] = true);
+    let joined = plan::joined_columns(tables, &deletes);
     let mut ops = pending
         .into_iter()
         .zip(&members)
@@ -337,8 +373,8 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
             Ok(Op { table, kind, key, version, cells, checks, leaves, before, frees, takes })
         })
         .collect::<Result<Vec<_>, Error>>()?;
-    plan::claim_keys(&tables, &mut ops);
-    Ok((tables, members, ops))
+    plan::claim_values(tables, &mut ops, known);
+    Ok((members, ops))
 }
 
 /// A delete and an add of the same key as one change: what the add writes, where the delete's row is as it was loaded.

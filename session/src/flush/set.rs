@@ -89,6 +89,17 @@ impl<'a> RowSet<'a> {
         }
     }
 
+    /// Whether a write of the set may be asked for more than it has to tell: not where a rule stands in its place, nor where
+    /// the row may be one that policies hide.
+    pub(super) fn may_answer(&self) -> bool {
+        let event = match self.kind {
+            Kind::Insert | Kind::Switch => self.facts.insert,
+            Kind::Update => self.facts.update,
+            Kind::Delete => self.facts.delete,
+        };
+        !event.instead && !self.facts.row_security
+    }
+
     /// The version that rows are found by, where they are.
     pub(super) fn version(&self) -> Option<usize> {
         let matched = matches!(self.kind, Kind::Update | Kind::Delete | Kind::Switch) && self.part == Part::Whole;
@@ -260,6 +271,14 @@ impl<'a> RowSet<'a> {
         match &self.rows {
             RowSource::Objects(objects) => objects.get(row).copied(),
             RowSource::Planned { rows, members } => members[*rows.ops.get(row)?].last().map(|(object, _)| object),
+        }
+    }
+
+    /// The object that stood for the row before: the deleted one of a switch.
+    pub(super) fn object_before(&self, row: usize) -> Option<&Arc<dyn AnyObject>> {
+        match &self.rows {
+            RowSource::Objects(objects) => objects.get(row).copied(),
+            RowSource::Planned { rows, members } => members[*rows.ops.get(row)?].first().map(|(object, _)| object),
         }
     }
 

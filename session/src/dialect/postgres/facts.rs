@@ -35,6 +35,8 @@ SELECT json_build_object(
   'row_security', pg_catalog.row_security_active(c.oid),
   'rules', (SELECT json_agg(DISTINCT r.ev_type) FROM pg_catalog.pg_rewrite r
             WHERE r.ev_class IN (SELECT oid FROM tree) AND r.ev_type <> '1' AND r.ev_enabled <> 'D'),
+  'instead', (SELECT json_agg(DISTINCT r.ev_type) FROM pg_catalog.pg_rewrite r
+              WHERE r.ev_class IN (SELECT oid FROM tree) AND r.ev_type <> '1' AND r.ev_enabled <> 'D' AND r.is_instead),
   'triggers', (SELECT json_agg(DISTINCT t.tgtype) FROM pg_catalog.pg_trigger t
                WHERE t.tgrelid IN (SELECT oid FROM tree) AND NOT t.tgisinternal AND t.tgenabled <> 'D'),
   'tree', (SELECT json_agg(oid::int8 ORDER BY oid <> c.oid) FROM tree),
@@ -51,6 +53,7 @@ SELECT json_build_object(
       'generated', a.attgenerated <> '',
       'identity', a.attidentity <> '',
       'always', a.attidentity = 'a',
+      'may_be_inserted', pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT'),
       'default', d.oid::int8,
       'expression', CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
       'plain', NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend p WHERE p.classid = 'pg_catalog.pg_attrdef'::regclass
@@ -79,7 +82,7 @@ SELECT json_build_object(
       'to', (SELECT json_agg(a.attname ORDER BY o.at) FROM unnest(k.confkey) WITH ORDINALITY o(number, at)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = o.number)
     )) FROM pg_catalog.pg_constraint k
-    WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0 AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd')))
+    WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0)
 )::text FROM here JOIN pg_catalog.pg_class c ON c.oid = here.oid";
 
 #[derive(Deserialize)]
@@ -88,6 +91,7 @@ struct Answer {
     kind: String,
     row_security: bool,
     rules: Option<Vec<String>>,
+    instead: Option<Vec<String>>,
     triggers: Option<Vec<i64>>,
     tree: Vec<i64>,
     far: Option<Vec<i64>>,
@@ -107,6 +111,7 @@ struct AnsweredColumn {
     generated: bool,
     identity: bool,
     always: bool,
+    may_be_inserted: bool,
     default: Option<i64>,
     expression: Option<String>,
     plain: bool,
@@ -140,7 +145,7 @@ pub(super) fn question(table: &TableMeta) -> Statement {
 pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde_json::Error> {
     let answer: Answer = serde_json::from_str(answer)?;
     let plain = matches!(answer.kind.as_str(), "r" | "p");
-    let rules = answer.rules.unwrap_or_default();
+    let (rules, instead) = (answer.rules.unwrap_or_default(), answer.instead.unwrap_or_default());
     let triggers = answer.triggers.unwrap_or_default();
     // 2, 3 and 4: rules on UPDATE, INSERT and DELETE.
     let event = |of: i64, rule: &str| {
@@ -153,6 +158,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
             row_by_row: !plain || sees_sets || rules.iter().any(|known| known == rule),
             rewrites: seen().next().is_some(),
             changes_afterwards: seen().any(|kind| kind & (bit::BEFORE | bit::INSTEAD) == 0),
+            instead: instead.iter().any(|known| known == rule),
         }
     };
     let (insert, update, delete) = (event(bit::INSERT, "3"), event(bit::UPDATE, "2"), event(bit::DELETE, "4"));
@@ -175,17 +181,20 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         on_delete: deed(&action.on_delete),
         on_update: deed(&action.on_update),
     });
+    let (actions, refusing) = actions.partition(Action::acts);
     Ok(TableFacts {
         identity: Some(Identity::Oid(answer.oid)),
         columns: table.columns.iter().map(column).collect(),
         copy: !insert.row_by_row && !answer.row_security,
+        row_security: answer.row_security,
         tree: answer.tree,
         insert,
         update,
         delete,
         micros: Vec::new(),
         rowid: None,
-        actions: actions.collect(),
+        actions,
+        refusing,
         far: answer.far.unwrap_or_default().into_iter().map(Identity::Oid).collect(),
         restricts_itself: false,
         texts: Texts::default(),
@@ -274,7 +283,7 @@ pub(crate) fn still_default(default: KnownDefault, tables: &str, bind: &mut dyn 
 /// How the default may be evaluated before the row is there, if it may.
 fn draw(column: &AnsweredColumn) -> Option<Draw> {
     let sequences = column.sequences.as_deref().unwrap_or_default();
-    if column.generated || !sequences.iter().all(|(_, may)| *may) {
+    if column.generated || !column.may_be_inserted || !sequences.iter().all(|(_, may)| *may) {
         return None;
     }
     if column.identity {

@@ -69,6 +69,7 @@ pub(super) static POSTGRES: Dialect = Dialect {
     row: encoders::row,
     rows: |_| encoders::row(&[]),
     facts_question: facts::question,
+    facts_again: |_, _| None,
     facts: facts::facts,
     prepare,
     owns: |pool: &DatabaseConnection| matches!(pool.inner, DatabaseConnectionType::SqlxPostgresPoolConnection(_)),

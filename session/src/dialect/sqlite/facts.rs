@@ -79,8 +79,9 @@ struct AnsweredColumn {
 /// What `PRAGMA table_xinfo` calls generated columns, virtual and stored.
 const GENERATED: [i64; 2] = [2, 3];
 
-pub(super) fn question(table: &TableMeta) -> Statement {
-    let (schema, master) = match &table.schema {
+pub(super) fn question(table: &TableMeta, schema: Option<&str>) -> Statement {
+    let of_schema = schema.map_or(String::new(), |schema| format!(", '{}'", schema.replace('\'', "''")));
+    let (schema, master) = match schema {
         // Without a schema SQLite looks among temporary tables, then in the main file, then in those attached.
         None => ("1".to_owned(), "sqlite_master".to_owned()),
         Some(schema) => (
@@ -88,9 +89,19 @@ pub(super) fn question(table: &TableMeta) -> Statement {
             format!("{}.sqlite_master", quote(schema)),
         ),
     };
-    let of_schema = table.schema.as_ref().map_or(String::new(), |schema| format!(", '{}'", schema.replace('\'', "''")));
     let sql = QUESTION.replace("{schema}", &schema).replace("{of_schema}", &of_schema).replace("{master}", &master);
     Statement::from_sql_and_values(DbBackend::Sqlite, sql, [table.entity.into()])
+}
+
+/// The question once more where the table was found in a file that its name does not tell: only there stands all of what is to be
+/// known.
+pub(super) fn second_question(table: &TableMeta, facts: &TableFacts) -> Option<Statement> {
+    match &facts.identity {
+        Some(Identity::Named { schema, .. }) if table.schema.is_none() && schema != "main" => {
+            Some(question(table, Some(schema)))
+        }
+        _ => None,
+    }
 }
 
 pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde_json::Error> {
@@ -101,7 +112,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
     // No trigger of SQLite can change the row that is on its way, but each may write by itself, this row too.
     let event = |of: TriggerEvent| {
         let seen = triggers.iter().any(|event| *event == of || *event == TriggerEvent::Unknown);
-        EventFacts { row_by_row: !plain || seen, rewrites: seen, changes_afterwards: seen }
+        EventFacts { row_by_row: !plain || seen, rewrites: seen, changes_afterwards: seen, instead: false }
     };
     let known: FxHashMap<String, &AnsweredColumn> =
         answer.columns.iter().map(|column| (column.name.to_lowercase(), column)).collect();
@@ -137,14 +148,15 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         child.eq_ignore_ascii_case(&answer.name) && (on_delete == "RESTRICT" || on_update == "RESTRICT")
     };
     let restricts_itself = answer.foreign_keys != 0 && answer.actions.iter().any(restricts);
-    let (actions, far) = match answer.foreign_keys {
+    let (foreign_keys, far) = match answer.foreign_keys {
         0 => (Vec::new(), Vec::new()),
         _ => {
             let named =
                 |table: &String| Identity::Named { schema: answer.schema.to_lowercase(), table: table.to_lowercase() };
-            (actions(table, &answer), answer.far.iter().map(named).collect())
+            (foreign_keys(table, &answer), answer.far.iter().map(named).collect())
         }
     };
+    let (actions, refusing) = foreign_keys.into_iter().partition(Action::acts);
     Ok(TableFacts {
         identity: Some(Identity::Named { schema: answer.schema.to_lowercase(), table: answer.name.to_lowercase() }),
         columns,
@@ -152,17 +164,19 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         update: event(TriggerEvent::Update),
         delete: event(TriggerEvent::Delete),
         copy: false,
+        row_security: false,
         tree: Vec::new(),
         micros: Vec::new(),
         rowid,
         actions,
+        refusing,
         far,
         restricts_itself,
         texts: Texts::default(),
     })
 }
 
-fn actions(table: &TableMeta, answer: &Answer) -> Vec<Action> {
+fn foreign_keys(table: &TableMeta, answer: &Answer) -> Vec<Action> {
     let mut actions: Vec<(&str, i64, Action)> = Vec::new();
     // Without columns of their own foreign keys refer to the key.
     let keys: Vec<&str> = table.keys.iter().map(|key| table.columns[*key].name).collect();
@@ -179,8 +193,7 @@ fn actions(table: &TableMeta, answer: &Answer) -> Vec<Action> {
         action.from.extend(from.clone());
         action.to.extend(to.clone().or(implied));
     }
-    let acts = |action: &Action| action.on_delete != Deed::None || action.on_update != Deed::None;
-    actions.into_iter().map(|(_, _, action)| action).filter(acts).collect()
+    actions.into_iter().map(|(_, _, action)| action).collect()
 }
 
 fn deed(name: &str) -> Deed {

@@ -12,7 +12,7 @@ use sea_orm::Value;
 use smallvec::{SmallVec, smallvec};
 
 use super::{
-    Cell, Cycle, Kind, Op, Part, Plan, Step,
+    Acts, Cell, Cycle, Kind, Known, OnDelete, Op, Part, Plan, Step,
     planner::Cells,
     ranks::{Ranks, table_ranks},
     unique::MOST_LAYERS,
@@ -24,8 +24,8 @@ use crate::table::{
 
 /// Whether only an order of rows will do: one row of the flush needs what another changes for those that refer to it, or
 /// changes part of a foreign key of several columns.
-pub(super) fn is_needed(tables: &[&TableMeta], ops: &[Op]) -> bool {
-    let foreign = foreign_keys(tables);
+pub(super) fn is_needed(tables: &[&TableMeta], ops: &[Op], known: &Known) -> bool {
+    let foreign = foreign_keys(tables, known);
     if foreign.is_empty() {
         return false;
     }
@@ -38,15 +38,16 @@ pub(super) fn is_needed(tables: &[&TableMeta], ops: &[Op]) -> bool {
     let moves =
         |op: &Op, fk: &Foreign<'_>| fk.parent == op.table && writes(op, &fk.to) > 0 && tuple_moves(tables, op, &fk.to);
     changes().any(|op| foreign.iter().any(|fk| partly(op, fk)))
-        || changes().any(|op| foreign.iter().any(|fk| moves(op, fk))) && Rows::new(tables, ops, &foreign).moved
+        || changes().any(|op| foreign.iter().any(|fk| moves(op, fk))) && Rows::new(tables, ops, known, &foreign).moved
 }
 
-/// Columns of a table beside its key whose values before a change the planner may have to know.
-pub(in crate::flush) fn joined_columns(tables: &[&TableMeta]) -> Vec<Vec<usize>> {
+/// Columns of a table beside its key whose values before a change the planner may have to know; `deletes` says of which
+/// tables rows are deleted.
+pub(in crate::flush) fn joined_columns(tables: &[&TableMeta], deletes: &[bool]) -> Vec<Vec<usize>> {
     let mut joined = vec![BTreeSet::new(); tables.len()];
-    for fk in foreign_keys(tables) {
+    for fk in foreign_keys(tables, &Known::default()) {
         joined[fk.parent].extend(fk.to.iter().copied());
-        if fk.columns.len() > 1 {
+        if fk.columns.len() > 1 || deletes[fk.parent] {
             joined[fk.child].extend(fk.columns.iter().copied());
         }
     }
@@ -62,17 +63,18 @@ struct Foreign<'a> {
     parent: usize,
     columns: &'a [usize],
     to: Vec<usize>,
-    on_update: OnUpdate,
+    acts: Acts,
 }
 
-fn foreign_keys<'a>(tables: &[&'a TableMeta]) -> Vec<Foreign<'a>> {
+fn foreign_keys<'a>(tables: &[&'a TableMeta], known: &Known) -> Vec<Foreign<'a>> {
     let mut foreign = Vec::new();
     for (child, table) in tables.iter().enumerate() {
-        for fk in &table.parents {
+        for (at, fk) in table.parents.iter().enumerate() {
             let parents = tables.iter().enumerate().filter(|(_, parent)| parent.table == fk.to_table);
             for (parent, meta) in parents {
                 if let Some(to) = fk.to_columns.iter().map(|name| meta.column(name)).collect() {
-                    foreign.push(Foreign { child, parent, columns: &fk.columns, to, on_update: fk.on_update });
+                    let acts = known.acts(child, at, parent, fk.on_update);
+                    foreign.push(Foreign { child, parent, columns: &fk.columns, to, acts });
                 }
             }
         }
@@ -158,9 +160,9 @@ enum Done {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Firmness {
     Firm,
-    /// The entity says that the database changes rows which refer to a changed value, so they need not come first.
+    /// The database changes rows which refer to what changes or goes, so they need not come first.
     Follows,
-    /// The entity does not say what the database does: it is taken at its word only where nothing else is left.
+    /// Nobody says what the database does: that it changes them is counted on only where nothing else is left.
     MayFollow,
 }
 
@@ -193,6 +195,7 @@ type Holders = FxHashMap<Vec<Value>, usize>;
 struct Rows<'a, 'f> {
     tables: &'f [&'a TableMeta],
     ops: &'f [Op],
+    known: &'f Known,
     needs: Vec<Need<'f>>,
     /// Needs of rows that refer to themselves.
     own: FxHashMap<usize, Vec<usize>>,
@@ -211,9 +214,9 @@ struct Rows<'a, 'f> {
 }
 
 /// Orders `ops` row by row.
-pub(super) fn plan(tables: &[&TableMeta], ops: &[Op]) -> Result<Plan, Cycle> {
-    let foreign = foreign_keys(tables);
-    let by = |ways: &[Way; 3]| Rows::new(tables, ops, &foreign).plan(ways);
+pub(super) fn plan(tables: &[&TableMeta], ops: &[Op], known: &Known) -> Result<Plan, Cycle> {
+    let foreign = foreign_keys(tables, known);
+    let by = |ways: &[Way; 3]| Rows::new(tables, ops, known, &foreign).plan(ways);
     use Way::{Follow, Open, Postpone};
     by(&[Follow, Postpone, Open]).or_else(|cycle| {
         // The database hands NULL on to rows that follow, so that one way of opening may be in the way of another there.
@@ -224,18 +227,20 @@ pub(super) fn plan(tables: &[&TableMeta], ops: &[Op]) -> Result<Plan, Cycle> {
             [Postpone, Open, Follow],
             [Open, Postpone, Follow],
         ];
-        let follows = foreign.iter().any(|fk| fk.on_update == OnUpdate::Follows);
+        let acts = |fk: &Foreign<'_>| fk.acts.on_update == OnUpdate::Follows || fk.acts.on_delete == OnDelete::Stays;
+        let follows = foreign.iter().any(acts);
         others.iter().filter(|_| follows).find_map(|ways| by(ways).ok()).ok_or(cycle)
     })
 }
 
 impl<'a, 'f> Rows<'a, 'f> {
-    fn new(tables: &'f [&'a TableMeta], ops: &'f [Op], foreign: &'f [Foreign<'a>]) -> Self {
+    fn new(tables: &'f [&'a TableMeta], ops: &'f [Op], known: &'f Known, foreign: &'f [Foreign<'a>]) -> Self {
         let mut referred = vec![BTreeSet::new(); tables.len()];
         foreign.iter().for_each(|fk| referred[fk.parent].extend(fk.to.iter().copied()));
         let mut rows = Rows {
             tables,
             ops,
+            known,
             needs: Vec::new(),
             own: FxHashMap::default(),
             opened: BTreeMap::new(),
@@ -285,7 +290,8 @@ impl<'a, 'f> Rows<'a, 'f> {
             let table: &'f TableMeta = self.tables[change.table];
             for (set, values) in change.takes.iter().enumerate() {
                 let Some(values) = values else { continue };
-                if let Some(first) = freed.get(&(change.table, set, &values[..])) {
+                let first = freed.get(&(change.table, set, &values[..])).filter(|first| **first != op);
+                if let Some(first) = first {
                     let columns: &'f [usize] = table.unique.get(set).unwrap_or(&table.keys);
                     self.need(*first, (Done::Gone, columns), op, (Done::There, columns), Firmness::Firm);
                 }
@@ -296,8 +302,14 @@ impl<'a, 'f> Rows<'a, 'f> {
     /// What is referred to is there before, and what is left goes after.
     fn need_foreign_key(&mut self, fk: &'f Foreign<'a>) {
         let (mut makers, mut givers) = (Holders::default(), Holders::default());
+        // Of values that the database holds equal one stands for all.
+        let known = self.known;
+        let same = |values: &[&Value]| -> Vec<Value> {
+            let pairs = fk.to.iter().zip(values);
+            pairs.map(|(column, value)| known.same(fk.parent, *column, value).clone()).collect()
+        };
         let owned = |tuple: Tuple<'_>| match tuple {
-            Tuple::Known(values) => Some(values.into_iter().cloned().collect::<Vec<Value>>()),
+            Tuple::Known(values) => Some(same(&values)),
             Tuple::Nothing | Tuple::Follows(_) => None,
         };
         for (op, change) in self.ops.iter().enumerate().filter(|(_, change)| change.table == fk.parent) {
@@ -322,7 +334,9 @@ impl<'a, 'f> Rows<'a, 'f> {
         let is_moved = |ops: &[Op], op: usize| matches!(ops[op].kind, Kind::Update | Kind::Switch);
         let as_parent = |values: Vec<&Value>| -> Vec<Value> {
             let columns = fk.to.iter().map(|c| &parent.columns[*c].kind);
-            values.into_iter().zip(columns).map(|(value, kind)| as_column(value.clone(), kind)).collect()
+            let values: Vec<Value> =
+                values.into_iter().zip(columns).map(|(value, kind)| as_column(value.clone(), kind)).collect();
+            same(&values.iter().collect::<Vec<_>>())
         };
         for (op, change) in self.ops.iter().enumerate().filter(|(_, change)| change.table == fk.child) {
             let moves = match change.kind {
@@ -335,20 +349,26 @@ impl<'a, 'f> Rows<'a, 'f> {
                 Tuple::Known(values) => makers.get(&as_parent(values)).copied(),
             };
             if let Some(maker) = maker.filter(|_| moves) {
-                self.moved |= maker != op && is_moved(self.ops, maker);
+                self.moved |= is_moved(self.ops, maker);
                 self.need(maker, (Done::There, &fk.to), op, (Done::There, fk.columns), Firmness::Firm);
             }
             let Tuple::Known(values) = old_tuple(self.tables, change, fk.columns) else { continue };
             let Some(giver) = givers.get(&as_parent(values)).copied() else { continue };
-            let firmness = match (self.ops[giver].kind, fk.on_update) {
-                (Kind::Update | Kind::Switch, OnUpdate::Follows) => Firmness::Follows,
-                (Kind::Update | Kind::Switch, OnUpdate::Unknown) => Firmness::MayFollow,
+            let goes = self.ops[giver].kind == Kind::Delete;
+            let firmness = match (self.ops[giver].kind, fk.acts) {
+                (Kind::Update | Kind::Switch, Acts { on_update: OnUpdate::Follows, .. }) => Firmness::Follows,
+                (Kind::Update | Kind::Switch, Acts { on_update: OnUpdate::Unknown, .. }) => Firmness::MayFollow,
+                (Kind::Delete, Acts { on_delete: OnDelete::Stays, .. }) => Firmness::Follows,
+                (Kind::Delete, Acts { on_delete: OnDelete::Unknown, .. }) if !moves => Firmness::MayFollow,
                 _ => Firmness::Firm,
             };
-            // A row that stays below a changed key goes with it; found by its old key, it is changed first.
-            let by_key = || fk.columns.iter().any(|c| self.tables[fk.child].keys.contains(c));
-            if moves || firmness != Firmness::Firm && by_key() {
-                self.moved |= giver != op && is_moved(self.ops, giver);
+            // A row that stays below a changed key goes with it; found by its old key, or by that column, it is changed
+            // first. So is one that stays below a row which goes: afterwards it refers to nothing, or is gone as well.
+            let found_by = |c: &usize| {
+                self.tables[fk.child].keys.contains(c) || change.checks.iter().any(|(checked, _)| checked == c)
+            };
+            if moves || goes || firmness != Firmness::Firm && fk.columns.iter().any(found_by) {
+                self.moved |= is_moved(self.ops, giver);
                 self.need(op, (Done::Gone, fk.columns), giver, (Done::Gone, &fk.to), firmness);
             }
         }
@@ -569,7 +589,8 @@ impl<'a, 'f> Rows<'a, 'f> {
         let distinct: BTreeSet<&Shape> = shapes.iter().collect();
         let number: BTreeMap<&Shape, usize> = distinct.into_iter().enumerate().map(|(at, shape)| (shape, at)).collect();
         let group: Vec<usize> = shapes.iter().map(|shape| number[shape]).collect();
-        let mut queue = Queue::new(&self.edges(), &group, number.len(), |need| self.needs[need].together);
+        let deletes = number.iter().filter(|(shape, _)| shape.kind != Kind::Delete).count();
+        let mut queue = Queue::new(&self.edges(), &group, number.len(), deletes, |need| self.needs[need].together);
         let mut steps = Vec::new();
         while let Some(nodes) = queue.next_statement() {
             let Shape { table, kind, part, columns, checks, .. } = shapes[nodes[0]].clone();
@@ -625,6 +646,8 @@ struct Queue<'g> {
     ready: Vec<BTreeSet<usize>>,
     /// By group: nodes that are left, and those among them that wait for an earlier statement.
     left: Vec<(usize, usize)>,
+    /// The first group of deletes, which come after all others.
+    deletes: usize,
 }
 
 impl<'g> Queue<'g> {
@@ -632,6 +655,7 @@ impl<'g> Queue<'g> {
         edges: &[Vec<(usize, Option<usize>)>],
         group: &'g [usize],
         groups: usize,
+        deletes: usize,
         together: impl Fn(usize) -> bool,
     ) -> Self {
         let mut waits = vec![(0, 0); edges.len()];
@@ -651,14 +675,22 @@ impl<'g> Queue<'g> {
                 ready[*at].insert(node);
             }
         }
-        Self { group, before, waits, ready, left }
+        Self { group, before, waits, ready, left, deletes }
     }
 
     /// The nodes of the next statement: of a group that has no more to wait for, or else of the first that has any.
     fn next_statement(&mut self) -> Option<Vec<usize>> {
-        let whole = self.left.iter().position(|(left, waiting)| *left > 0 && *waiting == 0);
-        let at = whole.or_else(|| self.ready.iter().position(|ready| !ready.is_empty()))?;
-        let mut taken: Vec<usize> = std::mem::take(&mut self.ready[at]).into_iter().collect();
+        let others = self.left[..self.deletes].iter().any(|(left, _)| *left > 0);
+        let first = if others { self.deletes } else { self.left.len() };
+        let whole = self.left[..first].iter().position(|(left, waiting)| *left > 0 && *waiting == 0);
+        // A row that nobody waits for is deleted last: what the database makes of others then is no matter any more.
+        let is_next = |at: usize, node: &usize| at < first || !self.before[*node].is_empty();
+        let ready = || (0..self.ready.len()).find(|at| self.ready[*at].iter().any(|node| is_next(*at, node)));
+        let at = whole.or_else(ready)?;
+        let (taken, later): (BTreeSet<usize>, _) =
+            std::mem::take(&mut self.ready[at]).into_iter().partition(|node| is_next(at, node));
+        self.ready[at] = later;
+        let mut taken: Vec<usize> = taken.into_iter().collect();
         let mut next = 0;
         // Those that waited for an earlier statement than this, and wait for the next now.
         let mut later = BTreeSet::new();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 
 use super::{
-    Cell, Cycle, Kind, Op, Part, Plan, Step,
+    Cell, Cycle, Kind, Known, Op, Part, Plan, Step,
     levels::{Level, Need, levels},
     ranks::Ranks,
     targets::Targets,
@@ -24,6 +24,7 @@ pub(super) type Cells = BTreeSet<(usize, usize)>;
 pub(super) struct Planner<'a> {
     pub(super) tables: &'a [&'a TableMeta],
     pub(super) ops: &'a [Op],
+    pub(super) known: &'a Known,
     pub(super) postponed: Cells,
     /// Cells that are NULL already when the row's own statement comes.
     pub(super) opened: Cells,

@@ -35,7 +35,7 @@ impl<E: TrackedEntity> Object<E> {
     ) -> Result<Vec<Tracked<R>>, Error> {
         s.read_expired(self).await?;
         let def = leads_to::<E, R>(&relation)?;
-        if let Some(folding) = s.folding::<E, R>(&def, false).await? {
+        if let Some(folding) = s.folding::<E, R>(&def).await? {
             s.note_lazy_load::<E, R>();
             return s.follow_folding::<E, R>(self, &folding).await;
         }
@@ -66,7 +66,7 @@ impl<E: TrackedEntity> Object<E> {
         {
             return Ok(Some(parent));
         }
-        if let Some(folding) = s.folding::<E, R>(&def, false).await? {
+        if let Some(folding) = s.folding::<E, R>(&def).await? {
             s.note_lazy_load::<E, R>();
             return Ok(s.follow_folding::<E, R>(self, &folding).await?.into_iter().next());
         }

@@ -46,9 +46,8 @@ impl Session {
     pub(super) async fn folding<E: TrackedEntity, R: TrackedEntity>(
         &mut self,
         def: &RelationDef,
-        through_junction: bool,
     ) -> Result<Option<Folding>, Error> {
-        if through_junction || def.on_condition.is_some() {
+        if def.on_condition.is_some() {
             return Ok(None);
         }
         let (own, theirs) = (positions::<E>(&def.from_col)?, positions::<R>(&def.to_col)?);

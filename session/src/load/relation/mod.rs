@@ -17,9 +17,13 @@ use crate::{
         Object, Tracked,
         entity::{TrackedEntity, table_of},
     },
-    table::sql::{quote, quoted_table},
+    table::{
+        facts::Equality,
+        sql::{quote, quoted_table},
+    },
     unit::{core::LAZY_LOADS_REPORTED, session::Session},
 };
+use through::equal;
 
 impl<E: TrackedEntity> Object<E> {
     /// The related objects, through the map. One statement a call: for many parents use [`Session::load_related`].
@@ -37,7 +41,11 @@ impl<E: TrackedEntity> Object<E> {
             let Some(select) = self.along::<R>(&<E as Related<R>>::to())? else { return Ok(vec![]) };
             return select.load(s).await;
         }
-        if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to(), <E as Related<R>>::via().is_some()).await? {
+        if let Some(via) = <E as Related<R>>::via() {
+            if s.folds_through::<E, R>(&via).await? {
+                return Ok(s.match_through::<E, R>(&[self], &via).await?.pop().unwrap_or_default());
+            }
+        } else if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to()).await? {
             return s.follow_folding::<E, R>(self, &folding).await;
         }
         let select: Select<R> = self.with(|model| model.find_related(R::default()));
@@ -62,7 +70,11 @@ impl<E: TrackedEntity> Object<E> {
             let Some(select) = self.along::<R>(&<E as Related<R>>::to())? else { return Ok(None) };
             return select.load_one(s).await;
         }
-        if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to(), <E as Related<R>>::via().is_some()).await? {
+        if let Some(via) = <E as Related<R>>::via() {
+            if s.folds_through::<E, R>(&via).await? {
+                return Ok(s.match_through::<E, R>(&[self], &via).await?.pop().unwrap_or_default().into_iter().next());
+            }
+        } else if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to()).await? {
             return Ok(s.follow_folding::<E, R>(self, &folding).await?.into_iter().next());
         }
         let select: Select<R> = self.with(|model| model.find_related(R::default()));
@@ -186,7 +198,9 @@ where
     /// As [`Junction::attach`].
     pub async fn change(&self, s: &mut Session, detach: &[&Tracked<R>], attach: &[&Tracked<R>]) -> Result<(), Error> {
         s.flush().await?;
-        let table = JunctionTable::of::<E, R>()?;
+        let mut table = JunctionTable::of::<E, R>()?;
+        table.equality = s.equality_of::<E>(&table.own).await?;
+        table.equality.extend(s.equality_of::<R>(&table.theirs).await?);
         if !detach.is_empty() {
             for pairs in table.chunks(s.dialect(), self.pairs(&table, detach)?) {
                 let message = table.delete(s.dialect(), pairs);
@@ -230,6 +244,8 @@ struct JunctionTable {
     columns: Vec<String>,
     own: Vec<usize>,
     theirs: Vec<usize>,
+    /// How the columns that its own refer to compare values, where that is not by their bytes (D5).
+    equality: Vec<Option<Equality>>,
 }
 
 impl JunctionTable {
@@ -248,6 +264,7 @@ impl JunctionTable {
             columns: names(&via.to_col).into_iter().chain(names(&to.from_col)).collect(),
             own: positions::<E>(&via.from_col)?,
             theirs: positions::<R>(&to.to_col)?,
+            equality: Vec::new(),
         })
     }
 
@@ -257,25 +274,51 @@ impl JunctionTable {
         pairs.chunks(size).map(<[_]>::to_vec).collect()
     }
 
-    fn tuples(text: &mut Text, pairs: Vec<Vec<Value>>) -> String {
+    fn tuples(text: &mut Text, pairs: Vec<Vec<Value>>, value: impl Fn(usize, String) -> String) -> String {
         let tuple = |pair: Vec<Value>| {
-            format!("({})", pair.into_iter().map(|value| text.bind(value)).collect::<Vec<_>>().join(", "))
+            let values = pair.into_iter().enumerate().map(|(at, bound)| value(at, text.bind(bound)));
+            format!("({})", values.collect::<Vec<_>>().join(", "))
         };
         pairs.into_iter().map(tuple).collect::<Vec<_>>().join(", ")
     }
 
+    /// A column or value of this number as the database compares it.
+    fn compared(&self, at: usize, sql: &str) -> String {
+        self.equality[at].as_ref().map_or_else(|| sql.to_owned(), |equality| equality.apply(sql))
+    }
+
     fn insert(&self, dialect: &'static Dialect, pairs: Vec<Vec<Value>>) -> Message<'static> {
         let mut text = Text::new(dialect, "");
-        let tuples = Self::tuples(&mut text, pairs);
-        text.sql =
-            format!("INSERT INTO {} ({}) VALUES {tuples} ON CONFLICT DO NOTHING", self.table, self.columns.join(", "));
+        let tuples = Self::tuples(&mut text, pairs, |_, bound| bound);
+        let (table, columns) = (&self.table, self.columns.join(", "));
+        text.sql = match self.equality.iter().any(Option::is_some) {
+            false => format!("INSERT INTO {table} ({columns}) VALUES {tuples} ON CONFLICT DO NOTHING"),
+            // A pair that is there in another spelling is related already.
+            true => {
+                let rows = if *table == quote("u") { "u_rows" } else { "u" };
+                let value = |at: usize| format!("{rows}.column{}", at + 1);
+                let same = self
+                    .columns
+                    .iter()
+                    .enumerate()
+                    .map(|(at, column)| equal(&self.equality[at], &format!("{table}.{column}"), &value(at)));
+                format!(
+                    "INSERT INTO {table} ({columns}) SELECT {} FROM (VALUES {tuples}) AS {rows} WHERE NOT EXISTS \
+                     (SELECT 1 FROM {table} WHERE {}) ON CONFLICT DO NOTHING",
+                    (0..self.columns.len()).map(value).collect::<Vec<_>>().join(", "),
+                    same.collect::<Vec<_>>().join(" AND "),
+                )
+            }
+        };
         text.message(Fetch::Nothing)
     }
 
     fn delete(&self, dialect: &'static Dialect, pairs: Vec<Vec<Value>>) -> Message<'static> {
         let mut text = Text::new(dialect, "");
-        let tuples = Self::tuples(&mut text, pairs);
-        text.sql = format!("DELETE FROM {} WHERE ({}) IN (VALUES {tuples})", self.table, self.columns.join(", "));
+        let tuples = Self::tuples(&mut text, pairs, |at, bound| self.compared(at, &bound));
+        let columns = self.columns.iter().enumerate().map(|(at, column)| self.compared(at, column));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        text.sql = format!("DELETE FROM {} WHERE ({columns}) IN (VALUES {tuples})", self.table);
         text.message(Fetch::Nothing)
     }
 }
@@ -309,7 +352,7 @@ impl Session {
             return self.load_through(parents, &via).await;
         }
         let def = <E as Related<R>>::to();
-        if let Some(folding) = self.folding::<E, R>(&def, false).await? {
+        if let Some(folding) = self.folding::<E, R>(&def).await? {
             return self.follow_many_folding::<E, R>(parents, &folding).await;
         }
         let columns = table_of::<E>().keys.len().max(def.from_col.arity());

@@ -22,6 +22,8 @@ pub(crate) struct TableFacts {
     pub(crate) delete: EventFacts,
     /// Whether rows may come in by COPY.
     pub(crate) copy: bool,
+    /// Whether policies say which rows may be seen: a new one need not be among them (PostgreSQL).
+    pub(crate) row_security: bool,
     /// The numbers of the table, its partitions and the tables that inherit from it (PostgreSQL).
     pub(crate) tree: Vec<i64>,
     /// Columns that keep microseconds, in UTC, of what is sent.
@@ -30,6 +32,8 @@ pub(crate) struct TableFacts {
     pub(crate) rowid: Option<Rowid>,
     /// What the database does to rows of other tables, or of this one, when a row is deleted or its key changes (D6).
     pub(crate) actions: Vec<Action>,
+    /// The foreign keys of other tables, or of this one, because of which the database only refuses.
+    pub(crate) refusing: Vec<Action>,
     /// The tables whose rows it may reach so by way of rows of others.
     pub(crate) far: Vec<Identity>,
     /// Foreign keys of the table to itself are checked row by row, in the middle of a statement (SQLite's RESTRICT).
@@ -54,6 +58,8 @@ pub(crate) struct EventFacts {
     pub(crate) rewrites: bool,
     /// A trigger may change the row after RETURNING has been told what it holds.
     pub(crate) changes_afterwards: bool,
+    /// A rule stands in the statement's place, so that it may not ask for what it writes (PostgreSQL).
+    pub(crate) instead: bool,
 }
 
 /// What the database makes of a value in a column.
@@ -157,10 +163,16 @@ pub(crate) enum Deed {
     SetDefault,
 }
 
+impl Action {
+    pub(crate) fn acts(&self) -> bool {
+        self.on_delete != Deed::None || self.on_update != Deed::None
+    }
+}
+
 impl TableFacts {
     /// A table that the catalogue does not know: the statement itself will say what is wrong with it.
     pub(crate) fn unknown(table: &TableMeta) -> Self {
-        let slow = EventFacts { row_by_row: true, rewrites: true, changes_afterwards: false };
+        let slow = EventFacts { row_by_row: true, rewrites: true, ..EventFacts::default() };
         Self {
             identity: None,
             columns: vec![ColumnFacts::default(); table.columns.len()],
@@ -168,10 +180,12 @@ impl TableFacts {
             update: slow,
             delete: slow,
             copy: false,
+            row_security: false,
             tree: Vec::new(),
             micros: Vec::new(),
             rowid: None,
             actions: Vec::new(),
+            refusing: Vec::new(),
             far: Vec::new(),
             restricts_itself: false,
             texts: Texts::default(),
@@ -182,6 +196,12 @@ impl TableFacts {
     pub(crate) fn acts_on_itself(&self) -> bool {
         let own = |identity: &Identity| Some(identity) == self.identity.as_ref();
         self.restricts_itself || self.actions.iter().any(|action| own(&action.child)) || self.far.iter().any(own)
+    }
+
+    /// The tables whose rows the database may delete because a row of this one is deleted.
+    pub(crate) fn deletes_below(&self) -> impl Iterator<Item = &Identity> {
+        let deletes = self.actions.iter().filter(|action| action.on_delete == Deed::Cascade);
+        deletes.map(|action| &action.child).chain(&self.far)
     }
 
     /// The columns that are never written.

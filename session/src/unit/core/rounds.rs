@@ -81,6 +81,7 @@ impl Core {
             xid: &mut self.xid,
             show_values: self.settings.show_values,
             gone: &mut self.gone,
+            cascaded: Default::default(),
         };
         // If this future is dropped, the objects are found again by the rollback of their block.
         let mut guard = Requeue { shared: self.shared.clone(), due };
