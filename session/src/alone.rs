@@ -122,3 +122,76 @@ fn only_reads(sql: &str) -> bool {
     // `replace(…)` is a function; a REPLACE that writes has INTO behind it.
     !words.any(|word| (4..=6).contains(&word.len()) && is_one_of(word, &WRITE))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b4_a_text_that_may_write_is_never_sent_alone() {
+        for reads in [
+            "SELECT 1",
+            "  select updated_at, deleted FROM inserts WHERE a = 'x'",
+            "WITH RECURSIVE w(a) AS (SELECT 1) SELECT replace(a, 'b', 'c') FROM w",
+            "(SELECT 1) UNION ALL (SELECT 2)",
+        ] {
+            assert!(only_reads(reads), "{reads}");
+        }
+        for writes in [
+            "",
+            "INSERT INTO t VALUES (1)",
+            "UPDATE t SET a = 1",
+            "DELETE FROM t RETURNING a",
+            "REPLACE INTO t VALUES (1)",
+            "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
+            "WITH a AS (DELETE FROM t RETURNING *) SELECT * FROM a",
+            "WITH a AS (SELECT 1) uPdAtE t SET a = 1",
+            "WITH a AS (SELECT 1) REPLACE INTO t SELECT * FROM a",
+            "WITH a AS (MERGE INTO t USING s ON true WHEN MATCHED THEN DO NOTHING) SELECT 1",
+            "SELECT * INTO t FROM s",
+            "SELECT a FROM t FOR UPDATE",
+            "SELECT 1; DROP TABLE t",
+            "PRAGMA user_version = 3",
+            "EXPLAIN ANALYZE DELETE FROM t",
+            "CALL p()",
+        ] {
+            assert!(!only_reads(writes), "{writes}");
+        }
+    }
+
+    #[test]
+    fn t1_settings_of_a_read_alone_are_values_and_come_before_any_row() {
+        let mut settings = Settings { read_only: true, ..Settings::default() };
+        settings.set_local.push(("app.spaces".into(), "a'b".into()));
+        settings.tenant = Some(("app.tenant".into(), "acme".into()));
+        let asked = Statement::from_sql_and_values(DbBackend::Postgres, "SELECT a FROM t WHERE b = $1", [7.into()]);
+        let alone = settings.alone(&asked, DbBackend::Postgres).expect("it reads");
+        assert_eq!(
+            alone.sql,
+            "SELECT answer.* FROM (SELECT set_config('app.spaces', $2, true) || set_config('app.tenant', $3, true) \
+             || set_config('transaction_read_only', $4, true) AS bound) AS unit CROSS JOIN LATERAL (SELECT asked.* FROM \
+             (SELECT a FROM t WHERE b = $1\n) AS asked OFFSET length(unit.bound) * 0) AS answer"
+        );
+        let values = alone.values.expect("values").0;
+        assert_eq!(values, [7.into(), "a'b".into(), "acme".into(), "on".into()]);
+        // SQLite has no settings, and the text says what it does.
+        let plain = Statement::from_string(DbBackend::Sqlite, "SELECT a FROM t");
+        let tenant = Settings { tenant: settings.tenant.clone(), read_only: true, ..Settings::default() };
+        assert_eq!(tenant.alone(&plain, DbBackend::Sqlite), Some(plain));
+    }
+
+    #[test]
+    fn b4_what_takes_a_transaction_gets_one() {
+        let asked = Statement::from_string(DbBackend::Postgres, "SELECT 1");
+        let alone = |settings: Settings| settings.alone(&asked, DbBackend::Postgres).is_some();
+        assert!(alone(Settings::default()));
+        assert!(!alone(Settings { isolation: Some(sea_orm::IsolationLevel::Serializable), ..Settings::default() }));
+        assert!(!alone(Settings { deferrable: true, ..Settings::default() }));
+        assert!(!alone(Settings { immediate: true, ..Settings::default() }));
+        assert!(!alone(Settings { settle: true, ..Settings::default() }));
+        assert!(!alone(Settings { settle_by_token: true, ..Settings::default() }));
+        assert!(!alone(Settings { fixed: "; SET LOCAL plan_cache_mode = force_generic_plan", ..Settings::default() }));
+        let timeout = Some(std::time::Duration::from_secs(1));
+        assert!(!alone(Settings { statement_timeout: timeout, ..Settings::default() }));
+    }
+}

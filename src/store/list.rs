@@ -415,6 +415,8 @@ impl Walk<'_> {
             self.active(sql, "x");
             sql.push(" AND x.tree_key >= w.place || CASE WHEN w.levels >= ").bind(levels_wanted);
             sql.push(" THEN char(2) ELSE char(1) END AND x.tree_key < ").bind(high).push(" ORDER BY x.tree_key LIMIT 1)");
+            // PostgreSQL goes as far as it is asked to, and has no such limit.
+            sql.push(" LIMIT ").bind(self.limit());
         }
         sql.push(") SELECT * FROM (SELECT n.tree_key AS key, ").either("false", "0").push(" AS is_folder, ");
         columns(sql);
