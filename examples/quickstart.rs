@@ -133,13 +133,13 @@ async fn unit_of_work(store: &Store, caller: &Caller) -> Result<()> {
             let again = s.get::<node::Entity>(first.id).await?;
             println!("  two gets, one object: {}", again.is_some_and(|again| Tracked::ptr_eq(&node, &again)));
 
-            store.write_in(s, caller, &uri, &Write::new().with_abstract("a friendly greeting")).await?;
+            store.within(s, caller).write(&uri, &Write::new().with_abstract("a friendly greeting")).await?;
             s.flush().await?;
             println!("  the object follows the write: {:?}, version {}", node.r#abstract(), node.version());
 
             let tentative = s
                 .atomic(async |s: &mut Session| -> Result<(), StoreError> {
-                    store.write_in(s, caller, &uri, &Write::of("Go away.")).await?;
+                    store.within(s, caller).write(&uri, &Write::of("Go away.")).await?;
                     s.flush().await?;
                     Err(StoreError::InvalidArgument("changed my mind".into()))
                 })
@@ -178,7 +178,7 @@ async fn move_and_search(store: &Store, caller: &Caller, root: &Uri) -> Result<(
     let (from, to) = (root.child("session")?, root.child("framework")?);
     let unit = store.unit(caller);
     let asked = unit.clone();
-    let moved = unit.run(async |s: &mut Session| store.move_node_in(s, caller, &from, &to).await).await?;
+    let moved = unit.run(async |s: &mut Session| store.within(s, caller).move_node(&from, &to).await).await?;
     println!("  moved {} nodes to {} in {} statements", moved.nodes, moved.to, asked.stats().statements);
     let delivered = store.drain().await?;
     println!("  the outbox delivered {} events in {} batches", delivered.delivered, delivered.batches);

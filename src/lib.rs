@@ -1,8 +1,8 @@
 //! A store for agents' memory: nodes at `ctx://` URIs with abstract, overview and content, typed edges between them, the
 //! history of every node, and an outbox that keeps a search index in step.
 //!
-//! It is written on [`sea_session`] and on nothing below it: every operation is one unit of work, and has a second form
-//! (`…_in`) that joins the caller's. SQLite and PostgreSQL are equal.
+//! It is written on [`sea_session`] and on nothing below it: every operation is one unit of work, or by [`Store::within`] a
+//! part of the caller's. SQLite and PostgreSQL are equal.
 //!
 //! ```
 //! use context_store::{Caller, Store, StoreError, Uri, Write};
@@ -21,8 +21,9 @@
 //! // Several operations as one: all of it, or nothing.
 //! let archive = Uri::parse("ctx://acme/users/alice/memories/dislikes/tea")?;
 //! store.unit(&alice).run(async |s: &mut sea_session::Session| -> Result<_, StoreError> {
-//!     store.write_in(s, &alice, &tea, &Write::of("None any more.").expecting(1)).await?;
-//!     store.move_node_in(s, &alice, &tea, &archive).await
+//!     let mut here = store.within(s, &alice);
+//!     here.write(&tea, &Write::of("None any more.").expecting(1)).await?;
+//!     here.move_node(&tea, &archive).await
 //! }).await?;
 //! # Ok(())
 //! # }

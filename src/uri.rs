@@ -469,7 +469,8 @@ fn parse(input: &str) -> Result<Uri, UriReason> {
 
 /// Whether a text is canonical at first sight: characters that stand for themselves, and no segment that would be refused.
 fn is_plain(input: &str, path: &str) -> bool {
-    let stands_for_itself = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.' | b'/');
+    let stands_for_itself =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.' | b'/');
     input.len() <= MAX_URI_BYTES
         && input.starts_with(SCHEME)
         && input.len() == SCHEME.len() + path.len()

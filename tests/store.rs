@@ -87,7 +87,7 @@ on_each_backend! {
             assert_eq!(n, 1, "{event}");
         }
         let rolled_back = t.store.unit(&admin()).run(async |s: &mut sea_session::Session| -> Result<(), StoreError> {
-            t.store.write_in(s, &admin(), &c, &Write::of("x")).await?;
+            t.store.within(s, &admin()).write(&c, &Write::of("x")).await?;
             Err(StoreError::InvalidArgument("changed my mind".into()))
         }).await;
         assert!(rolled_back.is_err());
@@ -200,7 +200,8 @@ on_each_backend! {
                 }
                 let recorder = Recorder::new();
                 let unit = t.store.read_unit(&admin()).record(&recorder);
-                let listed = unit.run(async |s: &mut Session| t.store.list_children_in(s, &admin(), &folder, &Paging::default()).await);
+                let caller = admin();
+                let listed = unit.run(async |s: &mut Session| t.store.within(s, &caller).list_children(&folder, &Paging::default()).await);
                 assert_eq!(seen(&listed.await.expect("a listing")), below(&folder, 1));
                 assert_eq!(recorder.take().len(), 3, "BEGIN, one statement, COMMIT");
             }

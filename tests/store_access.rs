@@ -19,7 +19,7 @@ on_each_backend! {
         let place = uri("ctx://acme/users/alice/memories/likes/tea");
         let unit = t.store.unit(&bob());
         let asked = unit.clone();
-        let denied = unit.run(async |s: &mut Session| t.store.write_in(s, &bob(), &place, &Write::of("x")).await).await;
+        let denied = unit.run(async |s: &mut Session| t.store.within(s, &bob()).write(&place, &Write::of("x")).await).await;
         assert!(matches!(&denied, Err(StoreError::Denied { reason: Denial::OtherSpace { space }, .. }) if space == "user:alice"), "{denied:?}");
         assert_eq!(asked.stats().round_trips(), 0, "not even BEGIN");
         let shared = t.store.write(&bob(), &uri("ctx://acme/resources/a"), &Write::of("x")).await;
@@ -112,22 +112,22 @@ async fn t3_without_the_codes_filter_the_database_still_hides_other_spaces() {
                 assert!(matches!(e, Err(StoreError::NotFound { .. } | StoreError::NoSuchVersion { .. })), "{e:?}")
             };
             let everything = uri("ctx://acme");
-            absent(t.store.read_in(s, &blind, &tea).await.map(drop));
-            absent(t.store.stat_in(s, &blind, &tea).await.map(drop));
-            absent(t.store.history_in(s, &blind, &tea, &Paging::default()).await.map(drop));
-            absent(t.store.read_version_in(s, &blind, &tea, 1).await.map(drop));
-            absent(t.store.edges_in(s, &blind, &tea, Direction::Both, &Paging::default()).await.map(drop));
-            absent(t.store.traverse_in(s, &blind, &tea, &Traverse::default()).await.map(drop));
-            absent(t.store.read_level_in(s, &blind, &tea, context_store::Level::Content).await.map(drop));
-            assert!(!t.store.exists_in(s, &blind, tea.as_str()).await?);
-            assert!(t.store.read_many_in(s, &blind, &[tea.clone(), milk.clone()]).await?.is_empty());
-            assert!(t.store.tree_in(s, &blind, &everything, &TreeOptions::default()).await?.items.is_empty());
-            assert!(t.store.list_children_in(s, &blind, &everything, &Paging::default()).await?.items.is_empty());
-            assert!(t.store.glob_in(s, &blind, "ctx://acme/**", &Paging::default()).await?.items.is_empty());
-            assert!(t.store.search_in(s, &blind, "two", &SearchOptions::default()).await?.items.is_empty());
-            absent(t.store.messages_in(s, &blind, &log).await.map(drop));
+            absent(t.store.within(s, &blind).read(&tea).await.map(drop));
+            absent(t.store.within(s, &blind).stat(&tea).await.map(drop));
+            absent(t.store.within(s, &blind).history(&tea, &Paging::default()).await.map(drop));
+            absent(t.store.within(s, &blind).read_version(&tea, 1).await.map(drop));
+            absent(t.store.within(s, &blind).edges(&tea, Direction::Both, &Paging::default()).await.map(drop));
+            absent(t.store.within(s, &blind).traverse(&tea, &Traverse::default()).await.map(drop));
+            absent(t.store.within(s, &blind).read_level(&tea, context_store::Level::Content).await.map(drop));
+            assert!(!t.store.within(s, &blind).exists(tea.as_str()).await?);
+            assert!(t.store.within(s, &blind).read_many(&[tea.clone(), milk.clone()]).await?.is_empty());
+            assert!(t.store.within(s, &blind).tree(&everything, &TreeOptions::default()).await?.items.is_empty());
+            assert!(t.store.within(s, &blind).list_children(&everything, &Paging::default()).await?.items.is_empty());
+            assert!(t.store.within(s, &blind).glob("ctx://acme/**", &Paging::default()).await?.items.is_empty());
+            assert!(t.store.within(s, &blind).search("two", &SearchOptions::default()).await?.items.is_empty());
+            absent(t.store.within(s, &blind).messages(&log).await.map(drop));
             let sessions =
-                t.store.session_history_in(s, &blind, &uri("ctx://acme/sessions/s2"), &Paging::default()).await?;
+                t.store.within(s, &blind).session_history(&uri("ctx://acme/sessions/s2"), &Paging::default()).await?;
             assert!(sessions.items.is_empty());
             // And by SQL that knows of no filter at all.
             for table in ["nodes", "node_versions", "edges", "session_archives", "index_records"] {
@@ -135,7 +135,7 @@ async fn t3_without_the_codes_filter_the_database_still_hides_other_spaces() {
                 let row = s.query_one_raw(count).await?.expect("a row");
                 assert_eq!(row.try_get_by_index::<i64>(0)?, 0, "{table}");
             }
-            let status = t.store.status_in(s, &blind).await?;
+            let status = t.store.within(s, &blind).status().await?;
             assert_eq!((status.active, status.versions, status.index_records, status.edges), (0, 0, 0, 0));
             Ok(())
         })
@@ -203,7 +203,8 @@ async fn t3_a_read_that_is_sent_alone_is_bound_like_a_unit() {
         assert_eq!(others.len(), 1);
     }
     // The database refuses writes, by words that no text shows, and the next unit may write all the same.
-    let hidden = Statement::from_string(DbBackend::Postgres, "SELECT nextval(pg_get_serial_sequence('index_spaces', 'id'))");
+    let hidden =
+        Statement::from_string(DbBackend::Postgres, "SELECT nextval(pg_get_serial_sequence('index_spaces', 'id'))");
     let refused = store.read_unit(&alice).query(hidden).await.expect_err("a write in a read-only unit");
     assert_eq!(refused.sqlstate(), Some("25006"), "{refused}");
     store.write(&alice, &tea, &Write::of("white")).await.expect("a write");

@@ -17,11 +17,11 @@ on_each_backend! {
             let to = uri(&format!("ctx://acme/resources/to{size}"));
             let unit = t.store.unit(&admin());
             let asked = unit.clone();
-            let moved = unit.run(async |s: &mut Session| t.store.move_node_in(s, &admin(), &root, &to).await).await.expect("a move");
+            let moved = unit.run(async |s: &mut Session| t.store.within(s, &admin()).move_node(&root, &to).await).await.expect("a move");
             assert_eq!(moved.nodes, size);
             let unit = t.store.unit(&admin());
             let removal = unit.clone();
-            let removed = unit.run(async |s: &mut Session| t.store.delete_in(s, &admin(), &to, DeleteOptions::recursive()).await).await.expect("a delete");
+            let removed = unit.run(async |s: &mut Session| t.store.within(s, &admin()).delete(&to, DeleteOptions::recursive()).await).await.expect("a delete");
             assert_eq!(removed.nodes, size);
             counts.push((asked.stats().statements, removal.stats().statements));
         }
@@ -34,7 +34,7 @@ on_each_backend! {
         for size in [10, 100, 200] {
             let recorder = Recorder::new();
             let writes: Vec<(Uri, Write)> = (0..size).map(|n| (uri(&format!("ctx://acme/resources/b{size}/n{n}")), Write::of("x"))).collect();
-            t.store.unit(&admin()).record(&recorder).run(async |s: &mut Session| t.store.write_many_in(s, &admin(), &writes).await).await.expect("writes");
+            t.store.unit(&admin()).record(&recorder).run(async |s: &mut Session| t.store.within(s, &admin()).write_many(&writes).await).await.expect("writes");
             counts.push(recorder.take().len());
         }
         assert!(counts[2] <= counts[0] + 6, "{counts:?}");
@@ -111,8 +111,8 @@ impl Memory for Store {
     async fn remember(&self, caller: &Caller, uri: &Uri, text: &str) -> Result<i64, StoreError> {
         let write = Write::of(text);
         let both = self.unit(caller).run(async |s: &mut Session| -> Result<i64, StoreError> {
-            self.write_in(s, caller, uri, &write).await?;
-            Ok(self.append_in(s, caller, uri, "!").await?.version)
+            self.within(s, caller).write(uri, &write).await?;
+            Ok(self.within(s, caller).append(uri, "!").await?.version)
         });
         both.await
     }

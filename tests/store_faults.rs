@@ -55,7 +55,7 @@ on_each_backend! {
         for limit in [1, 2, 3] {
             let unit = t.store.read_unit(&admin());
             let asked = unit.clone();
-            let page = unit.run(async |s: &mut Session| -> Result<_, StoreError> { t.store.list_children_in(s, &admin(), &folder, &Paging::first(limit)).await }).await.expect("a listing");
+            let page = unit.run(async |s: &mut Session| -> Result<_, StoreError> { t.store.within(s, &admin()).list_children(&folder, &Paging::first(limit)).await }).await.expect("a listing");
             assert_eq!(page.items.len() as u64, limit);
             let stats = asked.stats();
             assert!(stats.rows <= limit + 1, "{} rows for a page of {limit}", stats.rows);

@@ -43,17 +43,19 @@ async fn carry_out(store: &Store, unit: UnitOptions, folder: &Uri, op: Op) -> St
     let (caller, deep) = (root(), DeleteOptions::recursive());
     let run = async |s: &mut Session| -> Result<(), StoreError> {
         match op {
-            Op::Write(path) => store.write_in(s, &caller, &at(folder, path), &Write::of("written")).await.map(drop),
-            Op::Append(path) => store.append_in(s, &caller, &at(folder, path), "+").await.map(drop),
-            Op::Move(from, to) => store.move_node_in(s, &caller, &at(folder, from), &at(folder, to)).await.map(drop),
-            Op::Delete(path) => store.delete_in(s, &caller, &at(folder, path), deep).await.map(drop),
-            Op::DeleteOne(path) => {
-                store.delete_in(s, &caller, &at(folder, path), DeleteOptions::default()).await.map(drop)
+            Op::Write(path) => store.within(s, &caller).write(&at(folder, path), &Write::of("written")).await.map(drop),
+            Op::Append(path) => store.within(s, &caller).append(&at(folder, path), "+").await.map(drop),
+            Op::Move(from, to) => {
+                store.within(s, &caller).move_node(&at(folder, from), &at(folder, to)).await.map(drop)
             }
-            Op::Archive(path) => store.archive_in(s, &caller, &at(folder, path), deep).await.map(drop),
+            Op::Delete(path) => store.within(s, &caller).delete(&at(folder, path), deep).await.map(drop),
+            Op::DeleteOne(path) => {
+                store.within(s, &caller).delete(&at(folder, path), DeleteOptions::default()).await.map(drop)
+            }
+            Op::Archive(path) => store.within(s, &caller).archive(&at(folder, path), deep).await.map(drop),
             Op::Link(from, to) => {
                 let link = Link::of("to");
-                store.link_in(s, &caller, &at(folder, from), &at(folder, to), &link).await.map(drop)
+                store.within(s, &caller).link(&at(folder, from), &at(folder, to), &link).await.map(drop)
             }
         }
     };

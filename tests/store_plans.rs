@@ -30,31 +30,31 @@ async fn hot_statements(store: &Store) -> Vec<(&'static str, Vec<String>)> {
             all.push(($name, recorder.take()));
         };
     }
-    record!("read", s => store.read_in(s, &caller, &a));
-    record!("exists", s => store.exists_in(s, &caller, a.as_str()));
-    record!("stat", s => store.stat_in(s, &caller, &a));
-    record!("list_children", s => store.list_children_in(s, &caller, &folder, &Paging::default()));
+    record!("read", s => store.within(s, &caller).read(&a));
+    record!("exists", s => store.within(s, &caller).exists(a.as_str()));
+    record!("stat", s => store.within(s, &caller).stat(&a));
+    record!("list_children", s => store.within(s, &caller).list_children(&folder, &Paging::default()));
     let next = Paging::first(1).after(a.to_string());
-    record!("list_children, a later page", s => store.list_children_in(s, &caller, &folder, &next));
-    record!("tree", s => store.tree_in(s, &caller, &folder, &TreeOptions::default()));
-    record!("glob", s => store.glob_in(s, &caller, "ctx://acme/resources/x/*", &Paging::default()));
-    record!("write", s => store.write_in(s, &caller, &a, &Write::of("pear")));
-    record!("write of a new node", s => store.write_in(s, &caller, &uri("ctx://acme/resources/x/new"), &Write::of("pear")));
-    record!("edges", s => store.edges_in(s, &caller, &a, Direction::Outgoing, &Paging::default()));
-    record!("incoming edges", s => store.edges_in(s, &caller, &a, Direction::Incoming, &Paging::default()));
-    record!("traverse", s => store.traverse_in(s, &caller, &a, &Traverse::default()));
-    record!("history", s => store.history_in(s, &caller, &a, &Paging::default()));
-    record!("read_many", s => store.read_many_in(s, &caller, &[a.clone(), b.clone()]));
-    record!("read_version", s => store.read_version_in(s, &caller, &a, 1));
-    record!("link", s => store.link_in(s, &caller, &a, &b, &Link::of("again")));
+    record!("list_children, a later page", s => store.within(s, &caller).list_children(&folder, &next));
+    record!("tree", s => store.within(s, &caller).tree(&folder, &TreeOptions::default()));
+    record!("glob", s => store.within(s, &caller).glob("ctx://acme/resources/x/*", &Paging::default()));
+    record!("write", s => store.within(s, &caller).write(&a, &Write::of("pear")));
+    record!("write of a new node", s => store.within(s, &caller).write(&uri("ctx://acme/resources/x/new"), &Write::of("pear")));
+    record!("edges", s => store.within(s, &caller).edges(&a, Direction::Outgoing, &Paging::default()));
+    record!("incoming edges", s => store.within(s, &caller).edges(&a, Direction::Incoming, &Paging::default()));
+    record!("traverse", s => store.within(s, &caller).traverse(&a, &Traverse::default()));
+    record!("history", s => store.within(s, &caller).history(&a, &Paging::default()));
+    record!("read_many", s => store.within(s, &caller).read_many(&[a.clone(), b.clone()]));
+    record!("read_version", s => store.within(s, &caller).read_version(&a, 1));
+    record!("link", s => store.within(s, &caller).link(&a, &b, &Link::of("again")));
     let log = uri("ctx://acme/sessions/s1/history/0001");
     store.append_messages(&caller, &log, &[Message::new("alice", "hello")]).await.expect("a log");
-    record!("messages", s => store.messages_in(s, &caller, &log));
-    record!("session_history", s => store.session_history_in(s, &caller, &log, &Paging::default()));
-    record!("search", s => store.search_in(s, &caller, "apple", &SearchOptions::default()));
-    record!("move", s => store.move_node_in(s, &caller, &folder, &uri("ctx://acme/resources/y")));
-    record!("archive", s => store.archive_in(s, &caller, &uri("ctx://acme/resources/y"), DeleteOptions::recursive()));
-    record!("delete", s => store.delete_in(s, &caller, &uri("ctx://acme/resources/y"), DeleteOptions::recursive()));
+    record!("messages", s => store.within(s, &caller).messages(&log));
+    record!("session_history", s => store.within(s, &caller).session_history(&log, &Paging::default()));
+    record!("search", s => store.within(s, &caller).search("apple", &SearchOptions::default()));
+    record!("move", s => store.within(s, &caller).move_node(&folder, &uri("ctx://acme/resources/y")));
+    record!("archive", s => store.within(s, &caller).archive(&uri("ctx://acme/resources/y"), DeleteOptions::recursive()));
+    record!("delete", s => store.within(s, &caller).delete(&uri("ctx://acme/resources/y"), DeleteOptions::recursive()));
     all
 }
 
@@ -157,7 +157,7 @@ async fn search_statements(store: &Store) -> Vec<String> {
         ("career lake", &narrow),
     ] {
         let unit = store.unit(&caller).record(&recorder);
-        let search = async |s: &mut Session| store.search_in(s, &caller, query, options).await.map(drop);
+        let search = async |s: &mut Session| store.within(s, &caller).search(query, options).await.map(drop);
         unit.run(search).await.expect("a search");
     }
     recorder.take().into_iter().filter(|sql| is_looking(sql)).collect()

@@ -109,7 +109,7 @@ pub async fn fill(store: &Store, corpus: &Corpus) {
         let written = store.unit(&caller).run(async |s: &mut Session| -> Result<(), StoreError> {
             for text in some {
                 let place = Uri::parse(&format!("ctx://{}/resources/{}", corpus.account, text.name))?;
-                store.write_in(s, &caller, &place, &Write::of(text.content.as_str())).await?;
+                store.within(s, &caller).write(&place, &Write::of(text.content.as_str())).await?;
             }
             Ok(())
         });

@@ -11,7 +11,8 @@ pub const WAYS: [(&str, i32); 5] =
 
 /// Creates the table.
 pub async fn prepare(db: &DatabaseConnection) {
-    let sql = "CREATE TABLE ts_texts (account text, name text, words tsvector); CREATE INDEX ON ts_texts USING gin (words)";
+    let sql =
+        "CREATE TABLE ts_texts (account text, name text, words tsvector); CREATE INDEX ON ts_texts USING gin (words)";
     db.execute_unprepared(sql).await.unwrap_or_else(|e| panic!("{e}"));
 }
 

@@ -205,7 +205,8 @@ impl Floor {
         let start = Instant::now();
         match self {
             Self::Postgres { pool, .. } => {
-                let sql = format!("SELECT {NODE} FROM nodes WHERE account_id = $1 AND uri = $2 AND owner_space = ANY($3)");
+                let sql =
+                    format!("SELECT {NODE} FROM nodes WHERE account_id = $1 AND uri = $2 AND owner_space = ANY($3)");
                 let sql = if transaction { sql } else { alone(&sql, 4) };
                 let spaces = vec!["user:alice".to_owned(), "shared".to_owned()];
                 let mut connection = pool.acquire().await.expect("a connection");

@@ -177,7 +177,7 @@ async fn search(report: &mut Report, store: &Store, floor: &Floor) {
         let written = store.unit(&writer).run(async |s: &mut Session| -> Result<(), StoreError> {
             for n in some {
                 let place = uri(&format!("ctx://notes/resources/n{n}x"));
-                store.write_in(s, &writer, &place, &Write::of(schema::note(*n))).await?;
+                store.within(s, &writer).write(&place, &Write::of(schema::note(*n))).await?;
             }
             Ok(())
         });

@@ -12,7 +12,7 @@ use sea_orm::{
 use sea_session::prelude::*;
 use serde_json::Map;
 
-use super::{Store, Written, allow_node, read::visible};
+use super::{Store, Within, Written, allow_node, read::visible};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
@@ -115,21 +115,47 @@ impl Store {
     /// [`StoreError::NotFound`] for an end, [`StoreError::Denied`] (writing is asked of `from`, reading of `to`),
     /// [`StoreError::InvalidArgument`] for a weight or type.
     pub async fn link(&self, caller: &Caller, from: &Uri, to: &Uri, link: &Link) -> Result<Edge, StoreError> {
-        self.unit(caller).run(async |s: &mut Session| self.link_in(s, caller, from, to, link).await).await
+        self.unit(caller).run(async |s: &mut Session| self.within(s, caller).link(from, to, link).await).await
     }
 
-    /// [`Store::link`] inside the caller's unit.
+    /// Removes the edge of this type between two nodes, or all edges from the one to the other; returns how many.
     ///
     /// # Errors
-    /// As [`Store::link`].
-    pub async fn link_in(
+    /// [`StoreError::NoSuchEdge`], [`StoreError::NotFound`] for an end, [`StoreError::Denied`].
+    pub async fn unlink(
         &self,
-        s: &mut Session,
         caller: &Caller,
         from: &Uri,
         to: &Uri,
-        link: &Link,
-    ) -> Result<Edge, StoreError> {
+        edge_type: Option<&str>,
+    ) -> Result<u64, StoreError> {
+        self.unit(caller).run(async |s: &mut Session| self.within(s, caller).unlink(from, to, edge_type).await).await
+    }
+
+    /// The edges of a node, strongest first; those whose other end the caller may not see, or which is archived, are left out.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Denied`], [`StoreError::InvalidCursor`].
+    pub async fn edges(
+        &self,
+        caller: &Caller,
+        uri: &Uri,
+        direction: Direction,
+        paging: &Paging,
+    ) -> Result<EdgePage, StoreError> {
+        self.read_unit(caller)
+            .run(async |s: &mut Session| self.within(s, caller).edges(uri, direction, paging).await)
+            .await
+    }
+}
+
+impl Within<'_> {
+    /// [`Store::link`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::link`].
+    pub async fn link(&mut self, from: &Uri, to: &Uri, link: &Link) -> Result<Edge, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         link.check()?;
         allow_node(caller, from, Access::Write, "have edges")?;
         allow_node(caller, to, Access::Read, "have edges")?;
@@ -165,32 +191,12 @@ impl Store {
         })
     }
 
-    /// Removes the edge of this type between two nodes, or all edges from the one to the other; returns how many.
-    ///
-    /// # Errors
-    /// [`StoreError::NoSuchEdge`], [`StoreError::NotFound`] for an end, [`StoreError::Denied`].
-    pub async fn unlink(
-        &self,
-        caller: &Caller,
-        from: &Uri,
-        to: &Uri,
-        edge_type: Option<&str>,
-    ) -> Result<u64, StoreError> {
-        self.unit(caller).run(async |s: &mut Session| self.unlink_in(s, caller, from, to, edge_type).await).await
-    }
-
-    /// [`Store::unlink`] inside the caller's unit.
+    /// [`Store::unlink`] in this unit.
     ///
     /// # Errors
     /// As [`Store::unlink`].
-    pub async fn unlink_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        from: &Uri,
-        to: &Uri,
-        edge_type: Option<&str>,
-    ) -> Result<u64, StoreError> {
+    pub async fn unlink(&mut self, from: &Uri, to: &Uri, edge_type: Option<&str>) -> Result<u64, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         allow_node(caller, from, Access::Write, "have edges")?;
         allow_node(caller, to, Access::Read, "have edges")?;
         let ids = ids_of(s, caller, &[from, to]).await?;
@@ -211,32 +217,12 @@ impl Store {
         Ok(edges.len() as u64)
     }
 
-    /// The edges of a node, strongest first; those whose other end the caller may not see, or which is archived, are left out.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Denied`], [`StoreError::InvalidCursor`].
-    pub async fn edges(
-        &self,
-        caller: &Caller,
-        uri: &Uri,
-        direction: Direction,
-        paging: &Paging,
-    ) -> Result<EdgePage, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.edges_in(s, caller, uri, direction, paging).await).await
-    }
-
-    /// [`Store::edges`] inside the caller's unit.
+    /// [`Store::edges`] in this unit.
     ///
     /// # Errors
     /// As [`Store::edges`].
-    pub async fn edges_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        direction: Direction,
-        paging: &Paging,
-    ) -> Result<EdgePage, StoreError> {
+    pub async fn edges(&mut self, uri: &Uri, direction: Direction, paging: &Paging) -> Result<EdgePage, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         allow_node(caller, uri, Access::Read, "have edges")?;
         let limit = paging.checked_limit()?;
         let ids = ids_of(s, caller, &[uri]).await?;
@@ -257,13 +243,8 @@ impl Store {
     }
 
     /// Gives a node exactly these outgoing edges (V3: only when they are given).
-    pub(super) async fn replace_links_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        from: &Written,
-        links: &[LinkTo],
-    ) -> Result<(), StoreError> {
+    pub(super) async fn replace_links(&mut self, from: &Written, links: &[LinkTo]) -> Result<(), StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         let mut wanted = HashSet::new();
         for LinkTo { to, link } in links {
             link.check()?;

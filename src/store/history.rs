@@ -12,7 +12,7 @@ use sea_session::prelude::*;
 use serde::{Serialize, Serializer};
 
 use super::{
-    Store, allow_node,
+    Store, Within, allow_node,
     read::visible,
     set::{change_word, next_version},
     write::{Written, announce, hold, keep, now},
@@ -85,20 +85,35 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Denied`], [`StoreError::InvalidCursor`].
     pub async fn history(&self, caller: &Caller, uri: &Uri, paging: &Paging) -> Result<Page<HistoryEntry>, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.history_in(s, caller, uri, paging).await).await
+        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).history(uri, paging).await).await
     }
 
-    /// [`Store::history`] inside the caller's unit.
+    /// A version of the node at a URI, with its texts (V10).
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchVersion`], [`StoreError::Denied`].
+    pub async fn read_version(&self, caller: &Caller, uri: &Uri, version: i64) -> Result<VersionedNode, StoreError> {
+        self.read_unit(caller)
+            .run(async |s: &mut Session| self.within(s, caller).read_version(uri, version).await)
+            .await
+    }
+
+    /// Writes the texts and metadata of an earlier version as a new version (V10). The node stays where it is.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Archived`], [`StoreError::NoSuchVersion`], [`StoreError::Denied`].
+    pub async fn revert(&self, caller: &Caller, uri: &Uri, version: i64) -> Result<Written, StoreError> {
+        self.unit(caller).run(async |s: &mut Session| self.within(s, caller).revert(uri, version).await).await
+    }
+}
+
+impl Within<'_> {
+    /// [`Store::history`] in this unit.
     ///
     /// # Errors
     /// As [`Store::history`].
-    pub async fn history_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        paging: &Paging,
-    ) -> Result<Page<HistoryEntry>, StoreError> {
+    pub async fn history(&mut self, uri: &Uri, paging: &Paging) -> Result<Page<HistoryEntry>, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         allow_node(caller, uri, Access::Read, "have a history")?;
         let limit = paging.checked_limit()?;
         let after = paging
@@ -155,25 +170,12 @@ impl Store {
         Ok(Page::of(items, limit, |entry| entry.version.to_string()))
     }
 
-    /// A version of the node at a URI, with its texts (V10).
-    ///
-    /// # Errors
-    /// [`StoreError::NoSuchVersion`], [`StoreError::Denied`].
-    pub async fn read_version(&self, caller: &Caller, uri: &Uri, version: i64) -> Result<VersionedNode, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.read_version_in(s, caller, uri, version).await).await
-    }
-
-    /// [`Store::read_version`] inside the caller's unit.
+    /// [`Store::read_version`] in this unit.
     ///
     /// # Errors
     /// As [`Store::read_version`].
-    pub async fn read_version_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        version: i64,
-    ) -> Result<VersionedNode, StoreError> {
+    pub async fn read_version(&mut self, uri: &Uri, version: i64) -> Result<VersionedNode, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         allow_node(caller, uri, Access::Read, "have a history")?;
         let current =
             visible(caller).filter(node::Column::Uri.eq(uri.as_str())).load_one(s).await?.map(|row| row.model());
@@ -206,27 +208,14 @@ impl Store {
         })
     }
 
-    /// Writes the texts and metadata of an earlier version as a new version (V10). The node stays where it is.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Archived`], [`StoreError::NoSuchVersion`], [`StoreError::Denied`].
-    pub async fn revert(&self, caller: &Caller, uri: &Uri, version: i64) -> Result<Written, StoreError> {
-        self.unit(caller).run(async |s: &mut Session| self.revert_in(s, caller, uri, version).await).await
-    }
-
-    /// [`Store::revert`] inside the caller's unit.
+    /// [`Store::revert`] in this unit.
     ///
     /// # Errors
     /// As [`Store::revert`].
-    pub async fn revert_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        version: i64,
-    ) -> Result<Written, StoreError> {
-        allow_node(caller, uri, Access::Write, "be reverted")?;
-        let old = self.read_version_in(s, caller, uri, version).await?;
+    pub async fn revert(&mut self, uri: &Uri, version: i64) -> Result<Written, StoreError> {
+        allow_node(self.caller, uri, Access::Write, "be reverted")?;
+        let old = self.read_version(uri, version).await?;
+        let (s, caller) = (&mut *self.s, self.caller);
         let held = hold(s, caller.account(), &[uri]).await?;
         let node = held.get(uri.as_str()).ok_or_else(|| StoreError::not_found(uri))?;
         let before = node.model();
@@ -248,7 +237,7 @@ impl Store {
             row.updated_at = now();
         });
         announce(s, caller.account(), id, next, EventType::Write, uri);
-        self.ring(s);
+        self.store.ring(s);
         Ok(Written { id, uri: uri.clone(), version: next, created: false })
     }
 }

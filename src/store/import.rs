@@ -17,7 +17,7 @@ use sea_session::prelude::*;
 use serde_json::Map;
 use unicode_normalization::UnicodeNormalization;
 
-use super::{Store, allow_node, write::Write};
+use super::{Store, Within, allow_node, write::Write};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
@@ -199,7 +199,7 @@ impl Store {
         }
         let unit = self.unit(caller);
         let asked = unit.clone();
-        let outcome = unit.run(async |s: &mut Session| self.import_batch_in(s, caller, &candidates).await).await;
+        let outcome = unit.run(async |s: &mut Session| self.within(s, caller).import_batch(&candidates).await).await;
         let stats = asked.stats();
         report.batches += 1;
         report.statements += stats.statements;
@@ -212,13 +212,11 @@ impl Store {
         report.refused.extend(batch.refused);
         Ok(())
     }
+}
 
-    async fn import_batch_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        candidates: &[Candidate],
-    ) -> Result<Batch, StoreError> {
+impl Within<'_> {
+    async fn import_batch(&mut self, candidates: &[Candidate]) -> Result<Batch, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         let present = present(s, caller, candidates).await?;
         let mut batch = Batch::default();
         let mut writes = Vec::with_capacity(candidates.len());
@@ -244,7 +242,7 @@ impl Store {
                 }
             }
         }
-        for written in self.write_many_in(s, caller, &writes).await? {
+        for written in self.write_many(&writes).await? {
             if written.created {
                 batch.created += 1;
             } else {

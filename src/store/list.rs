@@ -14,7 +14,7 @@ use sea_orm::{
 use sea_session::prelude::*;
 
 use super::{
-    Store, allow,
+    Store, Within, allow,
     read::{bytes_of, visible},
 };
 use crate::{
@@ -52,21 +52,6 @@ impl Store {
         self.tree(caller, folder, &options).await
     }
 
-    /// [`Store::list_children`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::list_children`].
-    pub async fn list_children_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        folder: &Uri,
-        paging: &Paging,
-    ) -> Result<Page<Entry>, StoreError> {
-        let options = TreeOptions { depth: Some(1), paging: paging.clone() };
-        self.tree_in(s, caller, folder, &options).await
-    }
-
     /// Everything below a folder, each folder before what lies in it, by name; implied folders included (V11).
     ///
     /// # Errors
@@ -77,22 +62,6 @@ impl Store {
         walk.page(&rows)
     }
 
-    /// [`Store::tree`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::tree`].
-    pub async fn tree_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        folder: &Uri,
-        options: &TreeOptions,
-    ) -> Result<Page<Entry>, StoreError> {
-        let walk = TreeWalk::new(caller, folder, options)?;
-        let rows = s.query_all_raw(walk.statement(super::backend(s))).await?;
-        walk.page(&rows)
-    }
-
     /// The active nodes whose URI matches a pattern, in the order of the tree: `*` and `?` within a segment, `**` over
     /// several, `[…]` and `{a,b}`. The pattern is of readable names, in which `%` and `#` are themselves:
     /// `ctx://acme/resources/**/*.rs` (V11).
@@ -100,20 +69,36 @@ impl Store {
     /// # Errors
     /// [`StoreError::InvalidArgument`] for a pattern that is none, [`StoreError::InvalidUri`] and [`StoreError::Denied`] for its folder.
     pub async fn glob(&self, caller: &Caller, pattern: &str, paging: &Paging) -> Result<Page<Entry>, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.glob_in(s, caller, pattern, paging).await).await
+        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).glob(pattern, paging).await).await
+    }
+}
+
+impl Within<'_> {
+    /// [`Store::list_children`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::list_children`].
+    pub async fn list_children(&mut self, folder: &Uri, paging: &Paging) -> Result<Page<Entry>, StoreError> {
+        let options = TreeOptions { depth: Some(1), paging: paging.clone() };
+        self.tree(folder, &options).await
     }
 
-    /// [`Store::glob`] inside the caller's unit.
+    /// [`Store::tree`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::tree`].
+    pub async fn tree(&mut self, folder: &Uri, options: &TreeOptions) -> Result<Page<Entry>, StoreError> {
+        let walk = TreeWalk::new(self.caller, folder, options)?;
+        let rows = self.s.query_all_raw(walk.statement(super::backend(self.s))).await?;
+        walk.page(&rows)
+    }
+
+    /// [`Store::glob`] in this unit.
     ///
     /// # Errors
     /// As [`Store::glob`].
-    pub async fn glob_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        pattern: &str,
-        paging: &Paging,
-    ) -> Result<Page<Entry>, StoreError> {
+    pub async fn glob(&mut self, pattern: &str, paging: &Paging) -> Result<Page<Entry>, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         let limit = paging.checked_limit()?;
         let refuse = |reason: &str| StoreError::InvalidArgument(format!("{pattern:?} is not a pattern: {reason}"));
         let scheme = pattern.get(..SCHEME.len()).filter(|scheme| scheme.eq_ignore_ascii_case(SCHEME));
@@ -127,8 +112,14 @@ impl Store {
         // The database leaves out what cannot match; what is left is matched here, until the page is full.
         let like = glob.like_supersets(encode).unwrap_or_default();
         while matched.len() < wanted {
-            let walk =
-                Walk { caller, folder: &folder, depth: None, after: after.as_ref(), limit: limit + 1, like: Some(&like) };
+            let walk = Walk {
+                caller,
+                folder: &folder,
+                depth: None,
+                after: after.as_ref(),
+                limit: limit + 1,
+                like: Some(&like),
+            };
             let rows = s.query_all_raw(walk.statement(super::backend(s))).await?;
             let rows = rows.iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
             let last = (rows.len() > usize::try_from(limit).unwrap_or(usize::MAX))
@@ -400,10 +391,14 @@ impl Walk<'_> {
             sql.push(" FROM nodes n WHERE ");
             self.active(sql, "n");
             sql.push(" AND n.tree_key >= w.place || CASE WHEN w.levels >= ").bind(levels_wanted);
-            sql.push(" THEN chr(2) ELSE chr(1) END AND n.tree_key < ").bind(high).push(" ORDER BY n.tree_key LIMIT 1) s");
+            sql.push(" THEN chr(2) ELSE chr(1) END AND n.tree_key < ")
+                .bind(high)
+                .push(" ORDER BY n.tree_key LIMIT 1) s");
         } else {
             // It has no LATERAL: the row by its number, and the number by the key.
-            sql.push(" FROM nodes n WHERE n.rowid = (SELECT x.rowid FROM nodes x WHERE (SELECT found FROM deeper) AND ");
+            sql.push(
+                " FROM nodes n WHERE n.rowid = (SELECT x.rowid FROM nodes x WHERE (SELECT found FROM deeper) AND ",
+            );
             self.active(sql, "x");
             sql.with(
                 " AND x.tree_key >= ? AND x.tree_key < ? ORDER BY x.tree_key LIMIT 1)",
@@ -414,7 +409,9 @@ impl Walk<'_> {
             sql.push(" FROM walk w CROSS JOIN nodes n WHERE n.rowid = (SELECT x.rowid FROM nodes x WHERE ");
             self.active(sql, "x");
             sql.push(" AND x.tree_key >= w.place || CASE WHEN w.levels >= ").bind(levels_wanted);
-            sql.push(" THEN char(2) ELSE char(1) END AND x.tree_key < ").bind(high).push(" ORDER BY x.tree_key LIMIT 1)");
+            sql.push(" THEN char(2) ELSE char(1) END AND x.tree_key < ")
+                .bind(high)
+                .push(" ORDER BY x.tree_key LIMIT 1)");
             // PostgreSQL goes as far as it is asked to, and has no such limit.
             sql.push(" LIMIT ").bind(self.limit());
         }

@@ -6,7 +6,7 @@
 //! # The two forms
 //!
 //! `store.write(&caller, …)` opens a unit of work, and runs it again when it lost against a concurrent one.
-//! `store.write_in(s, &caller, …)` joins the caller's unit, which is best opened with [`Store::unit`]: that binds the
+//! `store.within(s, &caller).write(…)` joins the caller's unit, which is best opened with [`Store::unit`]: that binds the
 //! account and the owner spaces to the transaction (T1), retries what the store's own form would retry, and so gives
 //! the database's own row-level security (T3) something to go by.
 //!

@@ -8,7 +8,7 @@ use sea_session::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Store, allow_node,
+    Store, Within, allow_node,
     set::{self, Extent, Stamp},
     write::{known_sessions, session_spaces},
 };
@@ -54,20 +54,17 @@ impl Store {
     /// [`StoreError::NotFound`], [`StoreError::AlreadyExists`], [`StoreError::InvalidMove`], [`StoreError::Denied`]; what the database
     /// says.
     pub async fn move_node(&self, caller: &Caller, from: &Uri, to: &Uri) -> Result<Moved, StoreError> {
-        self.unit(caller).run(async |s: &mut Session| self.move_node_in(s, caller, from, to).await).await
+        self.unit(caller).run(async |s: &mut Session| self.within(s, caller).move_node(from, to).await).await
     }
+}
 
-    /// [`Store::move_node`] inside the caller's unit.
+impl Within<'_> {
+    /// [`Store::move_node`] in this unit.
     ///
     /// # Errors
     /// As [`Store::move_node`].
-    pub async fn move_node_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        from: &Uri,
-        to: &Uri,
-    ) -> Result<Moved, StoreError> {
+    pub async fn move_node(&mut self, from: &Uri, to: &Uri) -> Result<Moved, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         allow_node(caller, from, Access::Write, "be moved")?;
         allow_node(caller, to, Access::Write, "be the target of a move")?;
         if let Some(root) = from.session_root() {
@@ -98,7 +95,7 @@ impl Store {
         let nodes = relocate(s, caller.account(), from, to, &space).await?;
         set::announce(s, caller.account(), to, Extent::Subtree, Change::Move, EventType::Move, stamp).await?;
         set::follow(s);
-        self.ring(s);
+        self.store.ring(s);
         Ok(Moved { from: from.clone(), to: to.clone(), nodes })
     }
 }

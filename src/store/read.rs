@@ -1,12 +1,10 @@
 //! Reading nodes (V5): one statement a point read.
 
 use context_entities::{index_record::Level, node};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryResult, Select, Statement,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryResult, Select, Statement};
 use sea_session::prelude::*;
 
-use super::{Store, allow, allow_node};
+use super::{Store, Within, allow, allow_node};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
@@ -27,16 +25,6 @@ impl Store {
         read_of(rows.first(), uri)
     }
 
-    /// [`Store::read`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::read`].
-    pub async fn read_in(&self, s: &mut Session, caller: &Caller, uri: &Uri) -> Result<Node, StoreError> {
-        allow_node(caller, uri, Access::Read, "be read")?;
-        let row = s.query_one_raw(whole(super::backend(s), caller, uri)).await?;
-        read_of(row.as_ref(), uri)
-    }
-
     /// Many nodes in one statement, in the order asked for; those that do not exist, are archived or broken are left out.
     ///
     /// # Errors
@@ -44,16 +32,6 @@ impl Store {
     pub async fn read_many(&self, caller: &Caller, uris: &[Uri]) -> Result<Vec<Node>, StoreError> {
         allow_all(caller, uris)?;
         let rows = self.read_unit(caller).query(several(self.db.backend(), caller, uris)).await?;
-        in_order(&rows, uris)
-    }
-
-    /// [`Store::read_many`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::read_many`].
-    pub async fn read_many_in(&self, s: &mut Session, caller: &Caller, uris: &[Uri]) -> Result<Vec<Node>, StoreError> {
-        allow_all(caller, uris)?;
-        let rows = s.query_all_raw(several(super::backend(s), caller, uris)).await?;
         in_order(&rows, uris)
     }
 
@@ -67,22 +45,6 @@ impl Store {
         level_of(rows.first(), uri)
     }
 
-    /// [`Store::read_level`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::read`].
-    pub async fn read_level_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        level: Level,
-    ) -> Result<String, StoreError> {
-        allow_node(caller, uri, Access::Read, "be read")?;
-        let row = s.query_one_raw(one_level(super::backend(s), caller, uri, level)).await?;
-        level_of(row.as_ref(), uri)
-    }
-
     /// Whether an active node is there. False also when the URI is none, or the caller may not see it (V5).
     ///
     /// # Errors
@@ -94,15 +56,6 @@ impl Store {
         Ok(!rows.is_empty())
     }
 
-    /// [`Store::exists`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn exists_in(&self, s: &mut Session, caller: &Caller, uri: &str) -> Result<bool, StoreError> {
-        let Some(uri) = readable_uri(caller, uri) else { return Ok(false) };
-        Ok(s.query_one_raw(presence(super::backend(s), caller, &uri)).await?.is_some())
-    }
-
     /// A node without its texts, also an archived or a broken one.
     ///
     /// # Errors
@@ -112,14 +65,55 @@ impl Store {
         let rows = self.read_unit(caller).query(sizes(self.db.backend(), caller, uri)).await?;
         stat_of(rows.first(), uri)
     }
+}
 
-    /// [`Store::stat`] inside the caller's unit.
+impl Within<'_> {
+    /// [`Store::read`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn read(&mut self, uri: &Uri) -> Result<Node, StoreError> {
+        allow_node(self.caller, uri, Access::Read, "be read")?;
+        let row = self.s.query_one_raw(whole(super::backend(self.s), self.caller, uri)).await?;
+        read_of(row.as_ref(), uri)
+    }
+
+    /// [`Store::read_many`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::read_many`].
+    pub async fn read_many(&mut self, uris: &[Uri]) -> Result<Vec<Node>, StoreError> {
+        allow_all(self.caller, uris)?;
+        let rows = self.s.query_all_raw(several(super::backend(self.s), self.caller, uris)).await?;
+        in_order(&rows, uris)
+    }
+
+    /// [`Store::read_level`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn read_level(&mut self, uri: &Uri, level: Level) -> Result<String, StoreError> {
+        allow_node(self.caller, uri, Access::Read, "be read")?;
+        let row = self.s.query_one_raw(one_level(super::backend(self.s), self.caller, uri, level)).await?;
+        level_of(row.as_ref(), uri)
+    }
+
+    /// [`Store::exists`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::exists`].
+    pub async fn exists(&mut self, uri: &str) -> Result<bool, StoreError> {
+        let Some(uri) = readable_uri(self.caller, uri) else { return Ok(false) };
+        Ok(self.s.query_one_raw(presence(super::backend(self.s), self.caller, &uri)).await?.is_some())
+    }
+
+    /// [`Store::stat`] in this unit.
     ///
     /// # Errors
     /// As [`Store::stat`].
-    pub async fn stat_in(&self, s: &mut Session, caller: &Caller, uri: &Uri) -> Result<Stat, StoreError> {
-        allow_node(caller, uri, Access::Read, "be looked at")?;
-        let row = s.query_one_raw(sizes(super::backend(s), caller, uri)).await?;
+    pub async fn stat(&mut self, uri: &Uri) -> Result<Stat, StoreError> {
+        allow_node(self.caller, uri, Access::Read, "be looked at")?;
+        let row = self.s.query_one_raw(sizes(super::backend(self.s), self.caller, uri)).await?;
         stat_of(row.as_ref(), uri)
     }
 }

@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, FromQueryResult};
 use sea_session::prelude::*;
 
 use super::{
-    Store, allow,
+    Store, Within, allow,
     set::{self, Extent, Stamp},
     write::known_sessions,
 };
@@ -58,20 +58,33 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::NotEmpty`], [`StoreError::Denied`]; what the database says.
     pub async fn delete(&self, caller: &Caller, uri: &Uri, options: DeleteOptions) -> Result<Removed, StoreError> {
-        self.unit(caller).run(async |s: &mut Session| self.delete_in(s, caller, uri, options).await).await
+        self.unit(caller).run(async |s: &mut Session| self.within(s, caller).delete(uri, options).await).await
     }
 
-    /// [`Store::delete`] inside the caller's unit.
+    /// Archives a node or subtree: the rows stay, readers and the index no longer have them (V8).
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if nothing there is active; otherwise as [`Store::delete`].
+    pub async fn archive(&self, caller: &Caller, uri: &Uri, options: DeleteOptions) -> Result<Removed, StoreError> {
+        self.unit(caller).run(async |s: &mut Session| self.within(s, caller).archive(uri, options).await).await
+    }
+
+    /// Brings an archived node or subtree back, and into the index again (V8).
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if nothing there is archived; otherwise as [`Store::delete`].
+    pub async fn restore(&self, caller: &Caller, uri: &Uri, options: DeleteOptions) -> Result<Removed, StoreError> {
+        self.unit(caller).run(async |s: &mut Session| self.within(s, caller).restore(uri, options).await).await
+    }
+}
+
+impl Within<'_> {
+    /// [`Store::delete`] in this unit.
     ///
     /// # Errors
     /// As [`Store::delete`].
-    pub async fn delete_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        options: DeleteOptions,
-    ) -> Result<Removed, StoreError> {
+    pub async fn delete(&mut self, uri: &Uri, options: DeleteOptions) -> Result<Removed, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         allow_removal(s, caller, uri, "be deleted").await?;
         let situation = look(s, caller, uri).await?;
         if situation.here == 0 && situation.below == 0 {
@@ -94,62 +107,28 @@ impl Store {
         set::recorded(&mut sql, "nodes", Change::Delete);
         let nodes = s.execute_raw(sql.finish()).await?.rows_affected();
         set::follow(s);
-        self.ring(s);
+        self.store.ring(s);
         Ok(Removed { uri: uri.clone(), nodes })
     }
 
-    /// Archives a node or subtree: the rows stay, readers and the index no longer have them (V8).
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] if nothing there is active; otherwise as [`Store::delete`].
-    pub async fn archive(&self, caller: &Caller, uri: &Uri, options: DeleteOptions) -> Result<Removed, StoreError> {
-        self.unit(caller).run(async |s: &mut Session| self.archive_in(s, caller, uri, options).await).await
-    }
-
-    /// [`Store::archive`] inside the caller's unit.
+    /// [`Store::archive`] in this unit.
     ///
     /// # Errors
     /// As [`Store::archive`].
-    pub async fn archive_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        options: DeleteOptions,
-    ) -> Result<Removed, StoreError> {
-        self.set_status(s, caller, uri, options, Turn::ARCHIVE).await
+    pub async fn archive(&mut self, uri: &Uri, options: DeleteOptions) -> Result<Removed, StoreError> {
+        self.set_status(uri, options, Turn::ARCHIVE).await
     }
 
-    /// Brings an archived node or subtree back, and into the index again (V8).
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] if nothing there is archived; otherwise as [`Store::delete`].
-    pub async fn restore(&self, caller: &Caller, uri: &Uri, options: DeleteOptions) -> Result<Removed, StoreError> {
-        self.unit(caller).run(async |s: &mut Session| self.restore_in(s, caller, uri, options).await).await
-    }
-
-    /// [`Store::restore`] inside the caller's unit.
+    /// [`Store::restore`] in this unit.
     ///
     /// # Errors
     /// As [`Store::restore`].
-    pub async fn restore_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        options: DeleteOptions,
-    ) -> Result<Removed, StoreError> {
-        self.set_status(s, caller, uri, options, Turn::RESTORE).await
+    pub async fn restore(&mut self, uri: &Uri, options: DeleteOptions) -> Result<Removed, StoreError> {
+        self.set_status(uri, options, Turn::RESTORE).await
     }
 
-    async fn set_status(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        options: DeleteOptions,
-        turn: Turn,
-    ) -> Result<Removed, StoreError> {
+    async fn set_status(&mut self, uri: &Uri, options: DeleteOptions, turn: Turn) -> Result<Removed, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         allow_removal(s, caller, uri, turn.what).await?;
         let extent = if options.recursive { Extent::Subtree } else { Extent::Node };
         let stamp = Stamp::now();
@@ -175,7 +154,7 @@ impl Store {
         let nodes = s.execute_raw(sql.finish()).await?.rows_affected();
         set::announce(s, caller.account(), uri, extent, turn.change, turn.event, stamp).await?;
         set::follow(s);
-        self.ring(s);
+        self.store.ring(s);
         Ok(Removed { uri: uri.clone(), nodes })
     }
 }

@@ -9,7 +9,7 @@ use sea_session::{
 };
 
 use super::{
-    Store, allow,
+    Store, Within, allow,
     rank::{Ranked, Ranking, Scope},
 };
 use crate::{
@@ -114,20 +114,17 @@ impl Store {
     /// [`StoreError::InvalidArgument`] for a query without words, or for what is no owner space; [`StoreError::Denied`] for its
     /// folder or owner space; [`StoreError::InvalidCursor`].
     pub async fn search(&self, caller: &Caller, query: &str, options: &SearchOptions) -> Result<Page<Hit>, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.search_in(s, caller, query, options).await).await
+        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).search(query, options).await).await
     }
+}
 
-    /// [`Store::search`] inside the caller's unit.
+impl Within<'_> {
+    /// [`Store::search`] in this unit.
     ///
     /// # Errors
     /// As [`Store::search`].
-    pub async fn search_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        query: &str,
-        options: &SearchOptions,
-    ) -> Result<Page<Hit>, StoreError> {
+    pub async fn search(&mut self, query: &str, options: &SearchOptions) -> Result<Page<Hit>, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         let scope = scope(caller, options)?;
         let limit = options.paging.checked_limit()?;
         let after = options.paging.after.as_deref().map(search_cursor).transpose()?;

@@ -19,7 +19,7 @@ use sea_session::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Store, Write, Written, allow, allow_node,
+    Store, Within, Write, Written, allow, allow_node,
     archive::stored,
     conversation::{self, Conversation},
     write::known_sessions,
@@ -137,37 +137,7 @@ impl Store {
     /// [`StoreError::NotANode`] if `uri` is no `history/{archive}`, [`StoreError::Denied`], [`StoreError::Archived`] if the log is
     /// closed.
     pub async fn append_messages(&self, caller: &Caller, uri: &Uri, messages: &[Message]) -> Result<i64, StoreError> {
-        self.unit(caller).run(async |s: &mut Session| self.append_messages_in(s, caller, uri, messages).await).await
-    }
-
-    /// [`Store::append_messages`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::append_messages`].
-    pub async fn append_messages_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        messages: &[Message],
-    ) -> Result<i64, StoreError> {
-        let key = LogKey::of(caller, uri, Access::Write)?;
-        own_session(s, caller, uri).await?;
-        let log = match key.find(s, caller).await? {
-            Some(log) if log.state() == session_archive::State::Closed => {
-                return Err(StoreError::Archived { uri: uri.clone() });
-            }
-            Some(log) => log,
-            None => {
-                let node = self.write_in(s, caller, uri, &Write::new()).await?;
-                s.flush().await?;
-                self.new_log(s, caller, &key, &node).await?
-            }
-        };
-        let mut all = messages_of(log.messages(), &log.name())?;
-        all.extend_from_slice(messages);
-        fill(&log, &all)?;
-        Ok(log.message_count())
+        self.unit(caller).run(async |s: &mut Session| self.within(s, caller).append_messages(uri, messages).await).await
     }
 
     /// Closes a log: its node gets the summary and the transcript, and is searchable from then on.
@@ -181,29 +151,7 @@ impl Store {
         uri: &Uri,
         summary: Option<&Summary>,
     ) -> Result<Written, StoreError> {
-        self.unit(caller).run(async |s: &mut Session| self.archive_session_in(s, caller, uri, summary).await).await
-    }
-
-    /// [`Store::archive_session`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::archive_session`].
-    pub async fn archive_session_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        summary: Option<&Summary>,
-    ) -> Result<Written, StoreError> {
-        let key = LogKey::of(caller, uri, Access::Write)?;
-        own_session(s, caller, uri).await?;
-        let log = key.find(s, caller).await?.ok_or_else(|| StoreError::not_found(uri))?;
-        if log.state() == session_archive::State::Closed {
-            return Err(StoreError::Archived { uri: uri.clone() });
-        }
-        let messages = messages_of(log.messages(), &log.name())?;
-        log.set_state(session_archive::State::Closed);
-        self.write_in(s, caller, uri, &closing(&messages, summary)).await
+        self.unit(caller).run(async |s: &mut Session| self.within(s, caller).archive_session(uri, summary).await).await
     }
 
     /// The messages of a log, open or closed.
@@ -211,21 +159,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], also for a log of another space; [`StoreError::Denied`], [`StoreError::NotANode`].
     pub async fn messages(&self, caller: &Caller, uri: &Uri) -> Result<Vec<Message>, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.messages_in(s, caller, uri).await).await
-    }
-
-    /// [`Store::messages`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::messages`].
-    pub async fn messages_in(&self, s: &mut Session, caller: &Caller, uri: &Uri) -> Result<Vec<Message>, StoreError> {
-        let key = LogKey::of(caller, uri, Access::Read)?;
-        let mut found = key.select(caller);
-        if let Some(spaces) = caller.owner_filter() {
-            found = found.filter(session_archive::Column::OwnerSpace.is_in(spaces));
-        }
-        let log = found.load_one(s).await?.ok_or_else(|| StoreError::not_found(uri))?;
-        messages_of(log.messages(), &log.name())
+        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).messages(uri).await).await
     }
 
     /// The logs of a session, oldest first, without their messages.
@@ -239,61 +173,8 @@ impl Store {
         paging: &Paging,
     ) -> Result<Page<LogEntry>, StoreError> {
         self.read_unit(caller)
-            .run(async |s: &mut Session| self.session_history_in(s, caller, session, paging).await)
+            .run(async |s: &mut Session| self.within(s, caller).session_history(session, paging).await)
             .await
-    }
-
-    /// [`Store::session_history`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::session_history`].
-    pub async fn session_history_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        session: &Uri,
-        paging: &Paging,
-    ) -> Result<Page<LogEntry>, StoreError> {
-        allow(caller, session, Access::Read)?;
-        let root =
-            session.session_root().ok_or_else(|| StoreError::NotANode { uri: session.clone(), what: "have logs" })?;
-        let limit = paging.checked_limit()?;
-        let after = paging
-            .after
-            .as_deref()
-            .map_or(Ok(0), |after| after.parse::<i64>().map_err(|_| StoreError::InvalidCursor))?;
-        use session_archive::Column;
-        type Row = (String, i64, session_archive::State, i64, Option<DateTimeUtc>, Option<DateTimeUtc>);
-        let mut logs = session_archive::Entity::find()
-            .select_only()
-            .columns([
-                Column::Name,
-                Column::Sequence,
-                Column::State,
-                Column::MessageCount,
-                Column::StartedAt,
-                Column::EndedAt,
-            ])
-            .filter(Column::AccountId.eq(caller.account()))
-            .filter(Column::SessionId.eq(root.encoded_name()))
-            .filter(Column::Sequence.gt(after));
-        if let Some(spaces) = caller.owner_filter() {
-            logs = logs.filter(Column::OwnerSpace.is_in(spaces));
-        }
-        let rows: Vec<Row> = logs.order_by_asc(Column::Sequence).limit(limit + 1).into_tuple().all(s).await?;
-        let mut items = Vec::with_capacity(rows.len());
-        for (name, sequence, state, messages, started_at, ended_at) in rows {
-            let uri = Uri::parse(&format!("{root}/history/{name}"))?;
-            items.push(LogEntry {
-                uri,
-                sequence,
-                open: state == session_archive::State::Open,
-                messages,
-                started_at,
-                ended_at,
-            });
-        }
-        Ok(Page::of(items, limit, |entry| entry.sequence.to_string()))
     }
 
     /// Imports conversations from a JSON file into a session, in whatever of the usual forms they come: a list of conversations,
@@ -341,7 +222,7 @@ impl Store {
             }
             let done = self
                 .unit(caller)
-                .run(async |s: &mut Session| self.import_logs_in(s, caller, &root, &whole).await)
+                .run(async |s: &mut Session| self.within(s, caller).import_logs(&root, &whole).await)
                 .await?;
             report.created += done.created;
             report.unchanged += done.unchanged;
@@ -358,18 +239,124 @@ impl Store {
             Err(e) => Err(refuse(e.to_string())),
         }
     }
+}
 
-    async fn import_logs_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
+impl Within<'_> {
+    /// [`Store::append_messages`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::append_messages`].
+    pub async fn append_messages(&mut self, uri: &Uri, messages: &[Message]) -> Result<i64, StoreError> {
+        let caller = self.caller;
+        let key = LogKey::of(caller, uri, Access::Write)?;
+        own_session(self.s, caller, uri).await?;
+        let log = match key.find(self.s, caller).await? {
+            Some(log) if log.state() == session_archive::State::Closed => {
+                return Err(StoreError::Archived { uri: uri.clone() });
+            }
+            Some(log) => log,
+            None => {
+                let node = self.write(uri, &Write::new()).await?;
+                self.s.flush().await?;
+                self.new_log(&key, &node).await?
+            }
+        };
+        let mut all = messages_of(log.messages(), &log.name())?;
+        all.extend_from_slice(messages);
+        fill(&log, &all)?;
+        Ok(log.message_count())
+    }
+
+    /// [`Store::archive_session`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::archive_session`].
+    pub async fn archive_session(&mut self, uri: &Uri, summary: Option<&Summary>) -> Result<Written, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
+        let key = LogKey::of(caller, uri, Access::Write)?;
+        own_session(s, caller, uri).await?;
+        let log = key.find(s, caller).await?.ok_or_else(|| StoreError::not_found(uri))?;
+        if log.state() == session_archive::State::Closed {
+            return Err(StoreError::Archived { uri: uri.clone() });
+        }
+        let messages = messages_of(log.messages(), &log.name())?;
+        log.set_state(session_archive::State::Closed);
+        self.write(uri, &closing(&messages, summary)).await
+    }
+
+    /// [`Store::messages`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::messages`].
+    pub async fn messages(&mut self, uri: &Uri) -> Result<Vec<Message>, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
+        let key = LogKey::of(caller, uri, Access::Read)?;
+        let mut found = key.select(caller);
+        if let Some(spaces) = caller.owner_filter() {
+            found = found.filter(session_archive::Column::OwnerSpace.is_in(spaces));
+        }
+        let log = found.load_one(s).await?.ok_or_else(|| StoreError::not_found(uri))?;
+        messages_of(log.messages(), &log.name())
+    }
+
+    /// [`Store::session_history`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::session_history`].
+    pub async fn session_history(&mut self, session: &Uri, paging: &Paging) -> Result<Page<LogEntry>, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
+        allow(caller, session, Access::Read)?;
+        let root =
+            session.session_root().ok_or_else(|| StoreError::NotANode { uri: session.clone(), what: "have logs" })?;
+        let limit = paging.checked_limit()?;
+        let after = paging
+            .after
+            .as_deref()
+            .map_or(Ok(0), |after| after.parse::<i64>().map_err(|_| StoreError::InvalidCursor))?;
+        use session_archive::Column;
+        type Row = (String, i64, session_archive::State, i64, Option<DateTimeUtc>, Option<DateTimeUtc>);
+        let mut logs = session_archive::Entity::find()
+            .select_only()
+            .columns([
+                Column::Name,
+                Column::Sequence,
+                Column::State,
+                Column::MessageCount,
+                Column::StartedAt,
+                Column::EndedAt,
+            ])
+            .filter(Column::AccountId.eq(caller.account()))
+            .filter(Column::SessionId.eq(root.encoded_name()))
+            .filter(Column::Sequence.gt(after));
+        if let Some(spaces) = caller.owner_filter() {
+            logs = logs.filter(Column::OwnerSpace.is_in(spaces));
+        }
+        let rows: Vec<Row> = logs.order_by_asc(Column::Sequence).limit(limit + 1).into_tuple().all(s).await?;
+        let mut items = Vec::with_capacity(rows.len());
+        for (name, sequence, state, messages, started_at, ended_at) in rows {
+            let uri = Uri::parse(&format!("{root}/history/{name}"))?;
+            items.push(LogEntry {
+                uri,
+                sequence,
+                open: state == session_archive::State::Open,
+                messages,
+                started_at,
+                ended_at,
+            });
+        }
+        Ok(Page::of(items, limit, |entry| entry.sequence.to_string()))
+    }
+
+    async fn import_logs(
+        &mut self,
         root: &Uri,
         batch: &[(u64, Vec<Message>)],
     ) -> Result<ConversationReport, StoreError> {
+        let caller = self.caller;
         let mut report = ConversationReport::default();
         let history = root.child("history")?;
         let uris: Vec<Uri> = batch.iter().map(|(n, _)| history.child(&format!("{n:04}"))).collect::<Result<_, _>>()?;
-        let held = present_logs(s, caller, root, &uris).await?;
+        let held = present_logs(self.s, caller, root, &uris).await?;
         let mut new = Vec::new();
         for (uri, (n, messages)) in uris.iter().zip(batch) {
             match held.get(uri.encoded_name()) {
@@ -383,7 +370,8 @@ impl Store {
         }
         let writes: Vec<(Uri, Write)> =
             new.iter().map(|(uri, messages)| ((*uri).clone(), closing(messages, None))).collect();
-        let nodes = self.write_many_in(s, caller, &writes).await?;
+        let nodes = self.write_many(&writes).await?;
+        let s = &mut *self.s;
         let mut sequence = next_sequence(s, caller, root).await?;
         for ((uri, messages), node) in new.iter().zip(&nodes) {
             let key = LogKey::of(caller, uri, Access::Write)?;
@@ -397,13 +385,8 @@ impl Store {
         Ok(report)
     }
 
-    async fn new_log(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        key: &LogKey,
-        node: &Written,
-    ) -> Result<Tracked<session_archive::Entity>, StoreError> {
+    async fn new_log(&mut self, key: &LogKey, node: &Written) -> Result<Tracked<session_archive::Entity>, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         let sequence = next_sequence(s, caller, &key.root).await?;
         let owner = owner_of(s, node).await?;
         Ok(s.add(log_row(caller, key, node, sequence, owner)))

@@ -3,7 +3,7 @@
 use sea_orm::FromQueryResult;
 use sea_session::prelude::*;
 
-use super::Store;
+use super::{Store, Within};
 use crate::{access::Caller, error::StoreError, outbox::TOPIC, sql::Sql};
 
 /// The numbers of an account, as far as the caller may see them.
@@ -35,14 +35,17 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn status(&self, caller: &Caller) -> Result<StoreStatus, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.status_in(s, caller).await).await
+        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).status().await).await
     }
+}
 
-    /// [`Store::status`] inside the caller's unit.
+impl Within<'_> {
+    /// [`Store::status`] in this unit.
     ///
     /// # Errors
-    /// What the database says.
-    pub async fn status_in(&self, s: &mut Session, caller: &Caller) -> Result<StoreStatus, StoreError> {
+    /// As [`Store::status`].
+    pub async fn status(&mut self) -> Result<StoreStatus, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         let mut sql = Sql::new(super::backend(s));
         let bytes = ["abstract", "overview", "content"]
             .map(|level| super::read::bytes_of(sql.is_postgres(), level))

@@ -6,7 +6,7 @@ use sea_orm::prelude::Uuid;
 use sea_session::prelude::*;
 
 use super::{
-    Store, allow_node,
+    Store, Within, allow_node,
     edges::{Direction, EdgeFilter, EdgeRow, id_at, ids_of},
 };
 use crate::{
@@ -75,23 +75,7 @@ impl Store {
         paging: &Paging,
     ) -> Result<Page<Neighbour>, StoreError> {
         let unit = self.read_unit(caller);
-        unit.run(async |s: &mut Session| self.neighbours_in(s, caller, uri, direction, paging).await).await
-    }
-
-    /// [`Store::neighbours`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::traverse`].
-    pub async fn neighbours_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        direction: Direction,
-        paging: &Paging,
-    ) -> Result<Page<Neighbour>, StoreError> {
-        let options = Traverse { depth: 1, direction, paging: paging.clone(), ..Traverse::default() };
-        self.traverse_in(s, caller, uri, &options).await
+        unit.run(async |s: &mut Session| self.within(s, caller).neighbours(uri, direction, paging).await).await
     }
 
     /// The nodes that can be reached along edges: nearer ones first, of one distance the strongest first, each once (V9).
@@ -105,20 +89,31 @@ impl Store {
         uri: &Uri,
         options: &Traverse,
     ) -> Result<Page<Neighbour>, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.traverse_in(s, caller, uri, options).await).await
+        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).traverse(uri, options).await).await
+    }
+}
+
+impl Within<'_> {
+    /// [`Store::neighbours`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::neighbours`].
+    pub async fn neighbours(
+        &mut self,
+        uri: &Uri,
+        direction: Direction,
+        paging: &Paging,
+    ) -> Result<Page<Neighbour>, StoreError> {
+        let options = Traverse { depth: 1, direction, paging: paging.clone(), ..Traverse::default() };
+        self.traverse(uri, &options).await
     }
 
-    /// [`Store::traverse`] inside the caller's unit.
+    /// [`Store::traverse`] in this unit.
     ///
     /// # Errors
     /// As [`Store::traverse`].
-    pub async fn traverse_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        options: &Traverse,
-    ) -> Result<Page<Neighbour>, StoreError> {
+    pub async fn traverse(&mut self, uri: &Uri, options: &Traverse) -> Result<Page<Neighbour>, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         allow_node(caller, uri, Access::Read, "have edges")?;
         let limit = options.paging.checked_limit()?;
         if !(1..=MAX_DEPTH).contains(&options.depth) {

@@ -8,7 +8,7 @@ use sea_orm::{ActiveValue::NotSet, ColumnTrait, EntityTrait, QueryFilter, QueryO
 use sea_session::prelude::*;
 use serde_json::{Map, Value as Json};
 
-use super::{Store, allow_node, archive::without_nul, edges::LinkTo, set};
+use super::{Store, Within, allow_node, archive::without_nul, edges::LinkTo, set};
 use crate::{
     access::{Access, Caller, Denial},
     error::StoreError,
@@ -119,22 +119,7 @@ impl Store {
     /// [`StoreError::Denied`], [`StoreError::NotANode`], [`StoreError::VersionConflict`], [`StoreError::NotFound`] (a version was
     /// expected), [`StoreError::AlreadyExists`] (it was only to be created), [`StoreError::Archived`]; what the database says.
     pub async fn write(&self, caller: &Caller, uri: &Uri, write: &Write) -> Result<Written, StoreError> {
-        self.unit(caller).run(async |s: &mut Session| self.write_in(s, caller, uri, write).await).await
-    }
-
-    /// [`Store::write`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::write`].
-    pub async fn write_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        write: &Write,
-    ) -> Result<Written, StoreError> {
-        let mut written = self.write_many_in(s, caller, &[(uri.clone(), write.clone())]).await?;
-        written.pop().ok_or_else(|| StoreError::not_found(uri))
+        self.unit(caller).run(async |s: &mut Session| self.within(s, caller).write(uri, write).await).await
     }
 
     /// Adds text to the end of a node's content, or creates the node with it. Appends of many at once all arrive.
@@ -142,56 +127,7 @@ impl Store {
     /// # Errors
     /// As [`Store::write`].
     pub async fn append(&self, caller: &Caller, uri: &Uri, text: &str) -> Result<Written, StoreError> {
-        self.unit(caller).run(async |s: &mut Session| self.append_in(s, caller, uri, text).await).await
-    }
-
-    /// [`Store::append`] inside the caller's unit.
-    ///
-    /// # Errors
-    /// As [`Store::write`].
-    pub async fn append_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        uri: &Uri,
-        text: &str,
-    ) -> Result<Written, StoreError> {
-        allow_node(caller, uri, Access::Write, "hold a text")?;
-        if let Some(root) = uri.session_root() {
-            known_sessions(s, caller, &HashSet::from([root])).await?;
-        }
-        // Held until the unit ends, so that nobody else appends to the same state.
-        let held = hold(s, caller.account(), &[uri]).await?;
-        if let Some(node) = held.get(uri.as_str()) {
-            let before = node.content();
-            return self.write_in(s, caller, uri, &Write::of(before + text)).await;
-        }
-        // Created or nothing: where somebody else creates it meanwhile, their text must not be written over. The unit
-        // then meets the unique URI, and runs again.
-        check_texts(uri, &Write::of(text))?;
-        let spaces = session_spaces(s, caller, &[uri]).await?;
-        let floors = set::version_floors(s, caller.account(), &[uri.as_str()]).await?;
-        let version = set::next_version(uri, floors.get(uri.as_str()).copied().unwrap_or_default())?;
-        self.ring(s);
-        create(s, caller, uri, &owner_space(uri, &spaces)?, &Write::of(text), version)
-    }
-
-    /// Holds a node until the unit ends, if it has this version: so a change that follows in the same unit is one of the state that
-    /// the caller has seen.
-    ///
-    /// # Errors
-    /// [`StoreError::VersionConflict`], [`StoreError::NotFound`], [`StoreError::Denied`], [`StoreError::NotANode`].
-    pub async fn expect_in(&self, s: &mut Session, caller: &Caller, uri: &Uri, version: i64) -> Result<(), StoreError> {
-        allow_node(caller, uri, Access::Write, "have a version")?;
-        let held = hold(s, caller.account(), &[uri]).await?;
-        let visible = |row: &&Tracked<node::Entity>| {
-            caller.owner_filter().is_none_or(|spaces| spaces.contains(&row.owner_space()))
-        };
-        match held.get(uri.as_str()).filter(visible).map(|row| row.version()) {
-            Some(actual) if actual == version => Ok(()),
-            Some(actual) => Err(StoreError::VersionConflict { uri: uri.clone(), expected: version, actual }),
-            None => Err(StoreError::not_found(uri)),
-        }
+        self.unit(caller).run(async |s: &mut Session| self.within(s, caller).append(uri, text).await).await
     }
 
     /// Writes a node, and events of the caller's own, as one (Q1): both or neither.
@@ -208,18 +144,80 @@ impl Store {
         events: &[NewEvent],
     ) -> Result<Written, StoreError> {
         self.unit(caller)
-            .run(async |s: &mut Session| self.write_with_outbox_in(s, caller, uri, write, events).await)
+            .run(async |s: &mut Session| self.within(s, caller).write_with_outbox(uri, write, events).await)
             .await
     }
 
-    /// [`Store::write_with_outbox`] inside the caller's unit.
+    /// Writes many nodes as one, in a number of statements that does not depend on how many they are.
+    ///
+    /// # Errors
+    /// As [`Store::write`], for the first node that is refused; [`StoreError::InvalidArgument`] if a URI is given twice.
+    pub async fn write_many(&self, caller: &Caller, writes: &[(Uri, Write)]) -> Result<Vec<Written>, StoreError> {
+        self.unit(caller).run(async |s: &mut Session| self.within(s, caller).write_many(writes).await).await
+    }
+}
+
+impl Within<'_> {
+    /// [`Store::write`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn write(&mut self, uri: &Uri, write: &Write) -> Result<Written, StoreError> {
+        let mut written = self.write_many(&[(uri.clone(), write.clone())]).await?;
+        written.pop().ok_or_else(|| StoreError::not_found(uri))
+    }
+
+    /// [`Store::append`] in this unit.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub async fn append(&mut self, uri: &Uri, text: &str) -> Result<Written, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
+        allow_node(caller, uri, Access::Write, "hold a text")?;
+        if let Some(root) = uri.session_root() {
+            known_sessions(s, caller, &HashSet::from([root])).await?;
+        }
+        // Held until the unit ends, so that nobody else appends to the same state.
+        let held = hold(s, caller.account(), &[uri]).await?;
+        if let Some(node) = held.get(uri.as_str()) {
+            let before = node.content();
+            return self.write(uri, &Write::of(before + text)).await;
+        }
+        // Created or nothing: where somebody else creates it meanwhile, their text must not be written over. The unit
+        // then meets the unique URI, and runs again.
+        check_texts(uri, &Write::of(text))?;
+        let spaces = session_spaces(s, caller, &[uri]).await?;
+        let floors = set::version_floors(s, caller.account(), &[uri.as_str()]).await?;
+        let version = set::next_version(uri, floors.get(uri.as_str()).copied().unwrap_or_default())?;
+        self.store.ring(s);
+        create(s, caller, uri, &owner_space(uri, &spaces)?, &Write::of(text), version)
+    }
+
+    /// Holds a node until the unit ends, if it has this version: so a change that follows in the same unit is one of the state that
+    /// the caller has seen.
+    ///
+    /// # Errors
+    /// [`StoreError::VersionConflict`], [`StoreError::NotFound`], [`StoreError::Denied`], [`StoreError::NotANode`].
+    pub async fn expect(&mut self, uri: &Uri, version: i64) -> Result<(), StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
+        allow_node(caller, uri, Access::Write, "have a version")?;
+        let held = hold(s, caller.account(), &[uri]).await?;
+        let visible = |row: &&Tracked<node::Entity>| {
+            caller.owner_filter().is_none_or(|spaces| spaces.contains(&row.owner_space()))
+        };
+        match held.get(uri.as_str()).filter(visible).map(|row| row.version()) {
+            Some(actual) if actual == version => Ok(()),
+            Some(actual) => Err(StoreError::VersionConflict { uri: uri.clone(), expected: version, actual }),
+            None => Err(StoreError::not_found(uri)),
+        }
+    }
+
+    /// [`Store::write_with_outbox`] in this unit.
     ///
     /// # Errors
     /// As [`Store::write_with_outbox`].
-    pub async fn write_with_outbox_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
+    pub async fn write_with_outbox(
+        &mut self,
         uri: &Uri,
         write: &Write,
         events: &[NewEvent],
@@ -229,10 +227,10 @@ impl Store {
                 "the topic `{TOPIC}` is the store's own: choose another for events of yours"
             )));
         }
-        let written = self.write_in(s, caller, uri, write).await?;
+        let written = self.write(uri, write).await?;
         for event in events {
-            s.add(outbox_event::ActiveModel {
-                account_id: Set(caller.account().to_owned()),
+            self.s.add(outbox_event::ActiveModel {
+                account_id: Set(self.caller.account().to_owned()),
                 topic: Set(event.topic.clone()),
                 event_key: Set(event.key.clone()),
                 sequence: Set(event.sequence),
@@ -244,24 +242,12 @@ impl Store {
         Ok(written)
     }
 
-    /// Writes many nodes as one, in a number of statements that does not depend on how many they are.
-    ///
-    /// # Errors
-    /// As [`Store::write`], for the first node that is refused; [`StoreError::InvalidArgument`] if a URI is given twice.
-    pub async fn write_many(&self, caller: &Caller, writes: &[(Uri, Write)]) -> Result<Vec<Written>, StoreError> {
-        self.unit(caller).run(async |s: &mut Session| self.write_many_in(s, caller, writes).await).await
-    }
-
-    /// [`Store::write_many`] inside the caller's unit.
+    /// [`Store::write_many`] in this unit.
     ///
     /// # Errors
     /// As [`Store::write_many`].
-    pub async fn write_many_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        writes: &[(Uri, Write)],
-    ) -> Result<Vec<Written>, StoreError> {
+    pub async fn write_many(&mut self, writes: &[(Uri, Write)]) -> Result<Vec<Written>, StoreError> {
+        let (s, caller) = (&mut *self.s, self.caller);
         let mut seen = HashSet::new();
         for (uri, write) in writes {
             allow_node(caller, uri, Access::Write, "hold a text")?;
@@ -289,11 +275,11 @@ impl Store {
         }
         for ((_, write), done) in writes.iter().zip(&written) {
             if let Some(links) = &write.links {
-                self.replace_links_in(s, caller, done, links).await?;
+                self.replace_links(done, links).await?;
             }
         }
         if !written.is_empty() {
-            self.ring(s);
+            self.store.ring(self.s);
         }
         Ok(written)
     }

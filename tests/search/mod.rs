@@ -387,8 +387,10 @@ async fn watch_words(t: &support::TestStore) -> WrittenWords {
     t.sql("CREATE TABLE written_words (n integer)").await;
     if t.owner.backend() == sea_orm::DbBackend::Postgres {
         t.sql("GRANT INSERT ON written_words TO PUBLIC").await;
-        t.sql(&format!("CREATE FUNCTION count_words() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {counting}; RETURN NULL; END $$"))
-            .await;
+        t.sql(&format!(
+            "CREATE FUNCTION count_words() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {counting}; RETURN NULL; END $$"
+        ))
+        .await;
         t.sql("CREATE TRIGGER counting AFTER INSERT OR UPDATE OR DELETE ON index_terms FOR EACH ROW EXECUTE FUNCTION count_words()").await;
     } else {
         for event in ["INSERT", "UPDATE", "DELETE"] {
@@ -406,7 +408,8 @@ impl WrittenWords {
 
 /// Space, record, term, frequency and length, from the table of words.
 async fn words_of_index(t: &support::TestStore) -> Vec<String> {
-    texts(t, "SELECT space_id || ' ' || record || ' ' || term || ' ' || frequency || ' ' || length FROM index_terms").await
+    texts(t, "SELECT space_id || ' ' || record || ' ' || term || ' ' || frequency || ' ' || length FROM index_terms")
+        .await
 }
 
 /// The same from the records.

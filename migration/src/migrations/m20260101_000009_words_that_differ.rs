@@ -137,9 +137,8 @@ macro_rules! put_in {
 }
 
 const UP: Statements = Statements {
-    postgres: &[
-        concat!(
-            r#"CREATE OR REPLACE FUNCTION index_records_words() RETURNS trigger LANGUAGE plpgsql
+    postgres: &[concat!(
+        r#"CREATE OR REPLACE FUNCTION index_records_words() RETURNS trigger LANGUAGE plpgsql
     SET enable_seqscan TO off SET enable_hashjoin TO off SET enable_mergejoin TO off AS $$
 DECLARE
     one record;
@@ -152,25 +151,25 @@ BEGIN
                 AND t.term = ANY (ARRAY(SELECT jsonb_object_keys(one.terms)));
         END LOOP;
         "#,
-            totals!(
-                r#"SELECT s.id AS space_id, -count(*) AS records, -sum(g.length) AS words FROM gone g
+        totals!(
+            r#"SELECT s.id AS space_id, -count(*) AS records, -sum(g.length) AS words FROM gone g
                 JOIN index_spaces s ON s.account_id = g.account_id AND s.owner_space = g.owner_space GROUP BY s.id"#
-            ),
-            r#"    ELSIF TG_OP = 'INSERT' THEN
+        ),
+        r#"    ELSIF TG_OP = 'INSERT' THEN
 "#,
-            spaces!(),
-            r#"        INSERT INTO index_terms (space_id, term, record, frequency, length)
+        spaces!(),
+        r#"        INSERT INTO index_terms (space_id, term, record, frequency, length)
             SELECT s.id, e.key, a.id, e.value::integer, "#,
-            about!("a.length"),
-            r#" FROM added a
+        about!("a.length"),
+        r#" FROM added a
                 JOIN index_spaces s ON s.account_id = a.account_id AND s.owner_space = a.owner_space
                 CROSS JOIN LATERAL jsonb_each_text(a.terms) AS e(key, value);
         "#,
-            totals!(
-                r#"SELECT s.id AS space_id, count(*) AS records, sum(a.length) AS words FROM added a
+        totals!(
+            r#"SELECT s.id AS space_id, count(*) AS records, sum(a.length) AS words FROM added a
                 JOIN index_spaces s ON s.account_id = a.account_id AND s.owner_space = a.owner_space GROUP BY s.id"#
-            ),
-            r#"    ELSE
+        ),
+        r#"    ELSE
         -- The terms that a record has no more; all of them where it is another space's now.
         FOR one IN SELECT s.id AS space_id, g.id AS record,
                 CASE WHEN a.id IS NULL THEN g.terms ELSE g.terms - ARRAY(SELECT jsonb_object_keys(a.terms)) END AS terms
@@ -182,42 +181,41 @@ BEGIN
                 AND t.term = ANY (ARRAY(SELECT jsonb_object_keys(one.terms)));
         END LOOP;
 "#,
-            spaces!(),
-            r#"        INSERT INTO index_terms (space_id, term, record, frequency, length)
+        spaces!(),
+        r#"        INSERT INTO index_terms (space_id, term, record, frequency, length)
             SELECT s.id, e.key, a.id, e.value::integer, "#,
-            about!("a.length"),
-            r#" FROM added a
+        about!("a.length"),
+        r#" FROM added a
                 JOIN index_spaces s ON s.account_id = a.account_id AND s.owner_space = a.owner_space
                 LEFT JOIN gone g ON g.id = a.id AND g.account_id = a.account_id AND g.owner_space = a.owner_space
                 CROSS JOIN LATERAL (
                     SELECT * FROM jsonb_each_text(a.terms) EXCEPT
                     SELECT * FROM jsonb_each_text(CASE WHEN "#,
-            about!("g.length"),
-            " = ",
-            about!("a.length"),
-            r#" THEN g.terms ELSE '{}' END)
+        about!("g.length"),
+        " = ",
+        about!("a.length"),
+        r#" THEN g.terms ELSE '{}' END)
                 ) AS e(key, value)
             WHERE g.id IS NULL OR g.terms <> a.terms OR "#,
-            about!("g.length"),
-            " <> ",
-            about!("a.length"),
-            r#"
+        about!("g.length"),
+        " <> ",
+        about!("a.length"),
+        r#"
             ON CONFLICT (space_id, term, record) DO UPDATE SET frequency = excluded.frequency, length = excluded.length;
         "#,
-            totals!(
-                r#"SELECT s.id AS space_id, sum(d.records) AS records, sum(d.words) AS words FROM (
+        totals!(
+            r#"SELECT s.id AS space_id, sum(d.records) AS records, sum(d.words) AS words FROM (
                 SELECT g.account_id, g.owner_space, -count(*) AS records, -sum(g.length) AS words FROM gone g GROUP BY 1, 2
                 UNION ALL
                 SELECT a.account_id, a.owner_space, count(*), sum(a.length) FROM added a GROUP BY 1, 2
             ) d JOIN index_spaces s ON s.account_id = d.account_id AND s.owner_space = d.owner_space
             GROUP BY s.id HAVING sum(d.records) <> 0 OR sum(d.words) <> 0"#
-            ),
-            r#"    END IF;
+        ),
+        r#"    END IF;
     RETURN NULL;
 END
 $$"#
-        ),
-    ],
+    )],
     sqlite: &[
         "DROP TRIGGER index_records_words_insert",
         concat!(

@@ -223,8 +223,8 @@ impl Context {
                     Some(version) => {
                         let unit = store.unit(caller);
                         unit.run(async |s: &mut Session| -> Result<_, StoreError> {
-                            store.expect_in(s, caller, from, version).await?;
-                            store.move_node_in(s, caller, from, to).await
+                            store.within(s, caller).expect(from, version).await?;
+                            store.within(s, caller).move_node(from, to).await
                         })
                         .await?
                     }
@@ -239,8 +239,8 @@ impl Context {
                     Some(version) => {
                         let unit = store.unit(caller);
                         unit.run(async |s: &mut Session| -> Result<_, StoreError> {
-                            store.expect_in(s, caller, uri, version).await?;
-                            store.delete_in(s, caller, uri, options).await
+                            store.within(s, caller).expect(uri, version).await?;
+                            store.within(s, caller).delete(uri, options).await
                         })
                         .await?
                     }
@@ -356,8 +356,8 @@ impl Context {
             Some(version) => {
                 let unit = store.unit(caller);
                 unit.run(async |s: &mut Session| -> Result<_, StoreError> {
-                    store.expect_in(s, caller, uri, version).await?;
-                    store.append_in(s, caller, uri, &text).await
+                    store.within(s, caller).expect(uri, version).await?;
+                    store.within(s, caller).append(uri, &text).await
                 })
                 .await?
             }

@@ -18,7 +18,7 @@ use sea_orm::{ColumnTrait, QueryFilter, QuerySelect, prelude::Json};
 use sea_session::prelude::*;
 use serde_json::json;
 
-use super::{DeleteOptions, Refusal, Store, Write, allow_node, read::visible};
+use super::{DeleteOptions, Refusal, Store, Within, Write, allow_node, read::visible};
 use crate::{
     access::{Access, Caller},
     error::StoreError,
@@ -119,7 +119,7 @@ impl Store {
             let plan = state.tree.plan(target, commit.changes);
             let unit = self.unit(caller);
             let asked = unit.clone();
-            unit.run(async |s: &mut Session| self.replay_in(s, caller, target, &commit.id, number, &plan).await)
+            unit.run(async |s: &mut Session| self.within(s, caller).replay(target, &commit.id, number, &plan).await)
                 .await?;
             report.statements += asked.stats().statements;
             report.commits += 1;
@@ -133,34 +133,6 @@ impl Store {
         reading.await.map_err(|e| log::refused(repository, e.to_string()))??;
         report.refused = refused.into_iter().map(|(path, reason)| Refusal { path, reason }).collect();
         Ok(report)
-    }
-
-    /// One commit: first what goes, then what moves, then what is written.
-    async fn replay_in(
-        &self,
-        s: &mut Session,
-        caller: &Caller,
-        target: &Uri,
-        commit: &str,
-        number: u64,
-        plan: &Plan,
-    ) -> Result<(), StoreError> {
-        for uri in &plan.deletes {
-            self.delete_in(s, caller, uri, DeleteOptions::default()).await?;
-        }
-        for (from, to) in &plan.moves {
-            self.move_node_in(s, caller, from, to).await?;
-        }
-        let mut writes: Vec<(Uri, Write)> = Vec::with_capacity(plan.writes.len() + 1);
-        for file in &plan.writes {
-            let source = json!({ "source": { "commit": commit } });
-            let metadata = source.as_object().cloned().unwrap_or_default();
-            writes.push((file.uri.clone(), Write::of(file.text.clone()).with_metadata(metadata)));
-        }
-        let mark = json!({ "git": { "commit": commit, "commits": number } });
-        writes.push((target.clone(), Write::new().with_metadata(mark.as_object().cloned().unwrap_or_default())));
-        self.write_many_in(s, caller, &writes).await?;
-        Ok(())
     }
 
     /// What earlier runs have left at the target.
@@ -197,6 +169,28 @@ impl Store {
         let present: HashSet<String> = files.into_iter().collect();
         let tree = Tree::of(target, &paths, &present);
         Ok(State { tree, commits: at + 1, last: Some(last.to_owned()) })
+    }
+}
+
+impl Within<'_> {
+    /// One commit: first what goes, then what moves, then what is written.
+    async fn replay(&mut self, target: &Uri, commit: &str, number: u64, plan: &Plan) -> Result<(), StoreError> {
+        for uri in &plan.deletes {
+            self.delete(uri, DeleteOptions::default()).await?;
+        }
+        for (from, to) in &plan.moves {
+            self.move_node(from, to).await?;
+        }
+        let mut writes: Vec<(Uri, Write)> = Vec::with_capacity(plan.writes.len() + 1);
+        for file in &plan.writes {
+            let source = json!({ "source": { "commit": commit } });
+            let metadata = source.as_object().cloned().unwrap_or_default();
+            writes.push((file.uri.clone(), Write::of(file.text.clone()).with_metadata(metadata)));
+        }
+        let mark = json!({ "git": { "commit": commit, "commits": number } });
+        writes.push((target.clone(), Write::new().with_metadata(mark.as_object().cloned().unwrap_or_default())));
+        self.write_many(&writes).await?;
+        Ok(())
     }
 }
 
