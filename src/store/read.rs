@@ -2,7 +2,6 @@
 
 use context_entities::{index_record::Level, node};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryResult, Select, Statement};
-use sea_session::prelude::*;
 
 use super::{Store, Within, allow, allow_node};
 use crate::{
