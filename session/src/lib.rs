@@ -2,6 +2,7 @@
 
 extern crate self as sea_session;
 
+mod alone;
 mod batches;
 mod block;
 mod body;

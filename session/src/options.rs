@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) allow: Option<Predicate>,
     /// Where the unit leaves word of its COMMIT, if somebody asks (B6).
     pub(crate) word: Option<Word>,
+    /// The unit is one statement that reads, and is sent without BEGIN and COMMIT.
+    pub(crate) alone: bool,
 }
 
 /// A unit of work before it runs: its options, then [`UnitOptions::run`], [`UnitOptions::begin`] or [`UnitOptions::batches`].
@@ -121,6 +123,20 @@ impl UnitOptions {
     pub(crate) fn fixed(mut self, settings: &'static str) -> Self {
         self.settings.fixed = settings;
         self
+    }
+
+    /// The unit is one statement that reads, and takes no transaction.
+    pub(crate) fn alone(mut self) -> Self {
+        self.settings.alone = true;
+        self
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn backend(&self) -> DbBackend {
+        self.db.backend()
     }
 
     /// Names the tenant of the unit (T2): on PostgreSQL it is bound to the parameter `key` like [`UnitOptions::set_local`];
