@@ -447,6 +447,11 @@ fn parse(input: &str) -> Result<Uri, UriReason> {
     if path.is_empty() {
         return Err(if rest.is_empty() || rest == "/" { UriReason::NoAccount } else { UriReason::EmptySegment });
     }
+    if is_plain(input, path) {
+        // Every name that is stored is spelled so, unless it has other characters.
+        let kind = kind_of(input)?;
+        return Ok(Uri { text: input.to_owned(), kind });
+    }
     let mut text = String::with_capacity(input.len());
     text.push_str(SCHEME);
     for (i, segment) in path.split('/').enumerate() {
@@ -460,6 +465,17 @@ fn parse(input: &str) -> Result<Uri, UriReason> {
     }
     let kind = kind_of(&text)?;
     Ok(Uri { text, kind })
+}
+
+/// Whether a text is canonical at first sight: characters that stand for themselves, and no segment that would be refused.
+fn is_plain(input: &str, path: &str) -> bool {
+    let stands_for_itself =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.' | b'/');
+    input.len() <= MAX_URI_BYTES
+        && input.starts_with(SCHEME)
+        && input.len() == SCHEME.len() + path.len()
+        && path.as_bytes().iter().all(stands_for_itself)
+        && path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
 /// A segment as it was typed, in canonical spelling.

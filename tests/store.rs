@@ -4,8 +4,9 @@ mod search;
 mod support;
 
 use context_store::{
-    Caller, DeleteOptions, Direction, Level, Link, Page, Paging, SearchOptions, StoreError, TreeOptions, Write,
+    Caller, DeleteOptions, Direction, Level, Link, Page, Paging, SearchOptions, StoreError, TreeOptions, Uri, Write,
 };
+use sea_session::{Recorder, Session};
 use support::{admin, uri};
 
 const DEEP: DeleteOptions = DeleteOptions { recursive: true };
@@ -145,6 +146,80 @@ on_each_backend! {
         assert!(matches!(wrong, Err(StoreError::InvalidCursor)), "{wrong:?}");
         let top = t.store.list_children(&admin(), &uri("ctx://acme"), &Paging::default()).await.expect("a listing");
         assert_eq!(names(&top), ["resources/"]);
+    }
+
+    /// Trees of all shapes, with names on both sides of the separator in byte order, listed as their URIs say: in one statement each.
+    async fn v6_listings_are_what_the_uris_say(t: TestStore) {
+        let names = ["a", "a-b", "a.b", "a b", "A", "b", "0", "~", "ü"];
+        let mut random = fastrand::Rng::with_seed(6);
+        for shape in 0..12 {
+            let root = uri(&format!("ctx://acme/resources/s{shape}"));
+            let mut stored = std::collections::BTreeSet::new();
+            // The first are flat, the others as deep as it comes.
+            for _ in 0..random.usize(1..14) {
+                let levels = if shape < 3 { 1 } else { random.usize(1..5) };
+                let place = (0..levels).try_fold(root.clone(), |at, _| at.child(names[random.usize(..names.len())])).expect("a name");
+                if stored.insert(place.clone()) {
+                    write(&t, place.as_str(), "text").await;
+                }
+            }
+            // In the order of the tree: by segments.
+            let below = |folder: &Uri, depth: usize| {
+                let mut all = std::collections::BTreeMap::new();
+                for place in stored.iter().filter(|place| place.is_below(folder)) {
+                    let mut at = Some(place.clone());
+                    while let Some(here) = at.filter(|here| here.is_below(folder)) {
+                        let key: Vec<String> = here.as_str().split('/').map(str::to_owned).collect();
+                        if here.depth() - folder.depth() <= depth {
+                            let folder = stored.iter().any(|other| other.is_below(&here));
+                            all.insert(key, (here.to_string(), folder, stored.contains(&here)));
+                        }
+                        at = here.parent();
+                    }
+                }
+                all.into_values().collect::<Vec<_>>()
+            };
+            let seen = |page: &Page<context_store::Entry>| -> Vec<(String, bool, bool)> {
+                page.items.iter().map(|e| (e.uri.to_string(), e.is_folder, e.node.is_some())).collect()
+            };
+            let folders: Vec<Uri> = stored.iter().filter_map(Uri::parent).chain([root.clone()]).collect();
+            for folder in folders {
+                for depth in [Some(1), Some(2), Some(3), None] {
+                    let expected = below(&folder, depth.map_or(usize::MAX, |depth| depth as usize));
+                    for limit in [100, 3, 1] {
+                        let mut found = Vec::new();
+                        let mut options = TreeOptions { depth, paging: Paging::first(limit) };
+                        loop {
+                            let page = t.store.tree(&admin(), &folder, &options).await.expect("a page");
+                            found.extend(seen(&page));
+                            let Some(next) = page.next else { break };
+                            options.paging = Paging::first(limit).after(next);
+                        }
+                        assert_eq!(found, expected, "{folder} to {depth:?} in pages of {limit}");
+                    }
+                }
+                let recorder = Recorder::new();
+                let unit = t.store.read_unit(&admin()).record(&recorder);
+                let caller = admin();
+                let listed = unit.run(async |s: &mut Session| t.store.within(s, &caller).list_children(&folder, &Paging::default()).await);
+                assert_eq!(seen(&listed.await.expect("a listing")), below(&folder, 1));
+                assert_eq!(recorder.take().len(), 3, "BEGIN, one statement, COMMIT");
+            }
+        }
+    }
+
+    async fn v6_pages_of_a_folder_of_many_implied_folders(t: TestStore) {
+        let writes: Vec<(Uri, Write)> =
+            (0..2_000).map(|n| (uri(&format!("ctx://acme/resources/big/f{n:04}/node")), Write::of("x"))).collect();
+        for some in writes.chunks(500) {
+            t.store.write_many(&admin(), some).await.expect("writes");
+        }
+        let folder = uri("ctx://acme/resources/big");
+        let page = t.store.list_children(&admin(), &folder, &Paging::first(2)).await.expect("a page");
+        assert_eq!(names(&page), ["f0000/", "f0001/"]);
+        let after = Paging::first(2).after("ctx://acme/resources/big/f1000");
+        let page = t.store.list_children(&admin(), &folder, &after).await.expect("a page");
+        assert_eq!(names(&page), ["f1001/", "f1002/"]);
     }
 
     async fn v11_tree_walks_in_order_with_implied_folders_and_pages(t: TestStore) {

@@ -3,11 +3,11 @@
 mod support;
 
 use context_store::{
-    Caller, DeleteOptions, Denial, Direction, Link, Message, Paging, Role, SearchOptions, StoreError, Traverse,
+    Caller, DeleteOptions, Denial, Direction, Link, Message, Paging, Role, SearchOptions, Store, StoreError, Traverse,
     TreeOptions, Uri, Write,
 };
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
-use sea_session::Session;
+use sea_session::{Db, Recorder, Session, UnitOptions};
 use support::{admin, uri};
 
 fn bob() -> Caller {
@@ -164,4 +164,67 @@ async fn tables(s: &mut Session) -> Result<[i64; 7], StoreError> {
         *count = s.query_one_raw(sql).await?.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(-1);
     }
     Ok(counts)
+}
+
+fn counting(backend: DbBackend) -> Statement {
+    Statement::from_string(backend, "SELECT count(*) FROM nodes")
+}
+
+/// How many nodes a unit sees that is one statement, and what was sent for it.
+async fn seen_alone(unit: UnitOptions, backend: DbBackend) -> (i64, Vec<String>) {
+    let recorder = Recorder::new();
+    let rows = unit.record(&recorder).query(counting(backend)).await.unwrap_or_else(|e| panic!("{e}"));
+    (rows[0].try_get_by_index(0).unwrap_or_else(|e| panic!("{e}")), recorder.take())
+}
+
+/// A read of its own goes without BEGIN and COMMIT. The policies see the same account and spaces as in a unit, on a pool of one
+/// connection, whoever was on it before; and nothing is left of them (T1, T3).
+#[tokio::test]
+async fn t3_a_read_that_is_sent_alone_is_bound_like_a_unit() {
+    let t = support::TestStore::postgres().await;
+    let mut options = sea_orm::ConnectOptions::new(&t.url);
+    options.max_connections(1);
+    let store = Store::new(Db::connect(options).await.unwrap_or_else(|e| panic!("{e}")));
+    let (alice, bob) = (Caller::user("acme", "alice"), bob());
+    let (rival, root) = (Caller::user("rival", "alice"), alice.clone().with_role(Role::Root));
+    let tea = uri("ctx://acme/users/alice/memories/likes/tea");
+    store.write(&alice, &tea, &Write::of("green")).await.expect("a write");
+    store.write(&bob, &uri("ctx://acme/users/bob/memories/likes/tea"), &Write::of("black")).await.expect("a write");
+    for _ in 0..8 {
+        for (caller, sees) in [(&alice, 1), (&bob, 1), (&rival, 0), (&root, 2)] {
+            let (seen, sent) = seen_alone(store.read_unit(caller), DbBackend::Postgres).await;
+            assert_eq!((seen, sent.len()), (sees, 1), "{caller:?}: {sent:?}");
+            assert!(sent[0].starts_with("SELECT") && !sent[0].contains("acme"), "{sent:?}");
+            let unbound = seen_alone(store.db().session().read_only(), DbBackend::Postgres).await.0;
+            assert_eq!(unbound, 0, "nothing of {caller:?} is left");
+        }
+        assert_eq!(store.read(&alice, &tea).await.expect("a read").content, "green");
+        let others = store.read_many(&root, std::slice::from_ref(&tea)).await.expect("a read");
+        assert_eq!(others.len(), 1);
+    }
+    // The database refuses writes, by words that no text shows, and the next unit may write all the same.
+    let hidden =
+        Statement::from_string(DbBackend::Postgres, "SELECT nextval(pg_get_serial_sequence('index_spaces', 'id'))");
+    let refused = store.read_unit(&alice).query(hidden).await.expect_err("a write in a read-only unit");
+    assert_eq!(refused.sqlstate(), Some("25006"), "{refused}");
+    store.write(&alice, &tea, &Write::of("white")).await.expect("a write");
+}
+
+on_each_backend! {
+    async fn b4_a_text_that_writes_takes_a_transaction_and_is_refused_there(t: TestStore) {
+        let tea = uri("ctx://acme/users/alice/memories/likes/tea");
+        let alice = Caller::user("acme", "alice");
+        t.store.write(&alice, &tea, &Write::of("green")).await.expect("a write");
+        let backend = t.store.db().backend();
+        let (seen, sent) = seen_alone(t.store.read_unit(&alice), backend).await;
+        assert_eq!((seen, sent.len()), (1, 1), "{sent:?}");
+        let recorder = Recorder::new();
+        let writes = Statement::from_string(backend, "DELETE FROM nodes RETURNING 1");
+        t.store.read_unit(&alice).record(&recorder).query(writes).await.expect_err("a write in a read-only unit");
+        assert!(recorder.take()[0].starts_with("BEGIN"));
+        let ends = Statement::from_string(backend, "COMMIT");
+        t.store.read_unit(&alice).query(ends).await.expect_err("the end of a transaction");
+        assert_eq!(t.store.read(&alice, &tea).await.expect("a read").content, "green");
+        t.store.write(&alice, &tea, &Write::of("white")).await.expect("a unit after it may write");
+    }
 }

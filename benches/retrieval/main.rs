@@ -1,13 +1,20 @@
-//! `cargo bench --bench retrieval -- [--backend postgres|sqlite] FILE...`
+//! `cargo bench --bench retrieval -- [--backend postgres|sqlite] [--ts-rank] FILE...`
 //!
 //! Reads conversations in LoCoMo's public JSON form, writes each turn as a node of its own (and, in another account, each
 //! session), asks every question as it stands, and prints how often a turn or session that answers it is among the first 5
-//! and the first 10, by category, on both backends. Without a file it says how to get one and ends.
+//! and the first 10, by category, on both backends. With `--ts-rank`, PostgreSQL's own ranks of the same texts beside. Without a
+//! file it says how to get one and ends.
 
-#![allow(clippy::unwrap_used, reason = "a failure is a panic")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "what it compares with looks past the session, and a failure is a panic"
+)]
 
 mod locomo;
 mod measure;
+mod ts_rank;
 
 use std::path::Path;
 
@@ -21,17 +28,19 @@ use sea_session::{Db, testing::cluster};
 fn main() {
     let mut files = Vec::new();
     let mut backend = None;
+    let mut with_ts_rank = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--backend" => backend = arguments.next(),
+            "--ts-rank" => with_ts_rank = true,
             // What cargo adds.
             "--bench" => {}
             file => files.push(file.to_owned()),
         }
     }
     if files.is_empty() {
-        println!("cargo bench --bench retrieval -- [--backend postgres|sqlite] FILE...");
+        println!("cargo bench --bench retrieval -- [--backend postgres|sqlite] [--ts-rank] FILE...");
         println!("A file is of LoCoMo's form: data/locomo10.json of the public repository, or one conversation of it.");
         return;
     }
@@ -43,7 +52,7 @@ fn main() {
         runtime.block_on(on_sqlite(&conversations));
     }
     if wants("postgres") {
-        runtime.block_on(on_postgres(&conversations));
+        runtime.block_on(on_postgres(&conversations, with_ts_rank));
     }
 }
 
@@ -61,7 +70,7 @@ async fn on_sqlite(conversations: &[Conversation]) {
 }
 
 /// As a role that row-level security binds.
-async fn on_postgres(conversations: &[Conversation]) {
+async fn on_postgres(conversations: &[Conversation], with_ts_rank: bool) {
     let database = cluster::fresh_database().await.expect("a database");
     let owner = sea_orm::Database::connect(database.url()).await.expect("the owner");
     Runner::new(owner.clone()).up().await.expect("migrated");
@@ -70,6 +79,9 @@ async fn on_postgres(conversations: &[Conversation]) {
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0}; GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {0}",
         role.name()
     );
+    if with_ts_rank {
+        by_ts_rank(&owner, conversations).await;
+    }
     let owner: Db = owner.into();
     owner
         .session()
@@ -82,6 +94,28 @@ async fn on_postgres(conversations: &[Conversation]) {
         .expect("grants");
     let options = ConnectOptions::new(role.url());
     run("postgres", &Store::new(Db::connect(options).await.expect("sessions")), conversations).await;
+}
+
+/// PostgreSQL's own search of the same.
+async fn by_ts_rank(db: &sea_orm::DatabaseConnection, conversations: &[Conversation]) {
+    ts_rank::prepare(db).await;
+    for conversation in conversations {
+        ts_rank::fill(db, &conversation.sessions).await;
+        ts_rank::fill(db, &conversation.turns).await;
+    }
+    for (function, length) in ts_rank::WAYS {
+        for sessions in [true, false] {
+            let mut measured = Measured::default();
+            let mut texts = 0;
+            for conversation in conversations {
+                let corpus = if sessions { &conversation.sessions } else { &conversation.turns };
+                texts += corpus.texts.len();
+                ts_rank::ask(db, (function, length), corpus, &mut measured).await;
+            }
+            let kind = if sessions { "sessions" } else { "turns" };
+            print(&format!("{function}(…, {length})"), kind, texts, &measured);
+        }
+    }
 }
 
 async fn run(backend: &str, store: &Store, conversations: &[Conversation]) {

@@ -31,6 +31,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "SeaORM's MigrationTrait asks for them")]
 
 pub mod catalogue;
+#[cfg(feature = "cli")]
 pub mod cli;
 mod direction;
 pub mod doctor;

@@ -121,7 +121,7 @@ impl EmbeddedIndex {
                     }
                     let records: Vec<&Record> = some.iter().flat_map(|change| &change.records).collect();
                     for records in records.chunks(A_STATEMENT) {
-                        upsert(s, records).await?;
+                        bring_records(s, records).await?;
                     }
                 }
                 Ok(())
@@ -257,12 +257,132 @@ async fn delete_others(s: &mut Session, changes: &[&NodeRecords]) -> Result<(), 
     Ok(())
 }
 
-async fn upsert(s: &mut Session, records: &[&Record]) -> Result<(), StoreError> {
+/// Writes what the index does not hold as it should. A record whose text is held already, by the same words, gets its node's version
+/// and no more, and none at all if it has that too.
+async fn bring_records(s: &mut Session, records: &[&Record]) -> Result<(), StoreError> {
+    let held = held(s, records).await?;
+    let rows: Vec<Row<'_>> = records.iter().map(|record| Row::of(record)).collect();
+    let held_of = |row: &Row<'_>| held.get(&(row.record.account_id.clone(), row.record.id.clone()));
+    let (same, changed): (Vec<&Row<'_>>, Vec<&Row<'_>>) =
+        rows.iter().partition(|row| held_of(row).is_some_and(|held| held.is(row)));
+    let later = |row: &&&Row<'_>| held_of(row).is_some_and(|held| held.version != row.record.version);
+    let later: Vec<&Record> = same.iter().filter(later).map(|row| row.record).collect();
+    follow_versions(s, &later).await?;
+    upsert(s, &changed).await
+}
+
+/// A record as a row of the index, with its words.
+struct Row<'r> {
+    record: &'r Record,
+    title: String,
+    body: String,
+    content_hash: String,
+    terms: serde_json::Value,
+    words: String,
+    length: i32,
+}
+
+impl<'r> Row<'r> {
+    fn of(record: &'r Record) -> Self {
+        let words = words::analyze(&record.title, &record.body);
+        Self {
+            record,
+            // PostgreSQL's text holds everything but NUL, which SQLite holds and would stop the batch there.
+            title: record.title.replace('\0', " "),
+            body: record.body.replace('\0', " "),
+            content_hash: content_hash(&record.body),
+            terms: serde_json::json!(words.terms),
+            words: words.stream,
+            length: i32::try_from(words.length).unwrap_or(i32::MAX),
+        }
+    }
+}
+
+/// A row as the index holds it.
+#[derive(FromQueryResult)]
+struct Held {
+    account_id: String,
+    record_id: String,
+    node_id: Uuid,
+    uri: String,
+    level: i16,
+    owner_space: String,
+    category: Option<String>,
+    node_type: String,
+    title: String,
+    body: String,
+    version: i64,
+    content_hash: String,
+    terms: serde_json::Value,
+    words: String,
+    length: i32,
+    words_version: i16,
+}
+
+impl Held {
+    /// Whether it is this row, but for the version.
+    fn is(&self, row: &Row<'_>) -> bool {
+        let record = row.record;
+        self.node_id == record.node_id
+            && self.uri == record.uri
+            && self.level == i16::from(level_number(record.level))
+            && self.owner_space == record.owner_space
+            && self.category == record.category
+            && self.node_type == record.node_type
+            && self.words_version == words::VERSION
+            && self.length == row.length
+            && self.content_hash == row.content_hash
+            && self.title == row.title
+            && self.body == row.body
+            && self.words == row.words
+            && self.terms == row.terms
+    }
+}
+
+/// Adds which records: by account and id.
+fn these(sql: &mut Sql, records: &[&Record]) {
+    sql.push(" WHERE (account_id, record_id) IN (VALUES ");
+    for (i, record) in records.iter().enumerate() {
+        sql.push(if i == 0 { "" } else { ", " });
+        sql.with("(?, ?)", [record.account_id.as_str().into(), record.id.as_str().into()]);
+    }
+    sql.push(")");
+}
+
+/// The rows that the index holds of these records.
+async fn held(s: &mut Session, records: &[&Record]) -> Result<HashMap<(String, String), Held>, StoreError> {
+    if records.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut sql = Sql::new(s.get_database_backend());
+    sql.push("SELECT account_id, record_id, node_id, uri, level, owner_space, category, node_type, title, body, version, content_hash, terms, words, length, words_version FROM index_records");
+    these(&mut sql, records);
+    let rows = Held::find_by_statement(sql.finish()).all(s).await?;
+    Ok(rows.into_iter().map(|row| ((row.account_id.clone(), row.record_id.clone()), row)).collect())
+}
+
+/// Gives records the version of their nodes, which are locked and as the change says.
+async fn follow_versions(s: &mut Session, records: &[&Record]) -> Result<(), StoreError> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let mut sql = Sql::new(s.get_database_backend());
+    sql.push("UPDATE index_records SET indexed_at = ").bind(Utc::now());
+    sql.push(", version = (SELECT n.version FROM nodes n WHERE n.id = index_records.node_id)");
+    these(&mut sql, records);
+    s.execute_raw(sql.finish()).await?;
+    Ok(())
+}
+
+async fn upsert(s: &mut Session, rows: &[&Row<'_>]) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let now = Utc::now();
     let mut sql = Sql::new(s.get_database_backend());
     sql.push("INSERT INTO index_records (account_id, record_id, node_id, uri, level, owner_space, category, node_type, title, body, version, content_hash, indexed_at, terms, words, length, words_version) VALUES ");
-    for (i, record) in records.iter().enumerate() {
-        let words = words::analyze(&record.title, &record.body);
+    for (i, row) in rows.iter().enumerate() {
+        let record = row.record;
         sql.push(if i == 0 { "" } else { ", " }).with(
             "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -274,15 +394,14 @@ async fn upsert(s: &mut Session, records: &[&Record]) -> Result<(), StoreError> 
                 record.owner_space.as_str().into(),
                 record.category.clone().into(),
                 record.node_type.as_str().into(),
-                // PostgreSQL's text holds everything but NUL, which SQLite holds and would stop the batch there.
-                record.title.replace('\0', " ").into(),
-                record.body.replace('\0', " ").into(),
+                row.title.as_str().into(),
+                row.body.as_str().into(),
                 record.version.into(),
-                content_hash(&record.body).into(),
+                row.content_hash.as_str().into(),
                 now.into(),
-                serde_json::json!(words.terms).into(),
-                words.stream.into(),
-                i32::try_from(words.length).unwrap_or(i32::MAX).into(),
+                row.terms.clone().into(),
+                row.words.as_str().into(),
+                row.length.into(),
                 words::VERSION.into(),
             ],
         );

@@ -2,12 +2,14 @@
 //!
 //! All three walk `nodes.tree_key`, whose order is the order of the tree: a folder, what lies below it, the next name. A
 //! walk of bounded depth *skips*: from one entry it asks the index for the first row after everything below that entry,
-//! so a folder of a million nodes costs one look-up, and implied folders come at their place among the others.
+//! so a folder of a million nodes costs one look-up, and implied folders come at their place among the others. Where
+//! nothing lies deeper than the children, which one look-up tells, they are read as a range.
+//! Each is one statement, sent alone unless the caller's unit is open already.
 
 use context_entities::node::{self, Status};
 use sea_orm::{
-    ColumnTrait, Condition, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Select, prelude::DateTimeUtc,
-    prelude::Uuid,
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, QueryFilter, QueryOrder, QueryResult, QuerySelect, Select,
+    Statement, prelude::Uuid,
 };
 use sea_session::prelude::*;
 
@@ -46,9 +48,8 @@ impl Store {
         folder: &Uri,
         paging: &Paging,
     ) -> Result<Page<Entry>, StoreError> {
-        self.read_unit(caller)
-            .run(async |s: &mut Session| self.within(s, caller).list_children(folder, paging).await)
-            .await
+        let options = TreeOptions { depth: Some(1), paging: paging.clone() };
+        self.tree(caller, folder, &options).await
     }
 
     /// Everything below a folder, each folder before what lies in it, by name; implied folders included (V11).
@@ -56,7 +57,9 @@ impl Store {
     /// # Errors
     /// As [`Store::list_children`]; [`StoreError::InvalidArgument`] for a depth of 0.
     pub async fn tree(&self, caller: &Caller, folder: &Uri, options: &TreeOptions) -> Result<Page<Entry>, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).tree(folder, options).await).await
+        let walk = TreeWalk::new(caller, folder, options)?;
+        let rows = self.read_unit(caller).query(walk.statement(self.db.backend())).await?;
+        walk.page(&rows)
     }
 
     /// The active nodes whose URI matches a pattern, in the order of the tree: `*` and `?` within a segment, `**` over
@@ -85,17 +88,9 @@ impl Within<'_> {
     /// # Errors
     /// As [`Store::tree`].
     pub async fn tree(&mut self, folder: &Uri, options: &TreeOptions) -> Result<Page<Entry>, StoreError> {
-        let (s, caller) = (&mut *self.s, self.caller);
-        allow(caller, folder, Access::Read)?;
-        let limit = options.paging.checked_limit()?;
-        if options.depth == Some(0) {
-            return Err(StoreError::InvalidArgument("a tree has at least one level".into()));
-        }
-        let after = cursor(folder, options.paging.after.as_deref())?;
-        let walk = Walk { caller, folder, depth: options.depth, after: after.as_ref(), limit: limit + 1, like: &[] };
-        let rows = walk.run(s).await?;
-        let page = Page::of(rows, limit, |row| uri_of_key(&row.key));
-        entries(folder, after.as_ref(), page, limit)
+        let walk = TreeWalk::new(self.caller, folder, options)?;
+        let rows = self.s.query_all_raw(walk.statement(super::backend(self.s))).await?;
+        walk.page(&rows)
     }
 
     /// [`Store::glob`] in this unit.
@@ -117,9 +112,16 @@ impl Within<'_> {
         // The database leaves out what cannot match; what is left is matched here, until the page is full.
         let like = glob.like_supersets(encode).unwrap_or_default();
         while matched.len() < wanted {
-            let walk =
-                Walk { caller, folder: &folder, depth: None, after: after.as_ref(), limit: limit + 1, like: &like };
-            let rows = walk.run(s).await?;
+            let walk = Walk {
+                caller,
+                folder: &folder,
+                depth: None,
+                after: after.as_ref(),
+                limit: limit + 1,
+                like: Some(&like),
+            };
+            let rows = s.query_all_raw(walk.statement(super::backend(s))).await?;
+            let rows = rows.iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
             let last = (rows.len() > usize::try_from(limit).unwrap_or(usize::MAX))
                 .then(|| rows.last().map(|row| uri_of_key(&row.key)))
                 .flatten();
@@ -224,6 +226,52 @@ fn cursor_at(folder: &Uri, paging: &Paging) -> Result<Option<Uri>, StoreError> {
     }
 }
 
+/// A walk, and the page that is made of what it finds.
+struct TreeWalk<'a> {
+    caller: &'a Caller,
+    folder: &'a Uri,
+    depth: Option<u32>,
+    after: Option<Uri>,
+    limit: u64,
+}
+
+impl<'a> TreeWalk<'a> {
+    fn new(caller: &'a Caller, folder: &'a Uri, options: &TreeOptions) -> Result<Self, StoreError> {
+        allow(caller, folder, Access::Read)?;
+        let limit = options.paging.checked_limit()?;
+        if options.depth == Some(0) {
+            return Err(StoreError::InvalidArgument("a tree has at least one level".into()));
+        }
+        let after = cursor(folder, options.paging.after.as_deref())?;
+        Ok(Self { caller, folder, depth: options.depth, after, limit })
+    }
+
+    fn statement(&self, backend: DbBackend) -> Statement {
+        let Self { caller, folder, depth, .. } = *self;
+        Walk { caller, folder, depth, after: self.after.as_ref(), limit: self.limit + 1, like: None }.statement(backend)
+    }
+
+    fn page(&self, rows: &[QueryResult]) -> Result<Page<Entry>, StoreError> {
+        let mut rows = rows.iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
+        if self.depth.is_none() {
+            // Every row of the range is here: a folder's first descendant is the row behind it.
+            for at in 1..rows.len() {
+                let (before, rest) = rows.split_at_mut(at);
+                if let (Some(row), Some(next)) = (before.last_mut(), rest.first()) {
+                    row.is_folder = lies_below(&next.key, &row.key);
+                }
+            }
+        }
+        let page = Page::of(rows, self.limit, |row| uri_of_key(&row.key));
+        entries(self.folder, self.after.as_ref(), page, self.limit)
+    }
+}
+
+/// Whether a key of the tree's order is below another.
+fn lies_below(key: &str, folder: &str) -> bool {
+    key.strip_prefix(folder).is_some_and(|rest| rest.starts_with(SEPARATOR))
+}
+
 /// One walk of the tree's index.
 struct Walk<'a> {
     caller: &'a Caller,
@@ -231,51 +279,50 @@ struct Walk<'a> {
     depth: Option<u32>,
     after: Option<&'a Uri>,
     limit: u64,
-    /// What a URI is like, one of these at least; anything for none.
-    like: &'a [String],
+    /// What a URI is like, one of these at least; anything for an empty list. None where every row of the range is wanted, and
+    /// which of them are folders shows in the rows themselves.
+    like: Option<&'a [String]>,
 }
 
-#[derive(FromQueryResult)]
+/// What a walk gives of each place, read by place: by name, each column of each row makes a string and hashes it.
 struct Row {
     key: String,
     is_folder: bool,
-    id: Option<Uuid>,
-    node_type: Option<String>,
-    version: Option<i64>,
-    #[sea_orm(from_alias = "abstract")]
-    summary: Option<String>,
-    content_bytes: Option<i64>,
-    updated_at: Option<DateTimeUtc>,
+    node: Option<EntryNode>,
 }
 
 impl Row {
+    fn read(row: &QueryResult) -> Result<Self, StoreError> {
+        let node = match row.try_get_by_index(2)? {
+            None => None,
+            Some(id) => Some(EntryNode {
+                id,
+                node_type: row.try_get_by_index(3)?,
+                version: row.try_get_by_index(4)?,
+                r#abstract: row.try_get_by_index(5)?,
+                content_bytes: row.try_get_by_index(6)?,
+                updated_at: row.try_get_by_index(7)?,
+            }),
+        };
+        Ok(Self { key: row.try_get_by_index(0)?, is_folder: row.try_get_by_index(1)?, node })
+    }
+
     fn entry(self) -> Result<Entry, StoreError> {
         let uri = Uri::parse(&uri_of_key(&self.key))?;
-        let node = match (self.id, self.node_type, self.version, self.updated_at) {
-            (Some(id), Some(node_type), Some(version), Some(updated_at)) => Some(EntryNode {
-                id,
-                node_type,
-                version,
-                r#abstract: self.summary.unwrap_or_default(),
-                content_bytes: self.content_bytes.unwrap_or_default(),
-                updated_at,
-            }),
-            _ => None,
-        };
         // The row that a session keeps for itself has no text and is shown as the folder that it is.
-        let node = node.filter(|_| uri.holds_nodes());
+        let node = self.node.filter(|_| uri.holds_nodes());
         Ok(Entry { name: uri.name().into_owned(), is_folder: self.is_folder || node.is_none(), uri, node })
     }
 }
 
 impl Walk<'_> {
-    async fn run(&self, s: &mut Session) -> Result<Vec<Row>, StoreError> {
-        let mut sql = Sql::new(super::backend(s));
+    fn statement(&self, backend: DbBackend) -> Statement {
+        let mut sql = Sql::new(backend);
         match self.depth {
             Some(depth) => self.skipping(&mut sql, i64::from(depth)),
             None => self.straight(&mut sql),
         }
-        Ok(Row::find_by_statement(sql.finish()).all(s).await?)
+        sql.finish()
     }
 
     /// The keys strictly below the folder: `>= .0` and `< .1`.
@@ -284,10 +331,19 @@ impl Walk<'_> {
         (format!("{key}{SEPARATOR}"), format!("{key}\u{2}"))
     }
 
+    fn limit(&self) -> i64 {
+        i64::try_from(self.limit).unwrap_or(i64::MAX)
+    }
+
     /// Every row of the range.
     fn straight(&self, sql: &mut Sql) {
         let (low, high) = self.bounds();
-        self.columns(sql, "n.tree_key");
+        sql.push("SELECT n.tree_key AS key, ");
+        match self.like {
+            None => sql.either("false", "0"),
+            Some(_) => self.is_folder(sql, "n.tree_key"),
+        };
+        columns(sql.push(" AS is_folder, "));
         sql.push(" FROM nodes n WHERE ");
         self.active(sql, "n");
         match self.after {
@@ -295,58 +351,106 @@ impl Walk<'_> {
             None => sql.push(" AND n.tree_key >= ").bind(low),
         };
         sql.push(" AND n.tree_key < ").bind(high);
-        for (n, like) in self.like.iter().enumerate() {
+        let like = self.like.unwrap_or_default();
+        for (n, like) in like.iter().enumerate() {
             sql.push(if n == 0 { " AND (n.uri LIKE " } else { " OR n.uri LIKE " });
             sql.bind(format!("{SCHEME}{like}")).push(" ESCAPE '\\'");
         }
-        if !self.like.is_empty() {
+        if !like.is_empty() {
             sql.push(")");
         }
-        sql.push(" ORDER BY n.tree_key LIMIT ").bind(i64::try_from(self.limit).unwrap_or(i64::MAX));
+        sql.push(" ORDER BY n.tree_key LIMIT ").bind(self.limit());
     }
 
-    /// One row an entry of at most `depth` levels: each step asks for the first row after the entry before.
+    /// One row an entry of at most `depth` levels. A folder in which nothing lies deeper than its children is a range of the
+    /// index of children; in any other, each step asks for the first row after the entry before, and takes the row along.
     fn skipping(&self, sql: &mut Sql, depth: i64) {
         let (low, high) = self.bounds();
-        let skip = i64::try_from(low.len()).unwrap_or(i64::MAX);
+        let levels_wanted = count(sql, depth);
+        let low_chars = i64::try_from(low.chars().count()).unwrap_or(i64::MAX);
         let start = match self.after {
             Some(after) => next_key(&low, &tree_key(after.as_str()), depth),
             None => low.clone(),
         };
-        sql.push("WITH RECURSIVE walk(key) AS (SELECT (SELECT n.tree_key FROM nodes n WHERE ");
+        sql.push("WITH RECURSIVE deeper(found) AS (SELECT EXISTS (SELECT 1 FROM nodes d WHERE ");
+        self.active(sql, "d");
+        let (first, end) = self.folder.below();
+        sql.with(" AND d.parent_uri >= ? AND d.parent_uri < ?", [text(first), text(end)]);
+        sql.push(")), walk AS (");
+        sql.either("(", "");
+        self.place(sql, &low, low_chars, depth);
+        if sql.is_postgres() {
+            sql.push(" FROM nodes n WHERE (SELECT found FROM deeper) AND ");
+            self.active(sql, "n");
+            sql.with(
+                " AND n.tree_key >= ? AND n.tree_key < ? ORDER BY n.tree_key LIMIT 1)",
+                [text(start), text(high.clone())],
+            );
+            sql.push(" UNION ALL SELECT s.* FROM walk w CROSS JOIN LATERAL (");
+            self.place(sql, &low, low_chars, depth);
+            sql.push(" FROM nodes n WHERE ");
+            self.active(sql, "n");
+            sql.push(" AND n.tree_key >= w.place || CASE WHEN w.levels >= ").bind(levels_wanted);
+            sql.push(" THEN chr(2) ELSE chr(1) END AND n.tree_key < ")
+                .bind(high)
+                .push(" ORDER BY n.tree_key LIMIT 1) s");
+        } else {
+            // It has no LATERAL: the row by its number, and the number by the key.
+            sql.push(
+                " FROM nodes n WHERE n.rowid = (SELECT x.rowid FROM nodes x WHERE (SELECT found FROM deeper) AND ",
+            );
+            self.active(sql, "x");
+            sql.with(
+                " AND x.tree_key >= ? AND x.tree_key < ? ORDER BY x.tree_key LIMIT 1)",
+                [text(start), text(high.clone())],
+            );
+            sql.push(" UNION ALL ");
+            self.place(sql, &low, low_chars, depth);
+            sql.push(" FROM walk w CROSS JOIN nodes n WHERE n.rowid = (SELECT x.rowid FROM nodes x WHERE ");
+            self.active(sql, "x");
+            sql.push(" AND x.tree_key >= w.place || CASE WHEN w.levels >= ").bind(levels_wanted);
+            sql.push(" THEN char(2) ELSE char(1) END AND x.tree_key < ")
+                .bind(high)
+                .push(" ORDER BY x.tree_key LIMIT 1)");
+            // PostgreSQL goes as far as it is asked to, and has no such limit.
+            sql.push(" LIMIT ").bind(self.limit());
+        }
+        sql.push(") SELECT * FROM (SELECT n.tree_key AS key, ").either("false", "0").push(" AS is_folder, ");
+        columns(sql);
+        sql.push(" FROM nodes n WHERE NOT (SELECT found FROM deeper) AND ");
         self.active(sql, "n");
-        sql.with(
-            " AND n.tree_key >= ? AND n.tree_key < ? ORDER BY n.tree_key LIMIT 1)",
-            [text(start), text(high.clone())],
-        );
-        sql.push(" UNION ALL SELECT (SELECT n.tree_key FROM nodes n WHERE ");
-        self.active(sql, "n");
-        sql.push(" AND n.tree_key >= ").bind(low.clone()).push(" || ");
-        cut(sql, "w.key", skip, depth);
-        sql.push(" || CASE WHEN ");
-        levels(sql, "w.key", skip);
-        sql.push(" >= ").bind(depth).either(" THEN chr(2) ELSE chr(1) END", " THEN char(2) ELSE char(1) END");
-        sql.push(" AND n.tree_key < ")
-            .bind(high)
-            .push(" ORDER BY n.tree_key LIMIT 1) FROM walk w WHERE w.key IS NOT NULL)");
-        sql.push(", place(key) AS (SELECT ").bind(low).push(" || ");
-        cut(sql, "w.key", skip, depth);
-        sql.push(" FROM walk w WHERE w.key IS NOT NULL LIMIT ")
-            .bind(i64::try_from(self.limit).unwrap_or(i64::MAX))
-            .push(") ");
-        self.columns(sql, "p.key");
-        sql.push(" FROM place p LEFT JOIN nodes n ON n.tree_key = p.key AND ");
-        self.active(sql, "n");
-        sql.push(" ORDER BY p.key");
+        sql.push(" AND n.parent_uri = ").bind(self.folder.as_str());
+        if let Some(after) = self.after {
+            sql.push(" AND n.name > ").bind(first_name_below(self.folder, after));
+        }
+        sql.push(" ORDER BY n.name LIMIT ").bind(self.limit()).push(") flat");
+        // A place below which the walk went on, and which is no row of its own, is a folder and nothing else.
+        sql.push(" UNION ALL SELECT * FROM (SELECT w.place, CASE WHEN w.place = w.key THEN ");
+        self.is_folder(sql, "w.key");
+        sql.either(" ELSE true END", " ELSE 1 END");
+        for column in ["id", "node_type", "version", "abstract", "content_bytes", "updated_at"] {
+            sql.push(&format!(", CASE WHEN w.place = w.key THEN w.{column} END"));
+        }
+        sql.push(" FROM walk w LIMIT ").bind(self.limit()).push(") deep");
     }
 
-    fn columns(&self, sql: &mut Sql, key: &str) {
-        sql.push(&format!("SELECT {key} AS key, n.id, n.node_type, n.version, n.abstract, n.updated_at, "));
-        sql.push(&bytes_of(sql.is_postgres(), "content"));
-        sql.push(" AS content_bytes, EXISTS (SELECT 1 FROM nodes c WHERE ");
+    /// Selects a row as a walk carries it: with the place that it stands for, and how many levels that lies below the folder.
+    fn place(&self, sql: &mut Sql, low: &str, skip: i64, depth: i64) {
+        sql.push("SELECT n.tree_key AS key, ");
+        columns(sql);
+        sql.push(", ").bind(low).push(" || ");
+        cut(sql, "n.tree_key", skip, depth);
+        sql.push(" AS place, ");
+        levels(sql, "n.tree_key", skip);
+        sql.push(" AS levels");
+    }
+
+    /// Whether something lies below the place of a key.
+    fn is_folder<'s>(&self, sql: &'s mut Sql, key: &str) -> &'s mut Sql {
+        sql.push("EXISTS (SELECT 1 FROM nodes c WHERE ");
         self.active(sql, "c");
         sql.push(&format!(" AND c.tree_key >= {key} || ")).either("chr(1)", "char(1)");
-        sql.push(&format!(" AND c.tree_key < {key} || ")).either("chr(2)", "char(2)").push(") AS is_folder");
+        sql.push(&format!(" AND c.tree_key < {key} || ")).either("chr(2)", "char(2)").push(")")
     }
 
     fn active(&self, sql: &mut Sql, alias: &str) {
@@ -356,29 +460,55 @@ impl Walk<'_> {
     }
 }
 
+/// Adds what a listing tells of a row `n`, in the order of [`Row::read`].
+fn columns(sql: &mut Sql) {
+    let bytes = bytes_of(sql.is_postgres(), "content");
+    sql.push("n.id, n.node_type, n.version, n.abstract, ").push(&bytes).push(" AS content_bytes, n.updated_at");
+}
+
 /// The first `depth` segments of what follows the first `skip` characters of a key.
 fn cut(sql: &mut Sql, key: &str, skip: i64, depth: i64) {
-    if sql.is_postgres() {
-        let skip = i32::try_from(skip).unwrap_or(i32::MAX);
-        let depth = i32::try_from(depth).unwrap_or(i32::MAX);
-        sql.push("array_to_string((string_to_array(substr(").push(key);
-        sql.with(", ? + 1), chr(1)))[1:?], chr(1))", [skip.into(), depth.into()]);
-    } else {
-        // A key has only characters that mean nothing in JSON.
-        sql.push("(SELECT group_concat(j.value, char(1)) FROM json_each('[\"' || replace(substr(").push(key);
-        sql.with(", ? + 1), char(1), '\",\"') || '\"]') j WHERE j.key < ?)", [skip.into(), depth.into()]);
-    }
+    let skip = count(sql, skip);
+    match (sql.is_postgres(), depth) {
+        (true, 1) => sql.with(&format!("split_part(substr({key}, ? + 1), chr(1), 1)"), [skip]),
+        (true, _) => {
+            let depth = count(sql, depth);
+            let segments = format!("string_to_array(substr({key}, ? + 1), chr(1))");
+            sql.with(&format!("array_to_string(({segments})[1:?], chr(1))"), [skip, depth])
+        }
+        (false, 1) => {
+            let rest = format!("substr({key}, ? + 1)");
+            let first = format!("substr({rest}, 1, instr({rest} || char(1), char(1)) - 1)");
+            sql.with(&first, [skip.clone(), skip])
+        }
+        (false, _) => {
+            // A key has only characters that mean nothing in JSON.
+            let list = format!("'[\"' || replace(substr({key}, ? + 1), char(1), '\",\"') || '\"]'");
+            let segments = format!("SELECT group_concat(j.value, char(1)) FROM json_each({list}) j WHERE j.key < ?");
+            sql.with(&format!("({segments})"), [skip, depth.into()])
+        }
+    };
 }
 
 /// How many segments follow the first `skip` characters of a key.
 fn levels(sql: &mut Sql, key: &str, skip: i64) {
-    let skip: sea_orm::Value =
-        if sql.is_postgres() { i32::try_from(skip).unwrap_or(i32::MAX).into() } else { skip.into() };
+    let skip = count(sql, skip);
     let separator = if sql.is_postgres() { "chr(1)" } else { "char(1)" };
     sql.with(
         &format!("length(substr({key}, ? + 1)) - length(replace(substr({key}, ? + 1), {separator}, '')) + 1"),
         [skip.clone(), skip],
     );
+}
+
+/// A number of characters or segments: PostgreSQL's functions of texts take an `integer`.
+fn count(sql: &Sql, number: i64) -> sea_orm::Value {
+    if sql.is_postgres() { i32::try_from(number).unwrap_or(i32::MAX).into() } else { number.into() }
+}
+
+/// The first segment behind the folder, in canonical spelling: where a listing of children goes on.
+fn first_name_below<'u>(folder: &Uri, uri: &'u Uri) -> &'u str {
+    let rest = uri.as_str().strip_prefix(folder.as_str()).unwrap_or_default();
+    rest.split('/').nth(1).unwrap_or_default()
 }
 
 /// Where a walk goes on after `key`: below it while there are levels left, else behind everything below it.
@@ -399,20 +529,17 @@ fn cursor(folder: &Uri, after: Option<&str>) -> Result<Option<Uri>, StoreError> 
 /// much for the page is on the next one, which goes on after whatever this one ends with.
 fn entries(folder: &Uri, after: Option<&Uri>, page: Page<Row>, limit: u64) -> Result<Page<Entry>, StoreError> {
     let mut items: Vec<Entry> = Vec::with_capacity(page.items.len());
-    let mut before: Option<Uri> = after.cloned();
     for row in page.items {
         let entry = row.entry()?;
+        let before = items.last().map(|entry| &entry.uri).or(after);
+        let is_met = |uri: &Uri| before.is_some_and(|before| before.starts_with_folder(uri));
         let mut implied = Vec::new();
         let mut above = entry.uri.parent();
-        while let Some(uri) = above.filter(|uri| uri.is_below(folder)) {
-            if before.as_ref().is_some_and(|before| before.starts_with_folder(&uri)) {
-                break;
-            }
+        while let Some(uri) = above.filter(|uri| uri.is_below(folder) && !is_met(uri)) {
             above = uri.parent();
             implied.push(Entry { name: uri.name().into_owned(), is_folder: true, uri, node: None });
         }
         items.extend(implied.into_iter().rev());
-        before = Some(entry.uri.clone());
         items.push(entry);
     }
     let cut = Page::of(items, limit, |entry| entry.uri.to_string());

@@ -1,11 +1,7 @@
 //! Reading nodes (V5): one statement a point read.
 
 use context_entities::{index_record::Level, node};
-use sea_orm::{
-    ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Select, prelude::DateTimeUtc,
-    prelude::Uuid,
-};
-use sea_session::prelude::*;
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryResult, Select, Statement};
 
 use super::{Store, Within, allow, allow_node};
 use crate::{
@@ -23,7 +19,9 @@ impl Store {
     /// [`StoreError::NotFound`] (absent, archived, or in a session of another space), [`StoreError::Broken`],
     /// [`StoreError::Denied`], [`StoreError::NotANode`]; what the database says.
     pub async fn read(&self, caller: &Caller, uri: &Uri) -> Result<Node, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).read(uri).await).await
+        allow_node(caller, uri, Access::Read, "be read")?;
+        let rows = self.read_unit(caller).query(whole(self.db.backend(), caller, uri)).await?;
+        read_of(rows.first(), uri)
     }
 
     /// Many nodes in one statement, in the order asked for; those that do not exist, are archived or broken are left out.
@@ -31,7 +29,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Denied`] if one of them is denied; what the database says.
     pub async fn read_many(&self, caller: &Caller, uris: &[Uri]) -> Result<Vec<Node>, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).read_many(uris).await).await
+        allow_all(caller, uris)?;
+        let rows = self.read_unit(caller).query(several(self.db.backend(), caller, uris)).await?;
+        in_order(&rows, uris)
     }
 
     /// One text of a node; the others stay in the database.
@@ -39,7 +39,9 @@ impl Store {
     /// # Errors
     /// As [`Store::read`].
     pub async fn read_level(&self, caller: &Caller, uri: &Uri, level: Level) -> Result<String, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).read_level(uri, level).await).await
+        allow_node(caller, uri, Access::Read, "be read")?;
+        let rows = self.read_unit(caller).query(one_level(self.db.backend(), caller, uri, level)).await?;
+        level_of(rows.first(), uri)
     }
 
     /// Whether an active node is there. False also when the URI is none, or the caller may not see it (V5).
@@ -47,11 +49,10 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn exists(&self, caller: &Caller, uri: &str) -> Result<bool, StoreError> {
-        // Nothing is asked of the database, not even BEGIN, for what cannot be.
-        if Uri::parse(uri).is_ok_and(|uri| allow(caller, &uri, Access::Read).is_ok() && uri.holds_nodes()) {
-            return self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).exists(uri).await).await;
-        }
-        Ok(false)
+        // Nothing is asked of the database for what cannot be.
+        let Some(uri) = readable_uri(caller, uri) else { return Ok(false) };
+        let rows = self.read_unit(caller).query(presence(self.db.backend(), caller, &uri)).await?;
+        Ok(!rows.is_empty())
     }
 
     /// A node without its texts, also an archived or a broken one.
@@ -59,7 +60,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Denied`], [`StoreError::NotANode`]; what the database says.
     pub async fn stat(&self, caller: &Caller, uri: &Uri) -> Result<Stat, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).stat(uri).await).await
+        allow_node(caller, uri, Access::Read, "be looked at")?;
+        let rows = self.read_unit(caller).query(sizes(self.db.backend(), caller, uri)).await?;
+        stat_of(rows.first(), uri)
     }
 }
 
@@ -69,16 +72,9 @@ impl Within<'_> {
     /// # Errors
     /// As [`Store::read`].
     pub async fn read(&mut self, uri: &Uri) -> Result<Node, StoreError> {
-        let (s, caller) = (&mut *self.s, self.caller);
-        allow_node(caller, uri, Access::Read, "be read")?;
-        let found = visible(caller).filter(node::Column::Uri.eq(uri.as_str())).load_one(s).await?;
-        match found {
-            None => Err(StoreError::not_found(uri)),
-            Some(row) => {
-                readable(uri, row.status())?;
-                Node::try_from(row.model())
-            }
-        }
+        allow_node(self.caller, uri, Access::Read, "be read")?;
+        let row = self.s.query_one_raw(whole(super::backend(self.s), self.caller, uri)).await?;
+        read_of(row.as_ref(), uri)
     }
 
     /// [`Store::read_many`] in this unit.
@@ -86,45 +82,19 @@ impl Within<'_> {
     /// # Errors
     /// As [`Store::read_many`].
     pub async fn read_many(&mut self, uris: &[Uri]) -> Result<Vec<Node>, StoreError> {
-        let (s, caller) = (&mut *self.s, self.caller);
-        for uri in uris {
-            allow_node(caller, uri, Access::Read, "be read")?;
-        }
-        let rows = visible(caller)
-            .filter(node::Column::Uri.is_in(uris.iter().map(Uri::as_str)))
-            .filter(node::Column::Status.eq(node::Status::Active))
-            .order_by_asc(node::Column::Uri)
-            .load(s)
-            .await?;
-        let mut found = std::collections::HashMap::with_capacity(rows.len());
-        for row in rows {
-            found.insert(row.uri(), Node::try_from(row.model())?);
-        }
-        Ok(uris.iter().filter_map(|uri| found.get(uri.as_str()).cloned()).collect())
+        allow_all(self.caller, uris)?;
+        let rows = self.s.query_all_raw(several(super::backend(self.s), self.caller, uris)).await?;
+        in_order(&rows, uris)
     }
 
     /// [`Store::read_level`] in this unit.
     ///
     /// # Errors
-    /// As [`Store::read_level`].
+    /// As [`Store::read`].
     pub async fn read_level(&mut self, uri: &Uri, level: Level) -> Result<String, StoreError> {
-        let (s, caller) = (&mut *self.s, self.caller);
-        allow_node(caller, uri, Access::Read, "be read")?;
-        let column = match level {
-            Level::Abstract => node::Column::Abstract,
-            Level::Overview => node::Column::Overview,
-            Level::Content => node::Column::Content,
-        };
-        let found: Option<(node::Status, String)> = visible(caller)
-            .filter(node::Column::Uri.eq(uri.as_str()))
-            .select_only()
-            .columns([node::Column::Status, column])
-            .into_tuple()
-            .one(s)
-            .await?;
-        let (status, text) = found.ok_or_else(|| StoreError::not_found(uri))?;
-        readable(uri, status)?;
-        Ok(text)
+        allow_node(self.caller, uri, Access::Read, "be read")?;
+        let row = self.s.query_one_raw(one_level(super::backend(self.s), self.caller, uri, level)).await?;
+        level_of(row.as_ref(), uri)
     }
 
     /// [`Store::exists`] in this unit.
@@ -132,20 +102,8 @@ impl Within<'_> {
     /// # Errors
     /// As [`Store::exists`].
     pub async fn exists(&mut self, uri: &str) -> Result<bool, StoreError> {
-        let (s, caller) = (&mut *self.s, self.caller);
-        let Ok(uri) = Uri::parse(uri) else { return Ok(false) };
-        if !uri.holds_nodes() || allow(caller, &uri, Access::Read).is_err() {
-            return Ok(false);
-        }
-        let found: Option<Uuid> = visible(caller)
-            .filter(node::Column::Uri.eq(uri.as_str()))
-            .filter(node::Column::Status.eq(node::Status::Active))
-            .select_only()
-            .column(node::Column::Id)
-            .into_tuple()
-            .one(s)
-            .await?;
-        Ok(found.is_some())
+        let Some(uri) = readable_uri(self.caller, uri) else { return Ok(false) };
+        Ok(self.s.query_one_raw(presence(super::backend(self.s), self.caller, &uri)).await?.is_some())
     }
 
     /// [`Store::stat`] in this unit.
@@ -153,55 +111,139 @@ impl Within<'_> {
     /// # Errors
     /// As [`Store::stat`].
     pub async fn stat(&mut self, uri: &Uri) -> Result<Stat, StoreError> {
-        let (s, caller) = (&mut *self.s, self.caller);
-        allow_node(caller, uri, Access::Read, "be looked at")?;
-        let mut sql = Sql::new(super::backend(s));
-        sql.push("SELECT n.id, n.uri, n.owner_space, n.category, n.node_type, n.status, n.version, n.content_hash, n.created_at, n.updated_at");
-        for level in ["abstract", "overview", "content"] {
-            let bytes = bytes_of(sql.is_postgres(), level);
-            sql.push(&format!(", {bytes} AS {level}_bytes"));
-        }
-        sql.push(" FROM nodes n WHERE n.account_id = ").bind(caller.account()).push(" AND n.uri = ").bind(uri.as_str());
-        sql.and_owned("n.owner_space", caller.owner_filter().as_deref());
-        let row = StatRow::find_by_statement(sql.finish()).one(s).await?.ok_or_else(|| StoreError::not_found(uri))?;
-        Ok(Stat {
-            id: row.id,
-            uri: Uri::parse(&row.uri)?,
-            owner_space: row.owner_space,
-            category: row.category,
-            node_type: row.node_type,
-            status: row.status,
-            version: row.version,
-            content_hash: row.content_hash,
-            abstract_bytes: row.abstract_bytes,
-            overview_bytes: row.overview_bytes,
-            content_bytes: row.content_bytes,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        })
+        allow_node(self.caller, uri, Access::Read, "be looked at")?;
+        let row = self.s.query_one_raw(sizes(super::backend(self.s), self.caller, uri)).await?;
+        stat_of(row.as_ref(), uri)
     }
 }
 
-#[derive(FromQueryResult)]
-struct StatRow {
-    id: Uuid,
-    uri: String,
-    owner_space: String,
-    category: Option<String>,
-    node_type: String,
-    status: node::Status,
-    version: i64,
-    content_hash: String,
-    abstract_bytes: i64,
-    overview_bytes: i64,
-    content_bytes: i64,
-    created_at: DateTimeUtc,
-    updated_at: DateTimeUtc,
+/// The columns that [`node_of`] reads, in its order.
+const NODE: &str = "n.id, n.uri, n.owner_space, n.category, n.node_type, n.abstract, n.overview, n.content, n.metadata, n.version, n.content_hash, n.created_at, n.updated_at, n.status";
+
+/// A row of [`NODE`] as a node, read by place: by name, each column of each row makes a string and hashes it.
+fn node_of(row: &QueryResult) -> Result<Node, StoreError> {
+    Ok(Node {
+        id: row.try_get_by_index(0)?,
+        uri: Uri::parse(&row.try_get_by_index::<String>(1)?)?,
+        owner_space: row.try_get_by_index(2)?,
+        category: row.try_get_by_index(3)?,
+        node_type: row.try_get_by_index(4)?,
+        r#abstract: row.try_get_by_index(5)?,
+        overview: row.try_get_by_index(6)?,
+        content: row.try_get_by_index(7)?,
+        metadata: row.try_get_by_index(8)?,
+        version: row.try_get_by_index(9)?,
+        content_hash: row.try_get_by_index(10)?,
+        created_at: row.try_get_by_index(11)?,
+        updated_at: row.try_get_by_index(12)?,
+    })
+}
+
+/// Adds which row: the one at a URI, of the caller's account and spaces.
+fn at(sql: &mut Sql, caller: &Caller, uri: &Uri) {
+    sql.push(" FROM nodes n WHERE n.account_id = ").bind(caller.account()).push(" AND n.uri = ").bind(uri.as_str());
+    sql.and_owned("n.owner_space", caller.owner_filter().as_deref());
+}
+
+fn whole(backend: DbBackend, caller: &Caller, uri: &Uri) -> Statement {
+    let mut sql = Sql::new(backend);
+    sql.push("SELECT ").push(NODE);
+    at(&mut sql, caller, uri);
+    sql.finish()
+}
+
+fn read_of(row: Option<&QueryResult>, uri: &Uri) -> Result<Node, StoreError> {
+    let row = row.ok_or_else(|| StoreError::not_found(uri))?;
+    readable(uri, row.try_get_by_index(13)?)?;
+    node_of(row)
+}
+
+fn allow_all(caller: &Caller, uris: &[Uri]) -> Result<(), StoreError> {
+    uris.iter().try_for_each(|uri| allow_node(caller, uri, Access::Read, "be read"))
+}
+
+fn several(backend: DbBackend, caller: &Caller, uris: &[Uri]) -> Statement {
+    let mut sql = Sql::new(backend);
+    sql.push("SELECT ").push(NODE).push(" FROM nodes n WHERE n.account_id = ").bind(caller.account());
+    sql.push(" AND ").is_in("n.uri", uris.iter().map(Uri::as_str)).push(" AND n.status = 'active'");
+    sql.and_owned("n.owner_space", caller.owner_filter().as_deref());
+    sql.finish()
+}
+
+/// The nodes in the order of the URIs; what is not there is left out.
+fn in_order(rows: &[QueryResult], uris: &[Uri]) -> Result<Vec<Node>, StoreError> {
+    let mut found = std::collections::HashMap::with_capacity(rows.len());
+    for row in rows {
+        let node = node_of(row)?;
+        found.insert(node.uri.clone(), node);
+    }
+    Ok(uris.iter().filter_map(|uri| found.get(uri).cloned()).collect())
+}
+
+fn one_level(backend: DbBackend, caller: &Caller, uri: &Uri, level: Level) -> Statement {
+    let mut sql = Sql::new(backend);
+    sql.push(match level {
+        Level::Abstract => "SELECT n.status, n.abstract",
+        Level::Overview => "SELECT n.status, n.overview",
+        Level::Content => "SELECT n.status, n.content",
+    });
+    at(&mut sql, caller, uri);
+    sql.finish()
+}
+
+fn level_of(row: Option<&QueryResult>, uri: &Uri) -> Result<String, StoreError> {
+    let row = row.ok_or_else(|| StoreError::not_found(uri))?;
+    readable(uri, row.try_get_by_index(0)?)?;
+    Ok(row.try_get_by_index(1)?)
+}
+
+/// The URI, if it is one at which the caller may find a node.
+fn readable_uri(caller: &Caller, uri: &str) -> Option<Uri> {
+    Uri::parse(uri).ok().filter(|uri| uri.holds_nodes() && allow(caller, uri, Access::Read).is_ok())
+}
+
+fn presence(backend: DbBackend, caller: &Caller, uri: &Uri) -> Statement {
+    let mut sql = Sql::new(backend);
+    sql.push("SELECT 1 AS found");
+    at(&mut sql, caller, uri);
+    sql.push(" AND n.status = 'active'");
+    sql.finish()
+}
+
+fn sizes(backend: DbBackend, caller: &Caller, uri: &Uri) -> Statement {
+    let mut sql = Sql::new(backend);
+    sql.push("SELECT n.id, n.owner_space, n.category, n.node_type, n.status, n.version, n.content_hash, n.created_at, n.updated_at");
+    for level in ["abstract", "overview", "content"] {
+        let bytes = bytes_of(sql.is_postgres(), level);
+        sql.push(", ").push(&bytes);
+    }
+    at(&mut sql, caller, uri);
+    sql.finish()
+}
+
+fn stat_of(row: Option<&QueryResult>, uri: &Uri) -> Result<Stat, StoreError> {
+    let row = row.ok_or_else(|| StoreError::not_found(uri))?;
+    Ok(Stat {
+        id: row.try_get_by_index(0)?,
+        uri: uri.clone(),
+        owner_space: row.try_get_by_index(1)?,
+        category: row.try_get_by_index(2)?,
+        node_type: row.try_get_by_index(3)?,
+        status: row.try_get_by_index(4)?,
+        version: row.try_get_by_index(5)?,
+        content_hash: row.try_get_by_index(6)?,
+        created_at: row.try_get_by_index(7)?,
+        updated_at: row.try_get_by_index(8)?,
+        abstract_bytes: row.try_get_by_index(9)?,
+        overview_bytes: row.try_get_by_index(10)?,
+        content_bytes: row.try_get_by_index(11)?,
+    })
 }
 
 /// The expression for a text's size.
 pub(super) fn bytes_of(postgres: bool, column: &str) -> String {
-    if postgres { format!("octet_length(n.{column})::bigint") } else { format!("length(CAST(n.{column} AS BLOB))") }
+    // Neither reads the text for it.
+    if postgres { format!("octet_length(n.{column})::bigint") } else { format!("octet_length(n.{column})") }
 }
 
 /// The nodes of the caller's account that are in its spaces.

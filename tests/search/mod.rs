@@ -16,6 +16,7 @@ use context_store::{
     index::{EmbeddedIndex, Gone, IndexSink, NodeRecords, Refused, Unavailable},
     record::Record,
 };
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use crate::{
@@ -241,6 +242,65 @@ on_each_backend! {
         assert_eq!(t.count(differs).await, 0);
     }
 
+    async fn w5_only_the_words_that_differ_are_written(t: TestStore) {
+        let text = |n: usize| (0..40).map(|word| format!("word{} ", (n * 7 + word * 3) % 101)).collect::<String>();
+        for n in 0..3 {
+            write(&t, &format!("n{n}"), &text(n)).await;
+        }
+        t.store.drain().await.expect("a drain");
+        let written = watch_words(&t).await;
+        assert_eq!(written.rows(&t).await, 0);
+        // One word is another: its row goes, and the other's comes.
+        write(&t, "n0", &text(0).replacen("word0 ", "walrus ", 1)).await;
+        t.store.drain().await.expect("a drain");
+        assert_eq!(written.rows(&t).await, 2);
+        assert_eq!(found(&t, "walrus").await, ["n0"]);
+        // A word more often than before: its row changes. The length is kept to four binary digits, and stays.
+        write(&t, "n0", &text(0).replacen("word0 ", "walrus walrus ", 1)).await;
+        t.store.drain().await.expect("a drain");
+        assert_eq!(written.rows(&t).await, 3);
+        // A node that changes and keeps its texts: its records have its version, and nothing else is written.
+        let held = "SELECT count(*) FROM index_records r JOIN nodes n ON n.id = r.node_id WHERE n.version <> r.version";
+        let (before, same) = (written.rows(&t).await, Write::of(text(1)).with_metadata([("read".to_owned(), json!(true))].into_iter().collect()));
+        t.store.write(&admin(), &uri("ctx://acme/resources/n1"), &same).await.expect("a write");
+        assert_eq!(t.count(held).await, 1);
+        t.store.drain().await.expect("a drain");
+        assert_eq!((t.count(held).await, written.rows(&t).await), (0, before));
+        // All that there is once more: nothing differs.
+        t.store.reindex(&context_store::index::ReindexOptions::default(), &mut |_| {}).await.expect("a reindex");
+        assert_eq!(written.rows(&t).await, before);
+        // Twice as long a text is another length for each of its rows.
+        write(&t, "n2", &format!("{}{}", text(2), text(2))).await;
+        t.store.drain().await.expect("a drain");
+        assert!(written.rows(&t).await > before + 38, "{}", written.rows(&t).await);
+        assert_eq!(words_of_index(&t).await, words_of_records(&t).await);
+    }
+
+    /// Whatever follows whatever, the rows are those that the records have, as if each had been written once.
+    async fn w5_rows_that_differ_add_up_to_the_records(t: TestStore) {
+        let mut random = fastrand::Rng::with_seed(20);
+        for round in 0..12 {
+            for n in 0..6 {
+                let words = [3, 12, 17, 40, 130][random.usize(..5)];
+                let text: String = (0..words).map(|_| format!("word{} ", random.u8(..60))).collect();
+                let place = uri(&format!("ctx://acme/resources/{}/n{n}", ["here", "there"][random.usize(..2)]));
+                match random.u8(..8) {
+                    0 => drop(t.store.delete(&admin(), &place, DeleteOptions::recursive()).await),
+                    1 => drop(t.store.archive(&admin(), &place, DeleteOptions::recursive()).await),
+                    2 => drop(t.store.restore(&admin(), &place, DeleteOptions::recursive()).await),
+                    3 => drop(t.store.move_node(&admin(), &place, &uri(&format!("ctx://acme/users/alice/memories/m{round}/n{n}"))).await),
+                    _ => drop(t.store.write(&admin(), &place, &Write::of(text)).await),
+                }
+                if random.bool() {
+                    t.store.drain().await.expect("a drain");
+                }
+            }
+            t.store.drain().await.expect("a drain");
+            assert_eq!(words_of_index(&t).await, words_of_records(&t).await, "round {round}");
+        }
+        assert!(!words_of_index(&t).await.is_empty());
+    }
+
     async fn w7_no_score_or_order_tells_of_texts_of_others(t: TestStore) {
         let (alice, bob) = (Caller::user("acme", "alice"), Caller::user("acme", "bob"));
         for (name, text) in [("one", "a secret merger"), ("two", "the merger of two lakes and a secret"), ("three", "lakes")] {
@@ -319,6 +379,66 @@ async fn w5_both_backends_answer_alike() {
     }
 }
 
+/// Counts the rows of `index_terms` that are written from now on, as the database sees them.
+struct WrittenWords;
+
+async fn watch_words(t: &support::TestStore) -> WrittenWords {
+    let counting = "INSERT INTO written_words VALUES (1)";
+    t.sql("CREATE TABLE written_words (n integer)").await;
+    if t.owner.backend() == sea_orm::DbBackend::Postgres {
+        t.sql("GRANT INSERT ON written_words TO PUBLIC").await;
+        t.sql(&format!(
+            "CREATE FUNCTION count_words() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {counting}; RETURN NULL; END $$"
+        ))
+        .await;
+        t.sql("CREATE TRIGGER counting AFTER INSERT OR UPDATE OR DELETE ON index_terms FOR EACH ROW EXECUTE FUNCTION count_words()").await;
+    } else {
+        for event in ["INSERT", "UPDATE", "DELETE"] {
+            t.sql(&format!("CREATE TRIGGER counting_{event} AFTER {event} ON index_terms BEGIN {counting}; END")).await;
+        }
+    }
+    WrittenWords
+}
+
+impl WrittenWords {
+    async fn rows(&self, t: &support::TestStore) -> i64 {
+        t.count("SELECT count(*) FROM written_words").await
+    }
+}
+
+/// Space, record, term, frequency and length, from the table of words.
+async fn words_of_index(t: &support::TestStore) -> Vec<String> {
+    texts(t, "SELECT space_id || ' ' || record || ' ' || term || ' ' || frequency || ' ' || length FROM index_terms")
+        .await
+}
+
+/// The same from the records.
+async fn words_of_records(t: &support::TestStore) -> Vec<String> {
+    let each = match t.owner.backend() {
+        sea_orm::DbBackend::Postgres => "jsonb_each_text(r.terms) AS e(key, value)",
+        _ => "json_each(r.terms) e",
+    };
+    let rows = texts(t, &format!("SELECT s.id || ' ' || r.id || ' ' || e.key || ' ' || e.value || ' ' || r.length FROM index_records r JOIN index_spaces s ON s.account_id = r.account_id AND s.owner_space = r.owner_space CROSS JOIN {each}")).await;
+    let about = |row: String| {
+        let (rest, length) = row.rsplit_once(' ').expect("a length");
+        let length: u32 = length.parse().expect("a number");
+        let digits = (u32::BITS - length.leading_zeros()).saturating_sub(4);
+        format!("{rest} {}", length >> digits << digits)
+    };
+    let mut rows: Vec<String> = rows.into_iter().map(about).collect();
+    rows.sort();
+    rows
+}
+
+async fn texts(t: &support::TestStore, sql: &str) -> Vec<String> {
+    let db = t.owner.connection();
+    let statement = sea_orm::Statement::from_string(t.owner.backend(), sql);
+    let rows = db.query_all_raw(statement).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    let mut texts: Vec<String> = rows.iter().map(|row| row.try_get_by_index(0).expect("a text")).collect();
+    texts.sort();
+    texts
+}
+
 /// Two dispatchers at once neither wait for each other's totals nor lose any.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w5_dispatchers_side_by_side_keep_the_totals() {
@@ -380,7 +500,8 @@ async fn w5_a_database_of_before_is_indexed_anew_by_the_outbox() {
             .expect("an archive");
         t.store.drain().await.expect("a drain");
         let runner = context_migration::Runner::new(t.owner.connection().clone());
-        runner.down(1).await.expect("down");
+        // The words themselves, and what writes only those that differ.
+        runner.down(2).await.expect("down");
         assert_eq!(t.count("SELECT count(*) FROM index_records").await, 30);
         runner.up().await.expect("up");
         if t.owner.backend() == sea_orm::DbBackend::Postgres {

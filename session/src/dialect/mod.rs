@@ -104,6 +104,9 @@ pub(crate) struct Dialect {
     pub(crate) lexing: Lexing,
     /// Writes the message that begins a transaction.
     pub(crate) begin: fn(&Begin<'_>, &mut String),
+    /// A statement that only reads, as it is sent outside of a transaction: with these settings bound for it alone, and unable to
+    /// write if it is to be read-only.
+    pub(crate) read_alone: fn(&Statement, settings: &[(&str, &str)], read_only: bool) -> Statement,
     /// COMMIT or ROLLBACK, which also puts back what BEGIN changed on the connection of a read-only unit.
     pub(crate) end: fn(commit: bool, read_only: bool) -> &'static str,
     /// The condition that a column still holds what was loaded, which is SQL (P1).

@@ -5,3 +5,4 @@ pub(crate) mod db;
 pub(crate) mod options;
 pub(crate) mod retry_loop;
 pub(crate) mod several;
+pub(crate) mod single_read;

@@ -7,6 +7,7 @@ use sea_orm::IsolationLevel;
 use super::retry_loop::run_unit;
 use crate::{
     connection::db::Db,
+    dialect::Dialect,
     error::Error,
     stats::{Counters, Recorder},
     unit::{
@@ -93,6 +94,20 @@ impl UnitOptions {
     pub(crate) fn fixed(mut self, settings: &'static str) -> Self {
         self.settings.fixed = settings;
         self
+    }
+
+    /// The unit is one statement that reads, and takes no transaction.
+    pub(crate) fn alone(mut self) -> Self {
+        self.settings.alone = true;
+        self
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn dialect(&self) -> &'static Dialect {
+        self.db.dialect()
     }
 
     /// Names the tenant of the unit (T2): on PostgreSQL it is bound to the parameter `key` like [`UnitOptions::set_local`];

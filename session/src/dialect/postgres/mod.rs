@@ -8,8 +8,8 @@ pub(crate) mod xid;
 use std::fmt::Write as _;
 
 use sea_orm::{
-    ColumnType, ConnectOptions, DatabaseConnection, DatabaseConnectionType, DbBackend,
-    sea_query::{ArrayType, PostgresQueryBuilder, Query},
+    ColumnType, ConnectOptions, DatabaseConnection, DatabaseConnectionType, DbBackend, Statement,
+    sea_query::{ArrayType, PostgresQueryBuilder, Query, Values},
     sqlx::{self, Column, Executor, Row, postgres::PgDatabaseError},
 };
 
@@ -59,6 +59,7 @@ pub(super) static POSTGRES: Dialect = Dialect {
         bare_bodies: false,
     },
     begin,
+    read_alone,
     end: |commit, _| if commit { "COMMIT" } else { "ROLLBACK" },
     unchanged,
     expression: |expression| {
@@ -103,6 +104,28 @@ fn begin(begin: &Begin<'_>, sql: &mut String) {
         *sql += if at == 0 { "; SELECT " } else { ", " };
         *sql += &asked;
     }
+}
+
+/// The statement with the settings in it. `LATERAL`, and the offset that asks for what the settings gave, keep the planner from
+/// looking at any row before they are bound; settings that are local to a transaction end with the statement.
+fn read_alone(statement: &Statement, settings: &[(&str, &str)], read_only: bool) -> Statement {
+    let read_only = read_only.then_some(("transaction_read_only", "on"));
+    let settings: Vec<(&str, &str)> = settings.iter().copied().chain(read_only).collect();
+    if settings.is_empty() {
+        return statement.clone();
+    }
+    let mut values = statement.values.clone().unwrap_or(Values(Vec::new())).0;
+    let mut sql = String::with_capacity(statement.sql.len() + 256);
+    sql += "SELECT answer.* FROM (SELECT ";
+    for (at, (key, value)) in settings.into_iter().enumerate() {
+        sql += if at == 0 { "" } else { " || " };
+        values.push(value.into());
+        _ = write!(sql, "set_config('{key}', ${}, true)", values.len());
+    }
+    sql += " AS bound) AS unit CROSS JOIN LATERAL (SELECT asked.* FROM (";
+    sql += &statement.sql;
+    sql += "\n) AS asked OFFSET length(unit.bound) * 0) AS answer";
+    Statement { sql, values: Some(Values(values)), db_backend: statement.db_backend }
 }
 
 /// A type that values are cast to may have no equality, so those are compared as texts.

@@ -62,6 +62,8 @@ pub(super) static SQLITE: Dialect = Dialect {
         bare_bodies: true,
     },
     begin,
+    // The tenant is bound to objects, and the words of the text are all that can write.
+    read_alone: |statement, _, _| statement.clone(),
     end,
     unchanged,
     expression: |expression| {

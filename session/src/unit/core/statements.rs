@@ -131,6 +131,8 @@ impl Core {
     async fn open_blocks(&mut self) -> Result<(), Error> {
         match self.frames.iter().position(|frame| !frame.live && frame.kind != BlockKind::Merged) {
             // Boxed: once a block, so that no statement's future has room for it.
+            // A unit of one statement that reads begins no transaction.
+            Some(_) if self.settings.alone => Ok(()),
             Some(first) => boxed(|| self.open_blocks_from(first)).await,
             None => Ok(()),
         }
