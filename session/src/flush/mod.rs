@@ -35,7 +35,7 @@ use crate::{
     },
     table::{columns::ColumnMeta, facts::Identity, meta::TableMeta, value},
 };
-use plan::{Cell, Kind, Known, Op};
+use plan::{Kind, Known, Op, PlannedValue};
 use rows::{Place, Rows};
 use set::{RowSet, Window};
 
@@ -362,9 +362,9 @@ fn collect(
             let held = |c: &usize| Some((*c, members[0].0.held_value(*c).filter(|_| kind != Kind::Insert)?));
             let before = joined[table].iter().filter_map(held).collect();
             let cells = change.cells.into_iter().map(|(column, source)| match source {
-                WrittenValue::Value(value) => Ok((column, Cell::Value(value))),
+                WrittenValue::Value(value) => Ok((column, PlannedValue::Value(value))),
                 WrittenValue::KeyOf(parent, of) => match number.get(&Arc::as_ptr(&parent).cast::<()>()) {
-                    Some(op) => Ok((column, Cell::KeyOf { op: *op, column: of })),
+                    Some(op) => Ok((column, PlannedValue::KeyOf { op: *op, column: of })),
                     None => Err(not_in_unit(tables[table], column, parent.table())),
                 },
             });

@@ -35,7 +35,7 @@ pub(crate) enum Kind {
 
 /// A value to write: known, or the key that another row of this flush will get.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Cell {
+pub(crate) enum PlannedValue {
     Value(Value),
     KeyOf { op: usize, column: usize },
 }
@@ -51,7 +51,7 @@ pub(crate) struct Op {
     /// The version that was loaded.
     pub(crate) version: Option<Value>,
     /// What is written, by column. For a delete: its foreign keys, which are not written but order the rows.
-    pub(crate) cells: Vec<(usize, Cell)>,
+    pub(crate) cells: Vec<(usize, PlannedValue)>,
     /// Columns that must still hold these values (P1).
     pub(crate) checks: Vec<(usize, Value)>,
     /// Foreign keys that an update or a switch changes, as the database holds them until then.
@@ -65,7 +65,7 @@ pub(crate) struct Op {
 }
 
 impl Op {
-    fn cell(&self, column: usize) -> Option<&Cell> {
+    fn cell(&self, column: usize) -> Option<&PlannedValue> {
         self.cells.iter().find(|(c, _)| *c == column).map(|(_, cell)| cell)
     }
 
@@ -80,7 +80,7 @@ impl Op {
         {
             return Some(value);
         }
-        if let Some(Cell::Value(value)) = self.cell(column) {
+        if let Some(PlannedValue::Value(value)) = self.cell(column) {
             return Some(value);
         }
         let sets = table.unique.iter().zip(&self.frees);
@@ -179,8 +179,8 @@ fn claim_keys(tables: &[&TableMeta], ops: &mut [Op]) {
 
 fn new_key(table: &TableMeta, op: &Op) -> Option<Vec<Value>> {
     let value = |(at, column): (usize, &usize)| match op.cell(*column) {
-        Some(Cell::Value(value)) => Some(value.clone()),
-        Some(Cell::KeyOf { .. }) => None,
+        Some(PlannedValue::Value(value)) => Some(value.clone()),
+        Some(PlannedValue::KeyOf { .. }) => None,
         None => op.key.get(at).cloned(),
     };
     table.keys.iter().enumerate().map(value).collect()

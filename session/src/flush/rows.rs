@@ -4,7 +4,7 @@ use sea_orm::Value;
 
 use super::{
     Behind,
-    plan::{Cell, Op, Part, Plan, Step},
+    plan::{Op, Part, Plan, PlannedValue, Step},
 };
 use crate::{
     error::Error,
@@ -94,11 +94,11 @@ pub(super) trait Place: Sync {
 fn resolve(op: &mut Op, column: usize, table: &TableMeta, members: &[Behind]) -> Result<Value, Error> {
     let cell = op.cells.iter_mut().find(|(c, _)| *c == column).map(|(_, cell)| cell);
     match cell {
-        Some(Cell::Value(value)) => {
+        Some(PlannedValue::Value(value)) => {
             let value = std::mem::replace(value, Value::Bool(None));
             value::checked(table.columns[column].sent(value))
         }
-        Some(Cell::KeyOf { op: parent, column: of }) => {
+        Some(PlannedValue::KeyOf { op: parent, column: of }) => {
             let value = members[*parent].iter().rev().find_map(|(object, _)| object.column_value(*of));
             value.map(|value| value::as_column(value, &table.columns[column].kind)).ok_or_else(|| Error::Cycle {
                 cycle: format!("{}.{} needs a key that is generated later", table.entity, table.columns[column].name)

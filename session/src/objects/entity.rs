@@ -18,7 +18,7 @@ use crate::{
         meta::{ForeignKey, TableMeta},
         names::Names,
         sql::{quote, quoted_table},
-        texts::Texts,
+        texts::KeptTexts,
         value_ref::ValueRef,
     },
 };
@@ -239,7 +239,7 @@ impl TableMeta {
             columns,
             keys,
             places,
-            texts: Texts::default(),
+            texts: KeptTexts::default(),
         }
     }
 }

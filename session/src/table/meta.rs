@@ -6,7 +6,7 @@ use sea_orm::{Value, sea_query::ForeignKeyAction};
 use super::{
     columns::{ColumnMeta, ColumnSet},
     names::Names,
-    texts::Texts,
+    texts::KeptTexts,
 };
 
 /// A foreign key to another table, or to its own.
@@ -69,7 +69,7 @@ pub(crate) struct TableMeta {
     pub(crate) stamped: bool,
     /// The position of each number that accessors use; nothing where they are the positions.
     pub(crate) places: Option<Box<[usize]>>,
-    pub(crate) texts: Texts,
+    pub(crate) texts: KeptTexts,
     pub(crate) names: Names,
 }
 

@@ -9,7 +9,7 @@ use super::columns::ColumnSet;
 
 /// The texts of a table's statements that are sent again and again, once they were built: that costs more than to send them.
 #[derive(Debug, Default)]
-pub(crate) struct Texts {
+pub(crate) struct KeptTexts {
     changes: RwLock<FxHashMap<ChangeText, Arc<str>>>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum ChangeForm {
 /// An application has few sets of columns that it changes together; one that has many builds the rest again each time.
 const MOST_TEXTS: usize = 256;
 
-impl Texts {
+impl KeptTexts {
     /// The text of a change; `build` makes it the first time.
     pub(crate) fn change(&self, what: ChangeText, build: impl FnOnce() -> String) -> Arc<str> {
         if let Some(text) = self.changes.read().get(&what) {

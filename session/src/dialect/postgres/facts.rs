@@ -10,7 +10,7 @@ use crate::table::{
     kinds::ColumnKind,
     meta::TableMeta,
     sql::literal,
-    texts::Texts,
+    texts::KeptTexts,
 };
 
 /// One row of one column: a document. Partitions and inheriting tables count with their triggers and rules. A default may
@@ -197,7 +197,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         refusing,
         far: answer.far.unwrap_or_default().into_iter().map(Identity::Oid).collect(),
         restricts_itself: false,
-        texts: Texts::default(),
+        texts: KeptTexts::default(),
     })
 }
 
@@ -302,7 +302,7 @@ fn equality(meta: &ColumnMeta, column: &AnsweredColumn) -> Option<Equality> {
         return None;
     }
     let collate = column.collation.clone().filter(|_| text);
-    // Texts are sent as `text`, arrays and numbers as what the driver calls them: PostgreSQL would take the operators of
+    // KeptTexts are sent as `text`, arrays and numbers as what the driver calls them: PostgreSQL would take the operators of
     // those types, or find none.
     let of_its_own = column.class == "d" || !text || !matches!(column.type_oid, 25 | 1043) && column.class == "b";
     let cast = of_its_own.then(|| column.type_text.clone());

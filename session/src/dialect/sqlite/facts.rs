@@ -10,7 +10,7 @@ use crate::table::{
     kinds::ColumnKind,
     meta::TableMeta,
     sql::quote,
-    texts::Texts,
+    texts::KeptTexts,
 };
 
 /// A document. `{master}` stands for the schema's table of contents: its name cannot be a parameter.
@@ -172,7 +172,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         refusing,
         far,
         restricts_itself,
-        texts: Texts::default(),
+        texts: KeptTexts::default(),
     })
 }
 

@@ -12,7 +12,7 @@ use sea_orm::Value;
 use smallvec::{SmallVec, smallvec};
 
 use super::{
-    Acts, Cell, Cycle, Kind, Known, OnDelete, Op, Part, Plan, Step,
+    Acts, Cycle, Kind, Known, OnDelete, Op, Part, Plan, PlannedValue, Step,
     planner::Cells,
     ranks::{Ranks, table_ranks},
     unique::MOST_LAYERS,
@@ -38,7 +38,8 @@ pub(super) fn is_needed(tables: &[&TableMeta], ops: &[Op], known: &Known) -> boo
     let moves =
         |op: &Op, fk: &Foreign<'_>| fk.parent == op.table && writes(op, &fk.to) > 0 && tuple_moves(tables, op, &fk.to);
     changes().any(|op| foreign.iter().any(|fk| partly(op, fk)))
-        || changes().any(|op| foreign.iter().any(|fk| moves(op, fk))) && Rows::new(tables, ops, known, &foreign).moved
+        || changes().any(|op| foreign.iter().any(|fk| moves(op, fk)))
+            && RowGraph::new(tables, ops, known, &foreign).moved
 }
 
 /// Columns of a table beside its key whose values before a change the planner may have to know; `deletes` says of which
@@ -94,8 +95,8 @@ fn old<'a>(tables: &[&TableMeta], op: &'a Op, column: usize) -> Option<&'a Value
     match (known, op.kind) {
         (Some(value), _) => Some(value),
         (None, Kind::Delete) => match op.cell(column)? {
-            Cell::Value(value) => Some(value),
-            Cell::KeyOf { .. } => None,
+            PlannedValue::Value(value) => Some(value),
+            PlannedValue::KeyOf { .. } => None,
         },
         _ => {
             let sets = tables[op.table].unique.iter().zip(&op.frees);
@@ -124,8 +125,8 @@ fn new_tuple<'a>(tables: &[&TableMeta], op: &'a Op, columns: &[usize]) -> Tuple<
         let kept = || old(tables, op, *column);
         let value = match (op.cell(*column), op.kind) {
             (_, Kind::Delete) => None,
-            (Some(Cell::KeyOf { op, .. }), _) => return Tuple::Follows(*op),
-            (Some(Cell::Value(value)), _) => Some(value),
+            (Some(PlannedValue::KeyOf { op, .. }), _) => return Tuple::Follows(*op),
+            (Some(PlannedValue::Value(value)), _) => Some(value),
             (None, Kind::Update) => kept(),
             // What a switch does not write takes its default, but for the key, which stays.
             (None, Kind::Switch) => kept().filter(|_| tables[op.table].keys.contains(column)),
@@ -168,7 +169,7 @@ enum Firmness {
 
 /// How a cycle is opened.
 #[derive(Clone, Copy)]
-enum Way {
+enum Opening {
     /// A row that the database changes need not come first.
     Follow,
     /// A row writes NULL at first, and the value later.
@@ -178,7 +179,7 @@ enum Way {
 }
 
 /// One row must have come so far before another may go on.
-struct Need<'f> {
+struct Precedence<'f> {
     first: usize,
     early: (Done, &'f [usize]),
     then: usize,
@@ -192,11 +193,11 @@ struct Need<'f> {
 /// Rows by the values that foreign keys join.
 type Holders = FxHashMap<Vec<Value>, usize>;
 
-struct Rows<'a, 'f> {
+struct RowGraph<'a, 'f> {
     tables: &'f [&'a TableMeta],
     ops: &'f [Op],
     known: &'f Known,
-    needs: Vec<Need<'f>>,
+    needs: Vec<Precedence<'f>>,
     /// Needs of rows that refer to themselves.
     own: FxHashMap<usize, Vec<usize>>,
     /// Places that are NULL before the row's own statement, or after it for a while, by their number among all nodes.
@@ -216,8 +217,8 @@ struct Rows<'a, 'f> {
 /// Orders `ops` row by row.
 pub(super) fn plan(tables: &[&TableMeta], ops: &[Op], known: &Known) -> Result<Plan, Cycle> {
     let foreign = foreign_keys(tables, known);
-    let by = |ways: &[Way; 3]| Rows::new(tables, ops, known, &foreign).plan(ways);
-    use Way::{Follow, Open, Postpone};
+    let by = |ways: &[Opening; 3]| RowGraph::new(tables, ops, known, &foreign).plan(ways);
+    use Opening::{Follow, Open, Postpone};
     by(&[Follow, Postpone, Open]).or_else(|cycle| {
         // The database hands NULL on to rows that follow, so that one way of opening may be in the way of another there.
         let others = [
@@ -233,11 +234,11 @@ pub(super) fn plan(tables: &[&TableMeta], ops: &[Op], known: &Known) -> Result<P
     })
 }
 
-impl<'a, 'f> Rows<'a, 'f> {
+impl<'a, 'f> RowGraph<'a, 'f> {
     fn new(tables: &'f [&'a TableMeta], ops: &'f [Op], known: &'f Known, foreign: &'f [Foreign<'a>]) -> Self {
         let mut referred = vec![BTreeSet::new(); tables.len()];
         foreign.iter().for_each(|fk| referred[fk.parent].extend(fk.to.iter().copied()));
-        let mut rows = Rows {
+        let mut rows = RowGraph {
             tables,
             ops,
             known,
@@ -257,7 +258,7 @@ impl<'a, 'f> Rows<'a, 'f> {
     }
 
     /// The plan, its cycles opened in the first of these ways that opens them.
-    fn plan(mut self, ways: &[Way; 3]) -> Result<Plan, Cycle> {
+    fn plan(mut self, ways: &[Opening; 3]) -> Result<Plan, Cycle> {
         self.open_cycles(ways)?;
         let (steps, shapes) = self.steps();
         let plan = Plan { steps, postponed: self.postponed.keys().copied().collect() };
@@ -266,8 +267,8 @@ impl<'a, 'f> Rows<'a, 'f> {
         }
         // Long chains of rows that hand unique values on: given up through NULL first, they take two statements (F2).
         for need in 0..self.needs.len() {
-            if let Need { early: (Done::Gone, _), late: (Done::There, _), .. } = self.needs[need] {
-                self.open_place(need, Way::Open, false);
+            if let Precedence { early: (Done::Gone, _), late: (Done::There, _), .. } = self.needs[need] {
+                self.open_place(need, Opening::Open, false);
             }
         }
         self.open_cycles(ways)?;
@@ -386,21 +387,22 @@ impl<'a, 'f> Rows<'a, 'f> {
             self.own.entry(first).or_default().push(self.needs.len());
         }
         let (a, b) = (&self.ops[first], &self.ops[then]);
-        let follows =
-            |op: &Op, of: usize| op.cells.iter().any(|(_, cell)| matches!(cell, Cell::KeyOf { op, .. } if *op == of));
+        let follows = |op: &Op, of: usize| {
+            op.cells.iter().any(|(_, cell)| matches!(cell, PlannedValue::KeyOf { op, .. } if *op == of))
+        };
         let together = match (early.0, late.0) {
             // The key that the database makes for one row is known after its statement.
             (Done::There, Done::There) => a.kind == Kind::Insert && b.kind == Kind::Insert && !follows(b, first),
             (Done::Gone, Done::Gone) => a.kind == Kind::Delete && b.kind == Kind::Delete,
             _ => false,
         };
-        self.needs.push(Need { first, early, then, late, firmness, together, dropped: false });
+        self.needs.push(Precedence { first, early, then, late, firmness, together, dropped: false });
     }
 
     // ---- cycles ----------------------------------------------------------------------------------------------------
 
     /// Opens cycles until there is none.
-    fn open_cycles(&mut self, ways: &[Way; 3]) -> Result<(), Cycle> {
+    fn open_cycles(&mut self, ways: &[Opening; 3]) -> Result<(), Cycle> {
         loop {
             let edges = self.edges();
             let cycles = cycles(&edges);
@@ -423,7 +425,7 @@ impl<'a, 'f> Rows<'a, 'f> {
     /// Whether `op` may have NULL in `column` before its own statement, which writes it again, or deletes the row. Where the
     /// row refers to itself by it, only if that can be NULL as well: otherwise one statement must do both.
     fn is_openable(&self, op: usize, column: usize) -> bool {
-        let refers = |need: &Need<'f>| match (need.early, need.late) {
+        let refers = |need: &Precedence<'f>| match (need.early, need.late) {
             ((Done::Gone, by), (Done::Gone, to)) => to.contains(&column).then_some(by),
             _ => None,
         };
@@ -432,9 +434,9 @@ impl<'a, 'f> Rows<'a, 'f> {
             && self.own(op).filter_map(refers).all(|by| by.iter().any(|c| self.can_be_null_first(op, *c)))
     }
 
-    /// Whether `op` may write NULL to `column` first, and its value later; otherwise as [`Rows::is_openable`].
+    /// Whether `op` may write NULL to `column` first, and its value later; otherwise as [`RowGraph::is_openable`].
     fn is_postponable(&self, op: usize, column: usize) -> bool {
-        let refers = |need: &Need<'f>| match (need.early, need.late) {
+        let refers = |need: &Precedence<'f>| match (need.early, need.late) {
             ((Done::There, to), (Done::There, by)) => to.contains(&column).then_some(by),
             _ => None,
         };
@@ -444,7 +446,7 @@ impl<'a, 'f> Rows<'a, 'f> {
     }
 
     /// What a row needs of itself.
-    fn own(&self, op: usize) -> impl Iterator<Item = &Need<'f>> {
+    fn own(&self, op: usize) -> impl Iterator<Item = &Precedence<'f>> {
         self.own.get(&op).into_iter().flatten().map(|need| &self.needs[*need])
     }
 
@@ -464,23 +466,23 @@ impl<'a, 'f> Rows<'a, 'f> {
     }
 
     /// Opens one place of a cycle, which is given as its needs. `false`: there is none to open.
-    fn open(&mut self, cycle: &[usize], ways: &[Way; 3]) -> bool {
+    fn open(&mut self, cycle: &[usize], ways: &[Opening; 3]) -> bool {
         // An earlier cycle of the same round may have opened this one as well.
         let open = cycle.iter().any(|need| self.needs[*need].dropped);
         open || ways.iter().any(|way| match way {
-            Way::Follow => self.give_up(cycle, Firmness::Follows),
+            Opening::Follow => self.give_up(cycle, Firmness::Follows),
             // A place that nobody refers to opens a cycle and nothing else.
-            Way::Postpone | Way::Open => {
+            Opening::Postpone | Opening::Open => {
                 [false, true].iter().any(|referred| cycle.iter().any(|need| self.open_place(*need, *way, *referred)))
             }
         }) || self.give_up(cycle, Firmness::MayFollow)
     }
 
-    fn open_place(&mut self, need: usize, way: Way, referred: bool) -> bool {
-        let Need { first, early, then, late, .. } = self.needs[need];
+    fn open_place(&mut self, need: usize, way: Opening, referred: bool) -> bool {
+        let Precedence { first, early, then, late, .. } = self.needs[need];
         let (op, columns, part) = match (way, early, late) {
-            (Way::Postpone, _, (Done::There, columns)) => (then, columns, Part::Close),
-            (Way::Open, (Done::Gone, columns), _) => (first, columns, Part::Open),
+            (Opening::Postpone, _, (Done::There, columns)) => (then, columns, Part::Close),
+            (Opening::Open, (Done::Gone, columns), _) => (first, columns, Part::Open),
             _ => return false,
         };
         let places = if part == Part::Close { &self.postponed } else { &self.opened };
@@ -503,20 +505,20 @@ impl<'a, 'f> Rows<'a, 'f> {
     fn give_up(&mut self, cycle: &[usize], firmness: Firmness) -> bool {
         let may = |need: &usize| self.needs[*need].firmness == firmness && self.can_follow(&self.needs[*need]);
         let Some(need) = cycle.iter().copied().find(may) else { return false };
-        let Need { first, early: (_, columns), .. } = self.needs[need];
+        let Precedence { first, early: (_, columns), .. } = self.needs[need];
         self.unchecked.extend(columns.iter().map(|c| (first, *c)));
         self.needs[need].dropped = true;
         true
     }
 
     /// Whether a row can be what another that it refers to makes of it: NULL, where that is NULL for a while or for good.
-    fn can_follow(&self, need: &Need<'_>) -> bool {
+    fn can_follow(&self, need: &Precedence<'_>) -> bool {
         let null = |to: &usize| {
             let place = (need.then, *to);
             let written = self.ops[need.then].cell(*to);
             self.opened.contains_key(&place)
                 || self.postponed.contains_key(&place)
-                || matches!(written, Some(Cell::Value(value)) if is_null(value))
+                || matches!(written, Some(PlannedValue::Value(value)) if is_null(value))
         };
         let nullable = |column: &usize| self.is_changeable(need.first, *column);
         need.late.1.iter().zip(need.early.1).all(|(to, column)| !null(to) || nullable(column))
@@ -585,22 +587,23 @@ impl<'a, 'f> Rows<'a, 'f> {
 
     /// Rows of one shape in as few statements as their needs allow, and how many shapes there are.
     fn steps(&self) -> (Vec<Step>, usize) {
-        let shapes: Vec<Shape> = (0..self.ops.len() + self.parts.len()).map(|node| self.shape(node)).collect();
-        let distinct: BTreeSet<&Shape> = shapes.iter().collect();
-        let number: BTreeMap<&Shape, usize> = distinct.into_iter().enumerate().map(|(at, shape)| (shape, at)).collect();
+        let shapes: Vec<StatementGroup> = (0..self.ops.len() + self.parts.len()).map(|node| self.shape(node)).collect();
+        let distinct: BTreeSet<&StatementGroup> = shapes.iter().collect();
+        let number: BTreeMap<&StatementGroup, usize> =
+            distinct.into_iter().enumerate().map(|(at, shape)| (shape, at)).collect();
         let group: Vec<usize> = shapes.iter().map(|shape| number[shape]).collect();
         let deletes = number.iter().filter(|(shape, _)| shape.kind != Kind::Delete).count();
         let mut queue = Queue::new(&self.edges(), &group, number.len(), deletes, |need| self.needs[need].together);
         let mut steps = Vec::new();
         while let Some(nodes) = queue.next_statement() {
-            let Shape { table, kind, part, columns, checks, .. } = shapes[nodes[0]].clone();
+            let StatementGroup { table, kind, part, columns, checks, .. } = shapes[nodes[0]].clone();
             let row = |node: &usize| self.parts.get(node.wrapping_sub(self.ops.len())).map_or(*node, |(op, ..)| *op);
             steps.push(Step { table, kind, columns, checks, ops: nodes.iter().map(row).collect(), part });
         }
         (steps, number.len())
     }
 
-    fn shape(&self, node: usize) -> Shape {
+    fn shape(&self, node: usize) -> StatementGroup {
         if let Some((op, column, part)) = self.parts.get(node.wrapping_sub(self.ops.len())) {
             let change = &self.ops[*op];
             let checked = *part == Part::Open && change.checks.iter().any(|(c, _)| c == column);
@@ -608,7 +611,15 @@ impl<'a, 'f> Rows<'a, 'f> {
             let (turn, checks) = (if *part == Part::Open { 0 } else { 3 }, checked.then_some(*column));
             let (table, rank) = (change.table, self.ranks.rank[change.table]);
             let checks = checks.into_iter().collect();
-            return Shape { turn, rank, table, kind: Kind::Update, part: *part, columns: vec![*column], checks };
+            return StatementGroup {
+                turn,
+                rank,
+                table,
+                kind: Kind::Update,
+                part: *part,
+                columns: vec![*column],
+                checks,
+            };
         }
         let change = &self.ops[node];
         let rank = self.ranks.rank[change.table];
@@ -620,13 +631,13 @@ impl<'a, 'f> Rows<'a, 'f> {
         let columns = if change.kind == Kind::Delete { Vec::new() } else { change.columns() };
         let changed = |c: &usize| self.opened.contains_key(&(node, *c)) || self.unchecked.contains(&(node, *c));
         let checks = change.checks.iter().map(|(c, _)| *c).filter(|c| !changed(c)).collect();
-        Shape { turn, rank, table: change.table, kind: change.kind, part: Part::Whole, columns, checks }
+        StatementGroup { turn, rank, table: change.table, kind: change.kind, part: Part::Whole, columns, checks }
     }
 }
 
 /// What rows of one statement have in common, in the order in which statements come where nothing else says it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Shape {
+struct StatementGroup {
     turn: u8,
     rank: usize,
     table: usize,

@@ -56,7 +56,7 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         schema: None,
         names: crate::table::names::Names::unlike(NAMES[index], &columns),
         columns,
-        texts: crate::table::texts::Texts::default(),
+        texts: crate::table::texts::KeptTexts::default(),
         claimed: [ID, UNIQUE].into_iter().chain(PAIR).collect(),
         stamped: false,
         places: None,
@@ -213,8 +213,8 @@ impl Scene {
             let is_key = table.parents.iter().any(|fk| fk.columns == [column]);
             let parent = value.map(|v| v as usize).filter(|p| is_key && self.fates[*p].generated);
             match parent.and_then(|p| number.get(&p)) {
-                Some(op) => Cell::KeyOf { op: *op, column: ID },
-                None => Cell::Value(Value::BigInt(value)),
+                Some(op) => PlannedValue::KeyOf { op: *op, column: ID },
+                None => PlannedValue::Value(Value::BigInt(value)),
             }
         };
         let unique = |row: Option<&Row>, other: Option<&Row>| -> Vec<Option<Vec<Value>>> {
@@ -371,8 +371,8 @@ impl Judge<'_> {
 
 fn value(change: &Op, column: usize, made: &[i64]) -> Result<Option<i64>, String> {
     match change.cell(column) {
-        Some(Cell::Value(Value::BigInt(value))) => Ok(*value),
-        Some(Cell::KeyOf { op, .. }) => Ok(Some(made[*op])),
+        Some(PlannedValue::Value(Value::BigInt(value))) => Ok(*value),
+        Some(PlannedValue::KeyOf { op, .. }) => Ok(Some(made[*op])),
         other => Err(format!("column {column} is {other:?}")),
     }
 }
@@ -465,7 +465,7 @@ fn moves(id: i64, from: i64, to: i64) -> Op {
         kind: Kind::Update,
         key: vec![int(id)],
         version: None,
-        cells: vec![(UNIQUE, Cell::Value(int(to)))],
+        cells: vec![(UNIQUE, PlannedValue::Value(int(to)))],
         checks: vec![],
         leaves: vec![],
         before: vec![],
@@ -498,7 +498,7 @@ fn f1_a_row_that_waits_for_two_others_comes_after_both() {
     let mut tables = places(false);
     tables.unique = vec![vec![UNIQUE], vec![PAIR[0]]];
     let pair = |id: i64, from: (i64, i64), to: (i64, i64)| Op {
-        cells: vec![(UNIQUE, Cell::Value(int(to.0))), (PAIR[0], Cell::Value(int(to.1)))],
+        cells: vec![(UNIQUE, PlannedValue::Value(int(to.0))), (PAIR[0], PlannedValue::Value(int(to.1)))],
         frees: vec![Some(vec![int(from.0)]), Some(vec![int(from.1)])],
         takes: vec![Some(vec![int(to.0)]), Some(vec![int(to.1)])],
         ..moves(id, 0, 0)
@@ -530,7 +530,7 @@ fn f1_a_set_is_opened_only_where_the_row_writes_it_again() {
     tables.columns[PAIR[1]].nullable = false;
     // `left` is nullable but stays; NULL there would never be taken back. `right` changes but may not be NULL.
     let pair = |id: i64, from: i64, to: i64| Op {
-        cells: vec![(PAIR[1], Cell::Value(int(to)))],
+        cells: vec![(PAIR[1], PlannedValue::Value(int(to)))],
         frees: vec![None, Some(vec![int(7), int(from)])],
         takes: vec![None, Some(vec![int(7), int(to)])],
         ..moves(id, 0, 0)
@@ -554,7 +554,10 @@ fn f1_a_chain_of_ten_thousand_rows_goes_into_one_statement_parents_first() {
     let tables = table(0, [Some(0), None], [false, true, true, true, true, true]);
     let row = |id: i64| Op {
         kind: Kind::Insert,
-        cells: vec![(ID, Cell::Value(int(id))), (FKS[0], Cell::Value(Value::BigInt((id > 0).then_some(id - 1))))],
+        cells: vec![
+            (ID, PlannedValue::Value(int(id))),
+            (FKS[0], PlannedValue::Value(Value::BigInt((id > 0).then_some(id - 1)))),
+        ],
         frees: vec![None, None],
         takes: vec![None, None],
         ..moves(id, 0, 0)
@@ -574,7 +577,7 @@ fn f1_a_cycle_of_rows_without_null_is_named() {
     let row = |table: usize| Op {
         table,
         kind: Kind::Insert,
-        cells: vec![(ID, Cell::Value(int(1))), (FKS[0], Cell::Value(int(1)))],
+        cells: vec![(ID, PlannedValue::Value(int(1))), (FKS[0], PlannedValue::Value(int(1)))],
         frees: vec![None, None],
         takes: vec![None, None],
         ..moves(1, 0, 0)
@@ -596,7 +599,7 @@ fn f1_a_foreign_key_of_another_width_or_to_another_unique_column_orders_rows() {
         to_columns: vec!["place".into()],
         on_update: OnUpdate::Refuses,
     });
-    let row = |id: i64, cells: Vec<(usize, Cell)>| Op {
+    let row = |id: i64, cells: Vec<(usize, PlannedValue)>| Op {
         kind: Kind::Insert,
         cells,
         frees: vec![None, None],
@@ -604,9 +607,9 @@ fn f1_a_foreign_key_of_another_width_or_to_another_unique_column_orders_rows() {
         ..moves(id, 0, 0)
     };
     let ops = [
-        row(1, vec![(FKS[0], Cell::Value(Value::Int(Some(2)))), (UNIQUE, Cell::Value(int(9)))]),
-        row(2, vec![(FKS[1], Cell::Value(Value::Int(Some(70)))), (UNIQUE, Cell::Value(int(8)))]),
-        row(3, vec![(UNIQUE, Cell::Value(int(70)))]),
+        row(1, vec![(FKS[0], PlannedValue::Value(Value::Int(Some(2)))), (UNIQUE, PlannedValue::Value(int(9)))]),
+        row(2, vec![(FKS[1], PlannedValue::Value(Value::Int(Some(70)))), (UNIQUE, PlannedValue::Value(int(8)))]),
+        row(3, vec![(UNIQUE, PlannedValue::Value(int(70)))]),
     ];
     let tables = [&tables];
     let known = Known::default();

@@ -7,7 +7,7 @@
 
 mod cache;
 
-use super::{meta::TableMeta, texts::Texts};
+use super::{meta::TableMeta, texts::KeptTexts};
 pub(crate) use cache::{FactsCache, alters_tables};
 
 /// What the catalogue says of one table.
@@ -38,8 +38,8 @@ pub(crate) struct TableFacts {
     pub(crate) far: Vec<Identity>,
     /// Foreign keys of the table to itself are checked row by row, in the middle of a statement (SQLite's RESTRICT).
     pub(crate) restricts_itself: bool,
-    /// Texts that depend on these facts.
-    pub(crate) texts: Texts,
+    /// KeptTexts that depend on these facts.
+    pub(crate) texts: KeptTexts,
 }
 
 /// A table, whatever name leads to it.
@@ -188,7 +188,7 @@ impl TableFacts {
             refusing: Vec::new(),
             far: Vec::new(),
             restricts_itself: false,
-            texts: Texts::default(),
+            texts: KeptTexts::default(),
         }
     }
 

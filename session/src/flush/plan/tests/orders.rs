@@ -254,7 +254,7 @@ impl Story {
             (_, None) => Kind::Delete,
             _ => Kind::Update,
         };
-        let cell = |c: usize, row: Option<Row>| (c, Cell::Value(Value::BigInt(row.and_then(|row| row[c]))));
+        let cell = |c: usize, row: Option<Row>| (c, PlannedValue::Value(Value::BigInt(row.and_then(|row| row[c]))));
         let held = |c: usize| (c, Value::BigInt(before.and_then(|row| row[c])));
         let code = |row: Option<Row>, other: Option<Row>| {
             let value =
@@ -465,7 +465,7 @@ fn change(id: i64, cells: Vec<(usize, i64)>, codes: [Option<i64>; 2]) -> Op {
         kind: Kind::Update,
         key: vec![int(id)],
         version: None,
-        cells: cells.into_iter().map(|(column, value)| (column, Cell::Value(int(value)))).collect(),
+        cells: cells.into_iter().map(|(column, value)| (column, PlannedValue::Value(int(value)))).collect(),
         checks: vec![],
         leaves: vec![],
         before: vec![],
