@@ -34,6 +34,7 @@ mod span;
 mod states;
 mod stats;
 mod stream;
+#[cfg(feature = "testing")]
 pub mod testing;
 mod tokens;
 mod tracked;

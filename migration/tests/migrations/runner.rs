@@ -17,7 +17,7 @@ use sea_orm::{ConnectionTrait, DbBackend, TransactionTrait};
 use sea_orm_migration::MigratorTrait;
 
 use crate::common::{Fresh, connect};
-use crate::support::{foreign_bakery, foreign_forum, scripted, scripted::Script};
+use crate::support::{self, foreign_bakery, foreign_forum, scripted, scripted::Script};
 
 const CONTEXT: usize = 8;
 
