@@ -1,7 +1,7 @@
 //! Makes programs of the guide's examples, so that the guide itself need not show what every program begins and ends with.
 //!
 //! A block ```` ```rust ```` becomes the body of an async `main` with the example's tables and `db`; a block
-//! ```` ```rust test ```` becomes part of `tests/guide.rs`. Nothing else of the text is touched.
+//! ```` ```rust test ```` becomes part of `tests/documents/guide.rs`. Nothing else of the text is touched.
 
 use std::{env, fs, path::Path};
 

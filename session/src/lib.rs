@@ -14,6 +14,7 @@ mod rooms;
 mod run;
 mod stats;
 mod table;
+#[cfg(feature = "testing")]
 pub mod testing;
 mod unit;
 

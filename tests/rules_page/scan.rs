@@ -11,7 +11,7 @@ use std::{
 
 /// Folders without tests of rules: output, sources that other tests compile, the tests of this page, and a checker whose own
 /// tests are named after Adya's anomalies (G0, G1a, G2).
-const SKIPPED: &[&str] = &["target", "snapshots", "ui", "wip", "rules_page", "isolation_checker"];
+const SKIPPED: &[&str] = &["target", "snapshots", "ui", "wip", "rules_page", "checker"];
 /// How many calls away from a test its database may be named.
 const FARTHEST: usize = 4;
 

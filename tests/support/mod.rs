@@ -3,7 +3,11 @@
 //! On PostgreSQL the store connects as a role that neither owns the tables nor bypasses row-level security (T3), so that
 //! every test of the store is also one of the policies.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, reason = "each test program uses a part")]
+
+pub mod git;
+pub mod life;
+pub mod shell;
 
 use context_migration::Runner;
 use context_store::{Caller, Role, Store, Uri};
@@ -92,18 +96,18 @@ macro_rules! on_each_backend {
         mod $name {
             use super::*;
 
-            async fn body($store: support::TestStore) $body
+            async fn body($store: $crate::support::TestStore) $body
 
             $(#[$attribute])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
-                body(support::TestStore::sqlite().await).await;
+                body($crate::support::TestStore::sqlite().await).await;
             }
 
             $(#[$attribute])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
-                body(support::TestStore::postgres().await).await;
+                body($crate::support::TestStore::postgres().await).await;
             }
         }
     )*};

@@ -1,17 +1,13 @@
-//! A database of a test's own on the test server, and a proxy before it.
+//! A database of a test's own on the test server.
 
 #![allow(dead_code)] // each test binary uses its own part of it
 
 pub mod note;
 
-use std::path::PathBuf;
-
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 use sea_session::prelude::Db;
 use sea_session::testing::cluster::{self, Cluster, TestDatabase};
-
-use crate::fault_proxy::{Proxy, Upstream};
 
 /// A fresh database on a test server.
 pub struct Server {
@@ -23,7 +19,6 @@ pub struct Server {
     pub database: String,
     /// A pool that leads straight to it.
     pub pool: PgPool,
-    upstream: Upstream,
 }
 
 impl Server {
@@ -39,26 +34,14 @@ impl Server {
 
     fn of(test: TestDatabase) -> Self {
         let options: PgConnectOptions = test.url().parse().expect("the cluster's own URL");
-        let upstream = match options.get_socket() {
-            Some(folder) => Upstream::Unix(folder.join(format!(".s.PGSQL.{}", options.get_port()))),
-            None if options.get_host().starts_with('/') => {
-                Upstream::Unix(PathBuf::from(options.get_host()).join(format!(".s.PGSQL.{}", options.get_port())))
-            }
-            None => Upstream::Tcp(format!("{}:{}", options.get_host(), options.get_port())),
-        };
         let (user, database) = (options.get_username().to_owned(), test.name().to_owned());
         let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
-        Self { test, user, database, pool, upstream }
+        Self { test, user, database, pool }
     }
 
     /// A URL that leads straight to the database.
     pub fn url(&self) -> String {
         self.test.url()
-    }
-
-    /// A proxy before the server.
-    pub async fn proxy(&self) -> Proxy {
-        Proxy::start(self.upstream.clone()).await.expect("a free port on loopback")
     }
 
     /// Sessions on a pool of this many connections.

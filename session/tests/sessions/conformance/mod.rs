@@ -1,0 +1,30 @@
+//! The conformance suite: one set of rules, on SQLite and on PostgreSQL, plain, inside an outer block, and begun by hand.
+//! Each test is named after the rule that it proves.
+
+mod a_blocks;
+mod a_table;
+mod b_batches;
+mod b_manual;
+mod d_control;
+mod d_facts;
+mod d_folding;
+mod d_memory;
+mod d_names;
+mod d_values;
+mod e_actions;
+mod e_drops;
+mod e_merge;
+mod e_orders;
+mod e_plans;
+mod e_versions;
+mod f_flush;
+mod h_hooks;
+mod i_identity;
+mod i_relations;
+mod l_looking;
+mod m_several;
+mod o_optimistic;
+mod r_retry;
+mod s_objects;
+mod t_tenants;
+mod x_allowed;

@@ -1,0 +1,13 @@
+//! The outbox (Q), with an event type that an application would declare, on both backends.
+
+mod claim;
+mod enqueue;
+mod failure;
+mod inbox;
+mod order;
+mod server;
+mod share;
+mod shutdown;
+mod support;
+mod upkeep;
+mod wake;
