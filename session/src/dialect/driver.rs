@@ -3,6 +3,8 @@
 //!
 //! It must never hold on to what a message carries: that is the driver's before the first poll.
 
+#![expect(clippy::disallowed_methods, reason = "what talks to a driver is here and in its like, and nowhere else")]
+
 use futures_util::{TryStreamExt, future::BoxFuture, stream::BoxStream};
 use sea_orm::{
     ExecResult, QueryResult, Statement,

@@ -138,7 +138,7 @@ pub(crate) struct Dialect {
     /// Whether a pool of SeaORM's is one of this kind.
     pub(crate) owns: fn(&DatabaseConnection) -> bool,
     /// Takes a connection from such a pool.
-    pub(crate) acquire: for<'a> fn(&'a DatabaseConnection) -> BoxFuture<'a, Result<Box<dyn Driver>, sqlx::Error>>,
+    pub(crate) acquire: fn(&DatabaseConnection) -> Acquiring<'_>,
     /// The class of an error with this code, if it is of this driver.
     pub(crate) class: fn(&dyn sqlx::error::DatabaseError, code: &str) -> Option<Class>,
     /// The constraint that only the sentence of an error names.
@@ -146,6 +146,9 @@ pub(crate) struct Dialect {
     /// What the columns of a row are called, if the row is of this driver.
     pub(crate) column_names: for<'r> fn(&'r QueryResult) -> Option<ColumnNames<'r>>,
 }
+
+/// A connection on its way from its pool.
+pub(crate) type Acquiring<'a> = BoxFuture<'a, Result<Box<dyn Driver>, sqlx::Error>>;
 
 /// The names of an answer's columns.
 pub(crate) type ColumnNames<'r> = SmallVec<[&'r str; 16]>;

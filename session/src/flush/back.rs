@@ -5,10 +5,9 @@ use sea_orm::{QueryResult, Value};
 
 use super::{
     Flush,
-    change::MANY_ROWS,
     plan::{Kind, Part},
     rows::Place,
-    set::{RowSet, RowSource, Window},
+    set::{MANY_ROWS, RowSet, RowSource, Window},
 };
 use crate::{
     connection::{Fetch, Message, text::Text},

@@ -11,7 +11,7 @@ use super::{
     pieces::{Chunks, arrays},
     plan::{Kind, Part},
     rows::Place,
-    set::{Found, Places, RowSet, RowSource, Window},
+    set::{Found, MANY_ROWS, Places, RowSet, RowSource, Window},
 };
 use crate::{
     connection::{Fetch, Message, text::Text},
@@ -37,9 +37,6 @@ const DELETED_ROWS: usize = 10_000;
 
 /// Up to so many changed rows answer one by one.
 const FEW_ROWS: usize = 32;
-
-/// From this many changed rows on the server's own count is worth the two short messages around it.
-pub(super) const MANY_ROWS: usize = 1_000;
 
 /// The savepoint around a set of changes; those of blocks have numbers.
 const SET: &str = "sea_session_set";

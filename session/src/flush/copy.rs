@@ -7,7 +7,6 @@ use sea_orm::sea_query::ArrayType;
 
 use super::{
     Flush,
-    insert::numbers,
     plan::Kind,
     rows::Place,
     set::{Places, RowSet},
@@ -21,6 +20,7 @@ use crate::{
         columns::ColumnMeta,
         kinds::{ColumnKind, Form},
         meta::TableMeta,
+        value::number_array,
     },
 };
 
@@ -63,7 +63,7 @@ impl Flush<'_> {
     /// (R9).
     pub(super) async fn may_copy(&mut self, set: &RowSet<'_>) -> Result<bool, Error> {
         let mut text = Text::new(self.connection.dialect(), "");
-        let tables = text.bind(numbers(&set.facts.tree));
+        let tables = text.bind(number_array(set.facts.tree.iter().copied()));
         text.sql = format!(
             "SELECT {XID} WHERE {} AND NOT pg_catalog.row_security_active(({tables})[1]::oid)",
             undisturbed(&tables)

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use sea_orm::{QueryResult, Value, sea_query::ArrayType};
+use sea_orm::{QueryResult, Value};
 
 use super::{
     Flush,
@@ -32,7 +32,7 @@ use crate::{
         meta::TableMeta,
         sql::quote,
         texts::{ChangeForm, ChangeText},
-        value::{as_integer, integer},
+        value::{as_integer, integer, number_array},
     },
 };
 
@@ -254,7 +254,7 @@ impl Flush<'_> {
         let made = made.collect::<Vec<_>>().join(", ");
         let mut text = Text::new(self.connection.dialect(), "");
         let count = text.bind(Value::BigInt(i64::try_from(set.len()).ok()));
-        let tables = text.bind(numbers(&set.facts.tree));
+        let tables = text.bind(number_array(set.facts.tree.iter().copied()));
         let mut bind = |number: i64| text.bind(number.into());
         let still = keys.iter().map(|(_, draw)| still_default(draw.default, &tables, &mut bind)).collect::<Vec<_>>();
         text.sql = format!(
@@ -347,11 +347,6 @@ impl Flush<'_> {
         set.drawn = Some(Drawn { columns: vec![rowid.column], values });
         self.insert_known(set, first).await
     }
-}
-
-/// Numbers as an array.
-pub(super) fn numbers(numbers: &[i64]) -> Value {
-    Value::Array(ArrayType::BigInt, Some(Box::new(numbers.iter().copied().map(Value::from).collect())))
 }
 
 fn counted(answer: &[QueryResult]) -> Result<u64, Error> {

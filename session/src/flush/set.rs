@@ -25,6 +25,9 @@ use crate::{
     },
 };
 
+/// From this many changed rows on the server's own count is worth the two short messages around it.
+pub(super) const MANY_ROWS: usize = 1_000;
+
 /// The values of a row, in the order in which they are sent.
 pub(super) type Places = SmallVec<[Put; 8]>;
 

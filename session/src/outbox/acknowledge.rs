@@ -8,11 +8,11 @@ use sea_orm::QueryResult;
 
 use super::{
     Delivery, Event, Outbox,
-    claim::{HELD, held_as, numbers, texts},
+    claim::{HELD, held_as, texts},
     pace::backoff,
     reason::plain,
 };
-use crate::{error::Error, unit::session::Session};
+use crate::{error::Error, table::value::number_array, unit::session::Session};
 
 /// What an acknowledgement did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,8 +102,8 @@ impl Outbox {
         let mut text = self.text();
         let held = match self.dialect().queues {
             true => {
-                let ids = text.bind(numbers(settled.iter().map(|ending| ending.id)));
-                let fences = text.bind(numbers(settled.iter().map(|ending| ending.fence)));
+                let ids = text.bind(number_array(settled.iter().map(|ending| ending.id)));
+                let fences = text.bind(number_array(settled.iter().map(|ending| ending.fence)));
                 format!(
                     "EXISTS (SELECT 1 FROM UNNEST({ids}::bigint[], {fences}::bigint[]) AS u(id, fence) WHERE u.id = e.id AND u.fence = e.fence) \
                      AND e.id = ANY ({ids}::bigint[]) AND e.state = 'processing'"
@@ -133,13 +133,13 @@ impl Outbox {
         let table = self.table();
         match self.dialect().queues {
             true => {
-                let ids = text.bind(numbers(endings.iter().map(|ending| ending.id)));
+                let ids = text.bind(number_array(endings.iter().map(|ending| ending.id)));
                 let fence = endings[0].fence;
                 text.sql = if endings.iter().all(|ending| ending.fence == fence) {
                     let fence = text.bind(fence.into());
                     format!("DELETE FROM {table} WHERE id = ANY ({ids}) AND fence = {fence} AND state = 'processing'")
                 } else {
-                    let fences = text.bind(numbers(endings.iter().map(|ending| ending.fence)));
+                    let fences = text.bind(number_array(endings.iter().map(|ending| ending.fence)));
                     format!("DELETE FROM {table} AS e USING UNNEST({ids}, {fences}) AS u(id, fence) WHERE {HELD}")
                 };
             }
@@ -155,12 +155,12 @@ impl Outbox {
     /// clean-up.
     async fn finish_by_arrays(&self, s: &mut Session, endings: &[Ending]) -> Result<Vec<QueryResult>, Error> {
         let mut text = self.text();
-        let ids = text.bind(numbers(endings.iter().map(|ending| ending.id)));
-        let fences = text.bind(numbers(endings.iter().map(|ending| ending.fence)));
+        let ids = text.bind(number_array(endings.iter().map(|ending| ending.id)));
+        let fences = text.bind(number_array(endings.iter().map(|ending| ending.fence)));
         let states = text.bind(texts(endings.iter().map(|ending| ending.kept_state())));
         let reasons = text.bind(texts(endings.iter().map(|ending| ending.reason.as_str())));
-        let pauses = text.bind(numbers(endings.iter().map(|ending| micros(ending.pause))));
-        let unspent = text.bind(numbers(endings.iter().map(|ending| i64::from(ending.unspent))));
+        let pauses = text.bind(number_array(endings.iter().map(|ending| micros(ending.pause))));
+        let unspent = text.bind(number_array(endings.iter().map(|ending| i64::from(ending.unspent))));
         text.sql = format!(
             "UPDATE {} AS e SET state = u.state, attempts = e.attempts - u.unspent, \
              available_at = CASE u.state WHEN 'pending' THEN statement_timestamp() + u.pause * interval '1 microsecond' ELSE e.available_at END, \

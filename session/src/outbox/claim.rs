@@ -21,6 +21,7 @@ use super::{
 use crate::{
     connection::{Fetch, text::Text},
     error::Error,
+    table::value::number_array,
     unit::session::Session,
 };
 
@@ -258,8 +259,8 @@ impl Outbox {
         let (mut text, table) = (self.text(), self.table());
         text.sql = if self.dialect().queues {
             let lease = text.bind(i64::try_from(lease.as_micros()).unwrap_or(i64::MAX).into());
-            let ids = text.bind(numbers(events.iter().map(|e| e.id)));
-            let fences = text.bind(numbers(events.iter().map(|e| e.fence)));
+            let ids = text.bind(number_array(events.iter().map(|e| e.id)));
+            let fences = text.bind(number_array(events.iter().map(|e| e.fence)));
             format!(
                 "UPDATE {table} AS e SET lease_until = statement_timestamp() + {lease} * interval '1 microsecond' \
                  FROM UNNEST({ids}, {fences}) AS u(id, fence) WHERE {HELD}"
@@ -306,11 +307,6 @@ fn in_order(events: &mut Vec<Event>) {
 
 fn number(n: usize) -> Value {
     i64::try_from(n).unwrap_or(i64::MAX).into()
-}
-
-/// An array of numbers for UNNEST.
-pub(super) fn numbers(values: impl Iterator<Item = i64>) -> Value {
-    Value::Array(ArrayType::BigInt, Some(Box::new(values.map(Value::from).collect())))
 }
 
 /// An array of texts for UNNEST.

@@ -13,9 +13,9 @@ use crate::{
     error::Error,
     stats::Stats,
     unit::{
-        body::{Attempt, BatchBody},
+        body::BatchBody,
         fate::{Fate, FateCell},
-        session::Session,
+        session::{Attempt, Session},
     },
 };
 

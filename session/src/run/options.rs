@@ -11,11 +11,11 @@ use crate::{
     error::Error,
     stats::{Counters, Recorder},
     unit::{
-        body::{Attempt, Block, Whole},
+        body::Block,
         fate::FateCell,
         predicate::Predicate,
         retry::Retry,
-        session::Session,
+        session::{Attempt, Session, Whole},
         settings::Settings,
     },
 };

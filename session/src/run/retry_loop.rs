@@ -14,7 +14,10 @@ use crate::{
     },
     error::Error,
     stats::Counters,
-    unit::{body::Attempt, session::Verdict, settings::Settings},
+    unit::{
+        session::{Attempt, Verdict},
+        settings::Settings,
+    },
 };
 
 pub(crate) async fn run_unit<T, E, B>(

@@ -150,3 +150,8 @@ pub(crate) fn document(list: Vec<Value>) -> serde_json::Value {
 pub(crate) fn too_large(value: Value) -> Error {
     checked(value).err().unwrap_or_else(|| Error::usage("a number cannot be sent"))
 }
+
+/// Numbers as an array, to be bound as one value.
+pub(crate) fn number_array(numbers: impl Iterator<Item = i64>) -> Value {
+    Value::Array(ArrayType::BigInt, Some(Box::new(numbers.map(Value::from).collect())))
+}

@@ -5,8 +5,6 @@
 
 use std::future::Future;
 
-use super::session::Session;
-
 /// Names the future of a body that is called once, so that it can be asked to be `Send` (section 3 of the design).
 #[diagnostic::on_unimplemented(
     message = "this cannot be the body of a block",
@@ -62,21 +60,4 @@ where
     Fut: Future<Output = R>,
 {
     type Fut = Fut;
-}
-
-/// What the retry loop runs: a body with what it is called with, the session excepted.
-pub(crate) trait Attempt<T, E>: Sync {
-    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<T, E>> + Send;
-}
-
-/// A body that is called with the session alone.
-pub(crate) struct Whole<F>(pub(crate) F);
-
-impl<T, E, F> Attempt<T, E> for Whole<F>
-where
-    F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
-{
-    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<T, E>> + Send {
-        (self.0)(session)
-    }
 }

@@ -155,8 +155,8 @@ impl Several {
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::usage("two databases of one unit have the same name"));
         }
-        let asked = self.databases.iter().filter(|_| self.two_phase).map(|(_, db)| db.dialect());
-        asked.map(|dialect| dialect.need(dialect.two_phase)).collect()
+        let mut asked = self.databases.iter().filter(|_| self.two_phase).map(|(_, db)| db.dialect());
+        asked.try_for_each(|dialect| dialect.need(dialect.two_phase))
     }
 
     async fn commit(&self, sessions: &mut Sessions) -> Result<(), Error> {

@@ -22,7 +22,7 @@ pub use savepoint::Savepoint;
 
 use super::{
     block_table::{BlockKind, BlockState},
-    body::{Attempt, BlockOnce},
+    body::{Block, BlockOnce},
     core::{Core, UnitState},
     hooks::{HookBody, HookOutcome, Hooks, Registered},
     settings::Settings,
@@ -69,6 +69,23 @@ pub struct Session {
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("backend", &self.dialect.backend).finish_non_exhaustive()
+    }
+}
+
+/// What the retry loop runs: a body with what it is called with, the session excepted.
+pub(crate) trait Attempt<T, E>: Sync {
+    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<T, E>> + Send;
+}
+
+/// A body that is called with the session alone.
+pub(crate) struct Whole<F>(pub(crate) F);
+
+impl<T, E, F> Attempt<T, E> for Whole<F>
+where
+    F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
+{
+    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<T, E>> + Send {
+        (self.0)(session)
     }
 }
 
