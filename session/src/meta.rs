@@ -436,10 +436,14 @@ pub(crate) struct TableMeta {
     /// Whether SeaORM's hooks are called (H10).
     pub(crate) hooks: bool,
     pub(crate) parents: Vec<ForeignKey>,
+    /// Which of the parents each relation is, in SeaORM's order; none if it is no foreign key of this table.
+    pub(crate) relations: Vec<Option<usize>>,
     /// Sets of columns whose values are unique together; the primary key is not among them.
     pub(crate) unique: Vec<Vec<usize>>,
     /// Columns that are unique, or part of a key.
     pub(crate) claimed: ColumnSet,
+    /// Whether the model has a field for every column.
+    pub(crate) whole: bool,
     /// Whether the flush sets columns of its own: versions, times, tenants.
     pub(crate) stamped: bool,
     /// The position of each number that accessors use; nothing where they are the positions.
@@ -529,6 +533,13 @@ impl TableMeta {
             || [self.version, self.tenant, self.created_at, self.updated_at].contains(&Some(column))
     }
 
+    /// The foreign key that a relation of this table's entity is; SeaORM builds a relation's definition anew each time.
+    pub(crate) fn parent<E: TrackedEntity>(&self, relation: &E::Relation) -> Option<&ForeignKey> {
+        let same = |known: E::Relation| std::mem::discriminant(&known) == std::mem::discriminant(relation);
+        let at = E::Relation::iter().position(same)?;
+        self.parents.get((*self.relations.get(at)?)?)
+    }
+
     /// Whether `columns` (by name) are this table's primary key, in its order.
     pub(crate) fn is_key(&self, columns: &[String]) -> bool {
         columns.len() == self.keys.len() && self.keys.iter().zip(columns).all(|(k, name)| self.columns[*k].name == name)
@@ -561,6 +572,7 @@ impl TableMeta {
             None => quote(entity.table_name()),
         };
         let places = places::<E>(&at);
+        let (parents, relations) = foreign_keys::<E>(&columns);
         Self {
             entity: entity.table_name(),
             schema: entity.schema_name().map(str::to_owned),
@@ -574,7 +586,8 @@ impl TableMeta {
             read_only: spec.read_only.iter().filter_map(|c| at(*c)).collect(),
             not_brought: spec.not_brought.iter().filter_map(|c| at(*c)).collect(),
             hooks: spec.hooks,
-            parents: foreign_keys::<E>(&columns),
+            parents,
+            relations,
             claimed: keys.iter().chain(unique.iter().flatten()).copied().collect(),
             stamped: spec.version.is_some()
                 || spec.created_at.is_some()
@@ -582,6 +595,7 @@ impl TableMeta {
                 || spec.tenant.is_some(),
             names: Names::unlike(entity.table_name(), &columns),
             unique,
+            whole: columns.iter().all(|column| column.held),
             columns,
             keys,
             places,
@@ -694,19 +708,27 @@ pub(crate) fn quoted_table(table: &TableRef) -> String {
     }
 }
 
-fn foreign_keys<E: TrackedEntity>(columns: &[ColumnMeta]) -> Vec<ForeignKey> {
+/// The foreign keys of an entity, and which of them each of its relations is.
+fn foreign_keys<E: TrackedEntity>(columns: &[ColumnMeta]) -> (Vec<ForeignKey>, Vec<Option<usize>>) {
     let position = |name: &str| columns.iter().position(|c| c.name == name);
-    E::Relation::iter()
-        .map(|relation| relation.def())
+    let foreign_key = |relation: E::Relation| {
+        let def = relation.def();
         // `belongs_to` is the side with `is_owner == false` (Z17): this table holds the key.
-        .filter(|def| !def.is_owner)
-        .filter_map(|def| {
-            let columns = def.from_col.iter().map(|c| position(c.inner().as_ref())).collect::<Option<Vec<_>>>()?;
-            let to_columns = def.to_col.iter().map(|c| c.inner().into_owned()).collect();
-            let to_table = quoted_table(&def.to_tbl);
-            Some(ForeignKey { columns, to_table, to_columns, on_update: def.on_update.into() })
-        })
-        .collect()
+        if def.is_owner {
+            return None;
+        }
+        let columns = def.from_col.iter().map(|c| position(c.inner().as_ref())).collect::<Option<Vec<_>>>()?;
+        let to_columns = def.to_col.iter().map(|c| c.inner().into_owned()).collect();
+        let to_table = quoted_table(&def.to_tbl);
+        Some(ForeignKey { columns, to_table, to_columns, on_update: def.on_update.into() })
+    };
+    let mut parents = Vec::new();
+    let relations = E::Relation::iter().map(|relation| {
+        parents.push(foreign_key(relation)?);
+        Some(parents.len() - 1)
+    });
+    let relations = relations.collect();
+    (parents, relations)
 }
 
 /// Single columns by SeaORM's `unique`, sets by the names that the derive read from `unique_key` (SeaORM's own definition

@@ -34,6 +34,8 @@ pub(crate) struct TableFacts {
     pub(crate) tree: Vec<i64>,
     /// Columns that keep microseconds, in UTC, of what is sent.
     pub(crate) micros: Vec<usize>,
+    /// Columns that are never written.
+    pub(crate) generated: Vec<usize>,
     /// How SQLite counts up the key that no row brings along.
     pub(crate) rowid: Option<Rowid>,
     /// What the database does to rows of other tables, or of this one, when a row is deleted or its key changes (D6).
@@ -187,6 +189,8 @@ impl TableFacts {
         })?;
         let micros = facts.columns.iter().enumerate().filter(|(_, column)| column.stored == Stored::Micros);
         facts.micros = micros.map(|(at, _)| at).collect();
+        let generated = facts.columns.iter().enumerate().filter(|(_, column)| column.generated);
+        facts.generated = generated.map(|(at, _)| at).collect();
         Ok(facts)
     }
 
@@ -202,6 +206,7 @@ impl TableFacts {
             copy: false,
             tree: Vec::new(),
             micros: Vec::new(),
+            generated: Vec::new(),
             rowid: None,
             actions: Vec::new(),
             far: Vec::new(),
@@ -214,11 +219,6 @@ impl TableFacts {
     pub(crate) fn acts_on_itself(&self) -> bool {
         let own = |identity: &Identity| Some(identity) == self.identity.as_ref();
         self.restricts_itself || self.actions.iter().any(|action| own(&action.child)) || self.far.iter().any(own)
-    }
-
-    /// The columns that are never written.
-    pub(crate) fn generated(&self) -> impl Iterator<Item = usize> {
-        self.columns.iter().enumerate().filter(|(_, column)| column.generated).map(|(at, _)| at)
     }
 
     /// Whether some column of these compares otherwise than by its bytes.

@@ -178,6 +178,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         update,
         delete,
         micros: Vec::new(),
+        generated: Vec::new(),
         rowid: None,
         actions: actions.collect(),
         far: told.far.unwrap_or_default().into_iter().map(Identity::Oid).collect(),

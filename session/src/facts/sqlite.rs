@@ -147,6 +147,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         copy: false,
         tree: Vec::new(),
         micros: Vec::new(),
+        generated: Vec::new(),
         rowid,
         actions,
         far,

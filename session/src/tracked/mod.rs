@@ -30,7 +30,7 @@ use crate::{
     shared::Shared,
     undo::Undo,
 };
-pub(crate) use any_object::{AnyObject, Carried, Put, Returned, Stamp};
+pub(crate) use any_object::{AnyObject, Carried, Put, Returned, Stamp, Straight};
 use values::{all_set, held_columns, position};
 pub(crate) use values::{key_of, keys_of};
 
