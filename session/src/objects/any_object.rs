@@ -53,9 +53,9 @@ pub(crate) trait AnyObject: Send + Sync {
     fn hold(&self);
     /// What is to be written.
     fn change(&self, kind: RowKind) -> Result<Option<RowChange>, Error>;
-    /// The columns that are to be written, if the row can go straight to the wire: it is found by its key and version alone,
-    /// and neither gives up nor takes what is unique. `None`: only the planner can tell.
-    fn straight(&self, kind: RowKind) -> Option<ColumnSet>;
+    /// What is to be written, if the row can go straight to the wire: it is found by its key and version alone, and neither
+    /// gives up nor takes what is unique. `None`: only the planner can tell.
+    fn straight(&self, kind: RowKind) -> Option<Straight>;
     /// Where the row stands among those of its table: [`crate::objects::identity::Key::rank`] of the key that the map has it under.
     fn rank(&self) -> i64;
     /// Puts the values of one row where they are written.
@@ -107,4 +107,12 @@ pub(crate) trait AnyObject: Send + Sync {
     fn rollback(&self, frame: u64, map: &mut IdentityMap);
     fn release(&self, frame: u64, parent: u64) -> bool;
     fn forget(&self, map: &mut IdentityMap);
+}
+
+/// A row that can go straight to the wire.
+pub(crate) struct Straight {
+    /// The columns that are to be written; none for a delete.
+    pub(crate) columns: ColumnSet,
+    /// As [`AnyObject::rank`].
+    pub(crate) rank: i64,
 }
