@@ -47,6 +47,7 @@ mod report;
 pub mod role;
 mod runner;
 mod shown;
+#[cfg(feature = "cli")]
 mod template;
 mod workplace;
 
