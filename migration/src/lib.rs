@@ -50,6 +50,7 @@ mod runner;
 mod shown;
 mod sql;
 mod state;
+#[cfg(feature = "cli")]
 mod template;
 mod workplace;
 

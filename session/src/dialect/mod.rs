@@ -88,6 +88,7 @@ pub(crate) struct Dialect {
     /// The backend for which SeaORM writes a query's locks, which say how it was meant.
     pub(crate) shows_locks_as: SeaBackend,
     /// Whether enums are types of their own, to be created before the tables that use them.
+    #[cfg(feature = "testing")]
     pub(crate) enum_types: bool,
 
     // ---- limits

@@ -45,6 +45,7 @@ pub(super) static POSTGRES: Dialect = Dialect {
     acts_within_statements: false,
     row_lists: true,
     shows_locks_as: DbBackend::Postgres,
+    #[cfg(feature = "testing")]
     enum_types: true,
     most_parameters: 65_535,
     sign: '$',

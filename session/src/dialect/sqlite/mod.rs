@@ -48,6 +48,7 @@ pub(super) static SQLITE: Dialect = Dialect {
     row_lists: false,
     // SQLite's own text leaves the lock out.
     shows_locks_as: DbBackend::Postgres,
+    #[cfg(feature = "testing")]
     enum_types: false,
     most_parameters: 32_766,
     sign: '?',
