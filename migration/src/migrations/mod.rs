@@ -38,6 +38,7 @@ mod m20260101_000005_index_records;
 mod m20260101_000006_row_level_security;
 mod m20260101_000007_tree_order;
 mod m20260101_000008_search_words;
+mod m20260101_000009_vectors;
 
 /// The context store's migrations, oldest first, in the form every SeaORM tool takes.
 ///
@@ -57,6 +58,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000006_row_level_security::Migration),
             Box::new(m20260101_000007_tree_order::Migration),
             Box::new(m20260101_000008_search_words::Migration),
+            Box::new(m20260101_000009_vectors::Migration),
         ]
     }
 }
