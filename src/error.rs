@@ -134,6 +134,10 @@ pub enum StoreError {
     #[error("the index: {0}")]
     Index(String),
 
+    /// The embedding model cannot be reached, or gives what are no vectors.
+    #[error("the embedding model: {0}")]
+    Embedding(String),
+
     /// The database does not answer.
     #[error("cannot open {database}: {message}")]
     Unreachable {
@@ -233,6 +237,7 @@ impl StoreError {
             StoreError::InvalidCursor => "invalid_cursor",
             StoreError::Io { .. } => "io",
             StoreError::Index(_) => "index",
+            StoreError::Embedding(_) => "embedding",
             StoreError::Unreachable { .. } => "unreachable",
             StoreError::NotOurs { .. } => "not_ours",
             StoreError::NotMigrated { .. } => "not_migrated",

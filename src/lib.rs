@@ -30,8 +30,10 @@
 //! ```
 
 pub mod access;
+pub mod embed;
 mod error;
 mod glob;
+mod http;
 pub mod index;
 mod node;
 pub mod outbox;

@@ -22,18 +22,16 @@
 use std::{collections::HashMap, fmt, future::Future, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use hmac::{Hmac, Mac};
-use reqwest::{
-    Client, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
-};
+use reqwest::{Client, StatusCode, Url, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::{Gone, IndexSink, Refused, Unavailable};
 use crate::{
     error::StoreError,
+    http::{self, Again, Retries},
     record::{Record, hex},
 };
 
@@ -43,9 +41,7 @@ pub struct HttpSink {
     client: Client,
     url: Url,
     secret: Option<String>,
-    attempts: u32,
-    first_pause: Duration,
-    longest_pause: Duration,
+    retries: Retries,
 }
 
 impl fmt::Debug for HttpSink {
@@ -139,28 +135,8 @@ impl HttpSink {
     /// [`StoreError::InvalidArgument`] for what is no `http` or `https` address; `https` needs one of the `tls`
     /// features.
     pub fn new(url: &str) -> Result<Self, StoreError> {
-        let refuse = |why: String| StoreError::InvalidArgument(format!("this is no address of an index: {why}"));
-        let url = Url::parse(url).map_err(|e| refuse(e.to_string()))?;
-        let tls = cfg!(any(feature = "tls-rustls", feature = "tls-native-tls"));
-        match url.scheme() {
-            "http" => {}
-            "https" if tls => {}
-            "https" => return Err(refuse("https needs the feature `tls-rustls` or `tls-native-tls`".to_owned())),
-            other => return Err(refuse(format!("`{other}` is neither http nor https"))),
-        }
-        let client = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(30))
-            .build();
-        Ok(Self {
-            client: client.map_err(|e| refuse(e.to_string()))?,
-            url,
-            secret: None,
-            attempts: 4,
-            first_pause: Duration::from_millis(200),
-            longest_pause: Duration::from_secs(30),
-        })
+        let (client, url) = http::client(url, "an index")?;
+        Ok(Self { client, url, secret: None, retries: Retries::default() })
     }
 
     /// Signs every request with this secret.
@@ -171,7 +147,7 @@ impl HttpSink {
 
     /// How often to try before the receiver counts as down, and the first and the longest pause in between.
     pub fn retries(mut self, attempts: u32, first_pause: Duration, longest_pause: Duration) -> Self {
-        (self.attempts, self.first_pause, self.longest_pause) = (attempts.max(1), first_pause, longest_pause);
+        self.retries = Retries { attempts: attempts.max(1), first_pause, longest_pause };
         self
     }
 
@@ -204,48 +180,36 @@ impl HttpSink {
     }
 
     async fn post(&self, body: Vec<u8>) -> Result<Posted, Unavailable> {
-        let mut pause = self.first_pause;
-        let mut attempt = 0;
+        let mut tries = self.retries.begin();
         loop {
-            attempt += 1;
-            let (why, asked) = match self.post_once(&body).await {
+            match self.post_once(&body).await {
                 Ok(posted) => return posted,
-                Err(again) => again,
-            };
-            if attempt >= self.attempts {
-                return Err(Unavailable(why));
+                Err(again) => tries.wait(again).await.map_err(Unavailable)?,
             }
-            tokio::time::sleep(asked.unwrap_or(pause).min(self.longest_pause)).await;
-            pause = pause.saturating_mul(2).min(self.longest_pause);
         }
     }
 
     /// One request: what came of it, or why it should be tried again and after how long, if the receiver says so.
-    async fn post_once(&self, body: &[u8]) -> Result<Result<Posted, Unavailable>, (String, Option<Duration>)> {
+    async fn post_once(&self, body: &[u8]) -> Result<Result<Posted, Unavailable>, Again> {
         let mut request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json");
         if let Some(secret) = &self.secret {
             let at = Utc::now().timestamp().to_string();
             let signature = signature(secret.as_bytes(), &at, body);
             request = request.header("X-Ctx-Timestamp", at).header("X-Ctx-Signature", signature);
         }
-        let response = request.body(body.to_vec()).send().await.map_err(|e| (e.without_url().to_string(), None))?;
+        let response = request.body(body.to_vec()).send().await.map_err(Again::of)?;
         let status = response.status();
-        if status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
-        {
-            return Err((format!("the index answered {status}"), retry_after(response.headers(), Utc::now())));
+        if let Some(again) = Again::asked("the index", &response) {
+            return Err(again);
         }
         if status.is_redirection() {
-            let why = "redirects are not followed: name the address that it leads to, if it is the index's";
-            return Ok(Err(Unavailable(format!("the index answered {status}: {why}"))));
+            return Ok(Err(Unavailable(format!("the index answered {status}: {}", http::NO_REDIRECTS))));
         }
-        let text = match body_of(response).await {
-            Ok(text) => text,
-            Err(e) => return Err((e.without_url().to_string(), None)),
-        };
+        let text = http::body_of(response, LONGEST_ANSWER).await.map_err(Again::of)?;
         Ok(match (status, text) {
             (StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY, text) => {
                 let words = text.as_deref().unwrap_or_default();
-                Ok(Posted::Bad(format!("the index answered {status}: {}", first_words(words))))
+                Ok(Posted::Bad(format!("the index answered {status}: {}", http::first_words(words))))
             }
             (status, Some(text)) if status.is_success() => taken(status, &text),
             (status, None) if status.is_success() => {
@@ -254,18 +218,6 @@ impl HttpSink {
             (status, _) => Err(Unavailable(format!("the index answered {status}"))),
         })
     }
-}
-
-/// The body of an answer; none if it is too long. No more of it is held than an answer may have.
-async fn body_of(mut response: reqwest::Response) -> Result<Option<String>, reqwest::Error> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
-            return Ok(None);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Some(String::from_utf8_lossy(&body).into_owned()))
 }
 
 /// What an answer says, if it is the contract's.
@@ -321,22 +273,6 @@ fn signature(secret: &[u8], timestamp: &str, body: &[u8]) -> String {
     format!("sha256={}", hex(&mac.finalize().into_bytes()))
 }
 
-/// Seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = DateTime::parse_from_rfc2822(value).ok()?;
-    Some((at.with_timezone(&Utc) - now).to_std().unwrap_or_default())
-}
-
-fn first_words(text: &str) -> &str {
-    const MOST: usize = 200;
-    let end = text.char_indices().nth(MOST).map_or(text.len(), |(at, _)| at);
-    text[..end].trim()
-}
-
 #[async_trait]
 impl IndexSink for HttpSink {
     async fn delete(&self, gone: &[Gone]) -> Result<Vec<Refused>, Unavailable> {
@@ -359,18 +295,4 @@ mod tests {
     }
 
     const SIGNATURE: &str = "sha256=49f24e537407743fa4a0242bb63b94b9a47ee99cbbe071ccd8a22550ae411686";
-
-    #[test]
-    fn q5_retry_after_is_seconds_or_a_date() {
-        let now = DateTime::parse_from_rfc2822("Wed, 21 Oct 2026 07:28:00 GMT").unwrap_or_default().with_timezone(&Utc);
-        let after = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, reqwest::header::HeaderValue::from_static(value));
-            retry_after(&headers, now)
-        };
-        assert_eq!(after("3"), Some(Duration::from_secs(3)));
-        assert_eq!(after("Wed, 21 Oct 2026 07:28:05 GMT"), Some(Duration::from_secs(5)));
-        assert_eq!(after("Wed, 21 Oct 2026 07:27:05 GMT"), Some(Duration::ZERO), "long ago is now");
-        assert_eq!(after("soon"), None);
-    }
 }

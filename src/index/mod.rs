@@ -15,6 +15,7 @@ mod embedded;
 mod file;
 mod http;
 mod reindex;
+mod vectors;
 
 use async_trait::async_trait;
 use sea_orm::prelude::Uuid;
@@ -24,6 +25,8 @@ pub use embedded::{EmbeddedIndex, IndexCapabilities};
 pub use file::FileSink;
 pub use http::HttpSink;
 pub use reindex::{ReindexOptions, ReindexProgress, ReindexReport, reindex};
+pub use vectors::VectorSink;
+pub(crate) use vectors::dimensions;
 
 use crate::record::Record;
 

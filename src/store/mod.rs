@@ -45,6 +45,7 @@ mod sight;
 mod status;
 mod streams;
 mod traverse;
+mod vectors;
 mod within;
 mod write;
 
@@ -73,18 +74,27 @@ const RETRIES: u32 = 8;
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The context store over one database.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
     db: Db,
     /// The store's own stream, whose dispatchers are woken by every change (Q6).
     events: sea_session::outbox::Outbox,
+    /// The model of the second stage of a search.
+    embedder: Option<std::sync::Arc<dyn crate::embed::Embedder>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let model = self.embedder.as_ref().map(|embedder| embedder.model());
+        f.debug_struct("Store").field("db", &self.db).field("model", &model).finish_non_exhaustive()
+    }
 }
 
 impl Store {
     /// A store over a database that is migrated already.
     pub fn new(db: Db) -> Self {
         let events = crate::outbox::outbox(&db);
-        Self { db, events }
+        Self { db, events, embedder: None }
     }
 
     /// Connects and migrates.

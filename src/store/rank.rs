@@ -184,7 +184,7 @@ pub(super) struct Ranked {
 }
 
 impl Ranked {
-    fn before(&self, other: &Self) -> std::cmp::Ordering {
+    pub(super) fn before(&self, other: &Self) -> std::cmp::Ordering {
         other.score.total_cmp(&self.score).then_with(|| self.uri.cmp(&other.uri))
     }
 }

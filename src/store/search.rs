@@ -11,6 +11,7 @@ use sea_session::{
 use super::{
     Store, Within, allow,
     rank::{Ranked, Ranking, Scope},
+    vectors::QuestionVector,
 };
 use crate::{
     access::{Access, Caller},
@@ -44,6 +45,8 @@ pub struct SearchOptions {
     pub since: Option<DateTimeUtc>,
     /// Only nodes that were last changed before this time.
     pub until: Option<DateTimeUtc>,
+    /// By words alone, although there is a model: also where the model cannot be reached.
+    pub words_only: bool,
     /// Which page.
     pub paging: Paging,
 }
@@ -64,15 +67,19 @@ pub struct Hit {
 }
 
 impl Store {
-    /// Delivers what the outbox holds to the embedded index, until nothing is due.
+    /// Delivers what the outbox holds to the embedded index, until nothing is due; then, where there is a model, the vectors.
     ///
     /// # Errors
-    /// What the database says.
+    /// What the database says; that the model cannot be reached: then words are indexed all the same, and the vectors wait.
     ///
     /// # Cancel safety
     /// Safe: what was claimed and not acknowledged is claimed again when its lease runs out.
     pub async fn drain(&self) -> Result<Report, StoreError> {
-        Ok(self.dispatcher(Arc::new(EmbeddedIndex::new(&self.db))).drain().await?)
+        let report = self.dispatcher(Arc::new(EmbeddedIndex::new(&self.db))).drain().await?;
+        if let Some(vectors) = self.vector_dispatcher().await? {
+            vectors.drain().await?;
+        }
+        Ok(report)
     }
 
     /// The store's own stream of events: its numbers, its dead letters.
@@ -110,11 +117,17 @@ impl Store {
     /// else. `"in quotes"` must be there in this order (unless no text has it so), `-word` and `-"in quotes"` must not, and
     /// `begin*` is any word that begins so. Case, accents and inflection do not count; docs/store.md says more.
     ///
+    /// With a model ([`Store::with_embedder`]) the best 200 by words are ranked again by words and vectors together.
+    ///
     /// # Errors
     /// [`StoreError::InvalidArgument`] for a query without words, or for what is no owner space; [`StoreError::Denied`] for its
-    /// folder or owner space; [`StoreError::InvalidCursor`].
+    /// folder or owner space; [`StoreError::InvalidCursor`]; [`StoreError::Embedding`] if the model cannot be reached.
     pub async fn search(&self, caller: &Caller, query: &str, options: &SearchOptions) -> Result<Page<Hit>, StoreError> {
-        self.read_unit(caller).run(async |s: &mut Session| self.within(s, caller).search(query, options).await).await
+        // Before the unit: no transaction is open while the model is asked.
+        let vector = self.vector_of(caller, query, options).await?;
+        let vector = vector.as_ref();
+        let unit = self.read_unit(caller);
+        unit.run(async |s: &mut Session| self.within(s, caller).search_by(query, vector, options).await).await
     }
 }
 
@@ -124,6 +137,16 @@ impl Within<'_> {
     /// # Errors
     /// As [`Store::search`].
     pub async fn search(&mut self, query: &str, options: &SearchOptions) -> Result<Page<Hit>, StoreError> {
+        let vector = self.store.vector_of(self.caller, query, options).await?;
+        self.search_by(query, vector.as_ref(), options).await
+    }
+
+    async fn search_by(
+        &mut self,
+        query: &str,
+        vector: Option<&QuestionVector>,
+        options: &SearchOptions,
+    ) -> Result<Page<Hit>, StoreError> {
         let (s, caller) = (&mut *self.s, self.caller);
         let scope = scope(caller, options)?;
         let limit = options.paging.checked_limit()?;
@@ -135,9 +158,10 @@ impl Within<'_> {
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
         let (mut rows, marks) = loop {
             let ranking = Ranking::of(s, &scope, &question).await?;
-            let rows = match &ranking {
-                Some(ranking) => ranking.best(s, &scope, wanted, is_after).await?,
-                None => None,
+            let rows = match (&ranking, vector) {
+                (Some(ranking), None) => ranking.best(s, &scope, wanted, is_after).await?,
+                (Some(ranking), Some(vector)) => vector.best(s, &scope, ranking, wanted, is_after).await?,
+                (None, _) => None,
             };
             match (rows, ranking) {
                 (Some(rows), Some(ranking)) => break (rows, ranking.marks()),
@@ -158,7 +182,7 @@ impl Within<'_> {
 }
 
 /// The conditions, each allowed (V2).
-fn scope<'o>(caller: &'o Caller, options: &'o SearchOptions) -> Result<Scope<'o>, StoreError> {
+pub(super) fn scope<'o>(caller: &'o Caller, options: &'o SearchOptions) -> Result<Scope<'o>, StoreError> {
     if let Some(within) = &options.within {
         allow(caller, within, Access::Read)?;
     }

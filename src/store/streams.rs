@@ -13,7 +13,7 @@ use sea_session::{
 };
 use sha2::{Digest, Sha256};
 
-use super::Store;
+use super::{Store, vectors};
 use crate::{
     error::{StoreError, without_password},
     index::IndexSink,
@@ -120,8 +120,8 @@ impl Store {
         Ok(rows.into_iter().map(|info| (info.clone(), self.stream_named(&info.name))).collect())
     }
 
-    /// Ends a stream, with what waits in it and its dead letters: its index gets nothing more. Returns whether there
-    /// was one.
+    /// Ends a stream, with what waits in it and its dead letters: its index gets nothing more. With the stream of a model its
+    /// vectors go. Returns whether there was one.
     ///
     /// # Errors
     /// What the database says.
@@ -134,9 +134,14 @@ impl Store {
                 let mut sql = Sql::new(super::backend(s));
                 sql.push("DELETE FROM outbox_events");
                 subscriptions(&mut sql);
-                sql.push(" AND event_key = ").bind(name);
-                if s.execute_raw(sql.finish()).await?.rows_affected() == 0 {
-                    return Ok(false);
+                sql.push(" AND event_key = ").bind(name).push(" RETURNING payload ->> 'sink' AS sink");
+                let Some(row) = s.query_one_raw(sql.finish()).await? else { return Ok(false) };
+                let sink: Option<String> = row.try_get("", "sink")?;
+                if let Some((model, dimensions)) = sink.as_deref().and_then(vectors::model_of) {
+                    let mut sql = Sql::new(super::backend(s));
+                    sql.push("DELETE FROM index_vectors WHERE model = ").bind(model);
+                    sql.push(" AND dimensions = ").bind(dimensions);
+                    s.execute_raw(sql.finish()).await?;
                 }
                 let mut sql = Sql::new(super::backend(s));
                 sql.push("DELETE FROM outbox_events WHERE topic = ").bind(name);

@@ -406,3 +406,69 @@ async fn e4_what_a_receiver_says_is_shown_without_control_characters() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w5_the_command_ranks_with_an_embedding_model_and_does_not_depend_on_it() {
+    let shell = Shell::sqlite().in_environment();
+    let vector =
+        |numbers: &str| answer("200 OK", "", &format!(r#"{{"data": [{{"index": 0, "embedding": {numbers}}}]}}"#));
+    let (address, requests) =
+        receiver(vec![vector("[1, 0]"), vector("[0, 1]"), vector("[1, 0]"), answer("401 Unauthorized", "", "")]);
+    let with_model = |arguments: &[&str]| {
+        let mut command = shell.command(arguments);
+        command.envs([
+            ("CTX_EMBEDDER", address.as_str()),
+            ("CTX_EMBEDDER_MODEL", "tiny"),
+            ("CTX_EMBEDDER_DIMENSIONS", "2"),
+        ]);
+        command.env("CTX_EMBEDDER_KEY", "k-12345").output().expect("ctx runs")
+    };
+    for (name, text) in [("near", "a river far away"), ("far", "river")] {
+        let written = with_model(&["write", &format!("ctx://acme/resources/{name}"), text]);
+        assert!(written.status.success() && written.stderr.is_empty(), "{}", String::from_utf8_lossy(&written.stderr));
+    }
+    let names = |output: &std::process::Output| -> Vec<String> {
+        let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        found["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|hit| hit["uri"].as_str().expect("a URI").to_owned())
+            .collect()
+    };
+    // Places 2 and 1 of the two orders, or 1 and 2: as good, and then by address. By words alone the shorter text is first.
+    let found = with_model(&["search", "--account", "acme", "--json", "river", "--limit", "5"]);
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    assert_eq!(names(&found), ["ctx://acme/resources/far", "ctx://acme/resources/near"]);
+    let sent: Vec<(bool, Value)> = requests
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(headers, body)| (headers.iter().any(|header| header == "authorization: bearer k-12345"), body.clone()))
+        .collect();
+    assert_eq!(sent.len(), 3, "two texts and a question: {sent:?}");
+    assert!(sent.iter().all(|(has_key, body)| *has_key && body["model"] == "tiny"), "{sent:?}");
+    assert_eq!(sent[0].1["input"], serde_json::json!(["near\n\na river far away"]));
+    assert_eq!(sent[2].1["input"], serde_json::json!(["river"]));
+
+    // From here on the service refuses the key: what is written is written and found by its words, and what waits is told.
+    let written = with_model(&["write", "ctx://acme/resources/late", "a late river"]);
+    let said = String::from_utf8_lossy(&written.stderr).into_owned();
+    assert!(written.status.success() && said.contains("the vectors wait") && said.contains("401"), "{said}");
+    assert!(!said.contains("k-12345"), "{said}");
+    let failed = with_model(&["search", "--account", "acme", "--json", "river"]);
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(!failed.status.success() && said.contains("\"embedding\"") && said.contains("401"), "{said}");
+    let found = with_model(&["search", "--account", "acme", "--json", "--words", "river"]);
+    assert_eq!(names(&found).len(), 3);
+    let streams = shell.json(&["outbox", "streams"]);
+    assert_eq!((&streams[0]["sink"], &streams[0]["waiting"]), (&"vectors:tiny/2".into(), &1.into()), "{streams}");
+
+    // What is missing is named before anything is opened.
+    let output = shell.command(&["search", "x", "--embedder", &address]).output().expect("ctx runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(2) && said.contains("--embedder-model NAME (or CTX_EMBEDDER_MODEL)"),
+        "{said}"
+    );
+}

@@ -2,6 +2,8 @@
 
 use context_store::{
     Caller, DeleteOptions, Direction, Level, Link, Page, Paging, SearchOptions, StoreError, TreeOptions, Uri, Write,
+    index::{Gone, IndexSink, Refused, Unavailable},
+    record::Record,
 };
 use sea_session::{Recorder, Session};
 
@@ -368,5 +370,54 @@ on_each_backend! {
         t.store.drain().await.expect("a drain");
         assert_eq!(hits(&t, &admin(), "banana").await.len(), 0);
         assert_eq!(hits(&t, &admin(), "fruit").await.len(), 1);
+    }
+}
+
+/// An index elsewhere that says how many records it has been given.
+#[derive(Default)]
+struct Counting(tokio::sync::watch::Sender<usize>);
+
+#[async_trait::async_trait]
+impl IndexSink for Counting {
+    async fn delete(&self, _gone: &[Gone]) -> Result<Vec<Refused>, Unavailable> {
+        Ok(Vec::new())
+    }
+
+    async fn upsert(&self, records: &[Record]) -> Result<Vec<Refused>, Unavailable> {
+        self.0.send_modify(|held| *held += records.len());
+        Ok(Vec::new())
+    }
+}
+
+on_each_backend! {
+    async fn q6_a_stream_is_woken_by_what_is_copied_to_it(t: TestStore) {
+        write(&t, "ctx://acme/resources/a", "one").await;
+        let sink = std::sync::Arc::new(Counting::default());
+        let mut held = sink.0.subscribe();
+        // A process of its own, as far as wake-ups go: another pool, so on PostgreSQL it is told by NOTIFY.
+        let elsewhere = match t.owner.backend() {
+            sea_orm::DbBackend::Postgres => context_store::Store::connect(&t.url).await.expect("the same store"),
+            _ => t.store.clone(),
+        };
+        let stream = elsewhere.sink_stream("file:somewhere").await.expect("a stream");
+        // Nobody looks by himself before the test is long over.
+        let dispatcher = stream.dispatcher(sink.clone()).poll(std::time::Duration::from_secs(3_600));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = tokio::spawn({
+            let dispatcher = dispatcher.clone();
+            async move { dispatcher.run(async { drop(stopped.await) }).await }
+        });
+        let mut wait_for = async |records: usize| {
+            let waited = tokio::time::timeout(std::time::Duration::from_secs(60), held.wait_for(|held| *held >= records)).await;
+            waited.unwrap_or_else(|_| panic!("{records} record(s) did not arrive")).expect("the sink").to_owned()
+        };
+        // What is copied reaches it as soon as the store's own stream is delivered, each time.
+        for n in 1..=5 {
+            t.store.drain().await.expect("a drain");
+            assert_eq!(wait_for(n).await, n);
+            write(&t, &format!("ctx://acme/resources/n{n}"), "more").await;
+        }
+        drop(stop);
+        assert_eq!(running.await.expect("a report").delivered, 5);
     }
 }

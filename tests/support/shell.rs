@@ -47,7 +47,8 @@ impl Shell {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ctx"));
         command.current_dir(self.folder.path());
-        for variable in ["CTX_DATABASE", "CTX_ACCOUNT", "CTX_INDEX_SECRET"] {
+        let embedder = ["CTX_EMBEDDER", "CTX_EMBEDDER_MODEL", "CTX_EMBEDDER_DIMENSIONS", "CTX_EMBEDDER_KEY"];
+        for variable in ["CTX_DATABASE", "CTX_ACCOUNT", "CTX_INDEX_SECRET"].into_iter().chain(embedder) {
             command.env_remove(variable);
         }
         if self.in_environment {

@@ -39,6 +39,7 @@ mod m20260101_000006_row_level_security;
 mod m20260101_000007_tree_order;
 mod m20260101_000008_search_words;
 mod m20260101_000009_words_that_differ;
+mod m20260101_000010_vectors;
 
 /// The context store's migrations, oldest first, in the form every SeaORM tool takes.
 ///
@@ -59,6 +60,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000007_tree_order::Migration),
             Box::new(m20260101_000008_search_words::Migration),
             Box::new(m20260101_000009_words_that_differ::Migration),
+            Box::new(m20260101_000010_vectors::Migration),
         ]
     }
 }

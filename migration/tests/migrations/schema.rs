@@ -473,12 +473,17 @@ async fn w7_row_level_security_hides_the_words_of_others() {
     fresh.sql(r#"UPDATE index_records SET length = 1, terms = '{"lake": 1}'"#).await;
     let role = format!("reader_{}", Uuid::new_v4().simple());
     fresh.sql(&format!("CREATE ROLE {role}")).await;
-    fresh.sql(&format!("GRANT SELECT, INSERT ON index_terms, index_spaces, index_totals TO {role}")).await;
+    fresh
+        .sql(&format!("GRANT SELECT, INSERT ON index_terms, index_spaces, index_totals, index_vectors TO {role}"))
+        .await;
+    // A vector is seen through its record.
+    fresh.sql(&format!("GRANT SELECT ON index_records TO {role}")).await;
+    fresh.sql("INSERT INTO index_vectors SELECT id, 'm', 1, content_hash, '\\x0000803f' FROM index_records").await;
     let seen = async |settings: &str| {
         let transaction = sea_orm::TransactionTrait::begin(db).await.unwrap();
         transaction.execute_unprepared(&format!("SET LOCAL ROLE {role}; {settings}")).await.unwrap();
         let mut seen = Vec::new();
-        for table in ["index_terms", "index_spaces", "index_totals"] {
+        for table in ["index_terms", "index_spaces", "index_totals", "index_vectors"] {
             let sql = format!("SELECT count(*) FROM {table}");
             let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, sql);
             let row = transaction.query_one_raw(statement).await.unwrap();
@@ -487,11 +492,11 @@ async fn w7_row_level_security_hides_the_words_of_others() {
         transaction.rollback().await.unwrap();
         seen
     };
-    assert_eq!(seen("").await, [0, 0, 0]);
-    assert_eq!(seen("SET LOCAL app.account_id = ''").await, [0, 0, 0]);
-    assert_eq!(seen("SET LOCAL app.account_id = 'a'").await, [2, 2, 2]);
-    assert_eq!(seen("SET LOCAL app.account_id = 'a'; SET LOCAL app.owner_spaces = 'user:bob'").await, [1, 1, 1]);
-    assert_eq!(seen("SET LOCAL app.dispatcher = 'on'").await, [4, 4, 4]);
+    assert_eq!(seen("").await, [0, 0, 0, 0]);
+    assert_eq!(seen("SET LOCAL app.account_id = ''").await, [0, 0, 0, 0]);
+    assert_eq!(seen("SET LOCAL app.account_id = 'a'").await, [2, 2, 2, 2]);
+    assert_eq!(seen("SET LOCAL app.account_id = 'a'; SET LOCAL app.owner_spaces = 'user:bob'").await, [1, 1, 1, 1]);
+    assert_eq!(seen("SET LOCAL app.dispatcher = 'on'").await, [4, 4, 4, 4]);
     let foreign = fresh.count("SELECT min(id) FROM index_spaces WHERE account_id = 'b'").await;
     let transaction = sea_orm::TransactionTrait::begin(db).await.unwrap();
     transaction.execute_unprepared(&format!("SET LOCAL ROLE {role}; SET LOCAL app.account_id = 'a'")).await.unwrap();
@@ -499,9 +504,51 @@ async fn w7_row_level_security_hides_the_words_of_others() {
     let error = transaction.execute_unprepared(&insert).await.unwrap_err().to_string();
     assert!(error.contains("row-level security"), "{error}");
     transaction.rollback().await.unwrap();
+    // A vector of another tenant's record is none that one may write.
+    let foreign = fresh.count("SELECT min(id) FROM index_records WHERE account_id = 'b'").await;
+    let transaction = sea_orm::TransactionTrait::begin(db).await.unwrap();
+    transaction.execute_unprepared(&format!("SET LOCAL ROLE {role}; SET LOCAL app.account_id = 'a'")).await.unwrap();
+    let insert = format!("INSERT INTO index_vectors VALUES ({foreign}, 'other', 1, '', '\\x0000803f')");
+    let error = transaction.execute_unprepared(&insert).await.unwrap_err().to_string();
+    assert!(error.contains("row-level security"), "{error}");
+    transaction.rollback().await.unwrap();
     fresh.sql(&format!("DROP OWNED BY {role}")).await;
     fresh.sql(&format!("DROP ROLE {role}")).await;
     fresh.close().await;
+}
+
+#[tokio::test]
+async fn w5_a_vector_has_the_length_that_it_says_and_goes_with_its_record() {
+    for fresh in migrated().await {
+        let db = &fresh.db;
+        for n in 0..2 {
+            let record = a_record("a", n, index_record::Level::Content, "t", "b", Uuid::now_v7());
+            round_trip::<index_record::Entity>(db, record).await;
+        }
+        let blob = |hex: &str| match db.get_database_backend() {
+            sea_orm::DbBackend::Postgres => format!("'\\x{hex}'"),
+            _ => format!("x'{hex}'"),
+        };
+        for model in ["m", "n"] {
+            let vector = blob("0000803f0000803f");
+            fresh
+                .sql(&format!("INSERT INTO index_vectors SELECT id, '{model}', 2, '', {vector} FROM index_records"))
+                .await;
+        }
+        for (dimensions, hex) in [(1, "0000803f0000803f"), (2, "0000803f"), (0, "")] {
+            let insert = format!(
+                "INSERT INTO index_vectors SELECT min(id), 'o', {dimensions}, '', {} FROM index_records",
+                blob(hex)
+            );
+            let error = db.execute_unprepared(&insert).await.unwrap_err().to_string();
+            assert!(error.contains("index_vectors_vector_check"), "{error}");
+        }
+        fresh.sql("DELETE FROM index_records WHERE id = (SELECT min(id) FROM index_records)").await;
+        assert_eq!(fresh.count("SELECT count(*) FROM index_vectors").await, 2);
+        fresh.sql("DELETE FROM index_records").await;
+        assert_eq!(fresh.count("SELECT count(*) FROM index_vectors").await, 0);
+        fresh.close().await;
+    }
 }
 
 #[tokio::test]

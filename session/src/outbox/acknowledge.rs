@@ -92,7 +92,7 @@ impl Outbox {
         Ok(acknowledged)
     }
 
-    /// Copies what is settled to the other streams; an event that another worker holds by now is that worker's to copy.
+    /// Copies what is settled to the other streams, and wakes their dispatchers after the commit; an event that another worker holds by now is that worker's to copy.
     async fn copy(&self, s: &mut Session, endings: &[Ending]) -> Result<(), Error> {
         let Some(subscriptions) = &self.subscriptions else { return Ok(()) };
         let settled: Vec<&Ending> = endings.iter().filter(|ending| ending.state != "pending").collect();
@@ -120,10 +120,16 @@ impl Outbox {
             "INSERT INTO {0} (account_id, topic, event_key, sequence, event_type, payload, state, attempts, fence, available_at, created_at) \
              SELECT e.account_id, t.name, e.event_key, e.sequence, e.event_type, e.payload, 'pending', 0, 0, {now}, {now} \
              FROM {0} AS e CROSS JOIN (SELECT DISTINCT n.event_key AS name FROM {0} AS n WHERE n.topic = {topic} AND n.finished_at IS NOT NULL) AS t \
-             WHERE {held} ORDER BY e.id",
+             WHERE {held} ORDER BY e.id RETURNING topic",
             self.table()
         );
-        self.changed(s, &text.sql, &text.values).await?;
+        let rows = self.rows(s, &text.sql, &text.values).await?;
+        let mut streams: Vec<String> = rows.iter().map(|row| row.try_get("", "topic")).collect::<Result<_, _>>()?;
+        streams.sort_unstable();
+        streams.dedup();
+        for stream in streams {
+            self.beside(&stream).wake_after_commit(s);
+        }
         Ok(())
     }
 

@@ -159,7 +159,7 @@ impl Outbox {
 
     /// Copies each event that is delivered, or given up, to each subscribed stream of the same table: in the transaction of the
     /// acknowledgement, so once for each, and in the order of its key. Writers write one stream; each receiver has one of its own,
-    /// and who drains one takes nothing that another waits for (E4).
+    /// and who drains one takes nothing that another waits for (E4). Their dispatchers are woken after the commit (Q6).
     ///
     /// A stream is subscribed for as long as there is a done event of the topic `subscriptions` whose key is the stream's name. It
     /// gets what is acknowledged from then on: whoever subscribes locks the table against acknowledgements that are under way
@@ -167,6 +167,11 @@ impl Outbox {
     pub fn copying_to(mut self, subscriptions: &str) -> Self {
         self.subscriptions = Some(subscriptions.to_owned());
         self
+    }
+
+    /// Another stream of the same table, as a writer sees it.
+    pub(crate) fn beside(&self, topic: &str) -> Self {
+        Self::new(&self.db, &self.table, topic)
     }
 
     /// The database that it is in.

@@ -1,10 +1,13 @@
 //! What `ctx` understands on its command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use context_store::Uri;
+use context_store::{
+    Paging, SearchOptions, StoreError, Uri,
+    embed::{Embedder, HttpEmbedder},
+};
 use serde_json::Value;
 
 use crate::outbox;
@@ -52,12 +55,52 @@ pub struct Common {
     /// With this role.
     #[arg(long, global = true)]
     pub role: Option<RoleName>,
+    #[command(flatten)]
+    pub embedder: EmbedderArgs,
     /// Bring the database's schema up to date first. Without it a database of an earlier version is left as it is.
     #[arg(long, global = true)]
     pub migrate: bool,
     /// Print JSON, for programs; errors too.
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+/// The model of a search's second stage.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Embedding model")]
+pub struct EmbedderArgs {
+    /// The address of an embedding service that speaks as OpenAI's does, as https://api.openai.com/v1/embeddings: what a search
+    /// finds by words is ranked again by words and vectors together.
+    #[arg(long, global = true, env = "CTX_EMBEDDER", hide_env_values = true, value_name = "URL")]
+    pub embedder: Option<String>,
+    /// Its model.
+    #[arg(long, global = true, env = "CTX_EMBEDDER_MODEL", value_name = "NAME")]
+    pub embedder_model: Option<String>,
+    /// How many dimensions the model's vectors have.
+    #[arg(long, global = true, env = "CTX_EMBEDDER_DIMENSIONS", value_name = "N")]
+    pub embedder_dimensions: Option<usize>,
+    /// The key that requests carry; better in the environment, where other users of the machine do not see it.
+    #[arg(long, global = true, env = "CTX_EMBEDDER_KEY", hide_env_values = true, value_name = "KEY")]
+    pub embedder_key: Option<String>,
+}
+
+impl EmbedderArgs {
+    /// The model, if one is named.
+    pub fn open(&self) -> Result<Option<Arc<dyn Embedder>>, StoreError> {
+        let Some(address) = &self.embedder else { return Ok(None) };
+        let missing = |option: &str, variable: &str| {
+            StoreError::InvalidArgument(format!("an embedding service needs {option} (or {variable}) too"))
+        };
+        let model = self.embedder_model.as_deref();
+        let model = model.ok_or_else(|| missing("--embedder-model NAME", "CTX_EMBEDDER_MODEL"))?;
+        let dimensions = self.embedder_dimensions;
+        let dimensions = dimensions.ok_or_else(|| missing("--embedder-dimensions N", "CTX_EMBEDDER_DIMENSIONS"))?;
+        let service = HttpEmbedder::new(address, model, dimensions)?;
+        Ok(Some(match &self.embedder_key {
+            Some(key) => Arc::new(service.key(key)?),
+            None => Arc::new(service),
+        }))
+    }
 }
 
 /// A role, as it is written on the command line.
@@ -367,6 +410,9 @@ pub enum Command {
         /// Only what meets these.
         #[command(flatten)]
         filter: FilterArgs,
+        /// By words alone, although there is an embedding model.
+        #[arg(long)]
+        words: bool,
         /// At most so many.
         #[arg(long, default_value_t = 10)]
         limit: u64,
@@ -499,6 +545,21 @@ impl Command {
             Command::Status | Command::Doctor { .. } | Command::Completions { .. } => return None,
         };
         Some(place.account().into_owned())
+    }
+}
+
+impl FilterArgs {
+    pub(crate) fn options(self, paging: Paging) -> SearchOptions {
+        SearchOptions {
+            owner_space: self.space,
+            category: self.category,
+            node_type: self.node_type,
+            metadata: self.metadata,
+            since: self.since,
+            until: self.until,
+            paging,
+            ..SearchOptions::default()
+        }
     }
 }
 

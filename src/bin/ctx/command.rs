@@ -12,8 +12,8 @@ use std::{
 };
 
 use context_store::{
-    Caller, DeleteOptions, GitOptions, Level, Link, Message, Paging, Retention, Role, Store, StoreError, Summary,
-    Traverse, Uri, Write, printable_line, uri::Kind,
+    Caller, DeleteOptions, GitOptions, Level, Link, Message, Paging, Retention, Role, SearchOptions, Store, StoreError,
+    Summary, Traverse, Uri, Write, printable_line, uri::Kind,
 };
 use sea_session::Session;
 
@@ -93,6 +93,7 @@ impl Context {
             fs::metadata(folder)
                 .map_err(|e| StoreError::Io { path: folder.display().to_string(), message: e.to_string() })?;
         }
+        let embedder = common.embedder.open()?;
         let migrate = common.migrate || matches!(command, Command::Migrate);
         let url = database_url(&common.database, creates || migrate)?;
         let store = match migrate {
@@ -102,6 +103,10 @@ impl Context {
                 Err(StoreError::NotMigrated { empty: true, .. }) if creates => Store::open(&url).await?,
                 opened => opened?,
             },
+        };
+        let store = match embedder {
+            Some(embedder) => store.with_embedder(embedder),
+            None => store,
         };
         let caller = caller(&common, command);
         let outcome = Cell::new(DONE);
@@ -249,8 +254,9 @@ impl Context {
             }
             Command::History { uri, page, .. } => self.history(&uri, &page).await,
             Command::Revert { uri, version } => self.written(self.store.revert(&self.caller, &uri, version).await?),
-            Command::Search { query, within, filter, limit, after } => {
-                self.search(&query, within, filter, Paging { limit, after }).await
+            Command::Search { query, within, filter, words, limit, after } => {
+                let options = SearchOptions { within, words_only: words, ..filter.options(Paging { limit, after }) };
+                self.search(&query, &options).await
             }
             Command::Status => self.status().await,
             Command::Completions { shell } => Ok(completions(shell)),

@@ -339,28 +339,34 @@ async fn dispatch(store: &Store, as_json: bool, arguments: RunArgs) -> Outcome {
         .deadline(arguments.deadline)
         .most_attempts(arguments.attempts)
         .retention((!arguments.keep.is_zero()).then_some(arguments.keep));
-    let report = match (arguments.once, stream) {
-        (true, None) => dispatcher.drain().await?,
-        // What is copied to the stream comes from the store's own.
-        (true, Some(_)) => {
+    // What is copied to a stream comes from the store's own.
+    let own = stream.is_some().then_some(own);
+    let vectors = store.vector_dispatcher().await?;
+    if arguments.once {
+        if let Some(own) = own {
             own.drain().await?;
-            dispatcher.drain().await?
         }
-        (false, None) => watch(&dispatcher, as_json, told_to_stop()).await,
-        (false, Some(_)) => {
-            let (told, stop) = tokio::sync::watch::channel(false);
-            let stopped = || {
-                let mut stop = stop.clone();
-                async move { drop(stop.wait_for(|told| *told).await) }
-            };
-            let own = own.poll(arguments.poll).deadline(arguments.deadline);
-            let (report, _, ()) = tokio::join!(watch(&dispatcher, as_json, stopped()), own.run(stopped()), async {
-                told_to_stop().await;
-                told.send_replace(true);
-            });
-            report
+        let report = dispatcher.drain().await?;
+        if let Some(vectors) = vectors {
+            vectors.drain().await?;
         }
+        return reported(as_json, &report);
+    }
+    let (told, stop) = tokio::sync::watch::channel(false);
+    let stopped = || {
+        let mut stop = stop.clone();
+        async move { drop(stop.wait_for(|told| *told).await) }
     };
+    let mut beside = tokio::task::JoinSet::new();
+    for other in own.into_iter().chain(vectors) {
+        let (other, stopped) = (other.poll(arguments.poll).deadline(arguments.deadline), stopped());
+        beside.spawn(async move { watch(&other, as_json, stopped).await });
+    }
+    let (report, ()) = tokio::join!(watch(&dispatcher, as_json, stopped()), async {
+        told_to_stop().await;
+        told.send_replace(true);
+    });
+    beside.join_all().await;
     reported(as_json, &report)
 }
 

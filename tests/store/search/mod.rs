@@ -5,6 +5,8 @@ mod languages;
 #[path = "../../../benches/retrieval/measure.rs"]
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod measure;
+mod service;
+mod vectors;
 
 use std::sync::{
     Arc,

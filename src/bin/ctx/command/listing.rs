@@ -6,7 +6,7 @@ use context_store::{
 
 use super::{Context, NOTHING_FOUND, Outcome};
 use crate::{
-    args::{DirectionName, FilterArgs, PageArgs},
+    args::{DirectionName, PageArgs},
     output::{self, json, table},
 };
 
@@ -190,19 +190,9 @@ impl Context {
         Ok(table(["VERSION", "WRITTEN", "REPLACED BY", "URI"], rows) + &next_line(&listed))
     }
 
-    pub(super) async fn search(&self, query: &str, within: Option<Uri>, filter: FilterArgs, paging: Paging) -> Outcome {
+    pub(super) async fn search(&self, query: &str, options: &SearchOptions) -> Outcome {
         self.account_must_be_there().await?;
-        let options = SearchOptions {
-            within,
-            owner_space: filter.space,
-            category: filter.category,
-            node_type: filter.node_type,
-            metadata: filter.metadata,
-            since: filter.since,
-            until: filter.until,
-            paging,
-        };
-        let found = self.store.search(&self.caller, query, &options).await?;
+        let found = self.store.search(&self.caller, query, options).await?;
         if self.json {
             return json(&found);
         }

@@ -1,6 +1,11 @@
 //! What comes into a store from files, and what is said of it.
 
-use std::{io::IsTerminal as _, path::Path, sync::Arc, time::Duration};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use context_store::{
     GitOptions, GitProgress, ImportOptions, ImportProgress, ImportReport, Refusal, Store, StoreError, Uri,
@@ -139,11 +144,27 @@ impl Context {
     }
 }
 
-/// Brings the embedded index up to date, and shows how far it is.
+/// Brings the embedded index up to date, and shows how far it is; then the vectors. Where their model cannot be reached they
+/// wait, which is told: what the command did is done, and found by its words.
 pub async fn drain(store: &Store, wanted: bool) -> Result<(), StoreError> {
+    words(store, wanted).await?;
+    if let Some(vectors) = store.vector_dispatcher().await?
+        && let Err(e) = vectors.drain().await
+    {
+        let trouble = format!("the vectors wait: {}", printable_line(&e.to_string()));
+        // Where standard error is closed there is nobody to tell.
+        let _ = match wanted {
+            true => writeln!(std::io::stderr(), "ctx: {trouble}"),
+            false => writeln!(std::io::stderr(), "{}", serde_json::json!({ "trouble": trouble })),
+        };
+    }
+    Ok(())
+}
+
+async fn words(store: &Store, wanted: bool) -> Result<(), StoreError> {
     let bar = progress_bar(wanted, "events for the index");
     if bar.is_hidden() {
-        store.drain().await?;
+        store.dispatcher(Arc::new(EmbeddedIndex::new(store.db()))).drain().await?;
         return Ok(());
     }
     bar.set_length(store.outbox().metrics().await?.pending);
