@@ -197,6 +197,39 @@ pub mod account {
     pub enum Relation {}
 }
 
+/// Rows of any size, one of whose columns the database fills in.
+pub mod blob {
+    use sea_orm::entity::prelude::*;
+    use sea_session::Tracked;
+
+    /// A row.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "blob")]
+    #[tracked(no_hooks)]
+    pub struct Model {
+        /// Made by the client.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        /// As large as it may be.
+        pub data: Vec<u8>,
+        /// Made by the database.
+        pub tag: String,
+    }
+
+    /// None.
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+}
+
+/// The table of large rows on PostgreSQL, its values not compressed.
+pub const POSTGRES_BLOB: &str =
+    "CREATE TABLE blob (id bigint PRIMARY KEY, data bytea NOT NULL, tag text NOT NULL DEFAULT 'd');
+    ALTER TABLE blob ALTER data SET STORAGE EXTERNAL";
+
+/// The table of large rows on SQLite.
+pub const SQLITE_BLOB: &str =
+    "CREATE TABLE blob (id integer PRIMARY KEY, data blob NOT NULL, tag text NOT NULL DEFAULT 'd')";
+
 /// The tables on PostgreSQL.
 pub const POSTGRES: &str = "
     CREATE TABLE item (id bigint PRIMARY KEY, uri text NOT NULL, title text NOT NULL, content text NOT NULL,

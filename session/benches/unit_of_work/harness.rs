@@ -25,6 +25,8 @@ pub struct Options {
     pub check: bool,
     /// Do nothing but one operation, so often (`get:1000`): for a counter of instructions.
     pub repeat: Option<(String, usize)>,
+    /// Do nothing but write so many large rows in one set.
+    pub large: Option<usize>,
 }
 
 impl Options {
@@ -38,6 +40,7 @@ impl Options {
             ours_only: false,
             check: false,
             repeat: None,
+            large: None,
         };
         let mut arguments = arguments.skip(1);
         while let Some(argument) = arguments.next() {
@@ -53,6 +56,9 @@ impl Options {
                     let (operation, times) = value.split_once(':').ok_or("--repeat needs operation:times")?;
                     let times = times.parse().map_err(|_| "--repeat needs a number of times".to_owned())?;
                     options.repeat = Some((operation.to_owned(), times));
+                }
+                "--large" => {
+                    options.large = Some(value()?.parse().map_err(|_| "--large needs a number of rows".to_owned())?);
                 }
                 "--samples" => {
                     options.samples = value()?.parse().map_err(|_| "--samples needs a number".to_owned())?;

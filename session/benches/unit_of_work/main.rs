@@ -1,6 +1,7 @@
 //! `cargo bench --bench unit_of_work [-- [--json] [--check] [--backend postgres|sqlite] [--samples N] [NAME]]`
 //!
-//! `-- --repeat get:1000` (or `set`, `flush`) does one thing only, under an instruction counter.
+//! `-- --repeat get:1000` (or `set`, `flush`) does one thing only, under an instruction counter; `-- --large 22` writes so many
+//! rows of 50 MiB in one set, changes them in another, and says what the process held meanwhile.
 //!
 //! The unit of work beside the same work written by hand with sqlx, and beside plain SeaORM: in one process, in one run,
 //! the samples in turns. `docs/performance.md` holds the results and says how they came about.
@@ -17,6 +18,7 @@
 mod entities;
 mod floor;
 mod harness;
+mod large;
 mod ours;
 mod reference;
 
@@ -57,6 +59,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     if let Some((operation, times)) = report.options().repeat.clone() {
         return runtime.block_on(repeat(&operation, times));
+    }
+    if let Some(rows) = report.options().large {
+        return runtime.block_on(large::run(rows, &wants));
     }
     if wants("postgres") {
         runtime.block_on(on_postgres(&mut report));

@@ -275,6 +275,8 @@ impl Dialect {
         })?;
         let micros = facts.columns.iter().enumerate().filter(|(_, column)| column.stored == Stored::Micros);
         facts.micros = micros.map(|(at, _)| at).collect();
+        let generated = facts.columns.iter().enumerate().filter(|(_, column)| column.generated);
+        facts.generated = generated.map(|(at, _)| at).collect();
         Ok(facts)
     }
 }

@@ -205,8 +205,7 @@ impl Flush<'_> {
                 self.undo.touch(object.clone());
             }
             // A trigger, or a column that is computed of it, may have made more of it.
-            if child_facts.update.rewrites || child_facts.update.row_by_row || child_facts.generated().next().is_some()
-            {
+            if child_facts.update.rewrites || child_facts.update.row_by_row || !child_facts.generated.is_empty() {
                 object.doubt();
             }
             let now = old.iter().map(|(column, value)| {

@@ -2,12 +2,13 @@
 
 use rustc_hash::FxHashMap;
 use sea_orm::{QueryResult, Value};
+use smallvec::SmallVec;
 
 use super::{
     Flush,
     plan::{Kind, Part},
     rows::Place,
-    set::{MANY_ROWS, RowSet, RowSource, Window},
+    set::{Drawn, MANY_ROWS, RowSet, RowSource, Window},
 };
 use crate::{
     connection::{Fetch, Message, text::Text},
@@ -26,6 +27,9 @@ pub(super) enum Back {
     /// The whole row: one of the columns can only be read with its model.
     Row,
 }
+
+/// What was told of a row, by column: mostly its key.
+pub(super) type Told = SmallVec<[(usize, Value); 1]>;
 
 /// What is to be known of a set's rows after they were written.
 pub(super) struct Wanted {
@@ -61,8 +65,8 @@ impl Back {
     }
 
     /// The values of an answer's row, unless it is to be read whole.
-    pub(super) fn values(&self, table: &TableMeta, row: &QueryResult) -> Result<Vec<(usize, Value)>, Error> {
-        let Back::Columns(columns) = self else { return Ok(Vec::new()) };
+    pub(super) fn values(&self, table: &TableMeta, row: &QueryResult) -> Result<Told, Error> {
+        let Back::Columns(columns) = self else { return Ok(Told::new()) };
         columns.iter().map(|c| Ok((*c, table.columns[*c].decode(row)?))).collect()
     }
 }
@@ -76,7 +80,7 @@ impl RowSet<'_> {
     /// What has to come back with the set's rows.
     pub(super) fn wanted(&self) -> Result<Wanted, Error> {
         let (table, facts) = (self.table, &self.facts);
-        let every = || (0..table.columns.len()).filter(|column| table.columns[*column].held).collect::<Vec<_>>();
+        let every = || (0..table.columns.len()).filter(|column| table.columns[*column].held);
         let event = match self.kind {
             Kind::Insert | Kind::Switch => facts.insert,
             Kind::Update => facts.update,
@@ -97,25 +101,21 @@ impl RowSet<'_> {
             return Ok(Wanted { back: Back::Nothing, odd: false, again: update, apart: !update });
         }
         if event.row_by_row || event.rewrites {
-            return Ok(Wanted {
-                back: Back::of(table, every()),
-                odd: false,
-                again: event.changes_afterwards,
-                apart: false,
-            });
+            let back = Back::of(table, every().collect());
+            return Ok(Wanted { back, odd: false, again: event.changes_afterwards, apart: false });
         }
         let written = |column: &usize| self.columns.contains(column);
-        let made = self.drawn.as_ref().map_or(&[][..], |drawn| &drawn.columns);
+        let made = self.drawn.as_ref().map_or(&[][..], Drawn::columns);
         let filled_in = |column: &usize| match self.kind {
             Kind::Update => facts.columns[*column].generated,
             _ => !written(column) && !made.contains(column),
         };
-        let mut columns = every();
         let odd = self.oddly_stored()?;
         let changed = |column: &usize| {
             written(column) && (facts.columns[*column].stored == Stored::Unknown || odd.contains(column))
         };
-        columns.retain(|column| filled_in(column) || changed(column));
+        // Of most sets nothing comes back: no list is made for that.
+        let columns = every().filter(|column| filled_in(column) || changed(column)).collect();
         Ok(Wanted { back: Back::of(table, columns), odd: !odd.is_empty(), again: false, apart: false })
     }
 
@@ -137,9 +137,9 @@ impl Flush<'_> {
         if let (Back::Row, Some(answer)) = (back, answer) {
             return self.row_written(set, row, Some(&Returned::Row(answer)));
         }
-        let mut values = answer.map_or_else(|| Ok(Vec::new()), |answer| back.values(set.table, answer))?;
+        let mut values = answer.map_or_else(|| Ok(Told::new()), |answer| back.values(set.table, answer))?;
         if let Some(drawn) = &set.drawn {
-            values.extend(drawn.columns.iter().copied().zip(drawn.values[row].iter().cloned()));
+            values.extend(drawn.columns().iter().copied().zip(drawn.row(row).iter().cloned()));
         }
         let returned = (!values.is_empty()).then_some(Returned::Values(&values));
         self.row_written(set, row, returned.as_ref())
@@ -147,7 +147,11 @@ impl Flush<'_> {
 
     /// Rows were written of which nothing had to come back.
     pub(super) fn all_told(&mut self, window: Window<'_, '_>) -> Result<(), Error> {
-        (window.from..window.to).try_for_each(|row| self.tell(window.set, row, &Back::Nothing, None))
+        let (set, mut rows) = (window.set, window.from..window.to);
+        match set.drawn {
+            None => rows.try_for_each(|row| self.row_written(set, row, None)),
+            Some(_) => rows.try_for_each(|row| self.tell(set, row, &Back::Nothing, None)),
+        }
     }
 
     /// Rows were written whose keys are known; each row of the answer says by its key which one it is.

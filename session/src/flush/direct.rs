@@ -13,7 +13,10 @@ use super::{
     set::{RowSet, RowSource},
 };
 use crate::{
-    objects::{AnyObject, row::RowKind},
+    objects::{
+        AnyObject,
+        row::{RowKind, Straight},
+    },
     table::{
         columns::ColumnSet,
         facts::TableFacts,
@@ -42,7 +45,7 @@ pub(super) fn sets(due: &[Member]) -> Option<Sets<'_>> {
     let mut last = 0;
     for (object, kind) in due {
         let table = object.table();
-        let columns = object.straight(*kind)?;
+        let Straight { columns, rank } = object.straight(*kind)?;
         let fits = |(_, shape, set): &(usize, ColumnSet, Set<'_>)| {
             *shape == columns && set.kind == *kind && std::ptr::eq(set.table, table)
         };
@@ -60,7 +63,7 @@ pub(super) fn sets(due: &[Member]) -> Option<Sets<'_>> {
                 }
             };
         }
-        found[last].2.push(object);
+        found[last].2.push(object, rank);
     }
     if found.len() > 1 {
         let ranks = table_ranks(&tables);
@@ -121,9 +124,8 @@ fn turn(table: usize, set: &Set<'_>, ranks: &Ranks) -> (u8, usize) {
 }
 
 impl<'a> Set<'a> {
-    fn push(&mut self, object: &'a Arc<dyn AnyObject>) {
+    fn push(&mut self, object: &'a Arc<dyn AnyObject>, rank: i64) {
         if self.kind != RowKind::Insert {
-            let rank = object.rank();
             self.highest = self.highest.filter(|highest| *highest <= rank).map(|_| rank);
         }
         self.objects.push(object);

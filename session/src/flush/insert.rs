@@ -10,7 +10,7 @@ use sea_orm::{QueryResult, Value};
 use super::{
     Flush,
     back::{Back, Wanted, unasked},
-    pieces::{Chunks, arrays},
+    pieces::{Chunks, arrays, flat},
     plan::Kind,
     rows::Place,
     set::{Drawn, Places, RowSet, Window},
@@ -265,7 +265,7 @@ impl Flush<'_> {
         );
         let answer = self.send(table, &set.window(0, set.len()), text.message(Fetch::All)).await?.rows();
         self.learn_xid(&answer, xid && whole);
-        let mut values: Vec<Vec<Value>> = Vec::with_capacity(set.len());
+        let mut values: Vec<Value> = Vec::with_capacity(set.len() * columns.len());
         if whole {
             let numbers = |at| -> Result<Vec<i64>, Error> {
                 let drawn: Option<Vec<i64>> = answer.first().map(|row| row.try_get_by_index(at)).transpose()?.flatten();
@@ -274,14 +274,17 @@ impl Flush<'_> {
             let drawn = (0..keys.len()).map(numbers).collect::<Result<Vec<_>, Error>>()?;
             let rows = drawn.iter().map(Vec::len).min().unwrap_or_default();
             let value = |at: usize, row: usize| integer(&table.columns[columns[at]].kind, drawn[at][row]);
-            values.extend((0..rows).map(|row| (0..keys.len()).map(|at| value(at, row)).collect()));
+            values.extend(
+                (0..rows).flat_map(|row| (0..keys.len()).map(move |at| (at, row))).map(|(at, row)| value(at, row)),
+            );
         } else {
             for row in &answer {
-                let meta = columns.iter().map(|column| &table.columns[*column]);
-                values.push(meta.map(|meta| meta.decode(row)).collect::<Result<_, Error>>()?);
+                for column in &columns {
+                    values.push(table.columns[*column].decode(row)?);
+                }
             }
         }
-        Ok((values.len() == set.len()).then_some(Drawn { columns, values }))
+        Ok((values.len() == set.len() * columns.len()).then(|| Drawn::new(columns, values)))
     }
 
     /// Many rows in one text of VALUES, their keys known (SQLite).
@@ -313,11 +316,9 @@ impl Flush<'_> {
         let wanted = set.wanted()?;
         let places: Places = set.new_values().collect();
         let dialect = self.connection.dialect();
-        let first = dialect.chunk(count, places.len() + 1);
-        let mut arguments = (dialect.rows)(first * places.len());
-        (0..first).try_for_each(|row| set.put(row, &places, arguments.sink()))?;
+        let (first, arguments) = flat(&set, dialect, 0, dialect.chunk(count, places.len() + 1), &places)?;
         let sql = Texts { set: &set, dialect, back: &wanted.back }.numbered(rowid, first, count);
-        let message = Message::Bound { sql: sql.into(), arguments: arguments.finish(), fetch: Fetch::All };
+        let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::All };
         let answer = self.send(table, &set.window(0, first), message).await?.rows();
         if answer.is_empty() {
             // No such numbers are left in order: SQLite looks for free ones, row by row.
@@ -342,9 +343,9 @@ impl Flush<'_> {
         if first == count {
             return Ok(());
         }
-        let values =
-            (last + 1..).take(count).map(|number| vec![integer(&table.columns[rowid.column].kind, number)]).collect();
-        set.drawn = Some(Drawn { columns: vec![rowid.column], values });
+        let kind = &table.columns[rowid.column].kind;
+        let values = (last + 1..).take(count).map(|number| integer(kind, number)).collect();
+        set.drawn = Some(Drawn::new([rowid.column], values));
         self.insert_known(set, first).await
     }
 }

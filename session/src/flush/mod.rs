@@ -33,7 +33,12 @@ use crate::{
         row::{Carried, Put, Returned, RowChange, RowKind, Stamp, WrittenValue, not_in_unit},
         undo::UndoLog,
     },
-    table::{columns::ColumnMeta, facts::Identity, meta::TableMeta, value},
+    table::{
+        columns::ColumnMeta,
+        facts::{Identity, TableFacts},
+        meta::TableMeta,
+        value,
+    },
 };
 use plan::{Kind, Known, Op, PlannedValue};
 use rows::{Place, Rows};
@@ -99,18 +104,17 @@ impl Flush<'_> {
     /// Asks for the facts of tables that are not known yet (D1), and takes back what was set in columns that the database
     /// computes: they are never written (D4).
     async fn ask_about_tables(&mut self, due: &[Member]) -> Result<(), Error> {
-        let mut known: Option<(&'static TableMeta, Vec<usize>)> = None;
+        let mut known: Option<(&'static TableMeta, Arc<TableFacts>)> = None;
         for (object, _) in due {
             let table = object.table();
-            let computed = match &known {
-                Some((last, computed)) if std::ptr::eq(*last, table) => computed,
+            let facts = match &known {
+                Some((last, facts)) if std::ptr::eq(*last, table) => facts,
                 _ => {
-                    let facts =
-                        self.connection.table_facts(table).await.map_err(|e| e.at(|| table.entity.to_owned()))?;
-                    &known.insert((table, facts.generated().collect())).1
+                    let facts = self.connection.table_facts(table).await;
+                    &known.insert((table, facts.map_err(|e| e.at(|| table.entity.to_owned()))?)).1
                 }
             };
-            computed.iter().for_each(|column| object.leave_out(*column));
+            facts.generated.iter().for_each(|column| object.leave_out(*column));
         }
         Ok(())
     }

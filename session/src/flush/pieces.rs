@@ -54,20 +54,36 @@ impl<'s, 'a> Chunks<'s, 'a> {
         }
     }
 
-    /// So many rows, or half as many and so on where they are too large for one statement (D10).
     fn encode_rows(&mut self, size: usize) -> Result<(usize, Arguments), Error> {
-        let mut arguments = (self.dialect.rows)(size * self.places.len());
+        let (fitting, arguments) = flat(self.set, self.dialect, self.at, size, &self.places)?;
+        if fitting < size {
+            // The next may be smaller: the pieces grow again.
+            let rest = std::iter::successors(Some(fitting), |piece| Some(piece * 2)).take_while(|piece| *piece < size);
+            self.sizes = rest.chain(self.sizes.by_ref()).collect::<Vec<_>>().into_iter();
+        }
+        Ok((fitting, arguments))
+    }
+}
+
+/// The values of rows from `from` on, in a row: of `size` of them, a power of two, or of as small a one as one statement takes
+/// (D10).
+pub(super) fn flat(
+    set: &RowSet<'_>,
+    dialect: &Dialect,
+    from: usize,
+    mut size: usize,
+    places: &[Put],
+) -> Result<(usize, Arguments), Error> {
+    'fitting: loop {
+        let mut arguments = (dialect.rows)(size * places.len());
         for row in 0..size {
-            self.set.put(self.at + row, &self.places, arguments.sink())?;
+            set.put(from + row, places, arguments.sink())?;
             if arguments.bytes() > MOST_BYTES && row + 1 < size {
-                let less = size / 2;
-                let mut sizes = vec![less];
-                sizes.extend(self.sizes.by_ref());
-                self.sizes = sizes.into_iter();
-                return self.encode_rows(less);
+                size = 1 << row.max(1).ilog2();
+                continue 'fitting;
             }
         }
-        Ok((size, arguments.finish()))
+        return Ok((size, arguments.finish()));
     }
 }
 

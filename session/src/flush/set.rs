@@ -54,8 +54,26 @@ pub(super) enum RowSource<'a> {
 
 /// Values that the database has made before their rows.
 pub(super) struct Drawn {
-    pub(super) columns: Vec<usize>,
-    pub(super) values: Vec<Vec<Value>>,
+    columns: SmallVec<[usize; 1]>,
+    /// Row by row.
+    values: Vec<Value>,
+}
+
+impl Drawn {
+    /// The values of these columns, row by row.
+    pub(super) fn new(columns: impl IntoIterator<Item = usize>, values: Vec<Value>) -> Self {
+        Self { columns: columns.into_iter().collect(), values }
+    }
+
+    pub(super) fn columns(&self) -> &[usize] {
+        &self.columns
+    }
+
+    /// The values of one row, in the order of the columns.
+    pub(super) fn row(&self, row: usize) -> &[Value] {
+        let width = self.columns.len();
+        &self.values[row * width..(row + 1) * width]
+    }
 }
 
 /// A row taken apart: what it is found by, and what must still hold.
@@ -147,7 +165,7 @@ impl<'a> RowSet<'a> {
             }
         }
         if let Some(made) = &self.drawn {
-            for (at, value) in (places.len() - drawn..).zip(&made.values[row]) {
+            for (at, value) in (places.len() - drawn..).zip(made.row(row)) {
                 sink.put(at, &ValueRef::from(value))?;
             }
         }
@@ -189,7 +207,7 @@ impl<'a> RowSet<'a> {
                 own.iter().map(&mut value).collect::<Result<Vec<_>, Error>>()?
             }
         };
-        values.extend(self.drawn.iter().flat_map(|made| made.values[row].iter().cloned()));
+        values.extend(self.drawn.iter().flat_map(|made| made.row(row).iter().cloned()));
         Ok(values)
     }
 
@@ -231,7 +249,7 @@ impl<'a> RowSet<'a> {
         let drawn = self.drawn.as_ref();
         let made = |key: &usize| {
             let at = drawn?.columns.iter().position(|column| column == key)?;
-            Some(drawn?.values[row][at].clone())
+            Some(drawn?.row(row)[at].clone())
         };
         let written: Places = self.columns.iter().map(|column| Put::New(*column)).collect();
         let held: Option<Vec<Value>> = match &self.rows {
@@ -323,19 +341,23 @@ impl RowSink for OddValues {
     fn begin_row(&mut self) {}
 
     fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error> {
-        let odd_number = |number: f64| number.is_nan() || (number == 0.0 && number.is_sign_negative());
-        let lent = match value {
-            ValueRef::Owned(value) => ValueRef::from(&**value),
-            lent => lent.clone(),
-        };
-        self.odd[at] |= match &lent {
-            ValueRef::Text(text) => text.ends_with(' '),
-            ValueRef::Float(number) => odd_number(f64::from(*number)),
-            ValueRef::Double(number) => odd_number(*number),
-            ValueRef::Owned(_) => true,
-            _ => false,
-        };
+        self.odd[at] |= is_odd(value);
         Ok(())
+    }
+}
+
+/// Whether a column may not store a value as it is.
+fn is_odd(value: &ValueRef<'_>) -> bool {
+    let odd_number = |number: f64| number.is_nan() || (number == 0.0 && number.is_sign_negative());
+    match value {
+        ValueRef::Text(text) => text.ends_with(' '),
+        ValueRef::Float(number) => odd_number(f64::from(*number)),
+        ValueRef::Double(number) => odd_number(*number),
+        ValueRef::Owned(value) => match ValueRef::from(&**value) {
+            ValueRef::Owned(_) => true,
+            lent => is_odd(&lent),
+        },
+        _ => false,
     }
 }
 

@@ -7,12 +7,12 @@ use sea_orm::{QueryResult, Value};
 
 use super::{
     identity::IdentityMap,
-    row::{Carried, Put, Returned, RowChange, RowKind, Stamp},
+    row::{Carried, Put, Returned, RowChange, RowKind, Stamp, Straight},
 };
 use crate::{
     connection::lent::FlushConnection,
     error::Error,
-    table::{columns::ColumnSet, meta::TableMeta, row_sink::RowSink},
+    table::{meta::TableMeta, row_sink::RowSink},
 };
 
 /// What the flush and the undo log do with an object of any entity.
@@ -53,9 +53,9 @@ pub(crate) trait AnyObject: Send + Sync {
     fn hold(&self);
     /// What is to be written.
     fn change(&self, kind: RowKind) -> Result<Option<RowChange>, Error>;
-    /// The columns that are to be written, if the row can go straight to the wire: it is found by its key and version alone,
-    /// and neither gives up nor takes what is unique. `None`: only the planner can tell.
-    fn straight(&self, kind: RowKind) -> Option<ColumnSet>;
+    /// What is to be written, if the row can go straight to the wire: it is found by its key and version alone, and neither
+    /// gives up nor takes what is unique. `None`: only the planner can tell.
+    fn straight(&self, kind: RowKind) -> Option<Straight>;
     /// Where the row stands among those of its table: [`crate::objects::identity::Key::rank`] of the key that the map has it under.
     fn rank(&self) -> i64;
     /// Puts the values of one row where they are written.

@@ -201,6 +201,13 @@ pub(crate) fn table_of<E: TrackedEntity>() -> &'static TableMeta {
     E::shape().0.get_or_init(TableMeta::read::<E>)
 }
 impl TableMeta {
+    /// The foreign key that a relation of this table's entity is; SeaORM builds a relation's definition anew each time.
+    pub(crate) fn parent<E: TrackedEntity>(&self, relation: &E::Relation) -> Option<&ForeignKey> {
+        let same = |known: E::Relation| std::mem::discriminant(&known) == std::mem::discriminant(relation);
+        let at = E::Relation::iter().position(same)?;
+        self.parents.get((*self.relations.get(at)?)?)
+    }
+
     fn read<E: TrackedEntity>() -> Self {
         let entity = E::default();
         let spec = E::spec();
@@ -215,6 +222,7 @@ impl TableMeta {
             None => quote(entity.table_name()),
         };
         let places = places::<E>(&at);
+        let (parents, relations) = foreign_keys::<E>(&columns);
         Self {
             entity: entity.table_name(),
             schema: entity.schema_name().map(str::to_owned),
@@ -228,7 +236,8 @@ impl TableMeta {
             read_only: spec.read_only.iter().filter_map(|c| at(*c)).collect(),
             not_brought: spec.not_brought.iter().filter_map(|c| at(*c)).collect(),
             hooks: spec.hooks,
-            parents: foreign_keys::<E>(&columns),
+            parents,
+            relations,
             claimed: keys.iter().chain(unique.iter().flatten()).copied().collect(),
             stamped: spec.version.is_some()
                 || spec.created_at.is_some()
@@ -236,6 +245,7 @@ impl TableMeta {
                 || spec.tenant.is_some(),
             names: Names::unlike(entity.table_name(), &columns),
             unique,
+            whole: columns.iter().all(|column| column.held),
             columns,
             keys,
             places,
@@ -296,19 +306,27 @@ fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
     }
 }
 
-fn foreign_keys<E: TrackedEntity>(columns: &[ColumnMeta]) -> Vec<ForeignKey> {
+/// The foreign keys of an entity, and which of them each of its relations is.
+fn foreign_keys<E: TrackedEntity>(columns: &[ColumnMeta]) -> (Vec<ForeignKey>, Vec<Option<usize>>) {
     let position = |name: &str| columns.iter().position(|c| c.name == name);
-    E::Relation::iter()
-        .map(|relation| relation.def())
+    let foreign_key = |relation: E::Relation| {
+        let def = relation.def();
         // `belongs_to` is the side with `is_owner == false` (Z17): this table holds the key.
-        .filter(|def| !def.is_owner)
-        .filter_map(|def| {
-            let columns = def.from_col.iter().map(|c| position(c.inner().as_ref())).collect::<Option<Vec<_>>>()?;
-            let to_columns = def.to_col.iter().map(|c| c.inner().into_owned()).collect();
-            let to_table = quoted_table(&def.to_tbl);
-            Some(ForeignKey { columns, to_table, to_columns, on_update: def.on_update.into() })
-        })
-        .collect()
+        if def.is_owner {
+            return None;
+        }
+        let columns = def.from_col.iter().map(|c| position(c.inner().as_ref())).collect::<Option<Vec<_>>>()?;
+        let to_columns = def.to_col.iter().map(|c| c.inner().into_owned()).collect();
+        let to_table = quoted_table(&def.to_tbl);
+        Some(ForeignKey { columns, to_table, to_columns, on_update: def.on_update.into() })
+    };
+    let mut parents = Vec::new();
+    let relations = E::Relation::iter().map(|relation| {
+        parents.push(foreign_key(relation)?);
+        Some(parents.len() - 1)
+    });
+    let relations = relations.collect();
+    (parents, relations)
 }
 
 /// Single columns by SeaORM's `unique`, sets by the names that the derive read from `unique_key` (SeaORM's own definition

@@ -10,10 +10,10 @@ use sea_orm::{ActiveModelBehavior, FromQueryResult, Iterable, ModelTrait, Primar
 
 use super::{
     AnyObject, Data, Link, ObjectCell, Phase,
-    entity::TrackedEntity,
-    identity::{IdentityMap, Key},
+    entity::{TrackedEntity, table_of},
+    identity::IdentityMap,
     inner::{Moved, column_at, key_of, keys_of},
-    row::{Carried, Put, Returned, RowChange, RowKind, Stamp, WrittenValue, not_in_unit},
+    row::{Carried, Put, Returned, RowChange, RowKind, Stamp, Straight, WrittenValue, not_in_unit},
 };
 use crate::{
     connection::lent::FlushConnection,
@@ -23,7 +23,8 @@ use crate::{
 
 impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
     fn table(&self) -> &'static TableMeta {
-        self.table
+        // Asked of each object in each step of a flush: without a look at the object, which is not in the cache any more.
+        table_of::<E>()
     }
 
     fn key_text(&self) -> String {
@@ -60,7 +61,9 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
     }
 
     fn lead_to(&self, child: Weak<dyn AnyObject>, columns: &[usize], own: &[usize], values: Vec<Value>) {
-        self.inner.lock().note_child(child, columns, own, values);
+        let mut inner = self.inner.lock();
+        inner.note_child(child, columns, own, values);
+        inner.unit.iter().for_each(|unit| unit.note_leader());
     }
 
     fn lead(&self) -> Result<(), Error> {
@@ -130,7 +133,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         })
     }
 
-    fn straight(&self, kind: RowKind) -> Option<ColumnSet> {
+    fn straight(&self, kind: RowKind) -> Option<Straight> {
         let inner = self.inner.lock();
         let checked = !inner.locked && inner.unit.as_ref().is_some_and(|unit| unit.optimistic);
         let linked = || inner.written_links().iter().flat_map(|link| &link.columns).copied();
@@ -140,7 +143,9 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
                 set.chain(linked()).collect()
             }
             (RowKind::Update, Data::Full(_)) if !checked => inner.differing().chain(linked()).collect(),
-            (RowKind::Delete, Data::Full(_)) if !checked => return Some(ColumnSet::default()),
+            (RowKind::Delete, Data::Full(_)) if !checked => {
+                return Some(Straight { columns: ColumnSet::default(), rank: inner.rank() });
+            }
             _ => return None,
         };
         let foreign = |column: usize| self.table.parents.iter().any(|fk| fk.columns.contains(&column));
@@ -151,11 +156,11 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         // Parents that are not part of this flush are for the planner to report.
         let known = |link: &Link| link.is_resolved() || link.parent.is_pending();
         let follows = linked().all(foreign) && inner.written_links().iter().all(known);
-        (plain && follows && !columns.is_empty()).then_some(columns)
+        (plain && follows && !columns.is_empty()).then(|| Straight { columns, rank: inner.rank() })
     }
 
     fn rank(&self) -> i64 {
-        self.inner.lock().key.as_ref().map_or(0, Key::rank)
+        self.inner.lock().rank()
     }
 
     fn put_row(&self, places: &[Put], sink: &mut dyn RowSink) -> Result<(), Error> {

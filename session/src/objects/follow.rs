@@ -53,6 +53,11 @@ impl<E: TrackedEntity> Inner<E> {
         group.children.push(child);
     }
 
+    /// Whether children were linked to the object.
+    pub(super) fn has_children(&self) -> bool {
+        !self.family.is_empty()
+    }
+
     /// What the children are to follow, because it is another than what the database holds.
     fn moves(&mut self) -> Vec<Move> {
         let (Some(base), mut moves) = (self.base.clone(), Vec::new()) else { return Vec::new() };
@@ -79,7 +84,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
     pub(super) fn lead_children(&self) -> Result<(), Error> {
         let moves = {
             let mut inner = self.inner.lock();
-            if inner.family.is_empty() { Vec::new() } else { inner.moves() }
+            if inner.has_children() { inner.moves() } else { Vec::new() }
         };
         // No child is looked at under the parent's lock: it may be its own.
         let children = moves.iter().flat_map(|moved| moved.children.iter().map(move |child| (child, moved)));

@@ -30,7 +30,9 @@ pub(super) fn column_at<E: TrackedEntity>(position: usize) -> Option<E::Column> 
 
 /// The columns that the model has a field for.
 pub(super) fn held_columns<E: TrackedEntity>() -> impl Iterator<Item = E::Column> {
-    E::Column::iter().zip(&table_of::<E>().columns).filter(|(_, column)| column.held).map(|(column, _)| column)
+    let table = table_of::<E>();
+    let columns = E::Column::iter().enumerate().filter(|(at, _)| table.whole || table.columns[*at].held);
+    columns.map(|(_, column)| column)
 }
 
 pub(crate) fn keys_of<E: TrackedEntity>(model: &E::Model) -> Vec<Value> {
@@ -210,6 +212,11 @@ impl<E: TrackedEntity> Inner<E> {
             Some((column, as_column(parent.column_value(of)?, &columns[column].kind)))
         };
         pairs.filter_map(followed).collect()
+    }
+
+    /// Where the row stands among those of its table.
+    pub(super) fn rank(&self) -> i64 {
+        self.key.as_ref().map_or(0, Key::rank)
     }
 
     /// The map must know the object by `key` from now on.

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Weak};
 
-use sea_orm::{Iterable, ModelTrait, Value};
+use sea_orm::{ActiveModelTrait, Iterable, ModelTrait, Value};
 
 use super::{
     AnyObject, Data, Inner, Link, Object, Phase,
@@ -48,6 +48,9 @@ impl<E: TrackedEntity> Object<E> {
         inner.phase = Phase::Pending;
         inner.unit = Some(unit.clone());
         inner.undo.clear();
+        if inner.has_children() {
+            unit.note_leader();
+        }
         Ok(())
     }
 
@@ -214,20 +217,18 @@ impl<E: TrackedEntity> Object<E> {
             let child: Weak<dyn AnyObject> = self.0.this.clone();
             parent.lead_to(child, &columns, &parent_columns, known.clone().unwrap_or_default());
         }
-        let inner = self.0.inner.lock();
-        let mut next = inner.data.clone();
-        if let Some(values) = known {
-            for (column, value) in columns.iter().zip(values) {
-                next.try_set_at(*column, value)?;
-            }
+        if let Some(values) = &known {
+            // Tried on an empty draft: if one of the values does not fit, none is set.
+            let mut probe = Data::<E>::Draft(Box::new(<E::ActiveModel as ActiveModelTrait>::default()));
+            columns.iter().zip(values).try_for_each(|(column, value)| probe.try_set_at(*column, value.clone()))?;
         }
-        let mut inner = self.change(inner);
+        let mut inner = self.change(self.0.inner.lock());
         columns.iter().for_each(|c| inner.touch(*c));
-        inner.data = next;
+        let set = columns.iter().zip(known.into_iter().flatten()).try_for_each(|(c, v)| inner.data.try_set_at(*c, v));
         inner.links.retain(|link| link.columns != columns);
         if follows {
             inner.links.push(Link { columns, parent, parent_columns });
         }
-        Ok(())
+        Ok(set?)
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Shared {
     ended: AtomicBool,
     /// Set while the block must roll back: changes made then are dropped (S9).
     doomed: AtomicBool,
+    /// Whether an object of the unit has had children linked to it (D6): in most units none has.
+    leads: AtomicBool,
     pub(crate) strict: bool,
     /// Whether reads are noted (P1).
     pub(crate) optimistic: bool,
@@ -32,6 +34,7 @@ impl Shared {
             dirty: Mutex::default(),
             ended: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
+            leads: AtomicBool::new(false),
             strict,
             optimistic,
             show_values,
@@ -63,6 +66,16 @@ impl Shared {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// An object of the unit has children that follow it.
+    pub(crate) fn note_leader(&self) {
+        self.leads.store(true, Ordering::Release);
+    }
+
+    /// Whether some object of the unit may have children that follow it.
+    pub(crate) fn has_leaders(&self) -> bool {
+        self.leads.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_doomed(&self, doomed: bool) {

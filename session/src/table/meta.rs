@@ -61,10 +61,14 @@ pub(crate) struct TableMeta {
     /// Whether SeaORM's hooks are called (H10).
     pub(crate) hooks: bool,
     pub(crate) parents: Vec<ForeignKey>,
+    /// Which of the parents each relation is, in SeaORM's order; none if it is no foreign key of this table.
+    pub(crate) relations: Vec<Option<usize>>,
     /// Sets of columns whose values are unique together; the primary key is not among them.
     pub(crate) unique: Vec<Vec<usize>>,
     /// Columns that are unique, or part of a key.
     pub(crate) claimed: ColumnSet,
+    /// Whether the model has a field for every column.
+    pub(crate) whole: bool,
     /// Whether the flush sets columns of its own: versions, times, tenants.
     pub(crate) stamped: bool,
     /// The position of each number that accessors use; nothing where they are the positions.

@@ -49,6 +49,27 @@ mod desk {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// Its foreign key is narrower than the key that it refers to.
+mod stool {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "stool")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        pub dept_id: i32,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {
+        #[sea_orm(belongs_to = "super::dept::Entity", from = "Column::DeptId", to = "super::dept::Column::Id")]
+        Dept,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// Refers to a department by its name: the database refuses to change a name that is in use.
 mod badge {
     use super::*;
@@ -276,6 +297,23 @@ fn d6_a_linked_child_follows_a_changed_name() {
         assert_eq!(badges(s).await?, [(1, Some("w".into())), (2, Some("w".into())), (3, None)]);
         assert_eq!(sign::Entity::find().one(s).await?.map(|sign| sign.dept_name), Some("w".into()));
         Ok(())
+    });
+}
+
+#[test]
+fn f5_a_key_that_does_not_fit_its_column_changes_nothing() {
+    both_ways(async |s: &mut Session| -> Result<(), Error> {
+        let (wide, fitting) = (named(s, 1 << 40, "wide"), named(s, 7, "fitting"));
+        let stool = s.add(stool::ActiveModel { id: Set(1), dept_id: Set(3) });
+        assert!(stool.set_parent(stool::Relation::Dept, &wide).is_err());
+        assert_eq!((stool.id(), stool.dept_id()), (1, 3));
+        stool.set_parent(stool::Relation::Dept, &fitting)?;
+        assert_eq!(stool.dept_id(), 7);
+        assert!(stool.set_parent(stool::Relation::Dept, &wide).is_err());
+        assert_eq!(stool.dept_id(), 7);
+        // Its table is not there: it is never sent.
+        s.delete(&stool);
+        s.flush().await
     });
 }
 

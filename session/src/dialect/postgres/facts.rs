@@ -192,6 +192,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         update,
         delete,
         micros: Vec::new(),
+        generated: Vec::new(),
         rowid: None,
         actions,
         refusing,

@@ -3,7 +3,7 @@
 use sea_orm::{
     Value,
     sea_query::ArrayType,
-    sqlx::{Arguments as _, sqlite::SqliteArguments},
+    sqlx::{Arguments as _, error::BoxDynError, sqlite::SqliteArguments},
 };
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 /// The arguments of a multi-row statement, row by row (SQLite).
 struct FlatRows {
     arguments: SqliteArguments,
-    /// How many bytes its texts and bytes come to.
+    /// How many bytes its texts, documents and bytes come to.
     bytes: usize,
 }
 
@@ -29,18 +29,25 @@ impl FlatRows {
         arguments.reserve(values, 0);
         Self { arguments, bytes: 0 }
     }
+
+    /// A document as the driver would write it, once, so that its length is known.
+    fn document(&mut self, value: &serde_json::Value) -> Result<(), BoxDynError> {
+        let text = serde_json::to_string(value)?;
+        self.bytes += text.len();
+        self.arguments.add(text)
+    }
 }
 
 impl RowSink for FlatRows {
     fn begin_row(&mut self) {}
 
     fn put(&mut self, _: usize, value: &ValueRef<'_>) -> Result<(), Error> {
-        let arguments = &mut self.arguments;
         self.bytes += match value {
             ValueRef::Text(text) => text.len(),
             ValueRef::Bytes(bytes) => bytes.len(),
             _ => 0,
         };
+        let arguments = &mut self.arguments;
         let added = match value {
             ValueRef::Null => arguments.add(None::<i64>),
             ValueRef::Bool(v) => arguments.add(*v),
@@ -52,7 +59,7 @@ impl RowSink for FlatRows {
             ValueRef::Text(v) => arguments.add(*v),
             ValueRef::Char(v) => arguments.add(v.to_string()),
             ValueRef::Bytes(v) => arguments.add(*v),
-            ValueRef::Json(v) => arguments.add(*v),
+            ValueRef::Json(v) => self.document(v),
             ValueRef::Date(v) => arguments.add(*v),
             ValueRef::Time(v) => arguments.add(*v),
             ValueRef::Naive(v) => arguments.add(*v),
@@ -62,7 +69,7 @@ impl RowSink for FlatRows {
             ValueRef::Owned(value) => match (&**value, ValueRef::from(&**value)) {
                 // SQLite has no arrays: this is a list of documents in a column that takes one.
                 (Value::Array(ArrayType::Json, list), _) => match list {
-                    Some(list) => arguments.add(document((**list).clone())),
+                    Some(list) => self.document(&document((**list).clone())),
                     None => arguments.add(None::<i64>),
                 },
                 (Value::BigUnsigned(_), ValueRef::Owned(_)) => return Err(too_large((**value).clone())),

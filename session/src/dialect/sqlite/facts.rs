@@ -167,6 +167,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         row_security: false,
         tree: Vec::new(),
         micros: Vec::new(),
+        generated: Vec::new(),
         rowid,
         actions,
         refusing,

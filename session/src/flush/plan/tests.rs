@@ -61,6 +61,8 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         stamped: false,
         places: None,
         parents: keys.collect(),
+        relations: Vec::new(),
+        whole: true,
         unique: vec![vec![UNIQUE], PAIR.to_vec()],
     }
 }

@@ -113,8 +113,13 @@ impl<E: TrackedEntity> Object<E> {
     /// # Errors
     /// The relation does not hold this object's key to that parent's table.
     pub fn set_parent<R: TrackedEntity>(&self, relation: E::Relation, parent: &Tracked<R>) -> Result<(), Error> {
-        let def = relation.def();
-        let (entity, other) = (table_of::<E>().entity, table_of::<R>());
+        let (own, other) = (table_of::<E>(), table_of::<R>());
+        if let Some(key) = own.parent::<E>(&relation).filter(|key| key.to_table == other.table)
+            && let Some(to) = key.to_columns.iter().map(|name| other.column(name)).collect()
+        {
+            return self.link(key.columns.clone(), parent.object().as_any_object(), to);
+        }
+        let (def, entity) = (relation.def(), own.entity);
         if def.is_owner || quoted_table(&def.to_tbl) != other.table {
             let other = other.entity;
             return Err(Error::usage(format!("relation {relation:?} of {entity} is no foreign key to {other}")));

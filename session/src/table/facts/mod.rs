@@ -28,6 +28,8 @@ pub(crate) struct TableFacts {
     pub(crate) tree: Vec<i64>,
     /// Columns that keep microseconds, in UTC, of what is sent.
     pub(crate) micros: Vec<usize>,
+    /// Columns that are never written.
+    pub(crate) generated: Vec<usize>,
     /// How SQLite counts up the key that no row brings along.
     pub(crate) rowid: Option<Rowid>,
     /// What the database does to rows of other tables, or of this one, when a row is deleted or its key changes (D6).
@@ -183,6 +185,7 @@ impl TableFacts {
             row_security: false,
             tree: Vec::new(),
             micros: Vec::new(),
+            generated: Vec::new(),
             rowid: None,
             actions: Vec::new(),
             refusing: Vec::new(),
@@ -202,11 +205,6 @@ impl TableFacts {
     pub(crate) fn deletes_below(&self) -> impl Iterator<Item = &Identity> {
         let deletes = self.actions.iter().filter(|action| action.on_delete == Deed::Cascade);
         deletes.map(|action| &action.child).chain(&self.far)
-    }
-
-    /// The columns that are never written.
-    pub(crate) fn generated(&self) -> impl Iterator<Item = usize> {
-        self.columns.iter().enumerate().filter(|(_, column)| column.generated).map(|(at, _)| at)
     }
 
     /// Whether some column of these compares otherwise than by its bytes.

@@ -104,7 +104,7 @@ impl Core {
     fn take_dirty_with_children(&self) -> Result<Vec<Arc<dyn AnyObject>>, Error> {
         let mut dirty = self.shared.take_dirty();
         let mut led = 0;
-        while led < dirty.len() {
+        while led < dirty.len() && self.shared.has_leaders() {
             let outcome = dirty[led..].iter().try_for_each(|object| object.lead());
             led = dirty.len();
             dirty.extend(self.shared.take_dirty());
