@@ -204,7 +204,11 @@ fn i8_f10_a_junction_in_a_schema_of_its_own_to_a_key_of_two_columns() {
             books[0].junction::<shelf::Entity>().detach(s, &shelves[..1]).await?;
             let before = s.stats().statements;
             let found = s.load_related(&books, shelf::Entity).await?;
-            assert_eq!(s.stats().statements - before, 2, "the pairs and the shelves");
+            assert_eq!(
+                s.stats().statements - before,
+                1,
+                "the pairs, matched by the database; the shelves are in the map"
+            );
             assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 0]);
             assert!(found[0].iter().any(|shelf| Tracked::ptr_eq(shelf, &shelves[1])));
             assert!(Tracked::ptr_eq(&found[1][0], &shelves[2]));
