@@ -13,7 +13,10 @@ use super::{
     set::{RowSet, RowSource},
 };
 use crate::{
-    objects::{AnyObject, Straight, row::RowKind},
+    objects::{
+        AnyObject,
+        row::{RowKind, Straight},
+    },
     table::{
         columns::ColumnSet,
         facts::TableFacts,

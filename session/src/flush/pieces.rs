@@ -74,16 +74,18 @@ pub(super) fn flat(
     mut size: usize,
     places: &[Put],
 ) -> Result<(usize, Arguments), Error> {
-    'fitting: loop {
+    loop {
         let mut arguments = (dialect.rows)(size * places.len());
-        for row in 0..size {
-            set.put(from + row, places, arguments.sink())?;
-            if arguments.bytes() > MOST_BYTES && row + 1 < size {
-                size = 1 << row.max(1).ilog2();
-                continue 'fitting;
-            }
+        let mut taken = 0;
+        while taken < size && arguments.bytes() <= MOST_BYTES {
+            set.put(from + taken, places, arguments.sink())?;
+            taken += 1;
         }
-        return Ok((size, arguments.finish()));
+        // One row too many is none if it was the last of all.
+        if taken == size {
+            return Ok((size, arguments.finish()));
+        }
+        size = 1 << (taken - 1).max(1).ilog2();
     }
 }
 

@@ -7,12 +7,12 @@ use sea_orm::{QueryResult, Value};
 
 use super::{
     identity::IdentityMap,
-    row::{Carried, Put, Returned, RowChange, RowKind, Stamp},
+    row::{Carried, Put, Returned, RowChange, RowKind, Stamp, Straight},
 };
 use crate::{
     connection::lent::FlushConnection,
     error::Error,
-    table::{columns::ColumnSet, meta::TableMeta, row_sink::RowSink},
+    table::{meta::TableMeta, row_sink::RowSink},
 };
 
 /// What the flush and the undo log do with an object of any entity.
@@ -107,12 +107,4 @@ pub(crate) trait AnyObject: Send + Sync {
     fn rollback(&self, frame: u64, map: &mut IdentityMap);
     fn release(&self, frame: u64, parent: u64) -> bool;
     fn forget(&self, map: &mut IdentityMap);
-}
-
-/// A row that can go straight to the wire.
-pub(crate) struct Straight {
-    /// The columns that are to be written; none for a delete.
-    pub(crate) columns: ColumnSet,
-    /// As [`AnyObject::rank`].
-    pub(crate) rank: i64,
 }

@@ -9,11 +9,11 @@ use futures_util::future::BoxFuture;
 use sea_orm::{ActiveModelBehavior, FromQueryResult, Iterable, ModelTrait, PrimaryKeyToColumn, QueryResult, Value};
 
 use super::{
-    AnyObject, Data, Link, ObjectCell, Phase, Straight,
+    AnyObject, Data, Link, ObjectCell, Phase,
     entity::{TrackedEntity, table_of},
     identity::IdentityMap,
     inner::{Moved, column_at, key_of, keys_of},
-    row::{Carried, Put, Returned, RowChange, RowKind, Stamp, WrittenValue, not_in_unit},
+    row::{Carried, Put, Returned, RowChange, RowKind, Stamp, Straight, WrittenValue, not_in_unit},
 };
 use crate::{
     connection::lent::FlushConnection,

@@ -40,7 +40,7 @@ use crate::{
     },
     table::{columns::ColumnSet, meta::TableMeta},
 };
-pub(crate) use any_object::{AnyObject, Straight};
+pub(crate) use any_object::AnyObject;
 use inner::{all_set, held_columns, position};
 pub(crate) use inner::{key_of, keys_of};
 

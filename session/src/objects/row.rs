@@ -5,7 +5,10 @@ use std::{any::Any, sync::Arc};
 use sea_orm::{QueryResult, Value};
 
 use super::AnyObject;
-use crate::{error::Error, table::meta::TableMeta};
+use crate::{
+    error::Error,
+    table::{columns::ColumnSet, meta::TableMeta},
+};
 
 /// What is due about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,14 @@ pub(crate) struct RowChange {
     pub(crate) leaves: Vec<(usize, Value)>,
     pub(crate) frees: Vec<Option<Vec<Value>>>,
     pub(crate) takes: Vec<Option<Vec<Value>>>,
+}
+
+/// A row that can go straight to the wire.
+pub(crate) struct Straight {
+    /// The columns that are to be written; none for a delete.
+    pub(crate) columns: ColumnSet,
+    /// As [`AnyObject::rank`].
+    pub(crate) rank: i64,
 }
 
 /// One value of a row on its way to the wire.

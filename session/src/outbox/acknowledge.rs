@@ -92,7 +92,8 @@ impl Outbox {
         Ok(acknowledged)
     }
 
-    /// Copies what is settled to the other streams, and wakes their dispatchers after the commit; an event that another worker holds by now is that worker's to copy.
+    /// Copies what is settled to the other streams, and wakes their dispatchers after the commit; an event that another worker
+    /// holds by now is that worker's to copy.
     async fn copy(&self, s: &mut Session, endings: &[Ending]) -> Result<(), Error> {
         let Some(subscriptions) = &self.subscriptions else { return Ok(()) };
         let settled: Vec<&Ending> = endings.iter().filter(|ending| ending.state != "pending").collect();
