@@ -181,6 +181,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         columns: table.columns.iter().map(column).collect(),
         copy: !insert.row_by_row && !told.row_security,
         row_security: told.row_security,
+        uncounted: false,
         tree: told.tree,
         insert,
         update,

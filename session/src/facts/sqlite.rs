@@ -147,6 +147,7 @@ pub(super) fn facts(table: &TableMeta, told: &str) -> Result<TableFacts, serde_j
         delete: event(Event::Delete),
         copy: false,
         row_security: false,
+        uncounted: told.kind == "view",
         tree: Vec::new(),
         micros: Vec::new(),
         rowid,
