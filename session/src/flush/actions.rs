@@ -22,13 +22,16 @@ use crate::{
     tracked::AnyObject,
 };
 
+/// Values by column.
+type ByColumn = Vec<(usize, Value)>;
+
 /// What rows held in the columns that others refer to, before they were written.
 pub(super) struct Referred {
     table: &'static TableMeta,
     facts: Arc<TableFacts>,
     deleted: bool,
     /// The object that stands for each row from now on, and the values by column.
-    rows: Vec<(Arc<dyn AnyObject>, Vec<(usize, Value)>)>,
+    rows: Vec<(Arc<dyn AnyObject>, ByColumn)>,
 }
 
 /// A row that was deleted, or that changed what others refer to.
