@@ -84,6 +84,14 @@ impl RowSet<'_> {
         let event = match self.kind {
             Kind::Insert | Kind::Switch => facts.insert,
             Kind::Update => facts.update,
+            Kind::Delete if facts.uncounted => {
+                return Ok(Wanted {
+                    back: Back::of(table, table.keys.clone()),
+                    odd: false,
+                    again: false,
+                    apart: false,
+                });
+            }
             Kind::Delete => return Ok(Wanted { back: Back::Nothing, odd: false, again: false, apart: false }),
         };
         // Half of a row that a cycle has cut in two is read with the other half.
@@ -168,7 +176,9 @@ impl Flush<'_> {
             let at = by_key.remove(&key_in(table, row)?).ok_or_else(|| unasked(window))?;
             self.tell(set, at, back, Some(row))?;
         }
-        match by_key.is_empty() {
+        // Of a row that was found to be gone nothing came back.
+        let gone = |row: &usize| set.kind == Kind::Update && set.object(*row).is_some_and(|object| object.is_gone());
+        match by_key.values().all(gone) {
             true => Ok(()),
             false => Err(unasked(window)),
         }
@@ -176,6 +186,9 @@ impl Flush<'_> {
 
     fn row_written(&mut self, set: &RowSet<'_>, row: usize, returned: Option<&Returned<'_>>) -> Result<(), Error> {
         let micros = &set.facts.micros;
+        if set.kind == Kind::Update && set.object(row).is_some_and(|object| object.is_gone()) {
+            return Ok(());
+        }
         match (&set.rows, set.part) {
             (_, Part::Open) => Ok(()),
             (RowSource::Objects(objects), _) => self.object_written(objects[row], set.row_kind(), returned, micros),

@@ -303,11 +303,27 @@ impl Flush<'_> {
         if went_along {
             changed.missing = None;
         }
+        // Objects that nobody has changed, but that followed a parent, may have no row any more: then nothing is lost (D7).
+        // A row may have been looked for already, for the first of its parts.
+        let led = |row: usize| {
+            let object = set.object(row).filter(|_| set.kind == Kind::Update);
+            object.is_some_and(|object| object.is_led() || object.is_gone())
+        };
+        let any_led = (window.from..window.to).any(led);
+        if any_led {
+            changed.missing = None;
+        }
         let alone = !went_along && (changed.missing.is_some() || window.len() == 1);
         let mut there = 0;
         for row in changed.missing.map_or(0..window.len(), |row| row..row + 1) {
             match self.blame(texts, window.from + row, !alone && !deleted).await? {
                 Some(Error::Stale { found: None, .. }) if deleted && !alone => {}
+                Some(Error::Stale { found: None, .. }) if led(window.from + row) => {
+                    changed.rows += 1;
+                    if let Some(object) = set.object(window.from + row).cloned() {
+                        self.vanished(&object);
+                    }
+                }
                 Some(error) => {
                     if matches!(error, Error::Stale { found: None, .. }) {
                         self.gone.extend(set.object(window.from + row).cloned());
@@ -317,7 +333,7 @@ impl Flush<'_> {
                 None => there += 1,
             }
         }
-        if went_along && there == 0 {
+        if went_along && there == 0 || any_led && changed.rows == window.len() as u64 {
             return Ok(None);
         }
         if deleted && !alone && !went_along {

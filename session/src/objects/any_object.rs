@@ -90,6 +90,10 @@ pub(crate) trait AnyObject: Send + Sync {
     fn doubt(&self);
     /// Whether the object is a row of which it is not known what it holds, nor whether it is still there.
     fn is_doubted(&self) -> bool;
+    /// Whether nothing is to be written of an expired object but what follows a parent.
+    fn is_led(&self) -> bool;
+    /// Whether its row was found to be gone.
+    fn is_gone(&self) -> bool;
     /// The row was found to be gone (D7). True if the frame must be told.
     fn vanish(&self, frame: u64, map: &mut IdentityMap) -> bool;
     /// Runs SeaORM's `after_save` or `after_delete`.

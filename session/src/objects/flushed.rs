@@ -312,6 +312,15 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         inner.phase == Phase::Persistent && inner.expired
     }
 
+    fn is_led(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.phase == Phase::Persistent && inner.led
+    }
+
+    fn is_gone(&self) -> bool {
+        self.inner.lock().phase == Phase::Deleted
+    }
+
     fn doubt(&self) {
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Persistent {

@@ -113,7 +113,9 @@ impl<E: TrackedEntity> ObjectCell<E> {
         if held.is_none_or(|held| held == to || !from.iter().any(|from| as_own(from) == held)) {
             return Ok(());
         }
+        let led = inner.led || inner.expired && inner.touched.is_empty() && inner.links.is_empty();
         let mut inner = object.change(inner);
+        inner.led = led;
         for (column, value) in columns.iter().zip(to) {
             inner.touch(*column);
             inner.data.try_set_at(*column, value)?;

@@ -122,6 +122,7 @@ impl<E: TrackedEntity> Inner<E> {
     pub(super) fn untouch(&mut self) {
         self.touched = ColumnSet::default();
         self.forced = ColumnSet::default();
+        self.led = false;
     }
 
     pub(super) fn note_read(&mut self, column: usize) {

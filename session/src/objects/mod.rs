@@ -109,6 +109,8 @@ struct Inner<E: TrackedEntity> {
     locked: bool,
     /// The values are to be read again before they are used (`expire`).
     expired: bool,
+    /// Nothing was changed since it expired but what follows a parent: its row may be gone, and then nothing is lost (D7).
+    led: bool,
     unit: Option<Arc<Shared>>,
     /// Where the identity map holds the object.
     key: Option<Key>,
@@ -223,6 +225,7 @@ impl<E: TrackedEntity> Object<E> {
                 enlisted: false,
                 locked: false,
                 expired: false,
+                led: false,
                 unit,
                 key: None,
                 undo: ThinVec::new(),
@@ -477,6 +480,7 @@ impl<E: TrackedEntity> Object<E> {
             return None;
         }
         inner.keep_outgoing();
+        inner.led = false;
         if unit.is_doomed() {
             tracing::warn!(
                 entity = self.0.table.entity,

@@ -187,6 +187,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         columns: table.columns.iter().map(column).collect(),
         copy: !insert.row_by_row && !answer.row_security,
         row_security: answer.row_security,
+        uncounted: false,
         tree: answer.tree,
         insert,
         update,

@@ -165,6 +165,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         delete: event(TriggerEvent::Delete),
         copy: false,
         row_security: false,
+        uncounted: answer.kind == "view",
         tree: Vec::new(),
         micros: Vec::new(),
         generated: Vec::new(),

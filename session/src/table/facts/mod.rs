@@ -24,6 +24,8 @@ pub(crate) struct TableFacts {
     pub(crate) copy: bool,
     /// Whether policies say which rows may be seen: a new one need not be among them (PostgreSQL).
     pub(crate) row_security: bool,
+    /// Written rows are not counted, so that only an answer tells them: a view whose triggers write (SQLite).
+    pub(crate) uncounted: bool,
     /// The numbers of the table, its partitions and the tables that inherit from it (PostgreSQL).
     pub(crate) tree: Vec<i64>,
     /// Columns that keep microseconds, in UTC, of what is sent.
@@ -183,6 +185,7 @@ impl TableFacts {
             delete: slow,
             copy: false,
             row_security: false,
+            uncounted: false,
             tree: Vec::new(),
             micros: Vec::new(),
             generated: Vec::new(),

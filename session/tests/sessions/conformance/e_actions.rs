@@ -283,3 +283,31 @@ fn d6_a_row_is_deleted_with_another_by_way_of_a_table_that_is_not_part_of_the_fl
         });
     }
 }
+
+#[test]
+fn d7_a_linked_row_that_is_gone_does_not_stop_its_parent_from_changing() {
+    for actions in ["", "ON UPDATE CASCADE", "ON DELETE SET NULL"] {
+        on(&twigs(actions), async |s: &mut Session| {
+            let twigs = grow(s, &[(1, None)]).await?;
+            let below: Vec<_> = (2..5)
+                .map(|id| s.add(twig::ActiveModel { id: Set(id), up: Set(None), code: Set(id as i32) }))
+                .collect();
+            below.iter().try_for_each(|twig| twig.set_parent(twig::Relation::Up, &twigs[0]))?;
+            s.flush().await?;
+            s.execute_unprepared("DELETE FROM twig WHERE id IN (2, 4)").await?;
+            s.expire_all::<twig::Entity>();
+            twigs[0].set_id(9);
+            s.flush().await?;
+            assert_eq!(stand(s).await?, [(3, Some(9), 3), (9, None, 1)], "{actions}");
+            assert!(s.get::<twig::Entity>(2).await?.is_none() && s.get::<twig::Entity>(4).await?.is_none());
+            // What somebody has set is missed.
+            s.execute_unprepared("DELETE FROM twig WHERE id = 3").await?;
+            s.expire_all::<twig::Entity>();
+            below[1].set_code(33);
+            twigs[0].set_id(1);
+            let outcome = s.atomic(async |s: &mut Session| -> Done { s.flush().await }).await;
+            assert!(matches!(outcome, Err(Error::Stale { found: None, .. })), "{actions}: {outcome:?}");
+            Ok(())
+        });
+    }
+}

@@ -126,7 +126,10 @@ macro_rules! entity {
 
 /// What the test asks of an entity, inside its module.
 macro_rules! subject {
-    ($table:literal, [$($column:expr),*], { $($variant:ident $from:literal $parent:ident,)* }) => {
+    (
+        $table:literal, [$($column:expr),*], { $($variant:ident $from:literal $parent:ident,)* }
+        $(, { $($accessors:item)* })?
+    ) => {
         $(
             impl Related<super::$parent::Entity> for Entity {
                 fn to() -> RelationDef {
@@ -137,6 +140,8 @@ macro_rules! subject {
 
         impl Subject for Entity {
             const SHAPE: &'static Shape = &Shape { table: $table, columns: &[$($column),*] };
+
+            $($($accessors)*)?
 
             #[allow(unused_variables)]
             fn link(own: &Tracked<Self>, column: &str, parent: &dyn Any) -> Result<(), Error> {
@@ -440,7 +445,22 @@ pub mod odd {
             column("m", Text, true, Plain),
             column("written", Big, false, Plain)
         ],
-        {}
+        {},
+        {
+            fn set_by_accessor(own: &Tracked<Self>, column: &str, value: &Value) -> bool {
+                match (column, value) {
+                    ("ord", Value::String(Some(text))) => _ = own.set_ord(text.as_str()),
+                    ("m", Value::String(text)) => _ = own.set_m(text.clone()),
+                    ("written", Value::BigInt(Some(number))) => _ = own.set_written(*number),
+                    _ => return false,
+                }
+                true
+            }
+
+            fn row_by_accessors(own: &Tracked<Self>) -> crate::world::Row {
+                vec![own.c0().into(), own.tag().into(), own.ord().into(), own.m().into(), own.written().into()]
+            }
+        }
     );
 }
 

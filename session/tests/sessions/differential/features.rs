@@ -35,6 +35,9 @@ pub fn draw(rng: &mut Rng, backend: Backend, tables: &mut [Table]) -> Surroundin
             continue;
         }
         match backend {
+            Backend::Sqlite if alone[at] && rng.u8(..3) == 0 && may_be_seen_through(table, shapes[at]) => {
+                triggered_view(table, shapes[at]);
+            }
             Backend::Sqlite => strict(table),
             _ => on_postgres(rng, table, shapes[at], alone[at]),
         }
@@ -48,14 +51,12 @@ pub fn draw(rng: &mut Rng, backend: Backend, tables: &mut [Table]) -> Surroundin
 
 fn on_postgres(rng: &mut Rng, table: &mut Table, shape: &'static Shape, alone: bool) {
     let made = shape.columns.iter().any(|column| column.role == Role::Made);
-    let has = |word: &str| table.statements.iter().any(|statement| statement.contains(word));
-    let plain_text = !has(" DEFAULT ") && !has(" GENERATED ");
     match rng.u8(..8) {
         0 | 1 => also(rng, table, shape),
         2 if alone => instead_nothing(rng, table, shape, made),
         3 | 4 => partitioned(rng, table, shape),
         5 | 6 if alone => view(table, shape),
-        7 if alone && !made && plain_text => instead_of(table, shape),
+        7 if alone && may_be_seen_through(table, shape) => instead_of(table, shape),
         _ => also(rng, table, shape),
     }
 }
@@ -111,7 +112,37 @@ fn partitioned(rng: &mut Rng, table: &mut Table, shape: &Shape) {
     table.statements.splice(1..1, parts);
 }
 
-/// A view that PostgreSQL itself can write to.
+/// Whether a view's triggers can write what rows of the view are sent with: no key, default or column is left to the database.
+fn may_be_seen_through(table: &Table, shape: &Shape) -> bool {
+    let has = |word: &str| table.statements.iter().any(|statement| statement.contains(word));
+    !shape.columns.iter().any(|column| column.role == Role::Made) && !has(" DEFAULT ") && !has(" GENERATED ")
+}
+
+/// A view whose triggers write (SQLite).
+fn triggered_view(table: &mut Table, shape: &Shape) {
+    view(table, shape);
+    table.counted = false;
+    let name = shape.table;
+    let quoted = |column: &family::Column| format!("\"{}\"", column.name);
+    let list = |each: &dyn Fn(String) -> String| {
+        shape.columns.iter().map(|column| each(quoted(column))).collect::<Vec<_>>().join(", ")
+    };
+    let same = shape.keys().map(|at| format!("{0} = OLD.{0}", quoted(&shape.columns[at])));
+    let same = same.collect::<Vec<_>>().join(" AND ");
+    let (columns, new) = (list(&|column| column), list(&|column| format!("NEW.{column}")));
+    let set = list(&|column| format!("{column} = NEW.{column}"));
+    for (event, does) in [
+        ("INSERT", format!("INSERT INTO \"{name} base\" ({columns}) VALUES ({new})")),
+        ("UPDATE", format!("UPDATE \"{name} base\" SET {set} WHERE {same}")),
+        ("DELETE", format!("DELETE FROM \"{name} base\" WHERE {same}")),
+    ] {
+        table
+            .statements
+            .push(format!("CREATE TRIGGER {name}_io_{event} INSTEAD OF {event} ON \"{name}\" BEGIN {does}; END"));
+    }
+}
+
+/// A view that the database itself (PostgreSQL), or triggers, can write to.
 fn view(table: &mut Table, shape: &Shape) {
     let name = shape.table;
     table.statements.push(format!("ALTER TABLE \"{name}\" RENAME TO \"{name} base\""));
@@ -201,7 +232,8 @@ fn strict(table: &mut Table) {
 /// All tables in a file of their own, which their names do not tell.
 fn attached(tables: &mut [Table]) -> Surroundings {
     for statement in tables.iter_mut().flat_map(|table| &mut table.statements) {
-        for (from, to) in [("CREATE TABLE ", "CREATE TABLE beside."), ("CREATE TRIGGER ", "CREATE TRIGGER beside.")] {
+        for what in ["CREATE TABLE ", "CREATE VIEW ", "CREATE TRIGGER "] {
+            let (from, to) = (what, format!("{what}beside."));
             if let Some(rest) = statement.strip_prefix(from) {
                 *statement = format!("{to}{rest}");
             }

@@ -25,6 +25,8 @@ pub struct Change {
     pub due: Due,
     /// Column, the parent's entity and tag, and the parent's column.
     pub links: Vec<(usize, Arc<dyn World>, i64, usize)>,
+    /// Whether the database says how many rows were written.
+    pub counted: bool,
 }
 
 /// The oracle could not go on.
@@ -118,16 +120,21 @@ async fn one(db: &DatabaseConnection, change: &Change) -> Result<(), DbErr> {
         let row = world.by_tag(db, change.tag).await?;
         Ok::<_, DbErr>(row.map(|row| world.shape().keys().map(|at| row[at].clone()).collect()))
     };
+    let one = |rows: u64| match rows {
+        1 => Ok(()),
+        0 if !change.counted => Ok(()),
+        rows => Err(DbErr::Custom(format!("{rows} rows were written"))),
+    };
     match &change.due {
-        Due::Insert(cells) => world.insert(db, &with_links(cells).await?).await,
+        Due::Insert(cells) => one(world.insert(db, &with_links(cells).await?).await?),
         Due::Update(cells) => {
             let cells = with_links(cells).await?;
             let key = key().await?.ok_or_else(|| DbErr::Custom("the row is gone".into()))?;
-            world.update(db, key, &cells).await
+            one(world.update(db, key, &cells).await?)
         }
         // A referential action may have taken it.
         Due::Delete => match key().await? {
-            Some(key) => world.remove(db, key).await,
+            Some(key) => one(world.remove(db, key).await?),
             None => Ok(()),
         },
     }

@@ -657,7 +657,8 @@ impl Run<'_> {
                     Stand::Going => Due::Delete,
                     Stand::Gone => continue,
                 };
-                changes.push(Change { world: world.clone(), tag: slot.tag, due, links });
+                let counted = self.case.tables[entity].counted;
+                changes.push(Change { world: world.clone(), tag: slot.tag, due, links, counted });
             }
         }
         changes

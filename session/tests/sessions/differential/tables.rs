@@ -21,6 +21,8 @@ pub struct Table {
     pub defaults: Vec<usize>,
     /// Whether the database takes keys that differ in case, or in spaces at the end, for one.
     pub spelling: Spelling,
+    /// Whether the database says how many rows were written.
+    pub counted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +102,7 @@ impl Drawing<'_> {
         let mut statements = vec![format!("CREATE TABLE {table} ({}){end}", columns.join(", "))];
         self.triggers(without_rowid);
         statements.append(&mut self.extra);
-        Table { entity, statements, defaults: self.defaults, spelling: self.spelling }
+        Table { entity, statements, defaults: self.defaults, spelling: self.spelling, counted: true }
     }
 
     fn column(&mut self, at: usize) -> String {
