@@ -40,7 +40,7 @@ fn acknowledged(child: &mut Child) -> impl Iterator<Item = String> + use<> {
 }
 
 /// What a writer does.
-async fn write(task: &str) {
+async fn write_units(task: &str) {
     let mut task = task.lines();
     let mut next = || task.next().expect("three lines").to_owned();
     let (file, mark, units) = (next(), next(), next().parse::<usize>().expect("a number"));
@@ -96,7 +96,7 @@ async fn settle(what: &str, db: &Db, acknowledged: &[String]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r7_two_processes_write_one_file_and_nothing_is_lost() {
     if let Ok(task) = std::env::var(CHILD) {
-        return write(&task).await;
+        return write_units(&task).await;
     }
     let folder = tempfile::tempdir().expect("a folder");
     let db = database(folder.path()).await;

@@ -15,12 +15,12 @@ fn a2_b1_what_a_session_does_not_allow_does_not_compile() {
 #[test]
 fn a2_with_another_compiler_a_case_must_still_be_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let refused =
+    let only_refused =
         || ui::only_refused(folder.path(), module_path!(), "a2_b1_what_a_session_does_not_allow_does_not_compile");
     std::fs::write(folder.path().join("wrong.rs"), "fn main() { let _: u8 = \"text\"; }").unwrap();
-    assert!(refused(), "a type that does not fit");
+    assert!(only_refused(), "a type that does not fit");
     std::fs::write(folder.path().join("right.rs"), "fn main() {}").unwrap();
-    assert!(!refused(), "nothing is wrong with it");
+    assert!(!only_refused(), "nothing is wrong with it");
 }
 
 /// The message begins at the author's line, and says what to write where rustc alone would name our traits.

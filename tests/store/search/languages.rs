@@ -4,7 +4,7 @@ use context_store::{Paging, SearchOptions, Write};
 
 use crate::{
     on_each_backend,
-    support::{self, admin, uri},
+    support::{admin, uri},
 };
 
 /// Language, text, words.
