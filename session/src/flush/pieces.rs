@@ -66,16 +66,17 @@ pub(super) fn flat(
     mut size: usize,
     places: &[Put],
 ) -> Result<(usize, SqliteArguments), Error> {
-    'fitting: loop {
-        let mut sink = FlatRows::with_capacity(size * places.len());
-        for row in 0..size {
-            set.put(from + row, places, &mut sink)?;
-            if sink.bytes > MOST_BYTES && row + 1 < size {
-                size = 1 << row.max(1).ilog2();
-                continue 'fitting;
-            }
+    loop {
+        let (mut sink, mut put) = (FlatRows::with_capacity(size * places.len()), 0);
+        while put < size && sink.bytes <= MOST_BYTES {
+            set.put(from + put, places, &mut sink)?;
+            put += 1;
         }
-        return Ok((size, sink.arguments));
+        if put == size {
+            return Ok((size, sink.arguments));
+        }
+        // The last one was one too many; of a single one there is no less.
+        size = 1 << (put - 1).max(1).ilog2();
     }
 }
 
