@@ -190,6 +190,56 @@ fn bad_input_is_one_clear_sentence_and_an_exit_code() {
 }
 
 #[test]
+fn v1_an_argument_of_a_wrong_form_is_refused_where_it_stands_before_anything_is_opened() {
+    let shell = Shell::sqlite();
+    let good = "ctx://acme/resources/a";
+    let cases: &[(&[&str], &str)] = &[
+        (&["read", "tomato"], "ctx: <URI>: \"tomato\" is not a context URI: a context URI begins with `ctx://`"),
+        (
+            &["mv", good, "ctx://acme/elsewhere"],
+            "ctx: <TO>: \"ctx://acme/elsewhere\" is not a context URI: after the account comes",
+        ),
+        (&["mv", "ctx://", good], "ctx: <FROM>: \"ctx://\" is not a context URI: the account is missing"),
+        (&["search", "x", "--in", "acme"], "ctx: --in <WITHIN>: \"acme\" is not a context URI"),
+        (
+            &["ls", "ctx://acme/resources/\u{1b}[31m"],
+            "ctx: <URI>: \"ctx://acme/resources/\\u{1b}[31m\" is not a context URI: it has a control character (U+001B)",
+        ),
+        (
+            &["write", good, "x", "--meta", "novalue"],
+            "ctx: --meta <KEY=VALUE>: \"novalue\" is no KEY=VALUE, the value JSON or a text",
+        ),
+        (&["write", good, "x", "--meta", "=1"], "ctx: --meta <KEY=VALUE>: \"=1\" is no KEY=VALUE"),
+        (&["search", "x", "--since", "June"], "ctx: --since <SINCE>: \"June\" is no time: write it as 2026-01-31"),
+        (&["outbox", "run", "--lease", "5 weeks"], "ctx: --lease <LEASE>: ` weeks` is no unit of time"),
+        (&["import", ".", good, "--batch", "0"], "ctx: --batch <BATCH>: 0 is not in 1..=2000"),
+    ];
+    for (arguments, message) in cases {
+        let (code, said) = shell.fails(arguments);
+        assert_eq!(code, 2, "{arguments:?}: {said}");
+        assert!(said.starts_with(message), "{arguments:?}: {said}");
+    }
+    let as_json = |arguments: &[&str]| -> Value {
+        let (code, said) = shell.fails(arguments);
+        assert_eq!(code, 2, "{said}");
+        serde_json::from_str::<Value>(&said).unwrap_or_else(|e| panic!("{e}: {said}"))["error"].clone()
+    };
+    let error = as_json(&["read", "tomato", "--json"]);
+    assert_eq!(error["code"], "invalid_uri");
+    assert_eq!(error["message"], "<URI>: \"tomato\" is not a context URI: a context URI begins with `ctx://`");
+    assert_eq!(as_json(&["--json", "ls", good, "--limit", "few"])["code"], "invalid_argument");
+    let unknown = as_json(&["--json", "read", good, "--sideways"]);
+    assert_eq!(unknown["code"], "usage");
+    assert!(unknown["message"].as_str().is_some_and(|said| said.contains("--sideways")), "{unknown}");
+    // What the parser itself says has several lines, and none of what was typed reaches the terminal raw.
+    let output = shell.run(&["read", good, "--\u{1b}[31m"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("Usage:") && !said.contains('\u{1b}'), "{said:?}");
+    assert!(!shell.folder.path().join("ctx.db").exists(), "nothing is made for a command that is wrong");
+}
+
+#[test]
 fn a_database_that_is_not_ours_is_left_as_it_is() {
     let shell = Shell::on("other.db");
     let path = shell.folder.path().join("other.db");

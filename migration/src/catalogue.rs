@@ -6,7 +6,7 @@
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 
-use crate::ledger;
+use crate::sql;
 
 /// Each line: kind, name, definition. The runner's own tables are left out.
 const POSTGRES: &str = r"
@@ -71,13 +71,13 @@ const SQLITE: &str = "SELECT type || ' ' || tbl_name || '.' || name || ': ' || c
 pub async fn catalogue<C: ConnectionTrait>(db: &C, migration_table: &str) -> Result<Vec<String>, DbErr> {
     let (sql, schema) = match db.get_database_backend() {
         DbBackend::Postgres => {
-            (POSTGRES, ledger::one(db, "SELECT current_schema()::text", []).await?.try_get_by_index::<String>(0)?)
+            (POSTGRES, sql::one(db, "SELECT current_schema()::text", []).await?.try_get_by_index::<String>(0)?)
         }
         _ => (SQLITE, "main".to_owned()),
     };
     let own = ["", "_ledger", "_lock"].map(|suffix| format!("{migration_table}{suffix}"));
     let mut lines = Vec::new();
-    for row in ledger::all(db, sql).await? {
+    for row in sql::all(db, sql).await? {
         let line: String = row.try_get_by_index(0)?;
         let subject = line.split_once(' ').map_or("", |(_, rest)| rest);
         let table = subject.split(['.', ':']).next().unwrap_or_default();

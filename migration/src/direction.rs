@@ -8,7 +8,7 @@ use sea_orm::DbErr;
 use sea_orm_migration::{MigrationTrait, SchemaManager};
 use serde::Serialize;
 
-use crate::ledger::State;
+use crate::state::State;
 
 /// Which way a migration goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -15,7 +15,11 @@ use sea_orm_migration::{MigratorTrait, SchemaManager};
 use sea_session::Db;
 use serde::Serialize;
 
-use crate::{Error, Migrator, catalogue::catalogue, ledger, workplace::send};
+use crate::{
+    Error, Migrator,
+    catalogue::catalogue,
+    sql::{self, send},
+};
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -219,7 +223,7 @@ async fn found(db: &DatabaseConnection, table: &str) -> Result<(BTreeMap<String,
         ),
     };
     let (mut columns, mut key) = (BTreeMap::new(), Vec::new());
-    for row in ledger::all(db, &sql).await? {
+    for row in sql::all(db, &sql).await? {
         let name: String = row.try_get_by_index(0)?;
         let place: i64 = row.try_get_by_index(3)?;
         if place >= 0 {

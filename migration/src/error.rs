@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
 
-use crate::{Direction, lock::Holder};
+use crate::{Direction, holder::Holder};
 
 /// An error of the runner. Each says which migration, why, and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -7,10 +7,7 @@ use std::fmt;
 use sea_orm_migration::MigrationTrait;
 use serde::Serialize;
 
-use crate::{
-    ledger::{Entry, State},
-    record::Recorded,
-};
+use crate::{ledger::Entry, record::Recorded, state::State};
 
 /// One migration as [`Runner::status`](crate::Runner::status) sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

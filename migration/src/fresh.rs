@@ -5,7 +5,10 @@
 
 use sea_orm::{DatabaseConnection, DbBackend, DbErr};
 
-use crate::{ledger, lock::begin_immediate, workplace::send};
+use crate::{
+    lock::begin_immediate,
+    sql::{self, send},
+};
 
 /// Everything of the current schema that does not belong to an extension, types that come with a table excepted.
 const DROP_POSTGRES: &str = r"DO $$
@@ -60,7 +63,7 @@ async fn drop_sqlite(db: &DatabaseConnection, lock_table: &str) -> Result<(), Db
          ORDER BY CASE WHEN type = 'trigger' THEN 0 WHEN type = 'view' THEN 1 WHEN sql LIKE 'CREATE VIRTUAL%' THEN 2 ELSE 3 END"
     );
     let mut tables = Vec::new();
-    for row in ledger::all(&transaction, &sql).await? {
+    for row in sql::all(&transaction, &sql).await? {
         let (kind, name): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
         let name = name.replace('"', "\"\"");
         if kind == "table" {

@@ -5,26 +5,16 @@
 //! not: checksum, duration, who, and how far a migration without a transaction has come. What it must never do:
 //! change SeaORM's table, or be needed for reading the status (a role without rights on the ledger still sees it).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult};
 use sea_orm_migration::MigratorTrait;
 
-use crate::record::Recorded;
-
-/// Where a migration is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Not applied.
-    Pending,
-    /// Applied.
-    Applied,
-    /// A migration without a transaction stopped on its way up; the next `up` resumes it.
-    Applying,
-    /// A migration without a transaction stopped on its way down; the next `down` resumes it.
-    Reverting,
-}
+use crate::{
+    record::Recorded,
+    sql::{all, now_ms, one, run},
+    state::State,
+};
 
 /// A row of the ledger, joined with SeaORM's table.
 #[derive(Clone, Debug)]
@@ -248,37 +238,6 @@ impl<'n> Note<'n> {
     }
 }
 
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
-}
-
-/// Runs one statement. Both backends take `$1`.
-pub(crate) async fn run<C: ConnectionTrait>(
-    db: &C,
-    sql: &str,
-    values: impl IntoIterator<Item = Value>,
-) -> Result<(), DbErr> {
-    db.execute_raw(Statement::from_sql_and_values(db.get_database_backend(), sql, values)).await.map(|_| ())
-}
-
-/// The one row of a query that always has one.
-pub(crate) async fn one<C: ConnectionTrait>(
-    db: &C,
-    sql: &str,
-    values: impl IntoIterator<Item = Value>,
-) -> Result<QueryResult, DbErr> {
-    db.query_one_raw(Statement::from_sql_and_values(db.get_database_backend(), sql, values))
-        .await?
-        .ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))
-}
-
-/// All rows of a query without values.
-pub(crate) async fn all<C: ConnectionTrait>(db: &C, sql: &str) -> Result<Vec<QueryResult>, DbErr> {
-    db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await
 }

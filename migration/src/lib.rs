@@ -31,12 +31,14 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "SeaORM's MigrationTrait asks for them")]
 
 pub mod catalogue;
+#[cfg(feature = "cli")]
 pub mod cli;
 mod direction;
 pub mod doctor;
 mod error;
 mod findings;
 mod fresh;
+mod holder;
 mod ledger;
 pub mod lock;
 mod migrations;
@@ -46,18 +48,20 @@ mod report;
 pub mod role;
 mod runner;
 mod shown;
+mod sql;
+mod state;
 mod template;
 mod workplace;
 
 pub use direction::Direction;
 pub use error::Error;
 pub use findings::{Finding, Status};
-pub use ledger::State;
 pub use migrations::Migrator;
 pub use options::{Event, Options};
 pub use report::{Plan, Report, Step};
 pub use runner::Runner;
 pub use shown::without_password;
+pub use state::State;
 pub use workplace::knock;
 
 /// How many migrations the context store's schema has.

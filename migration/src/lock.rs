@@ -18,10 +18,7 @@
 //! says who migrates, until when, and it is taken, renewed and checked *under the write lock*: in the same
 //! `BEGIN IMMEDIATE` transaction as each migration. A runner that dies leaves a row that runs out.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
@@ -30,30 +27,17 @@ use sea_orm::{
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
+pub use crate::holder::Holder;
 use crate::{
     Error, Event, Options,
     error::is_lock_timeout,
-    ledger::{self, Ledger, now_ms},
-    workplace::{self, lock_connection, send},
+    ledger::Ledger,
+    sql::{self, now_ms, send},
+    workplace::{self, lock_connection},
 };
 
 /// How long a SQLite runner may be silent between two of its transactions before another takes over.
 const SQLITE_LEASE: Duration = Duration::from_secs(5);
-
-/// Who holds the lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// Program, host and process.
-    pub who: String,
-    /// Since when, in words.
-    pub since: String,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (for {})", self.who, self.since)
-    }
-}
 
 /// The two advisory locks of one migration table.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +49,7 @@ pub(crate) struct Keys {
 impl Keys {
     /// Of a migration table in the schema that `db` works in. Advisory locks are per database already.
     async fn of(db: &DatabaseConnection, ledger: &Ledger) -> Result<Self, DbErr> {
-        let schema: Option<String> = ledger::one(db, "SELECT current_schema()::text", []).await?.try_get_by_index(0)?;
+        let schema: Option<String> = sql::one(db, "SELECT current_schema()::text", []).await?.try_get_by_index(0)?;
         let digest = Sha256::digest(format!("{}.{}", schema.unwrap_or_default(), ledger.table).as_bytes());
         // Positive, so that pg_locks, which shows unsigned numbers, shows the same ones.
         let number =
@@ -96,7 +80,7 @@ impl Drop for Lock {
 }
 
 async fn give_back(db: &DatabaseConnection, table: &str, token: &str) -> Result<(), DbErr> {
-    ledger::run(db, &format!(r#"DELETE FROM "{table}" WHERE token = $1"#), [token.into()]).await
+    sql::run(db, &format!(r#"DELETE FROM "{table}" WHERE token = $1"#), [token.into()]).await
 }
 
 impl Lock {
@@ -131,7 +115,7 @@ impl Lock {
     ) -> Result<Self, Error> {
         let keys = Keys::of(db, ledger).await?;
         let session = lock_connection(db, &options.runner_name()).await?;
-        let pid = ledger::one(&session, "SELECT pg_backend_pid()", []).await?.try_get_by_index(0)?;
+        let pid = sql::one(&session, "SELECT pg_backend_pid()", []).await?.try_get_by_index(0)?;
         let mut wait = Wait::new(options);
         while !try_lock(&session, keys.runner).await? {
             let holder = postgres_holder(&session, keys.runner).await?;
@@ -143,7 +127,7 @@ impl Lock {
             wait.pause(holder, tell).await?;
         }
         let (a, b) = keys.worker;
-        ledger::one(&session, &format!("SELECT pg_advisory_unlock({a}, {b})"), []).await?;
+        sql::one(&session, &format!("SELECT pg_advisory_unlock({a}, {b})"), []).await?;
         Ok(Self::Postgres { session, pid, keys })
     }
 
@@ -177,7 +161,7 @@ impl Lock {
                 let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = $1 \
                     AND classid::bigint = $2 AND objid::bigint = $3 AND objsubid = 2";
                 let values = [(*pid).into(), i64::from(keys.runner.0).into(), i64::from(keys.runner.1).into()];
-                Ok(ledger::one(transaction, sql, values).await?.try_get_by_index::<i64>(0)? == 1)
+                Ok(sql::one(transaction, sql, values).await?.try_get_by_index::<i64>(0)? == 1)
             }
             Self::Sqlite { table, token, .. } => renew(transaction, table, token).await,
         }
@@ -187,7 +171,7 @@ impl Lock {
     pub async fn last_statement(&self, worker: Option<i32>) -> Option<String> {
         let Self::Postgres { session, .. } = self else { return None };
         let sql = "SELECT query FROM pg_stat_activity WHERE pid = $1";
-        ledger::one(session, sql, [worker?.into()]).await.ok()?.try_get_by_index(0).ok()
+        sql::one(session, sql, [worker?.into()]).await.ok()?.try_get_by_index(0).ok()
     }
 
     /// Keeps a SQLite lock alive while a migration without a transaction is running.
@@ -212,7 +196,7 @@ impl Lock {
         match &mut self {
             Self::Postgres { session, keys, .. } => {
                 let (a, b) = keys.runner;
-                ledger::one(session, &format!("SELECT pg_advisory_unlock({a}, {b})"), []).await?;
+                sql::one(session, &format!("SELECT pg_advisory_unlock({a}, {b})"), []).await?;
                 session.clone().close().await
             }
             Self::Sqlite { db, table, token, renewal, released } => {
@@ -256,7 +240,7 @@ impl Wait {
 }
 
 async fn try_lock(session: &DatabaseConnection, (a, b): (i32, i32)) -> Result<bool, DbErr> {
-    ledger::one(session, &format!("SELECT pg_try_advisory_lock({a}, {b})"), []).await?.try_get_by_index(0)
+    sql::one(session, &format!("SELECT pg_try_advisory_lock({a}, {b})"), []).await?.try_get_by_index(0)
 }
 
 async fn postgres_holder(session: &DatabaseConnection, (a, b): (i32, i32)) -> Result<Option<Holder>, DbErr> {
@@ -268,7 +252,7 @@ async fn postgres_holder(session: &DatabaseConnection, (a, b): (i32, i32)) -> Re
          WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = {a} AND l.objid::bigint = {b} \
            AND l.objsubid = 2 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1"
     );
-    let rows = ledger::all(session, &sql).await?;
+    let rows = sql::all(session, &sql).await?;
     rows.first().map(|row| Ok(Holder { who: row.try_get_by_index(0)?, since: row.try_get_by_index(1)? })).transpose()
 }
 
@@ -292,7 +276,7 @@ async fn take_row(db: &DatabaseConnection, table: &str, token: &str, who: &str) 
     }
     let sql =
         format!(r#"INSERT OR REPLACE INTO "{table}" (id, token, holder, since, until) VALUES (1, $1, $2, $3, $4)"#);
-    ledger::run(&transaction, &sql, [token.into(), who.into(), now_ms().into(), lease_end().into()]).await?;
+    sql::run(&transaction, &sql, [token.into(), who.into(), now_ms().into(), lease_end().into()]).await?;
     transaction.commit().await?;
     Ok(None)
 }
@@ -302,7 +286,7 @@ async fn sqlite_holder<C: ConnectionTrait>(db: &C, table: &str) -> Result<Option
     if !Ledger::has_table(db, table).await? {
         return Ok(None);
     }
-    let rows = ledger::all(db, &format!(r#"SELECT holder, since, until FROM "{table}""#)).await?;
+    let rows = sql::all(db, &format!(r#"SELECT holder, since, until FROM "{table}""#)).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     if row.try_get_by_index::<i64>(2)? < now_ms() {
         return Ok(None);

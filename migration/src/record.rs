@@ -189,7 +189,7 @@ async fn record_one(tape: &Tape, migration: Box<dyn MigrationTrait>, direction: 
     tape.with(|reel| (reel.sent, reel.asked) = (Vec::new(), false));
     let backend = tape.backend;
     let run = tokio::spawn(async move {
-        if crate::runner::wants_transaction(migration.as_ref(), backend) {
+        if wants_transaction(migration.as_ref(), backend) {
             let transaction = connection.begin().await?;
             direction.run(migration.as_ref(), &SchemaManager::new(&transaction)).await?;
             transaction.commit().await
@@ -474,6 +474,12 @@ impl Iterator for Words<'_> {
             }
         }
     }
+}
+
+/// A transaction unless the migration says otherwise: both backends have transactional DDL. (SeaORM takes none on
+/// SQLite by default.)
+pub(crate) fn wants_transaction(migration: &dyn MigrationTrait, backend: DbBackend) -> bool {
+    migration.use_transaction().unwrap_or(matches!(backend, DbBackend::Postgres | DbBackend::Sqlite))
 }
 
 #[cfg(test)]

@@ -8,7 +8,11 @@
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, TransactionTrait};
 use sea_session::Db;
 
-use crate::{Error, ledger, workplace::send};
+use crate::{
+    Error,
+    ledger::Ledger,
+    sql::{self, send},
+};
 
 /// A role to be made.
 #[derive(Clone)]
@@ -62,7 +66,7 @@ pub async fn create_application_role(db: impl Into<Db>, role: &ApplicationRole) 
 
 async fn statements<C: ConnectionTrait>(db: &C, role: &ApplicationRole) -> Result<Vec<String>, DbErr> {
     // Quoted by the server, which knows its own rules.
-    let row = ledger::one(
+    let row = sql::one(
         db,
         "SELECT format('%I', $1::text), format('%L', $2::text), format('%I', current_schema()), \
             EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1), \
@@ -88,7 +92,7 @@ async fn statements<C: ConnectionTrait>(db: &C, role: &ApplicationRole) -> Resul
         statements.push(format!("ALTER ROLE {name} NOSUPERUSER NOBYPASSRLS"));
     }
     for table in [role.migration_table.clone(), format!("{}_ledger", role.migration_table)] {
-        if ledger::Ledger::has_table(db, &table).await? {
+        if Ledger::has_table(db, &table).await? {
             statements.push(format!(r#"REVOKE INSERT, UPDATE, DELETE ON "{table}" FROM {name}"#));
         }
     }
@@ -132,7 +136,7 @@ async fn role_and_reasons(db: &DatabaseConnection) -> Result<(String, Vec<String
             WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND c.relrowsecurity \
                 AND pg_has_role(r.oid, c.relowner, 'MEMBER')), '') \
         FROM pg_roles r WHERE r.rolname = current_user";
-    let row = ledger::one(db, sql, []).await?;
+    let row = sql::one(db, sql, []).await?;
     let owned: String = row.try_get_by_index(3)?;
     let mut reasons = Vec::new();
     if row.try_get_by_index::<bool>(1)? {

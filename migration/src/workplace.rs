@@ -10,14 +10,14 @@
 use std::{path::Path, time::Duration};
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseConnectionType, DbErr, SqlxPostgresConnector, SqlxSqliteConnector,
+    DatabaseConnection, DatabaseConnectionType, DbErr, SqlxPostgresConnector, SqlxSqliteConnector,
     sqlx::{
         postgres::{PgConnectOptions, PgPoolOptions},
         sqlite::SqlitePoolOptions,
     },
 };
 
-use crate::{Error, Options, ledger};
+use crate::{Error, Options, sql};
 
 /// Where migrations run.
 pub(crate) struct Workplace {
@@ -110,7 +110,7 @@ async fn inherited(db: &DatabaseConnection) -> Result<String, DbErr> {
         || CASE WHEN current_setting('role') <> 'none' THEN format('SET ROLE %I; ', current_setting('role')) ELSE '' END \
         || CASE WHEN current_setting('client_connection_check_interval', true) IS NULL THEN '' \
            ELSE 'SET client_connection_check_interval = 500; ' END";
-    ledger::one(db, sql, []).await?.try_get_by_index(0)
+    sql::one(db, sql, []).await?.try_get_by_index(0)
 }
 
 async fn raw(connection: &mut sea_orm::sqlx::PgConnection, sql: String) -> Result<(), sea_orm::sqlx::Error> {
@@ -151,9 +151,4 @@ pub(crate) fn lives_in_memory(db: &DatabaseConnection) -> bool {
         }
         _ => false,
     }
-}
-
-/// Sends SQL that may hold several statements, or that must not be prepared.
-pub(crate) async fn send<C: ConnectionTrait>(db: &C, sql: &str) -> Result<(), DbErr> {
-    db.execute_unprepared(sql).await.map(|_| ())
 }

@@ -1,11 +1,11 @@
 //! What can go wrong in a unit of work, said once and kept: the first cause is what the caller gets (INV6).
 //!
-//! This module classifies what a database answered; it never decides what to do about it (that is [`crate::retry`]),
-//! and it never puts a column's value into a message (L1).
+//! The dialects say what class of failure a database reported. What a class means for a unit is said here ([`Class`]); what is
+//! done about it is the retry loop's. No value of a column gets into a message (L1).
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
+use sea_orm::{DbErr, RuntimeErr};
 
 /// The error of every operation of this crate. Cheap to clone: a cause is shared, not copied.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -286,18 +286,26 @@ pub enum Class {
     Decode,
 }
 
+impl Class {
+    /// Whether a unit whose COMMIT was not sent, or is known to have failed, may run again for it (R7).
+    pub(crate) fn is_retryable(self) -> bool {
+        self.is_conflict() || matches!(self, Class::ConnectionLost | Class::PlanChanged)
+    }
+
+    /// Whether the unit lost against a concurrent one, which is done by now or soon.
+    pub(crate) fn is_conflict(self) -> bool {
+        matches!(self, Class::Serialization | Class::Deadlock | Class::Busy)
+    }
+
+    /// Whether a failure inside a nested block dooms the whole unit, because only the unit can be repeated (R8).
+    pub(crate) fn dooms_unit(self) -> bool {
+        self.is_retryable() || self == Class::CompletionUnknown
+    }
+}
+
 impl Error {
     pub(crate) fn usage(message: impl Into<Cow<'static, str>>) -> Self {
         Error::Usage(message.into())
-    }
-
-    pub(crate) fn unsupported(backend: sea_orm::DbBackend, what: impl Into<Cow<'static, str>>) -> Self {
-        let backend = match backend {
-            sea_orm::DbBackend::Sqlite => "SQLite",
-            sea_orm::DbBackend::Postgres => "PostgreSQL",
-            _ => "this database",
-        };
-        Error::Unsupported { backend, what: what.into() }
     }
 
     /// The SQLSTATE (PostgreSQL) or the extended result code (SQLite) of the error that started this one.
@@ -405,80 +413,6 @@ impl Error {
     }
 }
 
-impl From<sqlx::Error> for Error {
-    fn from(e: sqlx::Error) -> Self {
-        from_sqlx(&Arc::new(e))
-    }
-}
-
-fn from_sqlx(e: &Arc<sqlx::Error>) -> Error {
-    let (mut class, mut code, mut constraint) = (Class::Other, None, None);
-    match &**e {
-        sqlx::Error::Database(db) => {
-            code = db.code().map(|c| c.as_ref().into());
-            constraint = db.constraint().or_else(|| named_by_sqlite(db.message())).map(Into::into);
-            class = class_of(db.as_ref(), code.as_deref().unwrap_or_default());
-        }
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
-            class = Class::ConnectionLost
-        }
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => class = Class::ConnectionLost,
-        sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::Decode(_)
-        | sqlx::Error::ColumnNotFound(_)
-        | sqlx::Error::TypeNotFound { .. } => {
-            class = Class::Decode;
-        }
-        _ => {}
-    }
-    let source = match &**e {
-        sqlx::Error::PoolTimedOut => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
-        sqlx::Error::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
-        _ => DbErr::Query(RuntimeErr::SqlxError(e.clone())),
-    };
-    Error::Database(Arc::new(DatabaseError { source, class, code, constraint, place: None }))
-}
-
-fn class_of(db: &dyn sqlx::error::DatabaseError, code: &str) -> Class {
-    use sqlx::error::ErrorKind;
-    match db.kind() {
-        ErrorKind::UniqueViolation => return Class::Unique,
-        ErrorKind::ForeignKeyViolation => return Class::ForeignKey,
-        ErrorKind::NotNullViolation => return Class::NotNull,
-        ErrorKind::CheckViolation => return Class::Check,
-        _ => {}
-    }
-    if let Some(postgres) = db.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-        && is_plan_changed(code, postgres.routine(), postgres.message())
-    {
-        return Class::PlanChanged;
-    }
-    if db.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
-        // The primary result code is the low byte of the extended one: 5 is BUSY (517 its snapshot form), 6 is LOCKED.
-        return match code.parse::<u32>().unwrap_or_default() & 0xff {
-            5 | 6 => Class::Busy,
-            9 => Class::QueryCanceled,
-            17 => Class::PlanChanged,
-            _ => Class::Other,
-        };
-    }
-    class_of_sqlstate(code)
-}
-
-/// Whether a statement failed because of what the connection remembers of it (E5). The server may speak any language, so its
-/// sentence is asked only for what it does not translate: the driver's own names, and sentences that are never translated.
-fn is_plan_changed(code: &str, routine: Option<&str>, message: &str) -> bool {
-    match code {
-        // "cached plan must not change result type"
-        "0A000" => routine == Some("RevalidateCachedQuery"),
-        // A prepared statement that does not exist, or exists already; of the driver, not of the caller.
-        "26000" | "42P05" => message.contains("\"sqlx_s_"),
-        // A type that was dropped and made again.
-        "XX000" => message.starts_with("cache lookup failed for type"),
-        _ => false,
-    }
-}
-
 /// The class of a SQLSTATE (R7).
 pub fn class_of_sqlstate(code: &str) -> Class {
     match code {
@@ -505,56 +439,6 @@ impl Error {
             Error::Database(e) => matches!(e.class, Class::Other | Class::Decode | Class::PlanChanged),
             Error::Usage(_) => true,
             _ => false,
-        }
-    }
-}
-
-/// SQLite names a constraint in its message only: `UNIQUE constraint failed: author.name`.
-fn named_by_sqlite(message: &str) -> Option<&str> {
-    message.split_once(" constraint failed: ").map(|(_, name)| name)
-}
-
-/// Our own errors travel through SeaORM's functions (which know only `DbErr`) and come back whole.
-#[derive(Debug)]
-struct Carried(Error);
-
-impl fmt::Display for Carried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Carried {}
-
-impl From<Error> for DbErr {
-    fn from(e: Error) -> Self {
-        match e {
-            Error::Database(e) if e.place.is_none() => e.source.clone(),
-            // TryIntoErr is the one variant of SeaORM that carries a source of any type.
-            other => DbErr::TryIntoErr { from: "sea_session::Error", into: "DbErr", source: Arc::new(Carried(other)) },
-        }
-    }
-}
-
-impl From<DbErr> for Error {
-    fn from(e: DbErr) -> Self {
-        if let DbErr::TryIntoErr { source, .. } = &e
-            && let Some(Carried(own)) = source.downcast_ref::<Carried>()
-        {
-            return own.clone();
-        }
-        match &e {
-            DbErr::Conn(RuntimeErr::SqlxError(s))
-            | DbErr::Exec(RuntimeErr::SqlxError(s))
-            | DbErr::Query(RuntimeErr::SqlxError(s)) => from_sqlx(s),
-            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Error::Database(Arc::new(DatabaseError {
-                class: Class::ConnectionLost,
-                source: e,
-                code: None,
-                constraint: None,
-                place: None,
-            })),
-            _ => Error::decode(e),
         }
     }
 }

@@ -2,73 +2,71 @@
 
 extern crate self as sea_session;
 
-mod alone;
-mod batches;
-mod block;
-mod body;
-mod boxed;
 mod connection;
-mod core;
-mod db;
+mod dialect;
 mod error;
-mod facts;
-mod fate;
 mod flush;
-mod hooks;
-mod identity;
-mod meta;
-mod names;
-mod options;
+mod load;
+mod objects;
 pub mod outbox;
-mod predicate;
-mod query;
-mod raw;
-mod relation;
-mod retry;
-mod rows;
-mod session;
-mod settle;
-mod several;
-mod shared;
-mod shown;
-mod span;
-mod states;
+#[cfg(test)]
+mod rooms;
+mod run;
 mod stats;
-mod stream;
+mod table;
 pub mod testing;
-mod tokens;
-mod tracked;
-mod undo;
-#[doc(hidden)]
-pub mod value_ref;
+mod unit;
 
-pub use batches::{BatchError, Batches, Progress};
-pub use block::{Action, BlockKind, BlockState, Cell as BlockCell, Event, TABLE as BLOCK_TABLE, decide};
-pub use body::{BatchBody, Block, BlockOnce};
-pub use core::UnitState;
-pub use db::Db;
+pub use connection::db::Db;
 pub use error::{Class, DatabaseError, Error, class_of_sqlstate};
-pub use fate::Fate;
-pub use hooks::{HookBody, HookOutcome, Hooks, Registered};
-pub use meta::{EntitySpec, Shape, TrackedEntity};
-pub use options::UnitOptions;
-pub use query::{LoadExt, Loader};
-pub use relation::Junction;
-pub use retry::Retry;
+pub use load::{
+    query::{LoadExt, Loader},
+    relation::Junction,
+    stream::Rows,
+};
+pub use objects::{
+    Object, Tracked,
+    entity::{EntitySpec, Shape, TrackedEntity},
+    states::State,
+};
+pub use run::{
+    batches::{BatchError, Batches, Progress},
+    options::UnitOptions,
+    several::{Recovered, Sessions, Several},
+};
 /// `sea_session::atomic!(s, { … })`: a nested block in place. The attribute `#[atomic]` is in the prelude: one module cannot
 /// hold two macros of one name.
 pub use sea_session_macros::atomic_block as atomic;
 pub use sea_session_macros::*;
-pub use session::{NestedBlock, NoAutoflush, Savepoint, Session};
-pub use several::{Recovered, Sessions, Several};
-pub use states::{Cell as StateCell, Operation, TABLE as STATE_TABLE, next as next_state};
 pub use stats::{Paths, Recorder, Stats};
-pub use stream::Rows;
-pub use tracked::{Object, State, Tracked};
+pub use unit::{
+    block_table::{BlockKind, BlockState},
+    body::{BatchBody, Block, BlockOnce},
+    core::UnitState,
+    fate::Fate,
+    hooks::{HookBody, HookOutcome, Hooks, Registered},
+    retry::Retry,
+    session::{NestedBlock, NoAutoflush, Savepoint, Session},
+};
 
 /// What an application needs in scope.
 pub mod prelude {
     pub use crate::{Db, Error as SessionError, LoadExt, Retry, Session, State, Tracked, TrackedEntity, UnitOptions};
     pub use sea_orm::IsolationLevel;
     pub use sea_session_macros::*;
+}
+
+/// The declared tables of blocks and of objects as data, for tools and tests that walk them: `docs/blocks.md` and
+/// `docs/states.md` print them.
+pub mod tables {
+    pub use crate::{
+        objects::states::{Operation, STATE_TABLE, StateCell, next_state},
+        unit::block_table::{BLOCK_TABLE, BlockAction, BlockCell, BlockEvent, decide},
+    };
+}
+
+/// What the macros write names of. No part of the interface: it may change with any version.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::table::value_ref::*;
 }

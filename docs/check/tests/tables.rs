@@ -5,7 +5,10 @@
 
 use std::fmt::Write;
 
-use sea_session::{BLOCK_TABLE, BlockKind, BlockState, Event, Operation, STATE_TABLE, State, StateCell, decide};
+use sea_session::{
+    BlockKind, BlockState, State,
+    tables::{BLOCK_TABLE, BlockEvent, Operation, STATE_TABLE, StateCell, decide},
+};
 
 fn compare(name: &str, page: &str) {
     let path = format!("{}/../{name}", env!("CARGO_MANIFEST_DIR"));
@@ -26,13 +29,13 @@ const KINDS: [(BlockKind, &str); 3] = [
 ];
 const BLOCK_STATES: [BlockState; 5] =
     [BlockState::Idle, BlockState::Live, BlockState::FlaggedIdle, BlockState::Flagged, BlockState::Lost];
-const EVENTS: [(Event, &str); 3] =
-    [(Event::Statement, "a statement"), (Event::ExitOk, "a good end"), (Event::ExitErr, "a bad end")];
+const EVENTS: [(BlockEvent, &str); 3] =
+    [(BlockEvent::Statement, "a statement"), (BlockEvent::ExitOk, "a good end"), (BlockEvent::ExitErr, "a bad end")];
 
 #[test]
 fn every_block_state_has_its_action_in_the_page() {
     let mut page = "# What a block does\n\n\
-        Written by `UPDATE=1 cargo test -p docs-check --test tables` from `sea_session::BLOCK_TABLE`, which the session itself \
+        Written by `UPDATE=1 cargo test -p docs-check --test tables` from `sea_session::tables::BLOCK_TABLE`, which the session itself \
         follows, and each cell of which is tried on both backends by the test `a1_a8_every_cell_of_the_block_table_is_tried`. \
         Do not edit.\n\n\
         A block is *idle* until its BEGIN or SAVEPOINT is sent, then *live*; *flagged* once it must roll back (a statement failed, or \
@@ -88,7 +91,7 @@ fn cell(state: State, operation: Operation) -> &'static StateCell {
 #[test]
 fn every_object_state_has_its_operations_in_the_page() {
     let mut page = "# Where an object goes\n\n\
-        Written by `UPDATE=1 cargo test -p docs-check --test tables` from `sea_session::STATE_TABLE`, each cell of which is tried \
+        Written by `UPDATE=1 cargo test -p docs-check --test tables` from `sea_session::tables::STATE_TABLE`, each cell of which is tried \
         on both backends by the test `s3_s4_s7_s12_every_cell_of_the_state_table_is_tried`. Do not edit.\n\n\
         Left: the state of an object. Top: what is done to it or to its unit. The cell: its state afterwards. *Rollback to \
         before* goes to a savepoint from before the object came into its state. Letters and numbers are [rules](rules.md).\n\n| |"

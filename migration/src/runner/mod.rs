@@ -24,11 +24,13 @@ use crate::{
     Error, Event, Migrator, Options,
     direction::Direction,
     findings::{Finding, Known, Status},
-    ledger::{Ledger, State},
+    ledger::Ledger,
     lock::Lock,
-    record::{Recorded, Recording, record},
+    record::{Recorded, Recording, record, wants_transaction},
     report::{Plan, Report, Step},
-    workplace::{Workplace, send},
+    sql::send,
+    state::State,
+    workplace::Workplace,
 };
 
 /// Applies the migrations of `M` to one database.
@@ -428,12 +430,6 @@ fn needs_work(known: &Known) -> bool {
 
 fn failure(name: &str, direction: Direction, statement: Option<String>, left: Option<u64>, source: DbErr) -> Error {
     Error::Failed { migration: name.to_owned(), direction, statement, left, source }
-}
-
-/// A transaction unless the migration says otherwise: both backends have transactional DDL. (SeaORM takes none on
-/// SQLite by default.)
-pub(crate) fn wants_transaction(migration: &dyn MigrationTrait, backend: DbBackend) -> bool {
-    migration.use_transaction().unwrap_or(matches!(backend, DbBackend::Postgres | DbBackend::Sqlite))
 }
 
 /// A migration that leaves the choice to the backend was written for SeaORM's convention, which is none on SQLite: one

@@ -13,10 +13,11 @@ use crate::{
     direction::Direction,
     error::is_done_already,
     findings::Known,
-    ledger::{self, Entry, Note, State},
+    ledger::{Entry, Note},
     lock::begin_immediate,
     record::{Recorded, Recording, Words, record},
-    workplace::send,
+    sql::{self, send},
+    state::State,
 };
 
 impl<M: MigratorTrait> Runner<M> {
@@ -139,7 +140,7 @@ fn concurrent_index(sql: &str) -> Option<String> {
 async fn drop_invalid(db: &DatabaseConnection, index: &str) -> Result<(), DbErr> {
     let sql = "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
         WHERE c.relname = $1 AND pg_table_is_visible(c.oid) AND NOT i.indisvalid";
-    let found = ledger::one(db, sql, [index.into()]).await?.try_get_by_index::<i64>(0)?;
+    let found = sql::one(db, sql, [index.into()]).await?.try_get_by_index::<i64>(0)?;
     if found > 0 {
         send(db, &format!(r#"DROP INDEX CONCURRENTLY "{}""#, index.replace('"', "\"\""))).await?;
     }

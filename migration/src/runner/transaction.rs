@@ -8,9 +8,7 @@ use sea_orm::{DbBackend, DbErr};
 use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 
 use super::{Runner, Work, failure, send_one};
-use crate::{
-    Error, Event, direction::Direction, error::is_lock_timeout, ledger, lock::begin_immediate, record::Recorded,
-};
+use crate::{Error, Event, direction::Direction, error::is_lock_timeout, lock::begin_immediate, record::Recorded, sql};
 
 impl<M: MigratorTrait> Runner<M> {
     /// Tries again where a lock could not be had within the lock timeout: each try waits no longer than that, so those
@@ -90,7 +88,7 @@ impl<M: MigratorTrait> Runner<M> {
         }
         match self.db.get_database_backend() {
             DbBackend::Postgres => {
-                Ok(Some(ledger::one(transaction, "SELECT pg_backend_pid()", []).await?.try_get_by_index(0)?))
+                Ok(Some(sql::one(transaction, "SELECT pg_backend_pid()", []).await?.try_get_by_index(0)?))
             }
             _ => Ok(None),
         }

@@ -13,19 +13,27 @@ use super::{
     Flush,
     plan::{Kind, Part},
     set::RowSet,
-    value::{as_column, is_null},
 };
 use crate::{
     error::Error,
-    facts::{Action, Deed, Identity, TableFacts},
-    meta::TableMeta,
-    tracked::AnyObject,
+    objects::AnyObject,
+    table::{
+        facts::{Action, Deed, Identity, TableFacts},
+        meta::TableMeta,
+        value::{as_column, is_null},
+    },
 };
+
+/// What a row held, by column.
+type Held = Vec<(usize, Value)>;
 
 /// What rows held in the columns that others refer to, before they were written.
 pub(super) struct Referred {
-    /// Each row, its object, and the values by column.
-    rows: Vec<(usize, Vec<(usize, Value)>)>,
+    table: &'static TableMeta,
+    facts: Arc<TableFacts>,
+    deleted: bool,
+    /// The object that stands for each row from now on, and the values by column.
+    rows: Vec<(Arc<dyn AnyObject>, Held)>,
 }
 
 /// A row that was deleted, or that changed what others refer to.
@@ -50,6 +58,8 @@ impl Flush<'_> {
                 let written = |name: &String| set.table.column(name).is_some_and(|c| set.columns.contains(&c));
                 action.on_update != Deed::None && action.to.iter().any(written)
             }
+            // Every column takes another value, but for the key, which may take another spelling.
+            Kind::Switch => action.on_update != Deed::None,
             _ => false,
         };
         let columns: FxHashSet<usize> = set
@@ -63,35 +73,37 @@ impl Flush<'_> {
             return None;
         }
         let held = |row: usize| {
-            let object = set.object(row)?;
             // An object that is to be deleted is no row any more to others, but holds what its row held.
-            let value = |column: &usize| Some((*column, object.held_value(*column)?));
-            Some((row, columns.iter().map(value).collect::<Option<Vec<_>>>()?))
+            let before = set.object_before(row)?;
+            let value = |column: &usize| Some((*column, before.held_value(*column)?));
+            Some((set.object(row)?.clone(), columns.iter().map(value).collect::<Option<Vec<_>>>()?))
         };
-        Some(Referred { rows: (0..set.len()).filter_map(held).collect() })
+        let rows = (0..set.len()).filter_map(held).collect();
+        Some(Referred { table: set.table, facts: set.facts.clone(), deleted: set.kind == Kind::Delete, rows })
     }
 
     /// Does to the objects of the map what the database did because these rows were written.
-    pub(super) async fn act(&mut self, set: &RowSet<'_>, referred: Referred) -> Result<(), Error> {
+    pub(super) async fn act(&mut self, referred: Referred) -> Result<(), Error> {
+        let Referred { table: of, facts, deleted, rows } = referred;
         let mut known: Known = Vec::new();
         for table in self.map.tables() {
             known.push((table, self.connection.table_facts(table).await?));
         }
-        let mut causes: Vec<Cause> = Vec::with_capacity(referred.rows.len());
-        for (row, old) in referred.rows {
+        let mut causes: Vec<Cause> = Vec::with_capacity(rows.len());
+        for (object, old) in rows {
             let now = |object: &Arc<dyn AnyObject>| {
                 old.iter().map(|(column, _)| Some((*column, object.column_value(*column)?))).collect::<Option<Vec<_>>>()
             };
-            let new = match set.kind {
-                Kind::Delete => None,
-                _ => set.object(row).and_then(now).or(Some(old.clone())),
+            let new = match deleted {
+                true => None,
+                false => now(&object).or(Some(old.clone())),
             };
-            causes.push(Cause { table: set.table, facts: set.facts.clone(), old, new });
+            causes.push(Cause { table: of, facts: facts.clone(), old, new });
         }
         while !causes.is_empty() {
             causes = self.follow(&known, causes)?;
         }
-        self.doubt_the_rest(&known, set)
+        self.doubt_the_rest(&known, &facts)
     }
 
     /// The rows that refer to those of `causes`; what became of them is a cause in turn.
@@ -178,6 +190,11 @@ impl Flush<'_> {
                     object.doubt();
                     continue;
                 }
+                // What the entity cannot hold only a question can tell, once it is something else.
+                Deed::SetNull if from.iter().any(|column| !child.columns[*column].nullable) => {
+                    object.doubt();
+                    continue;
+                }
                 Deed::Cascade => {
                     let new = cause.new.as_deref().and_then(side).unwrap_or_default();
                     from.iter().copied().zip(new).collect()
@@ -203,10 +220,10 @@ impl Flush<'_> {
     }
 
     /// Objects of tables that are reached by way of rows which the map does not hold: their own keys do not tell their fate.
-    fn doubt_the_rest(&mut self, known: &Known, set: &RowSet<'_>) -> Result<(), Error> {
+    fn doubt_the_rest(&mut self, known: &Known, facts: &TableFacts) -> Result<(), Error> {
         for (table, _) in known {
             let identity = known.iter().find(|(of, _)| std::ptr::eq(*of, *table)).and_then(|(_, f)| f.identity.clone());
-            let Some(identity) = identity.filter(|identity| set.facts.far.contains(identity)) else { continue };
+            let Some(identity) = identity.filter(|identity| facts.far.contains(identity)) else { continue };
             let told = Told::of(self, known, &identity, table);
             for object in self.map.objects_of(table) {
                 if !told.tells(&object) {
@@ -234,9 +251,13 @@ impl Told {
                 let (Some(from), Some(to)) = (from, to) else { continue };
                 let values = |object: &Arc<dyn AnyObject>| {
                     let pairs = to.iter().zip(&from);
-                    let value = |(to, from): (&usize, &usize)| {
-                        Some(as_column(object.stored_value(*to)?, &child_table.columns[*from].kind))
+                    // A row that is to be deleted later in this flush is there until then.
+                    let there = |column: &usize| match object.is_doubted() {
+                        true => None,
+                        false => object.held_value(*column),
                     };
+                    let value =
+                        |(to, from): (&usize, &usize)| Some(as_column(there(to)?, &child_table.columns[*from].kind));
                     pairs.map(value).collect::<Option<Vec<Value>>>()
                 };
                 let rows = flush.map.objects_of(table).iter().filter_map(values).collect();

@@ -1,24 +1,20 @@
 //! What comes back with a write, and how it reaches its object: always by what the database says of that row (D3, D4).
 
 use rustc_hash::FxHashMap;
-use sea_orm::{DbBackend, QueryResult, Value};
+use sea_orm::{QueryResult, Value};
 
 use super::{
-    Flush, Text,
-    change::MANY_ROWS,
+    Flush,
     plan::{Kind, Part},
     rows::Place,
-    set::{RowSet, RowSource, Window},
-    statement::sqlite_chunk,
-    wire::{ArrayRows, RowSink},
+    set::{MANY_ROWS, RowSet, RowSource, Window},
 };
 use crate::{
-    connection::{Fetch, Message},
+    connection::{Fetch, Message, text::Text},
+    dialect::{ArrayRows, Dialect, Sets},
     error::Error,
-    facts::Stored,
-    meta::TableMeta,
-    tracked::Returned,
-    value_ref::ValueRef,
+    objects::row::Returned,
+    table::{facts::Stored, meta::TableMeta, row_sink::RowSink, value_ref::ValueRef},
 };
 
 /// What a write is to answer with.
@@ -38,6 +34,8 @@ pub(super) struct Wanted {
     pub(super) odd: bool,
     /// A trigger may write after RETURNING was told: the rows are read once more.
     pub(super) again: bool,
+    /// The statement may not be asked: each new row is read by its key.
+    pub(super) apart: bool,
 }
 
 impl Back {
@@ -50,8 +48,8 @@ impl Back {
     }
 
     /// The list of what is selected, key first if the rows are told apart by it; empty for nothing.
-    pub(super) fn list(&self, table: &TableMeta, backend: DbBackend, with_key: bool) -> Vec<String> {
-        let select = |column: &usize| table.columns[*column].select(backend).to_owned();
+    pub(super) fn list(&self, table: &TableMeta, dialect: &Dialect, with_key: bool) -> Vec<String> {
+        let select = |column: &usize| table.columns[*column].select(dialect).to_owned();
         match self {
             Back::Nothing => Vec::new(),
             Back::Row => (0..table.columns.len()).map(|column| select(&column)).collect(),
@@ -82,18 +80,29 @@ impl RowSet<'_> {
         let event = match self.kind {
             Kind::Insert | Kind::Switch => facts.insert,
             Kind::Update => facts.update,
-            Kind::Delete => return Ok(Wanted { back: Back::Nothing, odd: false, again: false }),
+            Kind::Delete => return Ok(Wanted { back: Back::Nothing, odd: false, again: false, apart: false }),
         };
         // Half of a row that a cycle has cut in two is read with the other half.
         if self.part == Part::Open {
-            return Ok(Wanted { back: Back::Nothing, odd: false, again: false });
+            return Ok(Wanted { back: Back::Nothing, odd: false, again: false, apart: false });
         }
         if self.kind == Kind::Update && event.rewrites && self.len() >= MANY_ROWS {
             // Counted first, and read afterwards.
-            return Ok(Wanted { back: Back::Nothing, odd: false, again: true });
+            return Ok(Wanted { back: Back::Nothing, odd: false, again: true, apart: false });
+        }
+        let told = self.kind == Kind::Update || self.table.keys.iter().all(|key| self.columns.contains(key));
+        if event.instead && told {
+            // The statement may not be asked; the row is found by its key.
+            let update = self.kind == Kind::Update;
+            return Ok(Wanted { back: Back::Nothing, odd: false, again: update, apart: !update });
         }
         if event.row_by_row || event.rewrites {
-            return Ok(Wanted { back: Back::of(table, every()), odd: false, again: event.changes_afterwards });
+            return Ok(Wanted {
+                back: Back::of(table, every()),
+                odd: false,
+                again: event.changes_afterwards,
+                apart: false,
+            });
         }
         let written = |column: &usize| self.columns.contains(column);
         let made = self.drawn.as_ref().map_or(&[][..], |drawn| &drawn.columns);
@@ -107,7 +116,7 @@ impl RowSet<'_> {
             written(column) && (facts.columns[*column].stored == Stored::Unknown || odd.contains(column))
         };
         columns.retain(|column| filled_in(column) || changed(column));
-        Ok(Wanted { back: Back::of(table, columns), odd: !odd.is_empty(), again: false })
+        Ok(Wanted { back: Back::of(table, columns), odd: !odd.is_empty(), again: false, apart: false })
     }
 
     /// Whether the database keeps each key as it was sent, so that rows are told apart by it.
@@ -176,21 +185,27 @@ impl Flush<'_> {
         }
     }
 
+    /// Reads a new row by the key that it was sent with.
+    pub(super) async fn read_new(&mut self, set: &RowSet<'_>, row: usize) -> Result<Vec<QueryResult>, Error> {
+        let message = read_values(set, self.connection.dialect(), &[(row, set.new_key(row)?)]);
+        Ok(self.send(set.table, &set.window(row, row + 1), message).await?.rows())
+    }
+
     /// Reads the rows of a set once more: a trigger may have written to them after RETURNING was told.
     pub(super) async fn read_again(&mut self, set: &RowSet<'_>) -> Result<(), Error> {
-        let (table, backend) = (set.table, self.connection.backend());
+        let (table, dialect) = (set.table, self.connection.dialect());
         let rows: Vec<(usize, Vec<Value>)> =
             (0..set.len()).filter_map(|row| Some((row, set.current_key(row)?))).collect();
         let together = table.keys.iter().all(|key| table.columns[*key].is_simple());
-        let most = match (together, backend) {
+        let most = match (together, dialect.sets) {
             (false, _) => 1,
-            (true, DbBackend::Sqlite) => sqlite_chunk(rows.len(), table.keys.len() + 1),
-            (true, _) => 1_000,
+            (true, Sets::Values) => dialect.chunk(rows.len(), table.keys.len() + 1),
+            (true, Sets::Arrays) => 1_000,
         };
         for some in rows.chunks(most) {
-            let message = match backend {
-                DbBackend::Postgres if together => read_arrays(set, some)?,
-                _ => read_values(set, backend, some),
+            let message = match dialect.sets {
+                Sets::Arrays if together => read_arrays(set, dialect, some)?,
+                _ => read_values(set, dialect, some),
             };
             let answer = self.send(table, &set.window(0, set.len()), message).await?.rows();
             let mut missing: Vec<bool> = vec![true; some.len()];
@@ -215,24 +230,24 @@ impl Flush<'_> {
 }
 
 /// The rows of these keys, each with its number.
-fn read_text(set: &RowSet<'_>, backend: DbBackend, source: &str, with: &str) -> String {
+fn read_text(set: &RowSet<'_>, dialect: &Dialect, source: &str, with: &str) -> String {
     let (table, names) = (set.table, &set.table.names);
     let same = table.keys.iter().enumerate().map(|(at, key)| {
         let meta = &table.columns[*key];
-        let value = meta.save(backend, &names.value(at));
+        let value = meta.save(dialect, &names.value(at));
         format!("{}.{} = {}", table.table, meta.quoted(), set.facts.compared(*key, &value))
     });
     format!(
         "{with}SELECT {}.{}, {} FROM {source} JOIN {} ON {}",
         names.rows,
         names.number,
-        Back::Row.list(table, backend, false).join(", "),
+        Back::Row.list(table, dialect, false).join(", "),
         table.table,
         same.collect::<Vec<_>>().join(" AND ")
     )
 }
 
-fn read_arrays<'m>(set: &RowSet<'_>, rows: &[(usize, Vec<Value>)]) -> Result<Message<'m>, Error> {
+fn read_arrays<'m>(set: &RowSet<'_>, dialect: &Dialect, rows: &[(usize, Vec<Value>)]) -> Result<Message<'m>, Error> {
     let (table, names) = (set.table, &set.table.names);
     let kinds = table.keys.iter().map(|key| &table.columns[*key].kind);
     let mut sink = ArrayRows::new(rows.len(), kinds)?;
@@ -240,13 +255,13 @@ fn read_arrays<'m>(set: &RowSet<'_>, rows: &[(usize, Vec<Value>)]) -> Result<Mes
         key.iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
     }
     let source = names.unnest_numbered(table.keys.len());
-    let sql = read_text(set, DbBackend::Postgres, &source, "");
-    Ok(Message::Arrays { sql: sql.into(), arguments: sink.arguments()?, fetch: Fetch::All })
+    let sql = read_text(set, dialect, &source, "");
+    Ok(Message::Bound { sql: sql.into(), arguments: sink.arguments()?, fetch: Fetch::All })
 }
 
-fn read_values<'m>(set: &RowSet<'_>, backend: DbBackend, rows: &[(usize, Vec<Value>)]) -> Message<'m> {
+fn read_values<'m>(set: &RowSet<'_>, dialect: &'static Dialect, rows: &[(usize, Vec<Value>)]) -> Message<'m> {
     let (table, names) = (set.table, &set.table.names);
-    let mut text = Text::new(backend, "");
+    let mut text = Text::new(dialect, "");
     let tuples = rows.iter().enumerate().map(|(at, (_, key))| {
         let values = key.iter().map(|value| text.bind(value.clone())).collect::<Vec<_>>();
         format!("(CAST({} AS bigint), {})", at + 1, values.join(", "))
@@ -254,7 +269,7 @@ fn read_values<'m>(set: &RowSet<'_>, backend: DbBackend, rows: &[(usize, Vec<Val
     let tuples = tuples.collect::<Vec<_>>().join(", ");
     let with =
         format!("WITH {}({}, {}) AS (VALUES {tuples}) ", names.rows, names.number, names.values(table.keys.len()));
-    text.sql = read_text(set, backend, &names.rows, &with);
+    text.sql = read_text(set, dialect, &names.rows, &with);
     text.message(Fetch::All)
 }
 

@@ -3,25 +3,32 @@
 
 use std::sync::Arc;
 
-use sea_orm::{DbBackend, QueryResult, sqlx::postgres::PgArguments};
+use sea_orm::QueryResult;
 
 use super::{
-    Flush, Text, XID, and_xid,
+    Flush,
     back::{Back, unasked},
     pieces::{Chunks, arrays},
     plan::{Kind, Part},
     rows::Place,
-    set::{Found, Places, RowSet, RowSource, Window},
-    statement::sqlite_sizes,
-    telling_xid,
-    value::as_integer,
+    set::{Found, MANY_ROWS, Places, RowSet, RowSource, Window},
 };
 use crate::{
-    connection::{Fetch, Message},
+    connection::{Fetch, Message, text::Text},
+    dialect::{
+        Dialect, Sets,
+        message::Arguments,
+        xid::{XID, and_xid, telling_xid},
+    },
     error::Error,
-    meta::{ChangeForm, ChangeText, ColumnSet, TableMeta},
+    objects::row::Put,
     stats::Path,
-    tracked::Put,
+    table::{
+        columns::ColumnSet,
+        meta::TableMeta,
+        texts::{ChangeForm, ChangeText},
+        value::as_integer,
+    },
 };
 
 /// Rows of one PostgreSQL statement.
@@ -30,9 +37,6 @@ const DELETED_ROWS: usize = 10_000;
 
 /// Up to so many changed rows answer one by one.
 const FEW_ROWS: usize = 32;
-
-/// From this many changed rows on the server's own count is worth the two short messages around it.
-pub(super) const MANY_ROWS: usize = 1_000;
 
 /// The savepoint around a set of changes; those of blocks have numbers.
 const SET: &str = "sea_session_set";
@@ -52,7 +56,7 @@ impl From<u64> for Changed {
 /// The texts of a set's UPDATE or DELETE. The columns that a row travels with: key, version, checks, then what is written.
 struct Texts<'s, 'a> {
     set: &'s RowSet<'a>,
-    backend: DbBackend,
+    dialect: &'static Dialect,
     back: &'s Back,
     /// The text depends on values of the rows.
     odd: bool,
@@ -60,10 +64,9 @@ struct Texts<'s, 'a> {
 
 impl RowSet<'_> {
     /// Whether rows may be changed together (D2).
-    fn goes_together(&self, backend: DbBackend) -> bool {
+    fn goes_together(&self, dialect: &Dialect) -> bool {
         let event = if self.kind == Kind::Delete { self.facts.delete } else { self.facts.update };
-        if backend == DbBackend::Sqlite && self.facts.acts_on_itself() {
-            // SQLite carries out what foreign keys ask for row by row, also to rows that the same statement is to change.
+        if dialect.acts_within_statements && self.facts.acts_on_itself() {
             return false;
         }
         let travels = |put: Put| self.table.columns[put.column()].is_simple();
@@ -73,12 +76,12 @@ impl RowSet<'_> {
 
 impl Flush<'_> {
     pub(super) async fn change(&mut self, set: &RowSet<'_>) -> Result<(), Error> {
-        let backend = self.connection.backend();
+        let dialect = self.connection.dialect();
         let wanted = set.wanted()?;
-        let texts = Texts { set, backend, back: &wanted.back, odd: wanted.odd };
+        let texts = Texts { set, dialect, back: &wanted.back, odd: wanted.odd };
         // Where an answer is matched by its key, the database must keep keys as they are sent.
-        let matched = backend == DbBackend::Postgres || wanted.back == Back::Nothing || set.keeps_keys();
-        match (set.goes_together(backend) && matched, backend) {
+        let matched = dialect.sets == Sets::Arrays || wanted.back == Back::Nothing || set.keeps_keys();
+        match (set.goes_together(dialect) && matched, dialect.sets) {
             (false, _) => {
                 let alone: Places = set.new_values().chain(set.found_by()).collect();
                 for row in 0..set.len() {
@@ -86,8 +89,8 @@ impl Flush<'_> {
                 }
                 self.connection.counters().path(Path::Single, set.len());
             }
-            (true, DbBackend::Sqlite) => self.change_values(&texts).await?,
-            (true, _) => self.change_arrays(&texts).await?,
+            (true, Sets::Values) => self.change_values(&texts).await?,
+            (true, Sets::Arrays) => self.change_arrays(&texts).await?,
         }
         match wanted.again {
             true => self.read_again(set).await,
@@ -111,7 +114,7 @@ impl Flush<'_> {
         let (set, table) = (texts.set, texts.set.table);
         let places: Places = set.found_by().chain(set.new_values()).collect();
         let alone: Places = set.new_values().chain(set.found_by()).collect();
-        let mut chunks = Chunks::new(set, 0, sqlite_sizes(set.len(), places.len()), places);
+        let mut chunks = Chunks::new(set, texts.dialect, 0, texts.dialect.chunks(set.len(), places.len()), places);
         let fetch = if *texts.back == Back::Nothing { Fetch::Nothing } else { Fetch::All };
         while let Some((window, arguments)) = chunks.take()? {
             if window.len() == 1 {
@@ -119,7 +122,7 @@ impl Flush<'_> {
                 self.connection.counters().path(Path::Single, 1);
                 continue;
             }
-            let message = Message::Flat { sql: texts.values(window.len()).into(), arguments, fetch };
+            let message = Message::Bound { sql: texts.values(window.len()).into(), arguments, fetch };
             let reply = chunks.encode_while(self.send(table, &window, message)).await?;
             self.connection.counters().path(Path::Chunks, window.len());
             self.expect_all(texts, window, reply.affected().into()).await?;
@@ -166,10 +169,10 @@ impl Flush<'_> {
         &mut self,
         texts: &Texts<'_, '_>,
         window: Window<'_, '_>,
-        arguments: Box<PgArguments>,
+        arguments: Arguments,
     ) -> Result<(), Error> {
         let xid = self.wants_xid();
-        let message = Message::Arrays { sql: texts.text(ChangeForm::Back, xid), arguments, fetch: Fetch::All };
+        let message = Message::Bound { sql: texts.text(ChangeForm::Back, xid), arguments, fetch: Fetch::All };
         let answer = self.send(window.set.table, &window, message).await?.rows();
         self.learn_xid(&answer, xid);
         self.expect_all(texts, window, by_number(&answer, window)?).await?;
@@ -187,8 +190,8 @@ impl Flush<'_> {
         &mut self,
         texts: &Texts<'_, '_>,
         window: Window<'_, '_>,
-        arguments: Box<PgArguments>,
-        again: impl Fn() -> Result<Box<PgArguments>, Error>,
+        arguments: Arguments,
+        again: impl Fn() -> Result<Arguments, Error>,
     ) -> Result<Changed, Error> {
         let mut arguments = Some(arguments);
         if window.len() >= MANY_ROWS
@@ -200,7 +203,7 @@ impl Flush<'_> {
         let (xid, few) = (self.wants_xid(), window.len() <= FEW_ROWS);
         let (form, fetch) = if few { (ChangeForm::Few, Fetch::All) } else { (ChangeForm::Many, Fetch::One) };
         let arguments = arguments.map_or_else(again, Ok)?;
-        let message = Message::Arrays { sql: texts.text(form, xid), arguments, fetch };
+        let message = Message::Bound { sql: texts.text(form, xid), arguments, fetch };
         let answer = self.send(window.set.table, &window, message).await?.rows();
         self.learn_xid(&answer, xid);
         if few { by_number(&answer, window) } else { by_count(&answer) }
@@ -212,7 +215,7 @@ impl Flush<'_> {
         &mut self,
         texts: &Texts<'_, '_>,
         window: Window<'_, '_>,
-        arguments: Box<PgArguments>,
+        arguments: Arguments,
     ) -> Result<bool, Error> {
         let (table, xid) = (window.set.table, self.wants_xid());
         let savepoint = match xid {
@@ -222,7 +225,7 @@ impl Flush<'_> {
         let answer = self.send(table, &window, Message::Control(&savepoint)).await?.rows();
         self.learn_xid(&answer, xid);
         let sql = texts.text(ChangeForm::Bare, false);
-        let change = Message::Arrays { sql, arguments, fetch: Fetch::Nothing };
+        let change = Message::Bound { sql, arguments, fetch: Fetch::Nothing };
         let all = self.send(table, &window, change).await?.affected() == window.len() as u64;
         let end = match all {
             true => format!("RELEASE SAVEPOINT {SET}"),
@@ -255,7 +258,7 @@ impl Flush<'_> {
             rows: RowSource::Planned { rows: loaded, members },
             drawn: None,
         };
-        let texts = Texts { set: &there, backend: self.connection.backend(), back: &Back::Nothing, odd: false };
+        let texts = Texts { set: &there, dialect: self.connection.dialect(), back: &Back::Nothing, odd: false };
         let alone: Places = there.new_values().chain(there.found_by()).collect();
         for row in 0..there.len() {
             let (window, xid) = (there.window(row, row + 1), self.wants_xid());
@@ -283,19 +286,25 @@ impl Flush<'_> {
         match changed.rows == window.len() as u64 {
             true => Ok(()),
             // Boxed: no flush that goes well has room for it.
-            false => Err(Box::pin(self.find_the_one(texts, window, changed)).await?),
+            false => Box::pin(self.find_the_one(texts, window, changed)).await?.map_or(Ok(()), Err),
         }
     }
 
-    /// Why fewer, or more, rows were changed than were to be.
+    /// Why fewer, or more, rows were changed than were to be; nothing if rows that were to be deleted went with others.
     async fn find_the_one(
         &mut self,
         texts: &Texts<'_, '_>,
         window: Window<'_, '_>,
-        changed: Changed,
-    ) -> Result<Error, Error> {
+        mut changed: Changed,
+    ) -> Result<Option<Error>, Error> {
         let (set, table) = (window.set, window.set.table);
-        let (alone, deleted) = (changed.missing.is_some() || window.len() == 1, set.kind == Kind::Delete);
+        let deleted = set.kind == Kind::Delete;
+        let went_along = deleted && changed.rows < window.len() as u64 && self.may_have_gone_along(set);
+        if went_along {
+            changed.missing = None;
+        }
+        let alone = !went_along && (changed.missing.is_some() || window.len() == 1);
+        let mut there = 0;
         for row in changed.missing.map_or(0..window.len(), |row| row..row + 1) {
             match self.blame(texts, window.from + row, !alone && !deleted).await? {
                 Some(Error::Stale { found: None, .. }) if deleted && !alone => {}
@@ -303,35 +312,47 @@ impl Flush<'_> {
                     if matches!(error, Error::Stale { found: None, .. }) {
                         self.gone.extend(set.object(window.from + row).cloned());
                     }
-                    return Ok(error);
+                    return Ok(Some(error));
                 }
-                None => {}
+                None => there += 1,
             }
         }
-        if deleted && !alone {
-            let one_of = format!("(one of {})", window.place(table));
-            return Ok(Error::Stale { entity: table.entity, key: one_of.into(), expected: None, found: None });
+        if went_along && there == 0 {
+            return Ok(None);
         }
-        Ok(Error::usage(format!(
+        if deleted && !alone && !went_along {
+            let one_of = format!("(one of {})", window.place(table));
+            return Ok(Some(Error::Stale { entity: table.entity, key: one_of.into(), expected: None, found: None }));
+        }
+        Ok(Some(Error::usage(format!(
             "{}: {} rows were to be changed, {} were; a rule or trigger of the table drops changes",
             window.place(table),
             window.len(),
             changed.rows
-        )))
+        ))))
+    }
+
+    /// Whether the database may have deleted rows of the set because of others that this flush has deleted, or deletes with
+    /// them: rows that hang together by way of rows which are not part of the flush.
+    fn may_have_gone_along(&self, set: &RowSet<'_>) -> bool {
+        set.facts.identity.as_ref().is_some_and(|identity| {
+            self.cascaded.contains(identity)
+                || set.len() > 1 && set.facts.deletes_below().any(|below| below == identity)
+        })
     }
 
     /// What is wrong with one row; nothing if it is as it was loaded, or, where that is `written_ones`, as it was written.
     async fn blame(&mut self, texts: &Texts<'_, '_>, row: usize, written_ones: bool) -> Result<Option<Error>, Error> {
-        let (set, table, backend) = (texts.set, texts.set.table, texts.backend);
+        let (set, table, dialect) = (texts.set, texts.set.table, texts.dialect);
         let Found { key, version, checks } = set.found(row)?;
-        let mut text = Text::new(backend, "");
+        let mut text = Text::new(dialect, "");
         let keys = table.keys.iter().zip(&key).map(|(c, value)| {
             let place = text.bind(value.clone());
-            let value = set.facts.compared(*c, &table.columns[*c].save(backend, &place));
+            let value = set.facts.compared(*c, &table.columns[*c].save(dialect, &place));
             format!("{} = {value}", table.columns[*c].quoted())
         });
         let keys = keys.collect::<Vec<_>>().join(" AND ");
-        let all = Back::Row.list(table, backend, false).join(", ");
+        let all = Back::Row.list(table, dialect, false).join(", ");
         text.sql = format!("SELECT {all} FROM {} WHERE {keys}", table.table);
         let answer = self.send(table, &set.window(row, row + 1), text.message(Fetch::One)).await?.rows();
 
@@ -416,9 +437,9 @@ impl Texts<'_, '_> {
     /// The condition that a row is found by one of its values.
     fn matched(&self, put: Put, name: &str, value: &str) -> String {
         let meta = &self.table().columns[put.column()];
-        let value = self.set.facts.compared(put.column(), &meta.save(self.backend, value));
+        let value = self.set.facts.compared(put.column(), &meta.save(self.dialect, value));
         match put {
-            Put::Checked(_) => meta.unchanged(self.backend, name, &value),
+            Put::Checked(_) => meta.unchanged(self.dialect, name, &value),
             _ => format!("{name} = {value}"),
         }
     }
@@ -426,7 +447,7 @@ impl Texts<'_, '_> {
     /// The text of a change, built once where it depends on nothing but the columns.
     fn text(&self, form: ChangeForm, xid: bool) -> Arc<str> {
         let build = || match form {
-            ChangeForm::New | ChangeForm::One => self.one(xid),
+            ChangeForm::ByKey | ChangeForm::New | ChangeForm::One => self.one(xid),
             ChangeForm::Few => self.numbered(xid),
             ChangeForm::Back => self.numbered(xid),
             ChangeForm::Many => self.many(xid),
@@ -437,13 +458,13 @@ impl Texts<'_, '_> {
             return build().into();
         }
         let written = self.set.columns.iter().copied().collect();
-        let (sqlite, versioned) = (self.backend == DbBackend::Sqlite, self.set.version().is_some());
-        self.set.facts.texts.change(ChangeText { sqlite, form, written, versioned, xid }, build)
+        let (dialect, versioned) = (self.dialect.number, self.set.version().is_some());
+        self.set.facts.texts.change(ChangeText { dialect, form, written, versioned, xid }, build)
     }
 
     /// What is to come back, after what is there already.
     fn and_back(&self) -> String {
-        self.back.list(self.table(), self.backend, false).iter().map(|column| format!(", {column}")).collect()
+        self.back.list(self.table(), self.dialect, false).iter().map(|column| format!(", {column}")).collect()
     }
 
     /// The change of rows in arrays (PostgreSQL), each of which must be there. If one is not, the same statement says which:
@@ -459,7 +480,7 @@ impl Texts<'_, '_> {
              CASE WHEN count(*) < cardinality($1) THEN (SELECT min({missing}.{number}) FROM UNNEST({arrays}) WITH ORDINALITY \
              AS {missing}({columns}, {number}) WHERE NOT EXISTS (SELECT 1 FROM {out} WHERE {same})) END{xid} FROM {out}",
             write = self.change_arrays(true),
-            arrays = crate::names::Names::parameters(keys),
+            arrays = crate::table::names::Names::parameters(keys),
             same = same.collect::<Vec<_>>().join(" AND "),
             xid = and_xid(xid),
         )
@@ -503,7 +524,7 @@ impl Texts<'_, '_> {
     fn only_key(&self) -> bool {
         let [key] = self.table().keys[..] else { return false };
         self.set.found_by().count() == 1
-            && !self.table().columns[key].is_cast(self.backend)
+            && !self.table().columns[key].is_cast(self.dialect)
             && !self.set.facts.folds(&[key])
     }
 
@@ -523,7 +544,7 @@ impl Texts<'_, '_> {
         let with = format!("WITH {}({}) AS (VALUES {tuples}) ", names.rows, names.values(self.width()));
         if !self.deletes() {
             let (assignments, matching) = (self.assignments(), self.matching());
-            let back = self.back.list(table, self.backend, true);
+            let back = self.back.list(table, self.dialect, true);
             let back = if back.is_empty() { String::new() } else { format!(" RETURNING {}", back.join(", ")) };
             return format!(
                 "{with}UPDATE {} SET {assignments} FROM {} WHERE {matching}{back}",
@@ -558,7 +579,7 @@ impl Texts<'_, '_> {
         let first = self.set.found_by().count();
         let assign = |(at, c): (usize, usize)| {
             let meta = &table.columns[c];
-            format!("{} = {}", meta.quoted(), meta.save(self.backend, &names.value(at)))
+            format!("{} = {}", meta.quoted(), meta.save(self.dialect, &names.value(at)))
         };
         (first..).zip(self.set.written()).map(assign).collect::<Vec<_>>().join(", ")
     }
@@ -566,13 +587,10 @@ impl Texts<'_, '_> {
     /// The change of a single row: what is written, then key, version and checks.
     fn one(&self, xid: bool) -> String {
         let table = self.table();
-        let place = |at: usize| match self.backend {
-            DbBackend::Sqlite => format!("?{}", at + 1),
-            _ => format!("${}", at + 1),
-        };
+        let place = |at: usize| self.dialect.parameter(at + 1);
         let assigned = self.set.written().enumerate().map(|(at, c)| {
             let meta = &table.columns[c];
-            format!("{} = {}", meta.quoted(), meta.save(self.backend, &place(at)))
+            format!("{} = {}", meta.quoted(), meta.save(self.dialect, &place(at)))
         });
         let assigned = assigned.collect::<Vec<_>>().join(", ");
         let written = self.set.written().count();
@@ -586,7 +604,7 @@ impl Texts<'_, '_> {
             true => format!("DELETE FROM {} WHERE {matched}", table.table),
             false => format!("UPDATE {} SET {assigned} WHERE {matched}", table.table),
         };
-        match &self.back.list(table, self.backend, false)[..] {
+        match &self.back.list(table, self.dialect, false)[..] {
             [] => telling_xid(write, xid),
             list => format!("{write} RETURNING {}{}", list.join(", "), and_xid(xid)),
         }

@@ -3,22 +3,25 @@
 //! COPY takes a column's own binary form and no casts, PostgreSQL refuses it under row-level security, and it answers with a
 //! count: so only where the table's facts permit it (D2). Anything unknown goes the way of the arrays.
 
-use sea_orm::{DbBackend, sea_query::ArrayType};
+use sea_orm::sea_query::ArrayType;
 
 use super::{
-    Flush, Text, XID,
-    insert::numbers,
+    Flush,
     plan::Kind,
     rows::Place,
     set::{Places, RowSet},
-    wire::CopyRows,
 };
 use crate::{
-    connection::{Fetch, Message},
+    connection::{Fetch, Message, text::Text},
+    dialect::{CopyRows, Dialect, JSONB, copy_types, undisturbed, xid::XID},
     error::Error,
-    facts::undisturbed,
-    meta::{ColumnMeta, TableMeta},
     stats::Path,
+    table::{
+        columns::ColumnMeta,
+        kinds::{ColumnKind, Form},
+        meta::TableMeta,
+        value::number_array,
+    },
 };
 
 /// From this many rows on COPY pays for the question that precedes it (measured: `docs/performance.md`).
@@ -38,12 +41,12 @@ pub(super) struct CopyForm<'a> {
 
 impl<'a> CopyForm<'a> {
     /// How the rows of a set go by COPY; `None` if the table does not take them, or they are too few.
-    pub(super) fn of(set: &'a RowSet<'_>) -> Option<Self> {
+    pub(super) fn of(set: &'a RowSet<'_>, dialect: &Dialect) -> Option<Self> {
         let (table, facts) = (set.table, &set.facts);
         let columns: Vec<usize> = set.written().collect();
         let fits = |c: &usize| {
             let (meta, form) = (&table.columns[*c], facts.columns[*c].type_oid);
-            is_plain(meta) && forms(&meta.kind).is_some_and(|forms| forms.contains(&form))
+            is_plain(meta, dialect) && copy_types(&meta.kind).contains(&form)
         };
         // COPY takes what an INSERT would refuse.
         let refused = set.columns.iter().any(|c| facts.columns[*c].always);
@@ -59,8 +62,8 @@ impl Flush<'_> {
     /// Whether the table still takes rows as its facts say; the same question tells the transaction's id, which COPY cannot
     /// (R9).
     pub(super) async fn may_copy(&mut self, set: &RowSet<'_>) -> Result<bool, Error> {
-        let mut text = Text::new(DbBackend::Postgres, "");
-        let tables = text.bind(numbers(&set.facts.tree));
+        let mut text = Text::new(self.connection.dialect(), "");
+        let tables = text.bind(number_array(set.facts.tree.iter().copied()));
         text.sql = format!(
             "SELECT {XID} WHERE {} AND NOT pg_catalog.row_security_active(({tables})[1]::oid)",
             undisturbed(&tables)
@@ -77,14 +80,17 @@ impl Flush<'_> {
         let places: Places = set.new_values().collect();
         let names = columns.iter().map(|c| table.columns[*c].quoted()).collect::<Vec<_>>().join(", ");
         let sql = format!("COPY {} ({names}) FROM STDIN (FORMAT binary)", table.table);
-        let kinds: Vec<&ArrayType> = columns.iter().map(|c| &table.columns[*c].kind).collect();
+        let kinds = columns.iter().map(|c| &table.columns[*c].kind);
+        // A foreign kind has no form, and no place in a COPY.
+        let forms: Vec<(Form, &ArrayType)> =
+            kinds.filter_map(|kind| Some((ColumnKind::of(kind).form()?, kind))).collect();
         let (mut next, mut failed) = (0, None);
         let mut piece = |data: &mut Vec<u8>| {
             data.clear();
             if next == 0 {
                 data.extend_from_slice(HEADER);
             }
-            let mut sink = CopyRows { data, kinds: &kinds, json_binary };
+            let mut sink = CopyRows { data, columns: &forms, json_binary };
             while next < count && sink.data.len() < PIECE {
                 set.put(next, &places, &mut sink).map_err(|e| {
                     let why = e.to_string();
@@ -111,32 +117,7 @@ impl Flush<'_> {
     }
 }
 
-const JSONB: i64 = 3802;
-
-/// The types (by PostgreSQL's fixed numbers) whose binary form is the one that this kind of value is encoded in.
-fn forms(kind: &ArrayType) -> Option<&'static [i64]> {
-    Some(match kind {
-        ArrayType::Bool => &[16],
-        ArrayType::SmallInt => &[21],
-        ArrayType::Int => &[23],
-        ArrayType::BigInt => &[20],
-        ArrayType::Float => &[700],
-        ArrayType::Double => &[701],
-        ArrayType::String => &[25, 1043],
-        ArrayType::Bytes => &[17],
-        ArrayType::Json => &[114, JSONB],
-        ArrayType::ChronoDate => &[1082],
-        ArrayType::ChronoTime => &[1083],
-        ArrayType::ChronoDateTime => &[1114],
-        ArrayType::ChronoDateTimeUtc | ArrayType::ChronoDateTimeLocal | ArrayType::ChronoDateTimeWithTimeZone => {
-            &[1184]
-        }
-        ArrayType::Uuid => &[2950],
-        _ => return None,
-    })
-}
-
 /// COPY has no place for a cast.
-fn is_plain(column: &ColumnMeta) -> bool {
-    column.save(DbBackend::Postgres, "v") == "v"
+fn is_plain(column: &ColumnMeta, dialect: &Dialect) -> bool {
+    column.save(dialect, "v") == "v"
 }

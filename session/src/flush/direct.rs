@@ -8,14 +8,17 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{
-    Member, RowKind,
+    Member,
     plan::{Kind, Part, Ranks, table_ranks},
     set::{RowSet, RowSource},
 };
 use crate::{
-    facts::TableFacts,
-    meta::{ColumnSet, ForeignKey, TableMeta},
-    tracked::AnyObject,
+    objects::{AnyObject, row::RowKind},
+    table::{
+        columns::ColumnSet,
+        facts::TableFacts,
+        meta::{ForeignKey, TableMeta},
+    },
 };
 
 /// Rows that go the same way.

@@ -5,26 +5,35 @@
 
 use std::sync::Arc;
 
-use sea_orm::{DbBackend, QueryResult, Value, sea_query::ArrayType, sqlx::postgres::PgArguments};
+use sea_orm::{QueryResult, Value};
 
 use super::{
-    Flush, Text, XID, and_xid,
+    Flush,
     back::{Back, Wanted, unasked},
     pieces::{Chunks, arrays},
     plan::Kind,
     rows::Place,
     set::{Drawn, Places, RowSet, Window},
-    statement::{sqlite_chunk, sqlite_sizes},
-    telling_xid,
-    value::{as_integer, integer},
-    wire::FlatRows,
 };
 use crate::{
-    connection::{Fetch, Message},
+    connection::{Fetch, Message, text::Text},
+    dialect::{
+        Dialect, Sets,
+        message::Arguments,
+        still_default, undisturbed,
+        xid::{XID, and_xid, telling_xid},
+    },
     error::Error,
-    facts::{Draw, Rowid, still_default, undisturbed},
-    meta::{ChangeForm, ChangeText, ColumnSet, TableMeta, quote},
     stats::Path,
+    table::{
+        columns::ColumnSet,
+        facts::{Draw, Identity, Rowid},
+        kinds::ColumnKind,
+        meta::TableMeta,
+        sql::quote,
+        texts::{ChangeForm, ChangeText},
+        value::{as_integer, integer, number_array},
+    },
 };
 
 /// Rows of one PostgreSQL statement: the arrays stay small enough to be built and parsed in cache.
@@ -48,13 +57,13 @@ enum Way {
 /// The texts of a set's INSERT.
 struct Texts<'s, 'a> {
     set: &'s RowSet<'a>,
-    backend: DbBackend,
+    dialect: &'static Dialect,
     back: &'s Back,
 }
 
 impl RowSet<'_> {
     /// The one place that chooses how rows come in (D2); `docs/paths.md` shows it as a table.
-    fn way(&self, backend: DbBackend) -> Way {
+    fn way(&self, dialect: &Dialect) -> Way {
         let (table, facts) = (self.table, &self.facts);
         let unset: Vec<usize> = table.keys.iter().copied().filter(|key| !self.columns.contains(key)).collect();
         let travels = |column: &usize| table.columns[*column].is_simple();
@@ -67,7 +76,7 @@ impl RowSet<'_> {
             (false, _) => Way::Single,
             (true, []) => Way::Known,
             (true, _) if self.kind == Kind::Switch => Way::Single,
-            (true, [key]) if backend == DbBackend::Sqlite => match facts.rowid {
+            (true, [key]) if dialect.sets == Sets::Values => match facts.rowid {
                 Some(rowid) if rowid.column == *key => Way::Rowid(rowid),
                 _ => Way::Single,
             },
@@ -84,8 +93,7 @@ impl Flush<'_> {
         if set.kind == Kind::Switch {
             self.confirm(&set).await?;
         }
-        let backend = self.connection.backend();
-        match set.way(backend) {
+        match set.way(self.connection.dialect()) {
             Way::Single => self.insert_single(&set, 0).await,
             Way::Known => self.insert_known(set, 0).await,
             Way::Rowid(rowid) => self.insert_numbered(set, rowid).await,
@@ -111,9 +119,9 @@ impl Flush<'_> {
 
     /// Rows from `from` on, one by one: each answers with what it became.
     async fn insert_single(&mut self, set: &RowSet<'_>, from: usize) -> Result<(), Error> {
-        let backend = self.connection.backend();
+        let dialect = self.connection.dialect();
         let wanted = set.wanted()?;
-        let texts = Texts { set, backend, back: &wanted.back };
+        let texts = Texts { set, dialect, back: &wanted.back };
         let places: Places = set.new_values().collect();
         for row in from..set.len() {
             let window = set.window(row, row + 1);
@@ -125,7 +133,12 @@ impl Flush<'_> {
             let answer = reply.rows();
             self.learn_xid(&answer, xid);
             expect_rows(window, 1, written)?;
-            self.tell(set, row, &wanted.back, answer.first())?;
+            if wanted.apart {
+                let read = self.read_new(set, row).await?;
+                self.tell(set, row, &Back::Row, read.first())?;
+            } else {
+                self.tell(set, row, &wanted.back, answer.first())?;
+            }
         }
         self.connection.counters().path(Path::Single, set.len() - from);
         match wanted.again {
@@ -137,11 +150,12 @@ impl Flush<'_> {
     /// Rows whose keys are known.
     async fn insert_known(&mut self, set: RowSet<'_>, from: usize) -> Result<(), Error> {
         let wanted = set.wanted()?;
-        if self.connection.backend() == DbBackend::Sqlite {
+        let dialect = self.connection.dialect();
+        if dialect.sets == Sets::Values {
             return self.insert_values(&set, &wanted, from).await;
         }
         if wanted.back == Back::Nothing
-            && let Some(form) = super::copy::CopyForm::of(&set)
+            && let Some(form) = super::copy::CopyForm::of(&set, dialect)
         {
             if !self.may_copy(&set).await? {
                 return self.insert_afresh(set).await;
@@ -149,7 +163,7 @@ impl Flush<'_> {
             self.copy_in(&form, &set).await?;
             return self.all_told(set.window(0, set.len()));
         }
-        let texts = Texts { set: &set, backend: DbBackend::Postgres, back: &wanted.back };
+        let texts = Texts { set: &set, dialect: self.connection.dialect(), back: &wanted.back };
         let places: Places = set.new_values().collect();
         let mut at = from;
         while at < set.len() {
@@ -166,15 +180,15 @@ impl Flush<'_> {
         &mut self,
         texts: &Texts<'_, '_>,
         window: Window<'_, '_>,
-        arguments: Box<PgArguments>,
+        arguments: Arguments,
     ) -> Result<(), Error> {
         let (table, xid) = (window.set.table, self.wants_xid());
         let insert = texts.arrays();
         let expected = window.len() as u64;
         if *texts.back != Back::Nothing {
-            let list = texts.back.list(table, DbBackend::Postgres, true).join(", ");
+            let list = texts.back.list(table, texts.dialect, true).join(", ");
             let sql = format!("{insert} RETURNING {list}{}", and_xid(xid));
-            let message = Message::Arrays { sql: sql.into(), arguments, fetch: Fetch::All };
+            let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::All };
             let answer = self.send(table, &window, message).await?.rows();
             self.learn_xid(&answer, xid);
             expect_rows(window, expected, answer.len() as u64)?;
@@ -182,12 +196,12 @@ impl Flush<'_> {
         }
         let written = match xid {
             false => {
-                let message = Message::Arrays { sql: insert.into(), arguments, fetch: Fetch::Nothing };
+                let message = Message::Bound { sql: insert.into(), arguments, fetch: Fetch::Nothing };
                 self.send(table, &window, message).await?.affected()
             }
             true => {
                 let sql = format!("WITH written AS ({insert} RETURNING 1) SELECT count(*), {XID} FROM written");
-                let message = Message::Arrays { sql: sql.into(), arguments, fetch: Fetch::One };
+                let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::One };
                 let answer = self.send(table, &window, message).await?.rows();
                 self.learn_xid(&answer, xid);
                 counted(&answer)?
@@ -202,14 +216,14 @@ impl Flush<'_> {
     async fn insert_drawing(&mut self, set: RowSet<'_>, keys: &[(usize, Draw)]) -> Result<(), Error> {
         let table = set.table;
         let wanted = set.wanted()?;
-        let texts = Texts { set: &set, backend: DbBackend::Postgres, back: &wanted.back };
+        let texts = Texts { set: &set, dialect: self.connection.dialect(), back: &wanted.back };
         let places: Places = set.new_values().collect();
         let mut at = 0;
         while at < set.len() {
             let (to, arguments) = arrays(&set, at, ROWS_A_STATEMENT, &places)?;
             let (window, xid) = (set.window(at, to), self.wants_xid());
             let sql = texts.drawing(keys, xid);
-            let message = Message::Arrays { sql: sql.into(), arguments, fetch: Fetch::All };
+            let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::All };
             let answer = self.send(table, &window, message).await?.rows();
             self.learn_xid(&answer, xid);
             expect_rows(window, window.len() as u64, answer.len() as u64)?;
@@ -232,15 +246,15 @@ impl Flush<'_> {
     async fn drawn(&mut self, set: &RowSet<'_>, keys: &[(usize, Draw)]) -> Result<Option<Drawn>, Error> {
         let (table, xid) = (set.table, self.wants_xid());
         let columns: Vec<usize> = keys.iter().map(|(key, _)| *key).collect();
-        let whole = keys.iter().all(|(key, _)| crate::meta::is_integer(&table.columns[*key].kind));
+        let whole = keys.iter().all(|(key, _)| ColumnKind::of(&table.columns[*key].kind).is_integer());
         let made = keys.iter().enumerate().map(|(at, (key, draw))| match whole {
             true => format!("array_agg(({})::int8) AS {}", draw.expression, table.names.bare(at)),
             false => format!("({}) AS {}", draw.expression, table.columns[*key].quoted()),
         });
         let made = made.collect::<Vec<_>>().join(", ");
-        let mut text = Text::new(DbBackend::Postgres, "");
+        let mut text = Text::new(self.connection.dialect(), "");
         let count = text.bind(Value::BigInt(i64::try_from(set.len()).ok()));
-        let tables = text.bind(numbers(&set.facts.tree));
+        let tables = text.bind(number_array(set.facts.tree.iter().copied()));
         let mut bind = |number: i64| text.bind(number.into());
         let still = keys.iter().map(|(_, draw)| still_default(draw.default, &tables, &mut bind)).collect::<Vec<_>>();
         text.sql = format!(
@@ -273,13 +287,14 @@ impl Flush<'_> {
     /// Many rows in one text of VALUES, their keys known (SQLite).
     async fn insert_values(&mut self, set: &RowSet<'_>, wanted: &Wanted, from: usize) -> Result<(), Error> {
         let table = set.table;
-        let texts = Texts { set, backend: DbBackend::Sqlite, back: &wanted.back };
+        let texts = Texts { set, dialect: self.connection.dialect(), back: &wanted.back };
         let places: Places = set.new_values().collect();
-        let mut chunks = Chunks::new(set, from, sqlite_sizes(set.len() - from, places.len()), places);
+        let mut chunks =
+            Chunks::new(set, texts.dialect, from, texts.dialect.chunks(set.len() - from, places.len()), places);
         while let Some((window, arguments)) = chunks.take()? {
             let sql = texts.values(window.len());
             let fetch = if wanted.back == Back::Nothing { Fetch::Nothing } else { Fetch::All };
-            let sent = self.send(table, &window, Message::Flat { sql: sql.into(), arguments, fetch });
+            let sent = self.send(table, &window, Message::Bound { sql: sql.into(), arguments, fetch });
             let reply = chunks.encode_while(sent).await?;
             expect_rows(window, window.len() as u64, reply.affected())?;
             match fetch {
@@ -297,11 +312,12 @@ impl Flush<'_> {
         let (table, count) = (set.table, set.len());
         let wanted = set.wanted()?;
         let places: Places = set.new_values().collect();
-        let first = sqlite_chunk(count, places.len() + 1);
-        let mut sink = FlatRows::with_capacity(first * places.len());
-        (0..first).try_for_each(|row| set.put(row, &places, &mut sink))?;
-        let sql = Texts { set: &set, backend: DbBackend::Sqlite, back: &wanted.back }.numbered(rowid, first, count);
-        let message = Message::Flat { sql: sql.into(), arguments: sink.arguments, fetch: Fetch::All };
+        let dialect = self.connection.dialect();
+        let first = dialect.chunk(count, places.len() + 1);
+        let mut arguments = (dialect.rows)(first * places.len());
+        (0..first).try_for_each(|row| set.put(row, &places, arguments.sink()))?;
+        let sql = Texts { set: &set, dialect, back: &wanted.back }.numbered(rowid, first, count);
+        let message = Message::Bound { sql: sql.into(), arguments: arguments.finish(), fetch: Fetch::All };
         let answer = self.send(table, &set.window(0, first), message).await?.rows();
         if answer.is_empty() {
             // No such numbers are left in order: SQLite looks for free ones, row by row.
@@ -331,11 +347,6 @@ impl Flush<'_> {
         set.drawn = Some(Drawn { columns: vec![rowid.column], values });
         self.insert_known(set, first).await
     }
-}
-
-/// Numbers as an array.
-pub(super) fn numbers(numbers: &[i64]) -> Value {
-    Value::Array(ArrayType::BigInt, Some(Box::new(numbers.iter().copied().map(Value::from).collect())))
 }
 
 fn counted(answer: &[QueryResult]) -> Result<u64, Error> {
@@ -371,7 +382,7 @@ impl Texts<'_, '_> {
 
     /// `RETURNING` of what is to come back; nothing where nothing is.
     fn returning(&self, with_key: bool) -> String {
-        match &self.back.list(self.table(), self.backend, with_key)[..] {
+        match &self.back.list(self.table(), self.dialect, with_key)[..] {
             [] => String::new(),
             list => format!(" RETURNING {}", list.join(", ")),
         }
@@ -384,7 +395,9 @@ impl Texts<'_, '_> {
             return String::new();
         }
         let (table, facts) = (self.table(), &self.set.facts);
-        let replaced = |c: &usize| !table.keys.contains(c) && !facts.columns[*c].generated;
+        // Where the key may be another spelling of the row's it is replaced as well (D5).
+        let folds = facts.folds(&table.keys);
+        let replaced = |c: &usize| (folds || !table.keys.contains(c)) && !facts.columns[*c].generated;
         let others = (0..table.columns.len()).filter(replaced);
         let others: Vec<String> = others.map(|c| format!("{0} = excluded.{0}", table.columns[c].quoted())).collect();
         let keys = self.names_of(table.keys.iter().copied());
@@ -396,7 +409,7 @@ impl Texts<'_, '_> {
 
     /// The values of the columns that are written, as the table takes them.
     fn saved(&self, value: impl Fn(usize) -> String) -> String {
-        let save = |(at, c): (usize, usize)| self.table().columns[c].save(self.backend, &value(at));
+        let save = |(at, c): (usize, usize)| self.table().columns[c].save(self.dialect, &value(at));
         self.set.written().enumerate().map(save).collect::<Vec<_>>().join(", ")
     }
 
@@ -414,13 +427,7 @@ impl Texts<'_, '_> {
             return build().into();
         }
         let written = self.set.columns.iter().copied().collect();
-        let what = ChangeText {
-            sqlite: self.backend == DbBackend::Sqlite,
-            form: ChangeForm::New,
-            written,
-            versioned: false,
-            xid,
-        };
+        let what = ChangeText { dialect: self.dialect.number, form: ChangeForm::New, written, versioned: false, xid };
         self.set.facts.texts.change(what, build)
     }
 
@@ -429,8 +436,10 @@ impl Texts<'_, '_> {
         if self.set.columns.is_empty() {
             return format!("INSERT INTO {table} DEFAULT VALUES{}", self.on_conflict());
         }
-        let sqlite = self.backend == DbBackend::Sqlite;
-        let values = self.saved(|at| if sqlite { "?".to_owned() } else { format!("${}", at + 1) });
+        let values = self.saved(|at| match self.dialect.sets {
+            Sets::Values => "?".to_owned(),
+            Sets::Arrays => self.dialect.parameter(at + 1),
+        });
         format!("INSERT INTO {table} ({}) VALUES ({values}){}", self.written(), self.on_conflict())
     }
 
@@ -450,7 +459,11 @@ impl Texts<'_, '_> {
         let last = match rowid.autoincrement {
             false => format!("coalesce({highest}, 0)"),
             true => {
-                let schema = table.schema.as_deref().map_or(String::new(), |schema| format!("{}.", quote(schema)));
+                // The file that the table is in, whatever name leads to it.
+                let schema = match &self.set.facts.identity {
+                    Some(Identity::Named { schema, .. }) if schema != "main" => format!("{}.", quote(schema)),
+                    _ => String::new(),
+                };
                 let name = table.entity.replace('\'', "''");
                 let given = format!("(SELECT seq FROM {schema}sqlite_sequence WHERE name = '{name}' COLLATE NOCASE)");
                 format!("max(coalesce({highest}, 0), coalesce({given}, 0))")
@@ -499,7 +512,7 @@ impl Texts<'_, '_> {
                 Some(at) => format!("{input}.{}", drawn(at)),
                 None => {
                     let at = self.set.columns.iter().position(|c| c == key).unwrap_or_default();
-                    table.columns[*key].save(self.backend, &format!("{input}.{}", names.bare(at)))
+                    table.columns[*key].save(self.dialect, &format!("{input}.{}", names.bare(at)))
                 }
             };
             format!("{out}.{} = {place}", table.columns[*key].quoted())

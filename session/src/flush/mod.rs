@@ -10,117 +10,34 @@ mod change;
 mod copy;
 mod direct;
 mod insert;
+mod known;
 mod pieces;
 pub(crate) mod plan;
 mod rows;
 mod set;
-mod statement;
-pub(crate) mod value;
-pub(crate) mod wire;
 
 use std::sync::Arc;
 
 use chrono::{SubsecRound, Utc};
-use rustc_hash::FxHashMap;
-use sea_orm::{
-    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value,
-    sqlx::{Column, Row},
-};
+use rustc_hash::{FxHashMap, FxHashSet};
+use sea_orm::{QueryResult, Value, sea_query::ArrayType};
 use smallvec::{SmallVec, smallvec};
-use tokio::sync::Mutex;
 
 use crate::{
-    connection::{Connection, Fetch, Message, Reply},
+    connection::{Connection, Fetch, Message, Reply, lent::FlushConnection, text::Text},
+    dialect::xid::{XID, xid_in},
     error::Error,
-    identity::IdentityMap,
-    meta::{ColumnMeta, TableMeta},
-    raw::refuse_control,
-    tracked::{AnyObject, Carried, Put, Returned, Stamp},
-    undo::UndoLog,
+    objects::{
+        AnyObject,
+        identity::IdentityMap,
+        row::{Carried, Put, Returned, RowChange, RowKind, Stamp, WrittenValue, not_in_unit},
+        undo::UndoLog,
+    },
+    table::{columns::ColumnMeta, facts::Identity, meta::TableMeta, value},
 };
-use plan::{Cell, Kind, Op};
-pub(crate) use statement::Text;
-pub(crate) use statement::cut_by_bytes;
-pub(crate) use value::{is_null, show_key};
-
+use plan::{Kind, Known, Op, PlannedValue};
 use rows::{Place, Rows};
 use set::{RowSet, Window};
-use wire::{FlatRows, SingleRow};
-
-/// What is due about an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RowKind {
-    Insert,
-    Update,
-    Delete,
-}
-
-/// A value to write, as an object knows it.
-pub(crate) enum Source {
-    Value(Value),
-    KeyOf(Arc<dyn AnyObject>, usize),
-}
-
-/// One object's change; becomes an [`Op`] when the objects it refers to have their numbers.
-pub(crate) struct RowChange {
-    pub(crate) key: Vec<Value>,
-    pub(crate) version: Option<Value>,
-    pub(crate) cells: Vec<(usize, Source)>,
-    pub(crate) checks: Vec<(usize, Value)>,
-    pub(crate) leaves: Vec<(usize, Value)>,
-    pub(crate) frees: Vec<Option<Vec<Value>>>,
-    pub(crate) takes: Vec<Option<Vec<Value>>>,
-}
-
-/// The session's connection, lent to the hooks of `ActiveModelBehavior` while a flush runs.
-pub(crate) struct FlushConnection<'a> {
-    backend: DbBackend,
-    connection: Mutex<&'a mut Connection>,
-}
-
-impl<'a> FlushConnection<'a> {
-    fn new(connection: &'a mut Connection) -> Self {
-        Self { backend: connection.backend(), connection: Mutex::new(connection) }
-    }
-
-    async fn send(&self, message: Message<'_>) -> Result<Reply, DbErr> {
-        Ok(self.connection.lock().await.send(message).await?)
-    }
-}
-
-#[async_trait::async_trait]
-impl ConnectionTrait for FlushConnection<'_> {
-    fn get_database_backend(&self) -> DbBackend {
-        self.backend
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        refuse_control(&statement.sql, self.backend)?;
-        executed(self.send(Message::Statement(statement, Fetch::Nothing)).await?)
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        refuse_control(sql, self.backend)?;
-        executed(self.send(Message::Unprepared(sql)).await?)
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        refuse_control(&statement.sql, self.backend)?;
-        Ok(self.send(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        refuse_control(&statement.sql, self.backend)?;
-        Ok(self.send(Message::Statement(statement, Fetch::All)).await?.rows())
-    }
-}
-
-pub(crate) fn executed(reply: Reply) -> Result<ExecResult, DbErr> {
-    match reply {
-        Reply::Done(done) => Ok(done),
-        _ => Err(DbErr::Custom("the statement answered with rows".to_owned())),
-    }
-}
 
 /// Refuses changes of rows whose version cannot be raised any more, before anything is sent (E7).
 pub(crate) fn refuse_last_versions(due: &[Member]) -> Result<(), Error> {
@@ -151,11 +68,9 @@ pub(crate) struct Flush<'a> {
     pub(crate) show_values: bool,
     /// Objects whose rows were found to be gone (D7).
     pub(crate) gone: &'a mut Vec<Arc<dyn AnyObject>>,
+    /// Tables whose rows the database may have deleted because of rows that this flush has deleted (D6).
+    pub(crate) cascaded: FxHashSet<Identity>,
 }
-
-/// The transaction's id, as the last column of an answer (R9).
-pub(crate) const XID: &str = "pg_current_xact_id()::text AS sea_session_xid";
-const XID_NAME: &str = "sea_session_xid";
 
 /// An object of this flush.
 pub(crate) type Member = (Arc<dyn AnyObject>, RowKind);
@@ -243,14 +158,16 @@ impl Flush<'_> {
     }
 
     async fn write_planned(&mut self, due: &[Member]) -> Result<(), Error> {
-        let (tables, members, mut ops) = collect(due)?;
-        if self.connection.backend() == DbBackend::Sqlite {
-            // SQLite keeps moments as text that may be written in many ways, and decimals as numbers, so equal ones need not
-            // compare equal; and nobody can have changed them, because a unit that writes holds the only write lock.
+        let (tables, changes) = changes(due)?;
+        let known = self.known(&tables, &changes).await?;
+        let (members, mut ops) = collect(&tables, changes, &known)?;
+        if !self.connection.dialect().compares_every_kind {
+            // Equal ones need not compare equal; and nobody can have changed them, because there a unit that writes holds the
+            // only write lock.
             let told = |table: &TableMeta, c: usize| table.columns[c].is_simple() && !table.columns[c].is_moment();
             ops.iter_mut().for_each(|op| op.checks.retain(|(c, _)| told(tables[op.table], *c)));
         }
-        let plan = plan::plan(&tables, &ops).map_err(|cycle| Error::Cycle { cycle: cycle.0.into() })?;
+        let plan = plan::plan(&tables, &ops, &known).map_err(|cycle| Error::Cycle { cycle: cycle.0.into() })?;
         for step in &plan.steps {
             let table = tables[step.table];
             let rows = Rows::take(table, step, &plan, &mut ops, &members)?;
@@ -261,14 +178,23 @@ impl Flush<'_> {
     }
 
     async fn write_set(&mut self, set: RowSet<'_>) -> Result<(), Error> {
-        if matches!(set.kind, Kind::Insert | Kind::Switch) {
-            return self.insert(set).await;
+        if self.wants_xid() && !set.may_answer() {
+            let question = Text::new(self.connection.dialect(), &format!("SELECT {XID}"));
+            let answer = self.send(set.table, &set.window(0, set.len()), question.message(Fetch::One)).await?.rows();
+            self.learn_xid(&answer, true);
         }
         let referred = self.referred(&set);
-        self.change(&set).await?;
+        if matches!(set.kind, Kind::Insert | Kind::Switch) {
+            self.insert(set).await?;
+        } else {
+            self.change(&set).await?;
+            if set.kind == Kind::Delete {
+                self.cascaded.extend(set.facts.deletes_below().cloned());
+            }
+        }
         match referred {
             // Boxed: few tables have foreign keys that act.
-            Some(referred) => Box::pin(self.act(&set, referred)).await,
+            Some(referred) => Box::pin(self.act(referred)).await,
             None => Ok(()),
         }
     }
@@ -276,7 +202,7 @@ impl Flush<'_> {
     /// Sends one flush statement and says which rows it was about if it fails.
     async fn send(&mut self, table: &TableMeta, rows: &dyn Place, message: Message<'_>) -> Result<Reply, Error> {
         if !table.secret.is_empty() {
-            self.connection.hush();
+            self.connection.hide_values();
         }
         self.connection.send(message).await.map_err(|e| e.at(|| rows.place(table)))
     }
@@ -289,25 +215,19 @@ impl Flush<'_> {
         places: &[Put],
         fetch: Fetch,
     ) -> Result<Reply, Error> {
-        let (set, row, backend) = (window.set, window.from, self.connection.backend());
+        let (set, row, dialect) = (window.set, window.from, self.connection.dialect());
         let metas = || places.iter().map(|put| &set.table.columns[put.column()]);
         // Values are shown as they were bound; and a type that has no form of ours is bound as SeaORM does it.
-        let lent = |meta: &ColumnMeta| match backend {
-            DbBackend::Sqlite => meta.is_simple(),
-            _ => meta.is_simple() && SingleRow::takes(&meta.kind),
-        };
+        let lent = |meta: &ColumnMeta| meta.is_simple() && (dialect.binds)(&meta.kind);
         let message = if self.show_values || !metas().all(lent) {
-            let mut text = Text::new(backend, &sql);
+            let mut text = Text::new(dialect, &sql);
             text.values = set.values(row, places)?;
             text.message(fetch)
-        } else if backend == DbBackend::Sqlite {
-            let mut sink = FlatRows::with_capacity(places.len());
-            set.put(row, places, &mut sink)?;
-            Message::Flat { sql, arguments: sink.arguments, fetch }
         } else {
-            let mut sink = SingleRow::new(metas().map(|meta| &meta.kind));
-            set.put(row, places, &mut sink)?;
-            Message::Arrays { sql, arguments: Box::new(sink.arguments), fetch }
+            let kinds: SmallVec<[&ArrayType; 8]> = metas().map(|meta| &meta.kind).collect();
+            let mut arguments = (dialect.row)(&kinds);
+            set.put(row, places, arguments.sink())?;
+            Message::Bound { sql, arguments: arguments.finish(), fetch }
         };
         self.send(set.table, &window, message).await
     }
@@ -315,7 +235,7 @@ impl Flush<'_> {
     /// Whether the next write is to tell the transaction's id, which a lost answer to COMMIT is settled by, at no further round
     /// trip (R9).
     fn wants_xid(&self) -> bool {
-        self.xid.is_none() && self.connection.backend() == DbBackend::Postgres
+        self.xid.is_none() && self.connection.dialect().transaction_ids
     }
 
     /// Takes the transaction's id from an answer that was asked for it.
@@ -352,36 +272,18 @@ impl Flush<'_> {
     }
 }
 
-/// The transaction's id, if an answer tells it.
-pub(crate) fn xid_in(answer: &[QueryResult]) -> Option<String> {
-    let row = answer.first()?;
-    // By place: by name, each column is looked up. That it is the id is never taken for granted.
-    let last = row.try_as_pg_row()?.columns().last().filter(|column| column.name() == XID_NAME)?;
-    row.try_get_by_index(last.ordinal()).ok()
+/// One object's change, in the table of this number.
+struct Due<'a> {
+    table: usize,
+    object: &'a Arc<dyn AnyObject>,
+    kind: RowKind,
+    change: RowChange,
 }
 
-/// The write of one row, which answers with the transaction's id if that is wanted.
-fn telling_xid(write: String, wanted: bool) -> String {
-    if wanted { write + " RETURNING " + XID } else { write }
-}
-
-/// The transaction's id as one more column of an answer, if it is asked for.
-fn and_xid(wanted: bool) -> String {
-    if wanted { format!(", {XID}") } else { String::new() }
-}
-
-/// Numbers tables and rows, folds a delete and an add of the same key into a row switch, and turns references between
-/// objects into references between rows.
-#[expect(clippy::type_complexity, reason = "tables, the objects behind each row, and the rows")]
-fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<Op>), Error> {
+/// Numbers the tables, and takes the changes out of the objects, in order.
+fn changes(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Due<'_>>), Error> {
     let mut tables: Vec<&'static TableMeta> = Vec::new();
     let mut table_of: FxHashMap<*const TableMeta, usize> = FxHashMap::default();
-    let mut members: Vec<Behind> = Vec::with_capacity(due.len());
-    let mut pending: Vec<(usize, Kind, RowChange)> = Vec::with_capacity(due.len());
-    let mut deleted: FxHashMap<(usize, Vec<Value>), usize> = FxHashMap::default();
-    let has = |wanted: RowKind| due.iter().any(|(_, kind)| *kind == wanted);
-    let may_switch = has(RowKind::Delete) && has(RowKind::Insert);
-
     // Deletes first, so that an insert finds the one it replaces.
     let of = |deletes: bool| due.iter().filter(move |(_, kind)| (*kind == RowKind::Delete) == deletes);
     let mut ordered: Vec<&Member> = of(true).chain(of(false)).collect();
@@ -400,37 +302,59 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
             RowKind::Insert => (2, (0, 0)),
         }
     });
+    let mut changes = Vec::with_capacity(ordered.len());
     for (object, kind) in ordered {
         let Some(change) = object.change(*kind)? else { continue };
         let table = table_of[&std::ptr::from_ref(object.table())];
+        changes.push(Due { table, object, kind: *kind, change });
+    }
+    Ok((tables, changes))
+}
+
+/// Numbers the rows, folds a delete and an add of the same key into a row switch, and turns references between objects into
+/// references between rows.
+fn collect(
+    tables: &[&'static TableMeta],
+    changes: Vec<Due<'_>>,
+    known: &Known,
+) -> Result<(Vec<Behind>, Vec<Op>), Error> {
+    let mut members: Vec<Behind> = Vec::with_capacity(changes.len());
+    let mut pending: Vec<(usize, Kind, RowChange)> = Vec::with_capacity(changes.len());
+    let mut deleted: FxHashMap<(usize, Vec<Value>), usize> = FxHashMap::default();
+    let has = |wanted: RowKind| changes.iter().any(|due| due.kind == wanted);
+    let may_switch = has(RowKind::Delete) && has(RowKind::Insert);
+    let same_key = |table: usize, key: &[Value]| known.all_same(table, &tables[table].keys, key).into_owned();
+    for Due { table, object, kind, change } in changes {
         let kind_of_op = match kind {
             RowKind::Insert => Kind::Insert,
             RowKind::Update => Kind::Update,
             RowKind::Delete => Kind::Delete,
         };
-        if may_switch && *kind == RowKind::Delete {
-            deleted.insert((table, change.key.clone()), pending.len());
+        if may_switch && kind == RowKind::Delete {
+            deleted.insert((table, same_key(table, &change.key)), pending.len());
         } else if may_switch
-            && *kind == RowKind::Insert
+            && kind == RowKind::Insert
             && !change.key.is_empty()
-            && let Some(op) = deleted.remove(&(table, change.key.clone()))
+            && let Some(op) = deleted.remove(&(table, same_key(table, &change.key)))
         {
             pending[op] = (table, Kind::Switch, switched(&mut pending[op].2, change, object)?);
-            members[op].push((object.clone(), *kind));
+            members[op].push((object.clone(), kind));
             continue;
         }
-        members.push(smallvec![(object.clone(), *kind)]);
+        members.push(smallvec![(object.clone(), kind)]);
         pending.push((table, kind_of_op, change));
     }
 
     // Only a key that is still to be generated is referred to by number.
-    let refers = |change: &RowChange| change.cells.iter().any(|(_, source)| matches!(source, Source::KeyOf(..)));
+    let refers = |change: &RowChange| change.cells.iter().any(|(_, source)| matches!(source, WrittenValue::KeyOf(..)));
     let mut number: FxHashMap<*const (), usize> = FxHashMap::default();
     if pending.iter().any(|(_, _, change)| refers(change)) {
         let rows = members.iter().enumerate();
         number.extend(rows.flat_map(|(op, list)| list.iter().map(move |(o, _)| (Arc::as_ptr(o).cast::<()>(), op))));
     }
-    let joined = plan::joined_columns(&tables);
+    let mut deletes = vec![false; tables.len()];
+    pending.iter().filter(|(_, kind, _)| *kind == Kind::Delete).for_each(|(table, ..)| deletes[*table] = true);
+    let joined = plan::joined_columns(tables, &deletes);
     let mut ops = pending
         .into_iter()
         .zip(&members)
@@ -438,9 +362,9 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
             let held = |c: &usize| Some((*c, members[0].0.held_value(*c).filter(|_| kind != Kind::Insert)?));
             let before = joined[table].iter().filter_map(held).collect();
             let cells = change.cells.into_iter().map(|(column, source)| match source {
-                Source::Value(value) => Ok((column, Cell::Value(value))),
-                Source::KeyOf(parent, of) => match number.get(&Arc::as_ptr(&parent).cast::<()>()) {
-                    Some(op) => Ok((column, Cell::KeyOf { op: *op, column: of })),
+                WrittenValue::Value(value) => Ok((column, PlannedValue::Value(value))),
+                WrittenValue::KeyOf(parent, of) => match number.get(&Arc::as_ptr(&parent).cast::<()>()) {
+                    Some(op) => Ok((column, PlannedValue::KeyOf { op: *op, column: of })),
                     None => Err(not_in_unit(tables[table], column, parent.table())),
                 },
             });
@@ -449,15 +373,8 @@ fn collect(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Behind>, Vec<
             Ok(Op { table, kind, key, version, cells, checks, leaves, before, frees, takes })
         })
         .collect::<Result<Vec<_>, Error>>()?;
-    plan::claim_keys(&tables, &mut ops);
-    Ok((tables, members, ops))
-}
-
-pub(crate) fn not_in_unit(table: &TableMeta, column: usize, parent: &TableMeta) -> Error {
-    Error::usage(format!(
-        "{}.{} follows the key of a {} that is not part of this unit of work: add it first",
-        table.entity, table.columns[column].name, parent.entity
-    ))
+    plan::claim_values(tables, &mut ops, known);
+    Ok((members, ops))
 }
 
 /// A delete and an add of the same key as one change: what the add writes, where the delete's row is as it was loaded.
@@ -473,11 +390,11 @@ fn switched(delete: &mut RowChange, mut add: RowChange, object: &Arc<dyn AnyObje
         object.set_before_insert(column, next.clone())?;
         add.cells.retain(|(c, _)| *c != column);
         let at = add.cells.iter().position(|(c, _)| *c > column).unwrap_or(add.cells.len());
-        add.cells.insert(at, (column, Source::Value(next)));
+        add.cells.insert(at, (column, WrittenValue::Value(next)));
     }
     let leaves = delete.cells.drain(..).filter_map(|(column, source)| match source {
-        Source::Value(value) => Some((column, value)),
-        Source::KeyOf(..) => None,
+        WrittenValue::Value(value) => Some((column, value)),
+        WrittenValue::KeyOf(..) => None,
     });
     Ok(RowChange {
         leaves: leaves.collect(),

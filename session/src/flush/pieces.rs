@@ -1,31 +1,38 @@
 //! The rows of a set as pieces of the size that one statement takes: in rows, and in bytes (D10). Knows no SQL.
 
 use futures_util::future::join;
-use sea_orm::sqlx::{postgres::PgArguments, sqlite::SqliteArguments};
 
-use super::{
-    set::{Places, RowSet, Window},
-    statement::MOST_BYTES,
-    wire::{ArrayRows, FlatRows},
+use super::set::{Places, RowSet, Window};
+use crate::{
+    connection::text::MOST_BYTES,
+    dialect::{ArrayRows, Dialect, message::Arguments},
+    error::Error,
+    objects::row::Put,
 };
-use crate::{error::Error, tracked::Put};
 
 /// The rows of a set in chunks, each encoded while SQLite's own thread works on the one before.
 pub(super) struct Chunks<'s, 'a> {
     set: &'s RowSet<'a>,
+    dialect: &'static Dialect,
     at: usize,
     sizes: std::vec::IntoIter<usize>,
     places: Places,
-    next: Option<Result<(usize, SqliteArguments), Error>>,
+    next: Option<Result<(usize, Arguments), Error>>,
 }
 
 impl<'s, 'a> Chunks<'s, 'a> {
-    pub(super) fn new(set: &'s RowSet<'a>, from: usize, sizes: Vec<usize>, places: Places) -> Self {
-        Self { set, at: from, sizes: sizes.into_iter(), places, next: None }
+    pub(super) fn new(
+        set: &'s RowSet<'a>,
+        dialect: &'static Dialect,
+        from: usize,
+        sizes: Vec<usize>,
+        places: Places,
+    ) -> Self {
+        Self { set, dialect, at: from, sizes: sizes.into_iter(), places, next: None }
     }
 
     /// The next rows, and the arguments that they make.
-    pub(super) fn take(&mut self) -> Result<Option<(Window<'s, 'a>, SqliteArguments)>, Error> {
+    pub(super) fn take(&mut self) -> Result<Option<(Window<'s, 'a>, Arguments)>, Error> {
         self.encode();
         let Some(next) = self.next.take() else { return Ok(None) };
         let (size, arguments) = next?;
@@ -48,11 +55,11 @@ impl<'s, 'a> Chunks<'s, 'a> {
     }
 
     /// So many rows, or half as many and so on where they are too large for one statement (D10).
-    fn encode_rows(&mut self, size: usize) -> Result<(usize, SqliteArguments), Error> {
-        let mut sink = FlatRows::with_capacity(size * self.places.len());
+    fn encode_rows(&mut self, size: usize) -> Result<(usize, Arguments), Error> {
+        let mut arguments = (self.dialect.rows)(size * self.places.len());
         for row in 0..size {
-            self.set.put(self.at + row, &self.places, &mut sink)?;
-            if sink.bytes > MOST_BYTES && row + 1 < size {
+            self.set.put(self.at + row, &self.places, arguments.sink())?;
+            if arguments.bytes() > MOST_BYTES && row + 1 < size {
                 let less = size / 2;
                 let mut sizes = vec![less];
                 sizes.extend(self.sizes.by_ref());
@@ -60,17 +67,12 @@ impl<'s, 'a> Chunks<'s, 'a> {
                 return self.encode_rows(less);
             }
         }
-        Ok((size, sink.arguments))
+        Ok((size, arguments.finish()))
     }
 }
 
 /// The values of rows from `from` on, as arrays: of as many rows as one statement takes, and where they end.
-pub(super) fn arrays(
-    set: &RowSet<'_>,
-    from: usize,
-    most: usize,
-    places: &[Put],
-) -> Result<(usize, Box<PgArguments>), Error> {
+pub(super) fn arrays(set: &RowSet<'_>, from: usize, most: usize, places: &[Put]) -> Result<(usize, Arguments), Error> {
     let to = set.len().min(from + most);
     let mut sink = ArrayRows::new(to - from, places.iter().map(|put| &set.table.columns[put.column()].kind))?;
     for row in from..to {

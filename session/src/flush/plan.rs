@@ -4,6 +4,7 @@
 //! changes always give the same plan: ties are broken by the order in which tables and rows were handed in.
 
 mod by_row;
+mod known;
 mod levels;
 mod planner;
 mod ranks;
@@ -16,8 +17,9 @@ use std::collections::BTreeSet;
 
 use sea_orm::Value;
 
-use crate::meta::TableMeta;
+use crate::table::meta::TableMeta;
 pub(super) use by_row::joined_columns;
+pub(crate) use known::{Acts, Known, OnDelete};
 use planner::Planner;
 pub(super) use ranks::{Ranks, table_ranks};
 
@@ -33,7 +35,7 @@ pub(crate) enum Kind {
 
 /// A value to write: known, or the key that another row of this flush will get.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Cell {
+pub(crate) enum PlannedValue {
     Value(Value),
     KeyOf { op: usize, column: usize },
 }
@@ -49,7 +51,7 @@ pub(crate) struct Op {
     /// The version that was loaded.
     pub(crate) version: Option<Value>,
     /// What is written, by column. For a delete: its foreign keys, which are not written but order the rows.
-    pub(crate) cells: Vec<(usize, Cell)>,
+    pub(crate) cells: Vec<(usize, PlannedValue)>,
     /// Columns that must still hold these values (P1).
     pub(crate) checks: Vec<(usize, Value)>,
     /// Foreign keys that an update or a switch changes, as the database holds them until then.
@@ -63,7 +65,7 @@ pub(crate) struct Op {
 }
 
 impl Op {
-    fn cell(&self, column: usize) -> Option<&Cell> {
+    fn cell(&self, column: usize) -> Option<&PlannedValue> {
         self.cells.iter().find(|(c, _)| *c == column).map(|(_, cell)| cell)
     }
 
@@ -78,7 +80,7 @@ impl Op {
         {
             return Some(value);
         }
-        if let Some(Cell::Value(value)) = self.cell(column) {
+        if let Some(PlannedValue::Value(value)) = self.cell(column) {
             return Some(value);
         }
         let sets = table.unique.iter().zip(&self.frees);
@@ -125,20 +127,36 @@ pub(crate) struct Cycle(pub(crate) String);
 /// Orders `ops`. See the module's documentation.
 ///
 /// Whole tables are ordered as a rule, which takes fewest statements; rows one by one where that gives no order (E1).
-pub(crate) fn plan(tables: &[&TableMeta], ops: &[Op]) -> Result<Plan, Cycle> {
-    if by_row::is_needed(tables, ops) {
-        return by_row::plan(tables, ops);
+pub(crate) fn plan(tables: &[&TableMeta], ops: &[Op], known: &Known) -> Result<Plan, Cycle> {
+    if by_row::is_needed(tables, ops, known) {
+        return by_row::plan(tables, ops, known);
     }
-    by_table(tables, ops).or_else(|_| by_row::plan(tables, ops))
+    by_table(tables, ops, known).or_else(|_| by_row::plan(tables, ops, known))
 }
 
-fn by_table(tables: &[&TableMeta], ops: &[Op]) -> Result<Plan, Cycle> {
-    Planner { tables, ops, postponed: BTreeSet::new(), opened: BTreeSet::new(), ranks: table_ranks(tables) }.run()
+fn by_table(tables: &[&TableMeta], ops: &[Op], known: &Known) -> Result<Plan, Cycle> {
+    let ranks = table_ranks(tables);
+    Planner { tables, ops, known, postponed: BTreeSet::new(), opened: BTreeSet::new(), ranks }.run()
 }
 
 /// Where an update changes a primary key, keys are freed and taken like any other unique value: as one more set of the
-/// table, after its declared ones.
-pub(crate) fn claim_keys(tables: &[&TableMeta], ops: &mut [Op]) {
+/// table, after its declared ones. Of values that the database holds equal one is told for all.
+pub(crate) fn claim_values(tables: &[&TableMeta], ops: &mut [Op], known: &Known) {
+    claim_keys(tables, ops);
+    for op in ops {
+        let (table, sets) = (tables[op.table], op.frees.iter_mut().zip(&mut op.takes).enumerate());
+        for (set, (frees, takes)) in sets {
+            let columns = table.unique.get(set).unwrap_or(&table.keys);
+            for values in [frees, takes].into_iter().flatten() {
+                if let std::borrow::Cow::Owned(same) = known.all_same(op.table, columns, values) {
+                    *values = same;
+                }
+            }
+        }
+    }
+}
+
+fn claim_keys(tables: &[&TableMeta], ops: &mut [Op]) {
     let moves = |op: &Op| op.kind == Kind::Update && tables[op.table].keys.iter().any(|k| op.cell(*k).is_some());
     let moved: BTreeSet<usize> = ops.iter().filter(|op| moves(op)).map(|op| op.table).collect();
     for op in ops.iter_mut().filter(|op| moved.contains(&op.table)) {
@@ -161,8 +179,8 @@ pub(crate) fn claim_keys(tables: &[&TableMeta], ops: &mut [Op]) {
 
 fn new_key(table: &TableMeta, op: &Op) -> Option<Vec<Value>> {
     let value = |(at, column): (usize, &usize)| match op.cell(*column) {
-        Some(Cell::Value(value)) => Some(value.clone()),
-        Some(Cell::KeyOf { .. }) => None,
+        Some(PlannedValue::Value(value)) => Some(value.clone()),
+        Some(PlannedValue::KeyOf { .. }) => None,
         None => op.key.get(at).cloned(),
     };
     table.keys.iter().enumerate().map(value).collect()

@@ -4,10 +4,12 @@ use sea_orm::Value;
 
 use super::{
     Behind,
-    plan::{Cell, Op, Part, Plan, Step},
-    value,
+    plan::{Op, Part, Plan, PlannedValue, Step},
 };
-use crate::{error::Error, meta::TableMeta};
+use crate::{
+    error::Error,
+    table::{meta::TableMeta, value},
+};
 
 /// The rows of one step, column by column in the step's order.
 #[derive(Clone)]
@@ -92,11 +94,11 @@ pub(super) trait Place: Sync {
 fn resolve(op: &mut Op, column: usize, table: &TableMeta, members: &[Behind]) -> Result<Value, Error> {
     let cell = op.cells.iter_mut().find(|(c, _)| *c == column).map(|(_, cell)| cell);
     match cell {
-        Some(Cell::Value(value)) => {
+        Some(PlannedValue::Value(value)) => {
             let value = std::mem::replace(value, Value::Bool(None));
             value::checked(table.columns[column].sent(value))
         }
-        Some(Cell::KeyOf { op: parent, column: of }) => {
+        Some(PlannedValue::KeyOf { op: parent, column: of }) => {
             let value = members[*parent].iter().rev().find_map(|(object, _)| object.column_value(*of));
             value.map(|value| value::as_column(value, &table.columns[column].kind)).ok_or_else(|| Error::Cycle {
                 cycle: format!("{}.{} needs a key that is generated later", table.entity, table.columns[column].name)

@@ -7,18 +7,26 @@ use sea_orm::Value;
 use smallvec::SmallVec;
 
 use super::{
-    Behind, RowKind, Source as CellSource,
+    Behind,
     plan::{Kind, Part, Step},
     rows::{Place, Rows},
-    wire::RowSink,
 };
 use crate::{
     error::Error,
-    facts::{Stored, TableFacts},
-    meta::TableMeta,
-    tracked::{AnyObject, Put},
-    value_ref::ValueRef,
+    objects::{
+        AnyObject,
+        row::{Put, RowKind, WrittenValue},
+    },
+    table::{
+        facts::{Stored, TableFacts},
+        meta::TableMeta,
+        row_sink::RowSink,
+        value_ref::ValueRef,
+    },
 };
+
+/// From this many changed rows on the server's own count is worth the two short messages around it.
+pub(super) const MANY_ROWS: usize = 1_000;
 
 /// The values of a row, in the order in which they are sent.
 pub(super) type Places = SmallVec<[Put; 8]>;
@@ -82,6 +90,17 @@ impl<'a> RowSet<'a> {
             RowSource::Objects(objects) => objects.len(),
             RowSource::Planned { rows, .. } => rows.len(),
         }
+    }
+
+    /// Whether a write of the set may be asked for more than it has to tell: not where a rule stands in its place, nor where
+    /// the row may be one that policies hide.
+    pub(super) fn may_answer(&self) -> bool {
+        let event = match self.kind {
+            Kind::Insert | Kind::Switch => self.facts.insert,
+            Kind::Update => self.facts.update,
+            Kind::Delete => self.facts.delete,
+        };
+        !event.instead && !self.facts.row_security
     }
 
     /// The version that rows are found by, where they are.
@@ -174,7 +193,7 @@ impl<'a> RowSet<'a> {
         Ok(values)
     }
 
-    fn change_of(&self, object: &Arc<dyn AnyObject>) -> Result<super::RowChange, Error> {
+    fn change_of(&self, object: &Arc<dyn AnyObject>) -> Result<crate::objects::row::RowChange, Error> {
         object.change(self.row_kind())?.ok_or_else(|| self.gone(object))
     }
 
@@ -182,10 +201,12 @@ impl<'a> RowSet<'a> {
         Error::usage(format!("{} {} changed while it was flushed", self.table.entity, object.key_text()))
     }
 
-    fn take_cell(&self, cells: &mut Vec<(usize, CellSource)>, column: usize) -> Result<Value, Error> {
+    fn take_cell(&self, cells: &mut Vec<(usize, WrittenValue)>, column: usize) -> Result<Value, Error> {
         match cells.iter().position(|(at, _)| *at == column).map(|at| cells.swap_remove(at).1) {
-            Some(CellSource::Value(value)) => super::value::checked(self.table.columns[column].sent(value)),
-            Some(CellSource::KeyOf(parent, _)) => Err(super::not_in_unit(self.table, column, parent.table())),
+            Some(WrittenValue::Value(value)) => crate::table::value::checked(self.table.columns[column].sent(value)),
+            Some(WrittenValue::KeyOf(parent, _)) => {
+                Err(crate::objects::row::not_in_unit(self.table, column, parent.table()))
+            }
             None => Ok(self.table.columns[column].kind_null()),
         }
     }
@@ -253,6 +274,14 @@ impl<'a> RowSet<'a> {
         match &self.rows {
             RowSource::Objects(objects) => objects.get(row).copied(),
             RowSource::Planned { rows, members } => members[*rows.ops.get(row)?].last().map(|(object, _)| object),
+        }
+    }
+
+    /// The object that stood for the row before: the deleted one of a switch.
+    pub(super) fn object_before(&self, row: usize) -> Option<&Arc<dyn AnyObject>> {
+        match &self.rows {
+            RowSource::Objects(objects) => objects.get(row).copied(),
+            RowSource::Planned { rows, members } => members[*rows.ops.get(row)?].first().map(|(object, _)| object),
         }
     }
 

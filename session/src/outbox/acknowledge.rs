@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use sea_orm::{DbBackend, QueryResult};
+use sea_orm::QueryResult;
 
 use super::{
     Delivery, Event, Outbox,
-    claim::{HELD, held_as, numbers, texts},
+    claim::{HELD, held_as, texts},
     pace::backoff,
     reason::plain,
 };
-use crate::{Session, error::Error};
+use crate::{error::Error, table::value::number_array, unit::session::Session};
 
 /// What an acknowledgement did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,9 +74,9 @@ impl Outbox {
             let done = self.remove(s, endings).await?;
             return Ok(Acknowledged { done, stale: endings.len() as u64 - done, ..Acknowledged::default() });
         }
-        let rows = match self.backend() {
-            DbBackend::Postgres => self.finish_postgres(s, endings).await?,
-            _ => self.finish_sqlite(s, endings).await?,
+        let rows = match self.dialect().queues {
+            true => self.finish_by_arrays(s, endings).await?,
+            false => self.finish_one_by_one(s, endings).await?,
         };
         let mut acknowledged = Acknowledged::default();
         for row in &rows {
@@ -100,20 +100,20 @@ impl Outbox {
             return Ok(());
         }
         let mut text = self.text();
-        let held = match self.backend() {
-            DbBackend::Postgres => {
-                let ids = text.bind(numbers(settled.iter().map(|ending| ending.id)));
-                let fences = text.bind(numbers(settled.iter().map(|ending| ending.fence)));
+        let held = match self.dialect().queues {
+            true => {
+                let ids = text.bind(number_array(settled.iter().map(|ending| ending.id)));
+                let fences = text.bind(number_array(settled.iter().map(|ending| ending.fence)));
                 format!(
                     "EXISTS (SELECT 1 FROM UNNEST({ids}::bigint[], {fences}::bigint[]) AS u(id, fence) WHERE u.id = e.id AND u.fence = e.fence) \
                      AND e.id = ANY ({ids}::bigint[]) AND e.state = 'processing'"
                 )
             }
-            _ => held_as(&mut text, settled.iter().map(|ending| [ending.id, ending.fence])),
+            false => held_as(&mut text, settled.iter().map(|ending| [ending.id, ending.fence])),
         };
-        let now = match self.backend() {
-            DbBackend::Postgres => "statement_timestamp()".to_owned(),
-            _ => text.bind(Utc::now().into()),
+        let now = match self.dialect().now {
+            Ok(now) => now.to_owned(),
+            Err(_) => text.bind(Utc::now().into()),
         };
         let topic = text.bind(subscriptions.clone().into());
         text.sql = format!(
@@ -131,19 +131,19 @@ impl Outbox {
     async fn remove(&self, s: &mut Session, endings: &[Ending]) -> Result<u64, Error> {
         let mut text = self.text();
         let table = self.table();
-        match self.backend() {
-            DbBackend::Postgres => {
-                let ids = text.bind(numbers(endings.iter().map(|ending| ending.id)));
+        match self.dialect().queues {
+            true => {
+                let ids = text.bind(number_array(endings.iter().map(|ending| ending.id)));
                 let fence = endings[0].fence;
                 text.sql = if endings.iter().all(|ending| ending.fence == fence) {
                     let fence = text.bind(fence.into());
                     format!("DELETE FROM {table} WHERE id = ANY ({ids}) AND fence = {fence} AND state = 'processing'")
                 } else {
-                    let fences = text.bind(numbers(endings.iter().map(|ending| ending.fence)));
+                    let fences = text.bind(number_array(endings.iter().map(|ending| ending.fence)));
                     format!("DELETE FROM {table} AS e USING UNNEST({ids}, {fences}) AS u(id, fence) WHERE {HELD}")
                 };
             }
-            _ => {
+            false => {
                 let held = held_as(&mut text, endings.iter().map(|ending| [ending.id, ending.fence]));
                 text.sql = format!("DELETE FROM {table} WHERE {held}");
             }
@@ -153,14 +153,14 @@ impl Outbox {
 
     /// Each event with its own end, in one statement; done ones that are not kept are marked here and removed by the next
     /// clean-up.
-    async fn finish_postgres(&self, s: &mut Session, endings: &[Ending]) -> Result<Vec<QueryResult>, Error> {
+    async fn finish_by_arrays(&self, s: &mut Session, endings: &[Ending]) -> Result<Vec<QueryResult>, Error> {
         let mut text = self.text();
-        let ids = text.bind(numbers(endings.iter().map(|ending| ending.id)));
-        let fences = text.bind(numbers(endings.iter().map(|ending| ending.fence)));
+        let ids = text.bind(number_array(endings.iter().map(|ending| ending.id)));
+        let fences = text.bind(number_array(endings.iter().map(|ending| ending.fence)));
         let states = text.bind(texts(endings.iter().map(|ending| ending.kept_state())));
         let reasons = text.bind(texts(endings.iter().map(|ending| ending.reason.as_str())));
-        let pauses = text.bind(numbers(endings.iter().map(|ending| micros(ending.pause))));
-        let unspent = text.bind(numbers(endings.iter().map(|ending| i64::from(ending.unspent))));
+        let pauses = text.bind(number_array(endings.iter().map(|ending| micros(ending.pause))));
+        let unspent = text.bind(number_array(endings.iter().map(|ending| i64::from(ending.unspent))));
         text.sql = format!(
             "UPDATE {} AS e SET state = u.state, attempts = e.attempts - u.unspent, \
              available_at = CASE u.state WHEN 'pending' THEN statement_timestamp() + u.pause * interval '1 microsecond' ELSE e.available_at END, \
@@ -175,7 +175,7 @@ impl Outbox {
         self.rows(s, &text.sql, &text.values).await
     }
 
-    async fn finish_sqlite(&self, s: &mut Session, endings: &[Ending]) -> Result<Vec<QueryResult>, Error> {
+    async fn finish_one_by_one(&self, s: &mut Session, endings: &[Ending]) -> Result<Vec<QueryResult>, Error> {
         let mut text = self.text();
         let now = Utc::now();
         let list: Vec<serde_json::Value> = endings

@@ -11,14 +11,19 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use sea_orm::{DbBackend, QueryResult, Value, sea_query::ArrayType};
+use sea_orm::{QueryResult, Value, sea_query::ArrayType};
 
 use super::{
     Event, Outbox,
     scan::{Aim, Found, Scan},
     share::Share,
 };
-use crate::{Session, connection::Fetch, error::Error, flush::Text};
+use crate::{
+    connection::{Fetch, text::Text},
+    error::Error,
+    table::value::number_array,
+    unit::session::Session,
+};
 
 /// What a claim found.
 #[derive(Debug, Default)]
@@ -96,7 +101,7 @@ impl Event {
 
 impl Outbox {
     pub(super) fn text(&self) -> Text {
-        Text::new(self.backend(), "")
+        Text::new(self.dialect(), "")
     }
 
     pub(super) async fn query(&self, text: Text) -> Result<Vec<QueryResult>, Error> {
@@ -110,13 +115,13 @@ impl Outbox {
     }
 
     pub(super) async fn rows(&self, s: &mut Session, sql: &str, values: &[Value]) -> Result<Vec<QueryResult>, Error> {
-        let mut text = Text::new(self.backend(), sql);
+        let mut text = Text::new(self.dialect(), sql);
         text.values = values.to_vec();
         Ok(s.core().statement(text.message(Fetch::All)).await?.rows())
     }
 
     pub(super) async fn changed(&self, s: &mut Session, sql: &str, values: &[Value]) -> Result<u64, Error> {
-        let mut text = Text::new(self.backend(), sql);
+        let mut text = Text::new(self.dialect(), sql);
         text.values = values.to_vec();
         Ok(s.core().statement(text.message(Fetch::Nothing)).await?.affected())
     }
@@ -128,9 +133,9 @@ impl Outbox {
     pub(crate) async fn claim(&self, s: &mut Session, by: &Claimant<'_>, most: usize) -> Result<Look, Error> {
         loop {
             let aim = by.scan.aim(most, by.share);
-            let look = match self.backend() {
-                DbBackend::Postgres => self.claim_postgres(s, by, aim, most).await?,
-                _ => self.claim_sqlite(s, by, aim, most).await?,
+            let look = match self.dialect().queues {
+                true => self.claim_skipping_locks(s, by, aim, most).await?,
+                false => self.claim_under_write_lock(s, by, aim, most).await?,
             };
             if !by.scan.learn(aim, look.found()) {
                 return Ok(look);
@@ -148,7 +153,13 @@ impl Outbox {
     /// is before a stop is therefore in the window, all of it, and is read from the index: joined to the window, keys that are
     /// all held up would be compared each with each. (Without its order, `before` would be such a join too.) Only a window that
     /// is wider than what may be taken is put in order.
-    async fn claim_postgres(&self, s: &mut Session, by: &Claimant<'_>, aim: Aim, most: usize) -> Result<Look, Error> {
+    async fn claim_skipping_locks(
+        &self,
+        s: &mut Session,
+        by: &Claimant<'_>,
+        aim: Aim,
+        most: usize,
+    ) -> Result<Look, Error> {
         let table = self.table();
         let mut values = vec![
             self.topic.clone().into(),
@@ -203,7 +214,13 @@ impl Outbox {
 
     /// Two statements. There is no SKIP LOCKED and no need of it: the unit holds the write lock, so nobody comes between
     /// the look and the compare-and-set. A bound on the search for the `stop` would cost more here than it saves.
-    async fn claim_sqlite(&self, s: &mut Session, by: &Claimant<'_>, aim: Aim, most: usize) -> Result<Look, Error> {
+    async fn claim_under_write_lock(
+        &self,
+        s: &mut Session,
+        by: &Claimant<'_>,
+        aim: Aim,
+        most: usize,
+    ) -> Result<Look, Error> {
         let (table, now) = (self.table(), Utc::now());
         let sql = format!(
             "WITH seen AS MATERIALIZED (SELECT id, event_key, sequence FROM {table} WHERE topic = ?1 AND finished_at IS NULL AND id > ?2 \
@@ -240,10 +257,10 @@ impl Outbox {
     /// Extends the leases of events that are still being handled: those that are still held under their tokens.
     pub(crate) async fn extend(&self, events: &[Event], lease: Duration) -> Result<u64, Error> {
         let (mut text, table) = (self.text(), self.table());
-        text.sql = if self.backend() == DbBackend::Postgres {
+        text.sql = if self.dialect().queues {
             let lease = text.bind(i64::try_from(lease.as_micros()).unwrap_or(i64::MAX).into());
-            let ids = text.bind(numbers(events.iter().map(|e| e.id)));
-            let fences = text.bind(numbers(events.iter().map(|e| e.fence)));
+            let ids = text.bind(number_array(events.iter().map(|e| e.id)));
+            let fences = text.bind(number_array(events.iter().map(|e| e.fence)));
             format!(
                 "UPDATE {table} AS e SET lease_until = statement_timestamp() + {lease} * interval '1 microsecond' \
                  FROM UNNEST({ids}, {fences}) AS u(id, fence) WHERE {HELD}"
@@ -290,11 +307,6 @@ fn in_order(events: &mut Vec<Event>) {
 
 fn number(n: usize) -> Value {
     i64::try_from(n).unwrap_or(i64::MAX).into()
-}
-
-/// An array of numbers for UNNEST.
-pub(super) fn numbers(values: impl Iterator<Item = i64>) -> Value {
-    Value::Array(ArrayType::BigInt, Some(Box::new(values.map(Value::from).collect())))
 }
 
 /// An array of texts for UNNEST.

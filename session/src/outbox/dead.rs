@@ -96,7 +96,7 @@ impl Outbox {
         self.execute(text).await
     }
 
-    fn which(&self, text: &mut crate::flush::Text, ids: Option<&[i64]>) -> String {
+    fn which(&self, text: &mut crate::connection::text::Text, ids: Option<&[i64]>) -> String {
         let topic = text.bind(self.topic.clone().into());
         let dead = format!("topic = {topic} AND state = 'dead' AND finished_at IS NOT NULL AND last_error IS NOT NULL");
         match ids {

@@ -11,26 +11,26 @@ use super::{Delivery, Event, Handler, Unavailable};
 
 /// What a handler made of a batch: an answer for each event that it was asked about, and why it was not asked about the
 /// rest.
-pub(crate) struct Outcome {
+pub(crate) struct DeliveryOutcome {
     pub(crate) deliveries: Vec<Option<Delivery>>,
     pub(crate) down: Option<Unavailable>,
 }
 
 /// A claimed batch on its way to the handler.
-pub(crate) struct Batch<'b> {
+pub(crate) struct EventBatch<'b> {
     events: &'b [Event],
     /// Until when it is certainly ours. A process that was stopped and goes on finds out here, before it delivers more.
     ours_until: &'b Mutex<Instant>,
 }
 
-impl<'b> Batch<'b> {
+impl<'b> EventBatch<'b> {
     pub(crate) fn new(events: &'b [Event], ours_until: &'b Mutex<Instant>) -> Self {
         Self { events, ours_until }
     }
 
     /// Asks the handler.
-    pub(crate) async fn deliver<H: Handler>(&self, handler: &H) -> Outcome {
-        let mut outcome = Outcome { deliveries: vec![None; self.events.len()], down: None };
+    pub(crate) async fn deliver<H: Handler>(&self, handler: &H) -> DeliveryOutcome {
+        let mut outcome = DeliveryOutcome { deliveries: vec![None; self.events.len()], down: None };
         let waves = if handler.takes_runs() { vec![(0..self.events.len()).collect()] } else { self.waves() };
         let mut stopped: FxHashSet<&str> = FxHashSet::default();
         for wave in waves {
@@ -125,7 +125,7 @@ impl<'b> Batch<'b> {
     }
 
     /// Whatever was said of an event after one of its key that is not settled, it waits.
-    fn hold_up(&self, outcome: &mut Outcome) {
+    fn hold_up(&self, outcome: &mut DeliveryOutcome) {
         let mut stopped: FxHashSet<&str> = FxHashSet::default();
         for (at, delivery) in outcome.deliveries.iter_mut().enumerate() {
             if stopped.contains(self.key(at)) {

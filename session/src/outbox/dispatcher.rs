@@ -22,24 +22,24 @@ use super::{
     Event, Handler, Health, Outbox, Unavailable,
     acknowledge::{Acknowledged, Ending},
     claim::{Claimant, Look},
-    delivery::Batch,
+    delivery::EventBatch,
     health::Pulse,
     pace::{Pace, Watch, backoff},
     reason::plain,
     scan::Scan,
-    share::Place,
+    share::StreamMember,
 };
 use crate::{
-    Session,
+    connection::span::{debug_span, in_span},
     error::Error,
-    span::{debug_span, in_span},
+    unit::session::Session,
 };
 
 /// The first look after events that another claim held up, and the bound of its doubling.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(10);
 
-/// What is owed waits so long for a bell that has rung, so that one transaction acknowledges and claims.
+/// What is owed waits so long after a wake-up, so that one transaction acknowledges and claims.
 const GRACE: Duration = Duration::from_millis(2);
 
 /// Delivers the events of an outbox to a [`Handler`].
@@ -255,7 +255,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
     /// Dropped, the batch at hand is delivered again when its lease runs out.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Report {
         let (told, stop) = watch::channel(false);
-        let place = Place::new(self.outbox.waker().channel(), self.claims);
+        let place = StreamMember::new(self.outbox.waker().channel(), self.claims);
         let (scan, pace) = (Scan::new(self.batch), Pace::new(self.batch, self.linger.min(self.lease / 4)));
         let crew = Crew { place, scan, pace, debt: Debt::default(), turns: tokio::sync::Mutex::default() };
         let stop = Stop(Some(stop));
@@ -308,7 +308,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
             let (claimed, held_up, locked) = (look.events.len(), look.held_up() > 0, look.locked());
             if claimed == self.batch && share.is_none() {
                 // There is more than one can take. Who has a share knows by itself what is in it.
-                self.outbox.waker().ring();
+                self.outbox.waker().wake_another();
             }
             if claimed > 0 {
                 let (owed, down) = self.hand_over(&look.events, stop).await;
@@ -329,7 +329,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
                     self.settle(scan, debt).await;
                 }
             }
-            // What was held up is free when another claim ends, of which no bell tells.
+            // What was held up is free when another claim ends, of which no wake-up tells.
             // Nor does one when another has locked what it did not take: it may have looked at everything, or at a share that
             // was its own before the keys were divided anew. Who takes something cannot know whether something was locked.
             let now = Instant::now();
@@ -348,11 +348,11 @@ impl<H: Handler + 'static> Dispatcher<H> {
         self.settle(scan, debt).await;
     }
 
-    /// Waits for the bell, while keeping watch; for `until`; or until what is owed has waited long enough for a claim.
+    /// Waits for the wake-up, while keeping watch; for `until`; or until what is owed has waited long enough for a claim.
     async fn wait<'c>(&self, crew: &'c Crew, until: Instant, stop: &Stop) -> Option<Watch<'c>> {
-        let bell = async {
+        let signal = async {
             let watch = crew.pace.watch().await;
-            self.outbox.waker().rung().await;
+            self.outbox.waker().woken().await;
             watch
         };
         let payday = async {
@@ -367,7 +367,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
         };
         tokio::select! {
             () = stop.told() => None,
-            watch = bell => Some(watch),
+            watch = signal => Some(watch),
             () = tokio::time::sleep_until(until) => None,
             () = payday => None,
         }
@@ -459,7 +459,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
     async fn hand_over(&self, events: &[Event], stop: &Stop) -> (Owed, Option<Unavailable>) {
         let span = debug_span!("sea_session.outbox", worker = self.worker, events = events.len());
         let ours_until = Mutex::new(Instant::now() + self.lease);
-        let batch = Batch::new(events, &ours_until);
+        let batch = EventBatch::new(events, &ours_until);
         let deadline = async {
             stop.told().await;
             tokio::time::sleep(self.deadline).await;
@@ -512,7 +512,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
 
 /// What the claimants of one dispatcher share.
 struct Crew {
-    place: Place,
+    place: StreamMember,
     scan: Scan,
     pace: Pace,
     debt: Debt,

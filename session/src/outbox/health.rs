@@ -28,10 +28,10 @@ impl Health {
 
 /// What is known so far.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse(Mutex<State>);
+pub(crate) struct Pulse(Mutex<PulseState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct PulseState {
     claimed: Option<Instant>,
     database: Option<String>,
     receiver: Option<String>,

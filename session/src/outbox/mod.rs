@@ -26,24 +26,26 @@ mod dead;
 mod delivery;
 mod dispatcher;
 mod health;
+mod indexes;
 mod pace;
 mod reason;
 mod scan;
 mod share;
-mod table;
 mod wake;
 
 use std::{fmt, time::Duration};
 
 use chrono::{DateTime, Utc};
-use sea_orm::DbBackend;
 
 pub use dead::DeadLetter;
 pub use dispatcher::{Dispatcher, Report};
 pub use health::Health;
 pub use wake::Waker;
 
-use crate::{Db, Error, Session, UnitOptions, meta::quote};
+use crate::{
+    connection::db::Db, dialect::Dialect, error::Error, run::options::UnitOptions, table::sql::quote,
+    unit::session::Session,
+};
 
 /// An outbox: a table, one stream in it, and how to reach it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -190,7 +192,7 @@ impl Outbox {
 
     fn unit(&self) -> UnitOptions {
         let mut unit = self.db.session().retry(5);
-        if self.db.backend() == DbBackend::Postgres {
+        if self.db.dialect().queues {
             // A queue is empty when its statements are planned and long when they run, or the other way round: what the
             // planner knows of its size is always wrong. Its indexes are right for every size, so a statement is planned once:
             // it may take longer to plan a claim than to carry it out.
@@ -212,8 +214,8 @@ impl Outbox {
         quote(&self.table)
     }
 
-    fn backend(&self) -> DbBackend {
-        self.db.backend()
+    fn dialect(&self) -> &'static Dialect {
+        self.db.dialect()
     }
 
     /// Depth, age and dead letters of the stream, as numbers (Q10).
@@ -303,8 +305,8 @@ pub async fn forget_received(
     age: Duration,
     most: u64,
 ) -> Result<u64, Error> {
-    use crate::{connection::Fetch, flush::Text};
-    let mut text = Text::new(s.backend(), "");
+    use crate::connection::{Fetch, text::Text};
+    let mut text = Text::new(s.dialect(), "");
     let before = text.bind((Utc::now() - age).into());
     let (table, received) = (quote(table), quote(received));
     text.sql = format!(
@@ -327,11 +329,8 @@ pub async fn first_time(
     consumer: &str,
     message: &str,
 ) -> Result<bool, Error> {
-    use crate::{
-        connection::{Fetch, Message},
-        flush::Text,
-    };
-    let mut text = Text::new(s.backend(), "");
+    use crate::connection::{Fetch, Message, text::Text};
+    let mut text = Text::new(s.dialect(), "");
     let places: Vec<String> = [consumer, message, account].into_iter().map(|value| text.bind(value.into())).collect();
     text.sql = format!(
         "INSERT INTO {} (consumer, message_id, account_id) VALUES ({}) ON CONFLICT DO NOTHING",

@@ -20,7 +20,7 @@ pub(crate) fn backoff(attempt: i32) -> Duration {
 /// After one full batch, it shows within this time whether there is a queue.
 const SOON: Duration = Duration::from_millis(15);
 
-/// When the claimants of one dispatcher answer the bell.
+/// When the claimants of one dispatcher answer the wake-up.
 ///
 /// One event at a time is delivered at once. Where several came together more are coming, and a claim costs the writers'
 /// server about the same for one event as for twenty: so one claimant at a time keeps watch, and it answers when enough may
@@ -34,7 +34,7 @@ pub(crate) struct Pace {
     rate: Mutex<Rate>,
 }
 
-/// Held by the claimant that answers the bell, until it knows what it claimed.
+/// Held by the claimant that answers the wake-up, until it knows what it claimed.
 pub(crate) type Watch<'p> = tokio::sync::MutexGuard<'p, ()>;
 
 /// How fast events come.
@@ -43,7 +43,7 @@ struct Rate {
     /// So many were claimed since then.
     events: usize,
     since: Instant,
-    /// The bell is not answered before.
+    /// The wake-up is not answered before.
     opens: Instant,
 }
 
@@ -58,7 +58,7 @@ impl Pace {
         }
     }
 
-    /// Waits until no other claimant keeps watch, and until the bell may be answered.
+    /// Waits until no other claimant keeps watch, and until the wake-up may be answered.
     pub(crate) async fn watch(&self) -> Watch<'_> {
         let watch = self.watch.lock().await;
         // What others claim meanwhile may put it off.
@@ -68,7 +68,7 @@ impl Pace {
         watch
     }
 
-    /// When the bell may be answered.
+    /// When the wake-up may be answered.
     pub(crate) fn opens(&self) -> Instant {
         self.rate.lock().opens
     }

@@ -35,29 +35,29 @@ pub(crate) struct Found {
 #[derive(Debug)]
 pub(crate) struct Scan {
     batch: usize,
-    state: Mutex<State>,
+    state: Mutex<ScanState>,
 }
 
 /// Delivered rows that cannot be removed yet (a snapshot is held open) lie below the floor and are not looked at again with
 /// every claim. It is put back now and then, because what commits late, comes back after a failure, or was locked by
 /// another claim at the moment, may be below it.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct ScanPosition {
     floor: i64,
     window: usize,
 }
 
 #[derive(Debug)]
-struct State {
+struct ScanState {
     /// The place among all keys, and that in the share that was looked at last.
-    all: Place,
-    own: Place,
+    all: ScanPosition,
+    own: ScanPosition,
     share: Option<Share>,
     /// The next claim looks at all keys, whatever share it has.
     at_all: bool,
 }
 
-impl Place {
+impl ScanPosition {
     fn new(batch: usize) -> Self {
         Self { floor: i64::MIN, window: batch }
     }
@@ -75,16 +75,16 @@ impl Place {
     }
 }
 
-impl State {
-    fn place(&mut self, aim: Aim) -> &mut Place {
+impl ScanState {
+    fn place(&mut self, aim: Aim) -> &mut ScanPosition {
         if aim.share.is_some() { &mut self.own } else { &mut self.all }
     }
 }
 
 impl Scan {
     pub(crate) fn new(batch: usize) -> Self {
-        let place = Place::new(batch);
-        Self { batch, state: Mutex::new(State { all: place, own: place, share: None, at_all: false }) }
+        let place = ScanPosition::new(batch);
+        Self { batch, state: Mutex::new(ScanState { all: place, own: place, share: None, at_all: false }) }
     }
 
     /// Looks at everything with the next claim: below the floor, and outside of the share, whose owner may be gone or stuck.
@@ -98,7 +98,7 @@ impl Scan {
         let mut state = self.state.lock();
         let share = share.filter(|_| !state.at_all);
         if share.is_some() && state.share != share {
-            (state.share, state.own) = (share, Place::new(self.batch));
+            (state.share, state.own) = (share, ScanPosition::new(self.batch));
         }
         let place = if share.is_some() { state.own } else { state.all };
         Aim { share, floor: place.floor, window: place.window.max(most) }

@@ -24,7 +24,10 @@ use sea_orm::sqlx::{self, postgres::PgListener};
 use tokio::sync::watch;
 
 use super::Outbox;
-use crate::{connection::Fetch, error::Error, tokens::alone};
+use crate::{
+    connection::{Fetch, alone::alone},
+    error::Error,
+};
 
 /// A range of the values that the hash of a key has modulo `of`: one value for each claim that a dispatcher has in hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +46,7 @@ const CLAIMS: u32 = 8;
 
 /// The place of one dispatcher among those of its stream.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct StreamMember {
     /// The lock's first number: the stream.
     stream: u32,
     claims: u32,
@@ -62,7 +65,7 @@ const TOGETHER: Duration = Duration::from_millis(4);
 /// The longest that a first claim waits for its share.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-impl Place {
+impl StreamMember {
     /// A place in the stream of this channel, for so many claims side by side.
     pub(crate) fn new(channel: &str, claims: usize) -> Self {
         let claims = u32::try_from(claims).unwrap_or(u32::MAX).clamp(1, (1 << CLAIMS) - 1);
@@ -88,7 +91,7 @@ impl Place {
         drop(tokio::time::timeout(PATIENCE, taken.wait_for(Option::is_some)).await);
     }
 
-    /// Tells when the keys are divided anew: what was another's may be waiting, and no bell rings for it.
+    /// Tells when the keys are divided anew: what was another's may be waiting, and no wake-up tells of it.
     pub(crate) fn divisions(&self) -> watch::Receiver<Option<u64>> {
         self.taken.subscribe()
     }
@@ -172,8 +175,8 @@ fn divided(mut members: Vec<u32>, member: u32) -> u64 {
 mod tests {
     use super::*;
 
-    fn place(taken: u64, claims: usize) -> Place {
-        let place = Place::new("stream", claims);
+    fn place(taken: u64, claims: usize) -> StreamMember {
+        let place = StreamMember::new("stream", claims);
         place.take(taken);
         place
     }

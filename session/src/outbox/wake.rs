@@ -16,22 +16,22 @@ use std::{
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use sea_orm::{
-    DbBackend,
-    sqlx::postgres::{PgListener, PgPoolOptions},
-};
+use sea_orm::sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::Notify;
 
 use super::{
     Outbox,
-    share::{JOINED, Place},
+    share::{JOINED, StreamMember},
 };
-use crate::{Db, connection::Fetch, options::literal, tokens::alone};
+use crate::{
+    connection::{Fetch, alone::alone, db::Db},
+    table::sql::literal,
+};
 
 /// A commit so soon after a NOTIFY is one of many: they share the next.
 const BURST: Duration = Duration::from_micros(500);
 
-/// A task that had nothing to tell for so long ends.
+/// A task that had nothing to tell others for so long ends.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Between two NOTIFYs of a burst: twice as long each time that it goes on, up to the longest. Dispatchers that get
@@ -39,19 +39,19 @@ const IDLE: Duration = Duration::from_secs(1);
 const APART: Duration = Duration::from_millis(5);
 const FURTHEST_APART: Duration = Duration::from_millis(50);
 
-struct Bell {
+struct WakeSignal {
     /// Dispatchers of this process wait here.
-    ring: Notify,
+    local: Notify,
     /// The task that tells other processes waits here.
-    tell: Notify,
-    telling: AtomicBool,
+    remote: Notify,
+    notifying: AtomicBool,
     channel: String,
     db: Db,
 }
 
 /// Wakes the dispatchers of one stream. Cheap to clone.
 #[derive(Clone)]
-pub struct Waker(Arc<Bell>);
+pub struct Waker(Arc<WakeSignal>);
 
 impl std::fmt::Debug for Waker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -60,74 +60,74 @@ impl std::fmt::Debug for Waker {
 }
 
 /// Streams by database and channel.
-type Bells = FxHashMap<(usize, String), Weak<Bell>>;
+type WakeSignals = FxHashMap<(usize, String), Weak<WakeSignal>>;
 
-/// The streams of this process: writers and dispatchers that were set up apart share a bell.
-static BELLS: Mutex<Option<Bells>> = Mutex::new(None);
+/// The streams of this process: writers and dispatchers that were set up apart share a signal.
+static WAKE_SIGNALS: Mutex<Option<WakeSignals>> = Mutex::new(None);
 
 impl Waker {
     pub(crate) fn new(db: &Db, table: &str, topic: &str) -> Self {
         let channel = format!("sea_session_{table}_{topic}");
-        let mut bells = BELLS.lock();
-        let bells = bells.get_or_insert_with(FxHashMap::default);
-        bells.retain(|_, bell| bell.strong_count() > 0);
+        let mut signals = WAKE_SIGNALS.lock();
+        let signals = signals.get_or_insert_with(FxHashMap::default);
+        signals.retain(|_, signal| signal.strong_count() > 0);
         let key = (db.identity(), channel.clone());
-        if let Some(bell) = bells.get(&key).and_then(Weak::upgrade) {
-            return Self(bell);
+        if let Some(signal) = signals.get(&key).and_then(Weak::upgrade) {
+            return Self(signal);
         }
-        let bell = Arc::new(Bell {
-            ring: Notify::new(),
-            tell: Notify::new(),
-            telling: AtomicBool::new(false),
+        let signal = Arc::new(WakeSignal {
+            local: Notify::new(),
+            remote: Notify::new(),
+            notifying: AtomicBool::new(false),
             channel,
             db: db.clone(),
         });
-        bells.insert(key, Arc::downgrade(&bell));
-        Self(bell)
+        signals.insert(key, Arc::downgrade(&signal));
+        Self(signal)
     }
 
     /// Wakes dispatchers, here and elsewhere. Costs the caller nothing: no statement, no wait.
     pub fn wake(&self) {
-        self.0.ring.notify_one();
-        if self.0.db.backend() != DbBackend::Postgres {
+        self.0.local.notify_one();
+        if !self.0.db.dialect().queues {
             return;
         }
-        self.0.tell.notify_one();
-        if !self.0.telling.swap(true, Ordering::AcqRel) {
-            self.start_telling();
+        self.0.remote.notify_one();
+        if !self.0.notifying.swap(true, Ordering::AcqRel) {
+            self.start_notifying();
         }
     }
 
-    fn start_telling(&self) {
+    fn start_notifying(&self) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            self.0.telling.store(false, Ordering::Release);
+            self.0.notifying.store(false, Ordering::Release);
             return;
         };
-        // It holds the bell: the outbox that was written through may be gone before the NOTIFY is sent.
-        let bell = self.0.clone();
+        // It holds the signal: the outbox that was written through may be gone before the NOTIFY is sent.
+        let signal = self.0.clone();
         runtime.spawn(async move {
-            let sql = format!("SELECT pg_notify({}, '')", literal(&bell.channel));
+            let sql = format!("SELECT pg_notify({}, '')", literal(&signal.channel));
             let mut apart = APART;
             loop {
-                if tokio::time::timeout(IDLE, bell.tell.notified()).await.is_err() {
-                    bell.telling.store(false, Ordering::Release);
+                if tokio::time::timeout(IDLE, signal.remote.notified()).await.is_err() {
+                    signal.notifying.store(false, Ordering::Release);
                     // A wake-up that came in between saw a task that was about to end.
-                    if bell.tell.notified().now_or_never().is_none() {
+                    if signal.remote.notified().now_or_never().is_none() {
                         return;
                     }
-                    bell.tell.notify_one();
-                    if bell.telling.swap(true, Ordering::AcqRel) {
+                    signal.remote.notify_one();
+                    if signal.notifying.swap(true, Ordering::AcqRel) {
                         return;
                     }
                     continue;
                 }
-                if let Err(e) = alone(&bell.db, &sql, Fetch::One).await {
+                if let Err(e) = alone(&signal.db, &sql, Fetch::One).await {
                     tracing::debug!(error = %e, "dispatchers elsewhere were not woken; they poll");
                 }
-                if tokio::time::timeout(BURST, bell.tell.notified()).await.is_ok() {
+                if tokio::time::timeout(BURST, signal.remote.notified()).await.is_ok() {
                     tokio::time::sleep(apart).await;
                     apart = (apart * 2).min(FURTHEST_APART);
-                    bell.tell.notify_one();
+                    signal.remote.notify_one();
                 } else {
                     apart = APART;
                 }
@@ -140,14 +140,14 @@ impl Waker {
         &self.0.channel
     }
 
-    /// Passes the bell on to one more dispatcher of this process: there is more than one can take.
-    pub(crate) fn ring(&self) {
-        self.0.ring.notify_one();
+    /// Passes the signal on to one more dispatcher of this process: there is more than one can take.
+    pub(crate) fn wake_another(&self) {
+        self.0.local.notify_one();
     }
 
     /// Waits for a wake-up from this process.
-    pub(crate) async fn rung(&self) {
-        self.0.ring.notified().await;
+    pub(crate) async fn woken(&self) {
+        self.0.local.notified().await;
     }
 
     /// Passes wake-ups of other processes on to this one's dispatchers, for as long as it is polled. It listens on a
@@ -156,8 +156,8 @@ impl Waker {
         clippy::disallowed_methods,
         reason = "LISTEN needs a connection of its own, outside of every unit of work"
     )]
-    pub(crate) async fn listen(&self, place: &Place, outbox: &Outbox) -> Infallible {
-        if self.0.db.backend() != DbBackend::Postgres {
+    pub(crate) async fn listen(&self, place: &StreamMember, outbox: &Outbox) -> Infallible {
+        if !self.0.db.dialect().queues {
             place.settle();
             return std::future::pending().await;
         }
@@ -168,7 +168,7 @@ impl Waker {
             if let Ok(mut listener) = PgListener::connect_with(&own).await
                 && listener.listen(&self.0.channel).await.is_ok()
             {
-                self.0.ring.notify_one();
+                self.0.local.notify_one();
                 match place.join(&mut listener, &self.0.channel).await {
                     Ok(true) => place.look(outbox).await,
                     Ok(false) => place.settle(),
@@ -181,7 +181,7 @@ impl Waker {
                 while let Ok(Some(heard)) = listener.try_recv().await {
                     match heard.payload() {
                         JOINED => place.look(outbox).await,
-                        _ => self.0.ring.notify_one(),
+                        _ => self.0.local.notify_one(),
                     }
                 }
                 place.leave();

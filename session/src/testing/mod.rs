@@ -3,9 +3,9 @@
 pub mod cluster;
 mod session_test;
 
-pub use session_test::{Backend, Outcome, create_table, run_test, run_test_on};
+pub use session_test::{Backend, TestOutcome, create_table, run_test, run_test_on};
 
-use crate::{Error, Recorder, Session, connection::Message};
+use crate::{connection::Message, error::Error, stats::Recorder, unit::session::Session};
 
 /// Sends SQL through a session past the check of rule D11, to see what the session makes of a transaction that is not as it left
 /// it: a savepoint that is gone, or the whole transaction.

@@ -5,11 +5,11 @@
 
 use std::fmt::Debug;
 
-use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, Schema};
+use sea_orm::{ConnectionTrait, EntityTrait, Schema};
 use tempfile::TempDir;
 
 use super::cluster::{self, TestDatabase};
-use crate::{Db, Error, Session};
+use crate::{connection::db::Db, error::Error, unit::session::Session};
 
 /// Where a test runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,18 +21,18 @@ pub enum Backend {
 }
 
 /// What a test may return: nothing, or a `Result` whose error fails it.
-pub trait Outcome {
+pub trait TestOutcome {
     /// The reason why the test failed.
     fn failure(self) -> Option<String>;
 }
 
-impl Outcome for () {
+impl TestOutcome for () {
     fn failure(self) -> Option<String> {
         None
     }
 }
 
-impl<T, E: Debug> Outcome for Result<T, E> {
+impl<T, E: Debug> TestOutcome for Result<T, E> {
     fn failure(self) -> Option<String> {
         self.err().map(|error| format!("{error:?}"))
     }
@@ -48,7 +48,7 @@ pub fn run_test<S, R>(
     test: impl AsyncFnOnce(&mut Session) -> R,
 ) where
     S: Debug,
-    R: Outcome,
+    R: TestOutcome,
 {
     run_test_on(backend, setup, async |db: Db| {
         let mut session = db.begin().await.map_err(|e| format!("the test's unit of work could not begin: {e}"))?;
@@ -71,7 +71,7 @@ pub fn run_test_on<S, R>(
     test: impl AsyncFnOnce(Db) -> R,
 ) where
     S: Debug,
-    R: Outcome,
+    R: TestOutcome,
 {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -79,7 +79,8 @@ pub fn run_test_on<S, R>(
         .build()
         .unwrap_or_else(|e| panic!("the test's runtime could not be built: {e}"));
     let failure = runtime.block_on(async {
-        let place = Place::open(backend).await.unwrap_or_else(|e| panic!("there is no {backend:?} database: {e}"));
+        let place =
+            OpenedDatabase::open(backend).await.unwrap_or_else(|e| panic!("there is no {backend:?} database: {e}"));
         let db = place.connect().await.unwrap_or_else(|e| panic!("the {backend:?} database does not answer: {e}"));
         if let Err(error) = setup(&db).await {
             panic!("the set-up of the {backend:?} database failed: {error:?}");
@@ -95,12 +96,12 @@ pub fn run_test_on<S, R>(
 }
 
 /// An empty database that goes with this value.
-enum Place {
+enum OpenedDatabase {
     Sqlite(TempDir),
     Postgres(TestDatabase),
 }
 
-impl Place {
+impl OpenedDatabase {
     async fn open(backend: Backend) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         Ok(match backend {
             // A file and not memory: a test may want more than one connection.
@@ -127,7 +128,7 @@ impl Place {
 /// Dropped midway, the table may exist or not.
 pub async fn create_table<E: EntityTrait>(db: &Db, entity: E) -> Result<(), Error> {
     let schema = Schema::new(db.backend());
-    if db.backend() == DbBackend::Postgres {
+    if db.dialect().enum_types {
         for statement in schema.create_enum_from_entity(entity) {
             db.connection().execute(&statement).await?;
         }

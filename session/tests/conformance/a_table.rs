@@ -2,7 +2,11 @@
 //! sent and where the block and its parent stand afterwards is what the cell says.
 
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait};
-use sea_session::{Action, BLOCK_TABLE, BlockCell, BlockKind, BlockState, Error, Event, Recorder, Session, prelude::*};
+use sea_session::{
+    BlockKind, BlockState, Error, Recorder, Session,
+    prelude::*,
+    tables::{BLOCK_TABLE, BlockAction, BlockCell, BlockEvent},
+};
 
 use crate::support::*;
 
@@ -49,11 +53,11 @@ async fn body(s: &mut Session, cell: &BlockCell, asked: Asked, recorder: &Record
     assert_eq!(s.block_state(), (cell.kind, cell.state), "brought into its state");
     recorder.take();
     match cell.event {
-        Event::ExitOk => Ok(()),
-        Event::ExitErr => Err(bad_end()),
-        Event::Statement => {
+        BlockEvent::ExitOk => Ok(()),
+        BlockEvent::ExitErr => Err(bad_end()),
+        BlockEvent::Statement => {
             let outcome = look(s).await;
-            assert_eq!(outcome.is_err(), cell.action == Action::Refuse, "{outcome:?}");
+            assert_eq!(outcome.is_err(), cell.action == BlockAction::Refuse, "{outcome:?}");
             let sent = recorder.take();
             check_sent(cell, &sent);
             assert_eq!(Some(s.block_state().1), cell.next, "where the block stands then");
@@ -66,7 +70,8 @@ async fn body(s: &mut Session, cell: &BlockCell, asked: Asked, recorder: &Record
 #[track_caller]
 fn check_sent(cell: &BlockCell, sent: &[String]) {
     // The SQL of an idle merged block is none, but what it is inside of was not begun yet either: another cell's message.
-    let around: &[&str] = if cell.action == Action::Pass && cell.state == BlockState::Idle { &["BEGIN"] } else { &[] };
+    let around: &[&str] =
+        if cell.action == BlockAction::Pass && cell.state == BlockState::Idle { &["BEGIN"] } else { &[] };
     let starts = around.iter().chain(cell.action.sends());
     let starts: Vec<&str> = starts.map(|start| if start.is_empty() { "SELECT" } else { *start }).collect();
     assert_eq!(sent.len(), starts.len(), "{starts:?}: {sent:#?}");
@@ -78,7 +83,7 @@ fn check_outcome(cell: &BlockCell, asked: Asked, outcome: &Result<(), Error>) {
     let flagged = matches!(cell.state, BlockState::FlaggedIdle | BlockState::Flagged);
     let by_database = flagged && cell.state == BlockState::Flagged && asked == Asked::Database;
     match (cell.event, outcome) {
-        (Event::ExitErr, Err(Error::Usage(text))) => assert_eq!(text, "a bad end"),
+        (BlockEvent::ExitErr, Err(Error::Usage(text))) => assert_eq!(text, "a bad end"),
         (_, Err(e)) if cell.state == BlockState::Lost => assert!(e.is_connection_lost(), "{e}"),
         // What a merged block swallowed is for its parent to say.
         (_, Ok(())) => assert!(!by_database || cell.kind == BlockKind::Merged),
@@ -90,7 +95,7 @@ fn check_outcome(cell: &BlockCell, asked: Asked, outcome: &Result<(), Error>) {
 async fn try_unit(db: &Db, cell: &BlockCell, asked: Asked) {
     let (recorder, unit) = watched(db);
     let outcome = unit.run(async |s: &mut Session| body(s, cell, asked, &recorder).await).await;
-    if cell.event != Event::Statement {
+    if cell.event != BlockEvent::Statement {
         check_sent(cell, &recorder.take());
     }
     check_outcome(cell, asked, &outcome);
@@ -108,7 +113,7 @@ async fn try_nested(db: &Db, cell: &BlockCell, asked: Asked) {
             let block = if merged { s.block().merged() } else { s.block() };
             let inner = block.run(async |s: &mut Session| body(s, cell, asked, &recorder).await).await;
             check_outcome(cell, asked, &inner);
-            if cell.event != Event::Statement {
+            if cell.event != BlockEvent::Statement {
                 check_sent(cell, &recorder.take());
             }
             check_parent(s, cell, &recorder).await;
@@ -129,13 +134,15 @@ async fn check_parent(s: &mut Session, cell: &BlockCell, recorder: &Recorder) {
     let flagged = matches!(cell.state, BlockState::FlaggedIdle | BlockState::Flagged);
     match (cell.kind, cell.action) {
         _ if cell.state == BlockState::Lost => assert_eq!(state, BlockState::Lost),
-        (BlockKind::Merged, Action::FlagParent) => {
+        (BlockKind::Merged, BlockAction::FlagParent) => {
             let live = matches!(cell.state, BlockState::Live | BlockState::Flagged);
             assert_eq!(state, if live { BlockState::Flagged } else { BlockState::FlaggedIdle });
         }
-        (BlockKind::Merged, Action::Refuse) => assert!(matches!(state, BlockState::FlaggedIdle | BlockState::Flagged)),
+        (BlockKind::Merged, BlockAction::Refuse) => {
+            assert!(matches!(state, BlockState::FlaggedIdle | BlockState::Flagged))
+        }
         (BlockKind::Merged, _) => {
-            let sent = cell.event == Event::Statement || cell.state == BlockState::Live;
+            let sent = cell.event == BlockEvent::Statement || cell.state == BlockState::Live;
             assert_eq!(state, if sent { BlockState::Live } else { BlockState::Idle });
         }
         _ => assert_eq!(state, BlockState::Live, "the unit goes on"),
@@ -146,7 +153,8 @@ async fn check_parent(s: &mut Session, cell: &BlockCell, recorder: &Recorder) {
     recorder.take();
     s.atomic(async |s: &mut Session| look(s).await).await.unwrap();
     let sent = recorder.take();
-    let was_sent = matches!(cell.state, BlockState::Live | BlockState::Flagged) || cell.action == Action::Savepoint;
+    let was_sent =
+        matches!(cell.state, BlockState::Live | BlockState::Flagged) || cell.action == BlockAction::Savepoint;
     let rides = cell.kind == BlockKind::Savepoint && was_sent;
     assert_eq!(sent[0].starts_with("RELEASE SAVEPOINT sea_session_"), rides, "{sent:#?}");
     assert_eq!(sent[0].matches("SAVEPOINT").count(), if rides { 2 } else { 1 }, "{sent:#?}");

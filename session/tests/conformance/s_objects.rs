@@ -9,7 +9,11 @@ use std::{
 };
 
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, QueryOrder};
-use sea_session::{Error, Operation, STATE_TABLE, Session, StateCell, prelude::*};
+use sea_session::{
+    Error, Session,
+    prelude::*,
+    tables::{Operation, STATE_TABLE, StateCell},
+};
 
 use crate::support::*;
 

@@ -230,3 +230,14 @@ where
         assert_eq!(notes_in_database(&db).await, vec![], "everything is undone");
     });
 }
+
+/// Runs a test on tables that these statements make.
+pub fn on_tables(backend: Backend, statements: &[&str], test: impl AsyncFn(Db) -> Result<(), Error>) {
+    let make = async |db: &Db| -> Result<(), Error> {
+        for statement in statements {
+            db.connection().execute_unprepared(statement).await?;
+        }
+        Ok(())
+    };
+    run_test_on(backend, make, async |db: Db| test(db).await);
+}

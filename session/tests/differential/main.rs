@@ -6,7 +6,8 @@
 //! out in one world, SeaORM in another; they are compared after every flush. A failing program is made smaller and shown.
 //!
 //! 300 programs on each backend. `DIFFERENTIAL_PROGRAMS=20000 cargo test -p sea-session --test differential --release` runs
-//! more, `DIFFERENTIAL_SEED=17` one alone, with every step; `DIFFERENTIAL_FAILURES=100` goes on until so many have failed, and
+//! more, `DIFFERENTIAL_SEED=17` one alone, with every step (`DIFFERENTIAL_PLAIN=1` without rules, views, partitions and their
+//! kin: a kept seed without `+`); `DIFFERENTIAL_FAILURES=100` goes on until so many have failed, and
 //! `DIFFERENTIAL_BRIEF=1` does not make them smaller. A seed that fails is added to `seeds.txt`; those come first.
 //!
 //! What SeaORM cannot carry and is therefore not drawn: `u8`, `u16`, `u32` and `u64` on PostgreSQL (it writes some of them and
@@ -20,6 +21,7 @@
 )]
 
 mod family;
+mod features;
 mod oracle;
 mod program;
 mod reduce;
@@ -39,19 +41,22 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|n| n.parse().ok())
 }
 
-fn seeds(backend: Backend) -> Vec<u64> {
+/// The seeds of a run, and whether their tables may be more than tables: `+` behind a kept one says so.
+fn seeds(backend: Backend) -> Vec<(u64, bool)> {
     if let Some(seed) = number("DIFFERENTIAL_SEED") {
-        return vec![seed];
+        return vec![(seed, number("DIFFERENTIAL_PLAIN").is_none())];
     }
     let kept = KEPT.lines().filter_map(|line| line.split_once(' '));
-    let kept = kept.filter(|(name, _)| *name == format!("{backend:?}")).filter_map(|(_, seed)| seed.parse().ok());
+    let kept = kept.filter(|(name, _)| *name == format!("{backend:?}")).map(|(_, seed)| seed);
+    let kept = kept.filter_map(|seed| Some((seed.trim_end_matches('+').parse().ok()?, seed.ends_with('+'))));
     let first = number("DIFFERENTIAL_FIRST").unwrap_or(0);
-    kept.chain(first..first + number("DIFFERENTIAL_PROGRAMS").unwrap_or(300)).collect()
+    let new = first..first + number("DIFFERENTIAL_PROGRAMS").unwrap_or(300);
+    kept.chain(new.map(|seed| (seed, true))).collect()
 }
 
 /// Has every run begin with this seed.
-fn keep(backend: Backend, seed: u64) {
-    let line = format!("{backend:?} {seed}\n");
+fn keep(backend: Backend, seed: u64, featured: bool) {
+    let line = format!("{backend:?} {seed}{}\n", if featured { "+" } else { "" });
     if KEPT.contains(&line) || number("DIFFERENTIAL_BRIEF").is_some() {
         return;
     }
@@ -70,8 +75,8 @@ fn differential(backend: Backend) {
         let url = database.as_ref().map(|database| database.url().to_string()).unwrap_or_default();
         let most = number("DIFFERENTIAL_FAILURES").unwrap_or(1);
         let (mut same, mut refused, mut open, mut failures) = (0, 0, 0, Vec::new());
-        for seed in seeds(backend) {
-            let case = Case::draw(backend, seed);
+        for (seed, featured) in seeds(backend) {
+            let case = Case::draw(backend, seed, featured);
             let log = Mutex::new(Vec::new());
             let outcome = run::run(&case, &url, &log).await;
             if number("DIFFERENTIAL_SEED").is_some() {
@@ -82,7 +87,7 @@ fn differential(backend: Backend) {
                 Outcome::Refused => refused += 1,
                 Outcome::Open => open += 1,
                 Outcome::Different(what) => {
-                    keep(backend, seed);
+                    keep(backend, seed, featured);
                     println!("{backend:?} seed {seed}: {what}");
                     failures.push(match number("DIFFERENTIAL_BRIEF") {
                         Some(_) => format!("{backend:?} seed {seed}: {what}"),

@@ -7,6 +7,7 @@ use sea_session::testing::Backend;
 
 use crate::{
     family::{self, Kind},
+    features::{self, Surroundings},
     tables::{self, Table},
 };
 
@@ -67,13 +68,15 @@ pub struct Case {
     pub backend: Backend,
     pub seed: u64,
     pub tables: Vec<Table>,
+    pub surroundings: Surroundings,
     pub steps: Vec<Step>,
     pub optimistic: bool,
     pub show_values: bool,
 }
 
 impl Case {
-    pub fn draw(backend: Backend, seed: u64) -> Self {
+    /// `featured`: whether the tables may be more than tables; seeds that were kept before that know nothing of it.
+    pub fn draw(backend: Backend, seed: u64, featured: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let all = family::all();
         let mut chosen = std::collections::BTreeSet::new();
@@ -88,10 +91,15 @@ impl Case {
                 chosen.extend(parents);
             }
         }
-        let tables: Vec<Table> =
+        let mut tables: Vec<Table> =
             chosen.into_iter().map(|at| tables::draw(&mut rng, backend, at, all[at].shape())).collect();
         let steps = (0..rng.usize(3..16)).map(|_| step(&mut rng, tables.len(), 2)).collect();
-        Self { backend, seed, tables, steps, optimistic: rng.u8(..5) == 0, show_values: rng.u8(..6) == 0 }
+        let mut features = Rng::with_seed(seed ^ 0xFEA7);
+        let surroundings = match featured && features.bool() {
+            true => features::draw(&mut features, backend, &mut tables),
+            false => Surroundings::default(),
+        };
+        Self { backend, seed, tables, surroundings, steps, optimistic: rng.u8(..5) == 0, show_values: rng.u8(..6) == 0 }
     }
 }
 

@@ -33,9 +33,11 @@ pub async fn smallest(case: Case, what: String, url: &str) -> String {
 /// The program's tables, and what was done so far.
 pub fn show(case: &Case, log: &[String]) -> String {
     let mut text = format!("  optimistic {}, show_values {}\n", case.optimistic, case.show_values);
+    case.surroundings.before.iter().for_each(|statement| text += &format!("  {statement};\n"));
     for table in &case.tables {
         table.statements.iter().for_each(|statement| text += &format!("  {statement};\n"));
     }
+    case.surroundings.after.iter().for_each(|statement| text += &format!("  {statement};\n"));
     for (at, line) in log.iter().enumerate() {
         match (at, log.len() - at) {
             (0..20, _) | (_, 0..40) => text += &format!("    {line}\n"),
@@ -54,6 +56,11 @@ fn smaller(case: &Case) -> Vec<Case> {
             without.tables[at].statements.remove(statement);
             found.push(without);
         }
+    }
+    for statement in (0..case.surroundings.after.len()).rev() {
+        let mut without = case.clone();
+        without.surroundings.after.remove(statement);
+        found.push(without);
     }
     if case.optimistic {
         found.push(Case { optimistic: false, ..case.clone() });

@@ -121,7 +121,7 @@ async fn prepared(case: &Case, url: &str, log: &std::sync::Mutex<Vec<String>>) -
     }
     let ours = options(case.backend, url, "a");
     let db = Db::connect(ours).await.map_err(|e| DbErr::Custom(e.to_string()))?;
-    let statements = tables::script(&case.tables);
+    let statements = tables::script(&case.tables, &case.surroundings);
     for connection in [db.connection(), &oracle] {
         sql(connection, &statements).await?;
     }
@@ -213,10 +213,15 @@ impl Run<'_> {
                     let held = held.expect("a row that was there");
                     let keys: Vec<usize> = self.worlds[entity].shape().keys().collect();
                     let taken = self.slots.iter().any(|slot| {
-                        let now = |k: usize| slot.cells.get(&k).or(slot.held.as_ref().map(|row| &row[k]));
+                        // A key that is to be changed is the object's until the flush (I2).
+                        let was = |k: usize| slot.held.as_ref().map(|row| &row[k]);
+                        let is = |k: usize| slot.cells.get(&k).or(was(k));
+                        let key_is = |value: &dyn Fn(usize) -> Option<Value>| {
+                            keys.iter().all(|k| value(*k).as_ref().map(shown) == Some(shown(&held[*k])))
+                        };
                         slot.entity == entity
                             && slot.stand != Stand::Gone
-                            && keys.iter().all(|k| now(*k).map(shown) == Some(shown(&held[*k])))
+                            && (key_is(&|k| was(k).cloned()) || key_is(&|k| is(k).cloned()))
                     });
                     if !taken {
                         let keys = keys.into_iter().map(|k| (k, held[k].clone())).collect();

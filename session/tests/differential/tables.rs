@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use fastrand::Rng;
 use sea_session::testing::Backend;
 
-use crate::family::{Kind, Role, Shape};
+use crate::{
+    family::{Kind, Role, Shape},
+    features::Surroundings,
+};
 
 /// A table as it was drawn.
 #[derive(Clone, Debug)]
@@ -39,11 +42,14 @@ const PREAMBLE: [(&str, &str); 5] = [
 ];
 
 /// All statements that make the tables.
-pub fn script(tables: &[Table]) -> String {
+pub fn script(tables: &[Table], surroundings: &Surroundings) -> String {
     let statements: Vec<&str> = tables.iter().flat_map(|table| &table.statements).map(String::as_str).collect();
     let asked = |word: &str| statements.iter().any(|statement| statement.contains(word));
-    let before = PREAMBLE.iter().filter(|(word, _)| asked(word)).map(|(_, statement)| *statement);
-    before.chain(statements.iter().copied()).collect::<Vec<_>>().join(";\n")
+    let made = |word: &str| surroundings.before.iter().any(|statement| statement.contains(&format!(".{word} ")));
+    let first = surroundings.before.iter().map(String::as_str);
+    let before = PREAMBLE.iter().filter(|(word, _)| asked(word) && !made(word)).map(|(_, statement)| *statement);
+    let after = surroundings.after.iter().map(String::as_str);
+    first.chain(before).chain(statements.iter().copied()).chain(after).collect::<Vec<_>>().join(";\n")
 }
 
 pub fn draw(rng: &mut Rng, backend: Backend, entity: usize, shape: &Shape) -> Table {

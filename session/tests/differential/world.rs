@@ -223,7 +223,12 @@ impl<E: Subject> World for Of<E> {
     }
 
     fn insert<'a>(&'a self, db: &'a DatabaseConnection, cells: &'a Cells) -> BoxFuture<'a, Result<(), DbErr>> {
-        Box::pin(async move { E::insert(draft::<E>(cells)).exec_without_returning(db).await.map(|_| ()) })
+        Box::pin(async move {
+            match E::insert(draft::<E>(cells)).exec_without_returning(db).await? {
+                1 => Ok(()),
+                rows => Err(DbErr::Custom(format!("{rows} rows were inserted"))),
+            }
+        })
     }
 
     fn update<'a>(

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use context_store::Uri;
+use serde_json::Value;
 
 use crate::outbox;
 
@@ -106,7 +108,7 @@ pub enum Command {
         /// The folder or text file, or an archive that `ctx export` wrote; into a `sessions/{id}` conversations in JSON.
         folder: PathBuf,
         /// Where its files go.
-        uri: String,
+        uri: Uri,
         /// Also files that .gitignore names.
         #[arg(long)]
         ignored: bool,
@@ -114,8 +116,8 @@ pub enum Command {
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
         batch: u32,
         /// Kept with the node of one text file: KEY=VALUE, the value JSON or a text; may be given more than once.
-        #[arg(long = "meta", value_name = "KEY=VALUE", conflicts_with = "git")]
-        meta: Vec<String>,
+        #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = key_and_json, conflicts_with = "git")]
+        meta: Vec<(String, Value)>,
         /// The archive is a backup of this account of one's own: identities that nobody has are the archive's again.
         #[arg(long, conflicts_with_all = ["git", "meta", "ignored"])]
         keep_identities: bool,
@@ -132,7 +134,7 @@ pub enum Command {
     /// Show what lies below a folder.
     Tree {
         /// The folder.
-        uri: String,
+        uri: Uri,
         /// Only so many levels.
         #[arg(short = 'L', long)]
         level: Option<u32>,
@@ -143,7 +145,7 @@ pub enum Command {
     /// List the children of a folder.
     Ls {
         /// The folder.
-        uri: String,
+        uri: Uri,
         /// With version, size and time.
         #[arg(short, long)]
         long: bool,
@@ -167,7 +169,7 @@ pub enum Command {
         /// The expression.
         pattern: String,
         /// The folder or node.
-        uri: String,
+        uri: Uri,
         /// Whatever the case of letters.
         #[arg(short, long)]
         ignore_case: bool,
@@ -181,7 +183,7 @@ pub enum Command {
     /// Print a text of a node.
     Read {
         /// The node.
-        uri: String,
+        uri: Uri,
         /// Which text.
         #[arg(long, default_value = "content")]
         level: LevelName,
@@ -192,7 +194,7 @@ pub enum Command {
     /// Show a node without its texts.
     Stat {
         /// The node.
-        uri: String,
+        uri: Uri,
     },
     /// Create or update a node.
     #[command(
@@ -200,7 +202,7 @@ pub enum Command {
     )]
     Write {
         /// The node.
-        uri: String,
+        uri: Uri,
         /// The content; `-` reads standard input.
         #[arg(conflicts_with = "file")]
         content: Option<String>,
@@ -220,13 +222,13 @@ pub enum Command {
         #[arg(long, conflicts_with = "expect_version")]
         create: bool,
         /// Replaces the metadata: KEY=VALUE, the value JSON or a text; may be given more than once.
-        #[arg(long = "meta", value_name = "KEY=VALUE")]
-        meta: Vec<String>,
+        #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = key_and_json)]
+        meta: Vec<(String, Value)>,
     },
     /// Add text to the end of a node's content.
     Append {
         /// The node; created if it is not there.
-        uri: String,
+        uri: Uri,
         /// The text; `-` reads standard input.
         text: String,
         /// Only if the node has this version.
@@ -236,9 +238,9 @@ pub enum Command {
     /// Move a node or folder, with everything below it.
     Mv {
         /// What moves.
-        from: String,
+        from: Uri,
         /// Where to; the place must be free.
-        to: String,
+        to: Uri,
         /// Only if the node has this version.
         #[arg(long)]
         expect_version: Option<i64>,
@@ -246,7 +248,7 @@ pub enum Command {
     /// Delete a node, or with -r everything below it too.
     Rm {
         /// What to delete.
-        uri: String,
+        uri: Uri,
         /// Also what lies below.
         #[arg(short, long)]
         recursive: bool,
@@ -257,7 +259,7 @@ pub enum Command {
     /// Keep a node, but out of reading, listing and search.
     Archive {
         /// What to archive.
-        uri: String,
+        uri: Uri,
         /// Also what lies below.
         #[arg(short, long)]
         recursive: bool,
@@ -265,7 +267,7 @@ pub enum Command {
     /// Bring an archived node back.
     Restore {
         /// What to restore.
-        uri: String,
+        uri: Uri,
         /// Also what lies below.
         #[arg(short, long)]
         recursive: bool,
@@ -273,9 +275,9 @@ pub enum Command {
     /// Make or change an edge.
     Link {
         /// Where it leaves.
-        from: String,
+        from: Uri,
         /// Where it arrives.
-        to: String,
+        to: Uri,
         /// What kind of relation it is.
         #[arg(long, default_value = "related")]
         r#type: String,
@@ -289,9 +291,9 @@ pub enum Command {
     /// Remove an edge.
     Unlink {
         /// Where it leaves.
-        from: String,
+        from: Uri,
         /// Where it arrives.
-        to: String,
+        to: Uri,
         /// Only the edge of this type.
         #[arg(long)]
         r#type: Option<String>,
@@ -299,7 +301,7 @@ pub enum Command {
     /// List the edges of a node.
     Edges {
         /// The node.
-        uri: String,
+        uri: Uri,
         /// Those that leave it, arrive at it, or both.
         #[arg(long, default_value = "both")]
         direction: DirectionName,
@@ -309,7 +311,7 @@ pub enum Command {
     /// List what can be reached from a node along edges.
     Traverse {
         /// The node.
-        uri: String,
+        uri: Uri,
         /// How many edges away.
         #[arg(long, default_value_t = 2)]
         depth: u32,
@@ -331,7 +333,7 @@ pub enum Command {
     )]
     History {
         /// The node, also a deleted one.
-        uri: String,
+        uri: Uri,
         #[command(flatten)]
         page: PageArgs,
         /// Forget versions at and below the URI: those that neither --keep nor --older-than-days keeps.
@@ -347,7 +349,7 @@ pub enum Command {
     /// Write an earlier version of a node again.
     Revert {
         /// The node.
-        uri: String,
+        uri: Uri,
         /// The version.
         version: i64,
     },
@@ -361,7 +363,7 @@ pub enum Command {
         query: String,
         /// Only at or below this folder.
         #[arg(long = "in")]
-        within: Option<String>,
+        within: Option<Uri>,
         /// Only what meets these.
         #[command(flatten)]
         filter: FilterArgs,
@@ -378,7 +380,7 @@ pub enum Command {
     )]
     Export {
         /// The folder of the store.
-        uri: String,
+        uri: Uri,
         /// The folder to write to, which must be new or empty; or the archive.
         target: PathBuf,
         /// One file, with checksums.
@@ -388,7 +390,7 @@ pub enum Command {
     /// Close a conversation's log: it is summed up and searched from then on.
     ArchiveSession {
         /// The log: sessions/{id}/history/{archive}.
-        uri: String,
+        uri: Uri,
         /// Its abstract; by default made from the messages.
         #[arg(long, requires = "overview")]
         r#abstract: Option<String>,
@@ -399,7 +401,7 @@ pub enum Command {
     /// Add a message to a conversation's log, which is created by the first one.
     Say {
         /// The log: sessions/{id}/history/{archive}.
-        uri: String,
+        uri: Uri,
         /// Who says it.
         speaker: String,
         /// What; `-` reads standard input.
@@ -408,14 +410,14 @@ pub enum Command {
     /// Print the messages of a conversation's log.
     Messages {
         /// The log: sessions/{id}/history/{archive}.
-        uri: String,
+        uri: Uri,
     },
     /// Import conversations from JSON: a list of conversations, one conversation, or a dictionary of sessions.
     Conversations {
         /// The file.
         file: PathBuf,
         /// The session that they become the history of: sessions/{id}.
-        uri: String,
+        uri: Uri,
     },
     /// Make the database a context store, or bring its schema up to date.
     Migrate,
@@ -454,8 +456,8 @@ pub(crate) struct FilterArgs {
     #[arg(long = "type")]
     pub(crate) node_type: Option<String>,
     /// Only nodes whose metadata has this value there: a number, `true`, `false`, `null` or a text. May be given again.
-    #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = key_and_value)]
-    pub(crate) metadata: Vec<(String, serde_json::Value)>,
+    #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = key_and_scalar)]
+    pub(crate) metadata: Vec<(String, Value)>,
     /// Only what was last changed then or later: a day (UTC) or a time in RFC 3339.
     #[arg(long, value_parser = time)]
     pub(crate) since: Option<DateTime<Utc>>,
@@ -464,15 +466,58 @@ pub(crate) struct FilterArgs {
     pub(crate) until: Option<DateTime<Utc>>,
 }
 
-fn key_and_value(text: &str) -> Result<(String, serde_json::Value), String> {
-    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
-    let scalar =
-        serde_json::from_str(value).ok().filter(|value: &serde_json::Value| !value.is_array() && !value.is_object());
-    Ok((key.to_owned(), scalar.unwrap_or_else(|| value.into())))
+impl Command {
+    /// The account of the first place that the command names.
+    pub fn account(&self) -> Option<String> {
+        let place = match self {
+            Command::Import { uri, .. }
+            | Command::Tree { uri, .. }
+            | Command::Ls { uri, .. }
+            | Command::Read { uri, .. }
+            | Command::Grep { uri, .. }
+            | Command::Stat { uri }
+            | Command::Write { uri, .. }
+            | Command::Append { uri, .. }
+            | Command::Rm { uri, .. }
+            | Command::Archive { uri, .. }
+            | Command::Restore { uri, .. }
+            | Command::Edges { uri, .. }
+            | Command::Traverse { uri, .. }
+            | Command::History { uri, .. }
+            | Command::Revert { uri, .. }
+            | Command::Export { uri, .. }
+            | Command::ArchiveSession { uri, .. }
+            | Command::Say { uri, .. }
+            | Command::Messages { uri }
+            | Command::Conversations { uri, .. } => uri,
+            Command::Mv { from, .. } | Command::Link { from, .. } | Command::Unlink { from, .. } => from,
+            Command::Search { within, .. } => within.as_ref()?,
+            Command::Glob { pattern, .. } => {
+                return pattern.strip_prefix("ctx://")?.split('/').next().map(str::to_owned);
+            }
+            Command::Outbox(_) | Command::Reindex(_) | Command::Migrate => return None,
+            Command::Status | Command::Doctor { .. } | Command::Completions { .. } => return None,
+        };
+        Some(place.account().into_owned())
+    }
+}
+
+/// `KEY=VALUE`: what is JSON is that, and the rest is text.
+fn key_and_json(text: &str) -> Result<(String, Value), String> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    let (key, value) = pair.ok_or_else(|| format!("{text:?} is no KEY=VALUE, the value JSON or a text"))?;
+    Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}
+
+/// The same of a number, `true`, `false` or `null`: lists and objects are text here.
+fn key_and_scalar(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = key_and_json(text)?;
+    let scalar = !value.is_array() && !value.is_object();
+    Ok(if scalar { (key, value) } else { (key, text.split_once('=').unwrap_or_default().1.into()) })
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {
     let day = || Some(text.parse::<chrono::NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
     let time = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok().or_else(day);
-    time.ok_or_else(|| "write it as 2026-01-31 or 2026-01-31T12:00:00Z".to_owned())
+    time.ok_or_else(|| format!("{text:?} is no time: write it as 2026-01-31 or 2026-01-31T12:00:00Z"))
 }

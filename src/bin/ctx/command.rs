@@ -40,8 +40,7 @@ pub async fn run(cli: Cli) -> Result<(String, u8), StoreError> {
     if let Command::Completions { shell } = &cli.command {
         return Ok((completions(*shell), DONE));
     }
-    let uris = uris(&cli.command)?;
-    let context = Context::open(cli.common, &cli.command, uris).await?;
+    let context = Context::open(cli.common, &cli.command).await?;
     let outcome = context.carry_out(cli.command).await;
     // What was changed is searchable when the command ends; where it fails, the events wait for the next one.
     if outcome.is_ok() && context.changes {
@@ -57,44 +56,10 @@ fn completions(shell: clap_complete::Shell) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The URIs of a command, read before anything is opened or created.
-fn uris(command: &Command) -> Result<Vec<Uri>, StoreError> {
-    let texts: Vec<&String> = match command {
-        Command::Import { uri, .. }
-        | Command::Tree { uri, .. }
-        | Command::Ls { uri, .. }
-        | Command::Read { uri, .. }
-        | Command::Grep { uri, .. }
-        | Command::Stat { uri }
-        | Command::Write { uri, .. }
-        | Command::Append { uri, .. }
-        | Command::Rm { uri, .. }
-        | Command::Archive { uri, .. }
-        | Command::Restore { uri, .. }
-        | Command::Edges { uri, .. }
-        | Command::Traverse { uri, .. }
-        | Command::History { uri, .. }
-        | Command::Revert { uri, .. }
-        | Command::Export { uri, .. }
-        | Command::ArchiveSession { uri, .. }
-        | Command::Say { uri, .. }
-        | Command::Messages { uri }
-        | Command::Conversations { uri, .. } => vec![uri],
-        Command::Mv { from, to, .. } | Command::Link { from, to, .. } | Command::Unlink { from, to, .. } => {
-            vec![from, to]
-        }
-        Command::Search { within, .. } => within.iter().collect(),
-        Command::Outbox(_) | Command::Reindex(_) | Command::Migrate => Vec::new(),
-        Command::Glob { .. } | Command::Status | Command::Doctor { .. } | Command::Completions { .. } => Vec::new(),
-    };
-    texts.into_iter().map(|text| Ok(Uri::parse(text)?)).collect()
-}
-
 /// An open store and who uses it.
 struct Context {
     store: Store,
     caller: Caller,
-    uris: Vec<Uri>,
     json: bool,
     changes: bool,
     /// The account, if one was named.
@@ -104,7 +69,7 @@ struct Context {
 }
 
 impl Context {
-    async fn open(common: Common, command: &Command, uris: Vec<Uri>) -> Result<Self, StoreError> {
+    async fn open(common: Common, command: &Command) -> Result<Self, StoreError> {
         let creates = matches!(
             command,
             Command::Import { .. }
@@ -138,142 +103,138 @@ impl Context {
                 opened => opened?,
             },
         };
-        let caller = caller(&common, command, &uris);
+        let caller = caller(&common, command);
         let outcome = Cell::new(DONE);
-        Ok(Self { store, caller, uris, json: common.json, changes, account: common.account, outcome })
-    }
-
-    fn uri(&self, at: usize) -> Result<&Uri, StoreError> {
-        self.uris.get(at).ok_or_else(|| StoreError::InvalidArgument("a URI is missing".into()))
+        Ok(Self { store, caller, json: common.json, changes, account: common.account, outcome })
     }
 
     async fn carry_out(&self, command: Command) -> Outcome {
         match command {
-            Command::Import { folder, git: true, revision, commits, .. } => {
+            Command::Import { folder, uri, git: true, revision, commits, .. } => {
                 let options = GitOptions { revision, commits, ..GitOptions::default() };
-                self.import_git(&folder, &options).await
+                self.import_git(&folder, &uri, &options).await
             }
-            Command::Import { folder, meta, keep_identities, .. } if folder.is_file() => {
-                let uri = self.uri(0)?;
+            Command::Import { folder, uri, meta, keep_identities, .. } if folder.is_file() => {
                 if Store::is_archive(&folder)? {
-                    self.import_archive(&folder, keep_identities).await
-                } else if uri.kind() == Kind::Space && uri.session_root().as_ref() == Some(uri) {
-                    self.conversations(&folder).await
+                    self.import_archive(&folder, &uri, keep_identities).await
+                } else if uri.kind() == Kind::Space && uri.session_root().as_ref() == Some(&uri) {
+                    self.conversations(&folder, &uri).await
                 } else {
-                    self.import_file(&folder, metadata(&meta)?).await
+                    self.import_file(&folder, &uri, meta.into_iter().collect()).await
                 }
             }
-            Command::Import { folder, ignored, batch, .. } => self.import(&folder, ignored, batch).await,
-            Command::Export { target, archive: true, .. } => {
-                let report = self.store.export_archive(&self.caller, self.uri(0)?, &target).await?;
+            Command::Import { folder, uri, ignored, batch, .. } => self.import(&folder, &uri, ignored, batch).await,
+            Command::Export { uri, target, archive: true } => {
+                let report = self.store.export_archive(&self.caller, &uri, &target).await?;
                 self.exported("exported", &report)
             }
-            Command::Export { target, archive: false, .. } => {
-                let report = self.store.export_folder(&self.caller, self.uri(0)?, &target).await?;
+            Command::Export { uri, target, archive: false } => {
+                let report = self.store.export_folder(&self.caller, &uri, &target).await?;
                 self.exported("exported", &report)
             }
-            Command::ArchiveSession { r#abstract, overview, .. } => {
+            Command::ArchiveSession { uri, r#abstract, overview } => {
                 let summary = r#abstract.zip(overview).map(|(r#abstract, overview)| Summary { r#abstract, overview });
-                self.written(self.store.archive_session(&self.caller, self.uri(0)?, summary.as_ref()).await?)
+                self.written(self.store.archive_session(&self.caller, &uri, summary.as_ref()).await?)
             }
-            Command::Say { speaker, text, .. } => {
+            Command::Say { uri, speaker, text } => {
                 let text = if text == "-" { stdin()? } else { text };
                 let message = Message { speaker, text, time: Some(chrono::Utc::now()) };
-                let messages = self.store.append_messages(&self.caller, self.uri(0)?, &[message]).await?;
+                let messages = self.store.append_messages(&self.caller, &uri, &[message]).await?;
                 if self.json {
                     json(&serde_json::json!({ "messages": messages }))
                 } else {
                     Ok(format!("{messages} message(s)\n"))
                 }
             }
-            Command::Messages { .. } => self.messages().await,
-            Command::Conversations { file, .. } => self.conversations(&file).await,
+            Command::Messages { uri } => self.messages(&uri).await,
+            Command::Conversations { file, uri } => self.conversations(&file, &uri).await,
             Command::Doctor { repair } => self.doctor(repair).await,
             Command::Outbox(command) => outbox::run(&self.store, self.json, command).await,
             Command::Reindex(arguments) => {
                 outbox::reindex(&self.store, self.account.clone(), self.json, arguments).await
             }
-            Command::Tree { level, paths, .. } => self.tree(level, paths).await,
-            Command::Grep { pattern, ignore_case, fixed, list, .. } => {
-                self.grep(&pattern, (fixed, ignore_case), list).await
+            Command::Tree { uri, level, paths } => self.tree(&uri, level, paths).await,
+            Command::Grep { pattern, uri, ignore_case, fixed, list } => {
+                self.grep(&pattern, &uri, (fixed, ignore_case), list).await
             }
             Command::Migrate => Ok("the schema is up to date\n".to_owned()),
-            Command::Ls { long, archived, page, .. } => self.ls(long, archived, &page).await,
+            Command::Ls { uri, long, archived, page } => self.ls(&uri, long, archived, &page).await,
             Command::Glob { pattern, page } => self.glob(&pattern, &page).await,
-            Command::Read { level, version, .. } => self.read(level, version).await,
-            Command::Stat { .. } => self.stat().await,
-            Command::Write { content, file, r#abstract, overview, expect_version, create, meta, .. } => {
+            Command::Read { uri, level, version } => self.read(&uri, level, version).await,
+            Command::Stat { uri } => self.stat(&uri).await,
+            Command::Write { uri, content, file, r#abstract, overview, expect_version, create, meta } => {
                 let write = Write {
                     content: content_of(content, file.as_deref())?,
                     r#abstract,
                     overview,
                     expected_version: expect_version,
-                    metadata: if meta.is_empty() { None } else { Some(metadata(&meta)?) },
+                    metadata: (!meta.is_empty()).then(|| meta.into_iter().collect()),
                     create_only: create,
                     links: None,
                 };
-                self.written(self.store.write(&self.caller, self.uri(0)?, &write).await?)
+                self.written(self.store.write(&self.caller, &uri, &write).await?)
             }
-            Command::Append { text, expect_version, .. } => self.append(&text, expect_version).await,
-            Command::Mv { expect_version, .. } => {
-                let (from, to) = (self.uri(0)?, self.uri(1)?);
+            Command::Append { uri, text, expect_version } => self.append(&uri, &text, expect_version).await,
+            Command::Mv { from, to, expect_version } => {
                 let (store, caller) = (&self.store, &self.caller);
                 let moved = match expect_version {
-                    None => store.move_node(caller, from, to).await?,
+                    None => store.move_node(caller, &from, &to).await?,
                     Some(version) => {
                         let unit = store.unit(caller);
                         unit.run(async |s: &mut Session| -> Result<_, StoreError> {
-                            store.within(s, caller).expect(from, version).await?;
-                            store.within(s, caller).move_node(from, to).await
+                            let mut here = store.within(s, caller);
+                            here.expect(&from, version).await?;
+                            here.move_node(&from, &to).await
                         })
                         .await?
                     }
                 };
                 if self.json { json(&moved) } else { Ok(format!("moved {} node(s) to {}\n", moved.nodes, moved.to)) }
             }
-            Command::Rm { recursive, expect_version, .. } => {
-                let (uri, options) = (self.uri(0)?, DeleteOptions { recursive });
+            Command::Rm { uri, recursive, expect_version } => {
+                let options = DeleteOptions { recursive };
                 let (store, caller) = (&self.store, &self.caller);
                 let done = match expect_version {
-                    None => store.delete(caller, uri, options).await?,
+                    None => store.delete(caller, &uri, options).await?,
                     Some(version) => {
                         let unit = store.unit(caller);
                         unit.run(async |s: &mut Session| -> Result<_, StoreError> {
-                            store.within(s, caller).expect(uri, version).await?;
-                            store.within(s, caller).delete(uri, options).await
+                            let mut here = store.within(s, caller);
+                            here.expect(&uri, version).await?;
+                            here.delete(&uri, options).await
                         })
                         .await?
                     }
                 };
                 self.removed("deleted", &done)
             }
-            Command::Archive { recursive, .. } => {
-                let done = self.store.archive(&self.caller, self.uri(0)?, DeleteOptions { recursive }).await?;
+            Command::Archive { uri, recursive } => {
+                let done = self.store.archive(&self.caller, &uri, DeleteOptions { recursive }).await?;
                 self.removed("archived", &done)
             }
-            Command::Restore { recursive, .. } => {
-                let done = self.store.restore(&self.caller, self.uri(0)?, DeleteOptions { recursive }).await?;
+            Command::Restore { uri, recursive } => {
+                let done = self.store.restore(&self.caller, &uri, DeleteOptions { recursive }).await?;
                 self.removed("restored", &done)
             }
-            Command::Link { r#type, weight, reason, .. } => {
+            Command::Link { from, to, r#type, weight, reason } => {
                 let link = Link::of(r#type).weighing(weight).because(reason);
-                let edge = self.store.link(&self.caller, self.uri(0)?, self.uri(1)?, &link).await?;
+                let edge = self.store.link(&self.caller, &from, &to, &link).await?;
                 if self.json {
                     json(&edge)
                 } else {
                     Ok(format!("{} -[{}]-> {}\n", edge.from, printable_line(&edge.edge_type), edge.to))
                 }
             }
-            Command::Unlink { r#type, .. } => {
-                let removed = self.store.unlink(&self.caller, self.uri(0)?, self.uri(1)?, r#type.as_deref()).await?;
+            Command::Unlink { from, to, r#type } => {
+                let removed = self.store.unlink(&self.caller, &from, &to, r#type.as_deref()).await?;
                 if self.json {
                     json(&serde_json::json!({ "removed": removed }))
                 } else {
                     Ok(format!("removed {removed} edge(s)\n"))
                 }
             }
-            Command::Edges { direction, page, .. } => self.edges(direction, &page).await,
-            Command::Traverse { depth, direction, r#type, min_weight, page, .. } => {
+            Command::Edges { uri, direction, page } => self.edges(&uri, direction, &page).await,
+            Command::Traverse { uri, depth, direction, r#type, min_weight, page } => {
                 let options = Traverse {
                     depth,
                     direction: direction_of(direction),
@@ -281,23 +242,22 @@ impl Context {
                     min_weight,
                     paging: paging(&page),
                 };
-                self.traverse(options, page.limit.is_none()).await
+                self.traverse(&uri, options, page.limit.is_none()).await
             }
-            Command::History { prune: true, keep, older_than_days, .. } => self.prune(keep, older_than_days).await,
-            Command::History { page, .. } => self.history(&page).await,
-            Command::Revert { version, .. } => {
-                self.written(self.store.revert(&self.caller, self.uri(0)?, version).await?)
+            Command::History { uri, prune: true, keep, older_than_days, .. } => {
+                self.prune(&uri, keep, older_than_days).await
             }
-            Command::Search { query, filter, limit, after, .. } => {
-                self.search(&query, filter, Paging { limit, after }).await
+            Command::History { uri, page, .. } => self.history(&uri, &page).await,
+            Command::Revert { uri, version } => self.written(self.store.revert(&self.caller, &uri, version).await?),
+            Command::Search { query, within, filter, limit, after } => {
+                self.search(&query, within, filter, Paging { limit, after }).await
             }
             Command::Status => self.status().await,
             Command::Completions { shell } => Ok(completions(shell)),
         }
     }
 
-    async fn read(&self, level: LevelName, version: Option<i64>) -> Outcome {
-        let uri = self.uri(0)?;
+    async fn read(&self, uri: &Uri, level: LevelName, version: Option<i64>) -> Outcome {
         if let Some(version) = version {
             let node = self.store.read_version(&self.caller, uri, version).await?;
             if self.json {
@@ -323,8 +283,8 @@ impl Context {
         Ok(if newline { text + "\n" } else { text })
     }
 
-    async fn stat(&self) -> Outcome {
-        let stat = self.store.stat(&self.caller, self.uri(0)?).await?;
+    async fn stat(&self, uri: &Uri) -> Outcome {
+        let stat = self.store.stat(&self.caller, uri).await?;
         if self.json {
             return json(&stat);
         }
@@ -347,27 +307,27 @@ impl Context {
         Ok(table(["", ""], rows).trim_start().to_owned())
     }
 
-    async fn append(&self, text: &str, expected: Option<i64>) -> Outcome {
+    async fn append(&self, uri: &Uri, text: &str, expected: Option<i64>) -> Outcome {
         let text = if text == "-" { stdin()? } else { text.to_owned() };
-        let uri = self.uri(0)?;
         let (store, caller) = (&self.store, &self.caller);
         self.written(match expected {
             None => store.append(caller, uri, &text).await?,
             Some(version) => {
                 let unit = store.unit(caller);
                 unit.run(async |s: &mut Session| -> Result<_, StoreError> {
-                    store.within(s, caller).expect(uri, version).await?;
-                    store.within(s, caller).append(uri, &text).await
+                    let mut here = store.within(s, caller);
+                    here.expect(uri, version).await?;
+                    here.append(uri, &text).await
                 })
                 .await?
             }
         })
     }
 
-    async fn prune(&self, keep: Option<u64>, older_than_days: Option<u32>) -> Outcome {
+    async fn prune(&self, uri: &Uri, keep: Option<u64>, older_than_days: Option<u32>) -> Outcome {
         let age = older_than_days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
         let retention = Retention { keep, age };
-        let pruned = self.store.prune_history(&self.caller, self.uri(0)?, retention).await?;
+        let pruned = self.store.prune_history(&self.caller, uri, retention).await?;
         if self.json { json(&pruned) } else { Ok(format!("forgot {} version(s)\n", pruned.versions)) }
     }
 
@@ -392,8 +352,8 @@ impl Context {
         Ok(table(["", ""], rows.map(|row| row.map(str::to_owned))).trim_start().to_owned())
     }
 
-    async fn messages(&self) -> Outcome {
-        let messages = self.store.messages(&self.caller, self.uri(0)?).await?;
+    async fn messages(&self, uri: &Uri) -> Outcome {
+        let messages = self.store.messages(&self.caller, uri).await?;
         if self.json {
             return json(&messages);
         }
@@ -456,15 +416,8 @@ fn database_url(database: &str, creates: bool) -> Result<String, StoreError> {
     Ok(format!("sqlite://{escaped}?mode=rwc"))
 }
 
-fn caller(common: &Common, command: &Command, uris: &[Uri]) -> Caller {
-    let of_pattern = match command {
-        Command::Glob { pattern, .. } => {
-            pattern.strip_prefix("ctx://").and_then(|rest| rest.split('/').next()).map(str::to_owned)
-        }
-        _ => None,
-    };
-    let of_uri = || uris.first().map(|uri| uri.account().into_owned());
-    let account = common.account.clone().or_else(of_uri).or(of_pattern).unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned());
+fn caller(common: &Common, command: &Command) -> Caller {
+    let account = common.account.clone().or_else(|| command.account()).unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned());
     let (caller, default) = match (&common.user, &common.agent) {
         (Some(user), _) => (Caller::user(account, user), Role::Member),
         (None, Some(agent)) => (Caller::agent(account, agent), Role::Member),
@@ -493,18 +446,6 @@ fn content_of(content: Option<String>, file: Option<&Path>) -> Result<Option<Str
 /// A program gets a text as it is; a terminal gets none of the characters that would do something to it.
 fn shown(text: String) -> String {
     if std::io::stdout().is_terminal() { context_store::printable(&text).into_owned() } else { text }
-}
-
-/// `KEY=VALUE` of the command line: what is JSON is that, and the rest is text.
-fn metadata(pairs: &[String]) -> Result<serde_json::Map<String, serde_json::Value>, StoreError> {
-    let pair = |pair: &String| {
-        let (key, value) = pair.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
-            StoreError::InvalidArgument(format!("{pair:?} is no metadata: KEY=VALUE, the value JSON or a text"))
-        })?;
-        let text = || serde_json::Value::String(value.to_owned());
-        Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| text())))
-    };
-    pairs.iter().map(pair).collect()
 }
 
 fn stdin() -> Result<String, StoreError> {

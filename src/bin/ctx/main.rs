@@ -8,15 +8,21 @@ mod command;
 mod outbox;
 mod output;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{error::Error as _, io::Write as _, process::ExitCode};
 
-use clap::Parser;
-use context_store::StoreError;
+use clap::{
+    Parser,
+    error::{ContextKind, ErrorKind},
+};
+use context_store::{StoreError, UriError, printable, printable_line};
 
 use args::Cli;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return misused(&e),
+    };
     let json = cli.common.json;
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
@@ -24,7 +30,7 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(command::run(cli)) {
         Ok((text, code)) => print(&text, code),
-        Err(e) => fail(json, e.code(), &context_store::printable_line(&e.to_string()), exit_code(&e)),
+        Err(e) => fail(json, e.code(), &printable_line(&e.to_string()), exit_code(&e)),
     }
 }
 
@@ -44,6 +50,34 @@ fn fail(json: bool, code: &str, message: &str, exit: u8) -> ExitCode {
         false => writeln!(std::io::stderr(), "ctx: {message}"),
     };
     ExitCode::from(exit)
+}
+
+/// What the parser refuses. A value of a wrong form is one sentence, as every other error is, which says where it stands;
+/// of the value it holds what the value's own parser tells, so that no password of an address is shown.
+fn misused(e: &clap::Error) -> ExitCode {
+    if !e.use_stderr() {
+        // Help and version: in colour where that is seen. Nobody is told where standard output is closed.
+        let _ = e.print();
+        return ExitCode::SUCCESS;
+    }
+    // Nothing is parsed that could tell.
+    let json = std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
+    let whole = e.render().to_string();
+    match (e.kind(), e.source(), e.get(ContextKind::InvalidArg)) {
+        (ErrorKind::ValueValidation, Some(source), Some(place)) => {
+            let code = if source.is::<UriError>() { "invalid_uri" } else { "invalid_argument" };
+            fail(json, code, &printable_line(&format!("{place}: {source}")), 2)
+        }
+        _ if json => {
+            let what = whole.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+            fail(json, "usage", &printable_line(&what.split_whitespace().collect::<Vec<_>>().join(" ")), 2)
+        }
+        _ => {
+            // Where standard error is closed there is nobody to tell.
+            let _ = write!(std::io::stderr(), "{}", printable(&whole));
+            ExitCode::from(2)
+        }
+    }
 }
 
 fn exit_code(e: &StoreError) -> u8 {

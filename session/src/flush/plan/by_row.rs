@@ -12,20 +12,20 @@ use sea_orm::Value;
 use smallvec::{SmallVec, smallvec};
 
 use super::{
-    Cell, Cycle, Kind, Op, Part, Plan, Step,
+    Acts, Cycle, Kind, Known, OnDelete, Op, Part, Plan, PlannedValue, Step,
     planner::Cells,
     ranks::{Ranks, table_ranks},
     unique::MOST_LAYERS,
 };
-use crate::{
-    flush::value::{as_column, is_null},
+use crate::table::{
     meta::{OnUpdate, TableMeta},
+    value::{as_column, is_null},
 };
 
 /// Whether only an order of rows will do: one row of the flush needs what another changes for those that refer to it, or
 /// changes part of a foreign key of several columns.
-pub(super) fn is_needed(tables: &[&TableMeta], ops: &[Op]) -> bool {
-    let foreign = foreign_keys(tables);
+pub(super) fn is_needed(tables: &[&TableMeta], ops: &[Op], known: &Known) -> bool {
+    let foreign = foreign_keys(tables, known);
     if foreign.is_empty() {
         return false;
     }
@@ -38,15 +38,17 @@ pub(super) fn is_needed(tables: &[&TableMeta], ops: &[Op]) -> bool {
     let moves =
         |op: &Op, fk: &Foreign<'_>| fk.parent == op.table && writes(op, &fk.to) > 0 && tuple_moves(tables, op, &fk.to);
     changes().any(|op| foreign.iter().any(|fk| partly(op, fk)))
-        || changes().any(|op| foreign.iter().any(|fk| moves(op, fk))) && Rows::new(tables, ops, &foreign).moved
+        || changes().any(|op| foreign.iter().any(|fk| moves(op, fk)))
+            && RowGraph::new(tables, ops, known, &foreign).moved
 }
 
-/// Columns of a table beside its key whose values before a change the planner may have to know.
-pub(in crate::flush) fn joined_columns(tables: &[&TableMeta]) -> Vec<Vec<usize>> {
+/// Columns of a table beside its key whose values before a change the planner may have to know; `deletes` says of which
+/// tables rows are deleted.
+pub(in crate::flush) fn joined_columns(tables: &[&TableMeta], deletes: &[bool]) -> Vec<Vec<usize>> {
     let mut joined = vec![BTreeSet::new(); tables.len()];
-    for fk in foreign_keys(tables) {
+    for fk in foreign_keys(tables, &Known::default()) {
         joined[fk.parent].extend(fk.to.iter().copied());
-        if fk.columns.len() > 1 {
+        if fk.columns.len() > 1 || deletes[fk.parent] {
             joined[fk.child].extend(fk.columns.iter().copied());
         }
     }
@@ -62,17 +64,18 @@ struct Foreign<'a> {
     parent: usize,
     columns: &'a [usize],
     to: Vec<usize>,
-    on_update: OnUpdate,
+    acts: Acts,
 }
 
-fn foreign_keys<'a>(tables: &[&'a TableMeta]) -> Vec<Foreign<'a>> {
+fn foreign_keys<'a>(tables: &[&'a TableMeta], known: &Known) -> Vec<Foreign<'a>> {
     let mut foreign = Vec::new();
     for (child, table) in tables.iter().enumerate() {
-        for fk in &table.parents {
+        for (at, fk) in table.parents.iter().enumerate() {
             let parents = tables.iter().enumerate().filter(|(_, parent)| parent.table == fk.to_table);
             for (parent, meta) in parents {
                 if let Some(to) = fk.to_columns.iter().map(|name| meta.column(name)).collect() {
-                    foreign.push(Foreign { child, parent, columns: &fk.columns, to, on_update: fk.on_update });
+                    let acts = known.acts(child, at, parent, fk.on_update);
+                    foreign.push(Foreign { child, parent, columns: &fk.columns, to, acts });
                 }
             }
         }
@@ -92,8 +95,8 @@ fn old<'a>(tables: &[&TableMeta], op: &'a Op, column: usize) -> Option<&'a Value
     match (known, op.kind) {
         (Some(value), _) => Some(value),
         (None, Kind::Delete) => match op.cell(column)? {
-            Cell::Value(value) => Some(value),
-            Cell::KeyOf { .. } => None,
+            PlannedValue::Value(value) => Some(value),
+            PlannedValue::KeyOf { .. } => None,
         },
         _ => {
             let sets = tables[op.table].unique.iter().zip(&op.frees);
@@ -122,8 +125,8 @@ fn new_tuple<'a>(tables: &[&TableMeta], op: &'a Op, columns: &[usize]) -> Tuple<
         let kept = || old(tables, op, *column);
         let value = match (op.cell(*column), op.kind) {
             (_, Kind::Delete) => None,
-            (Some(Cell::KeyOf { op, .. }), _) => return Tuple::Follows(*op),
-            (Some(Cell::Value(value)), _) => Some(value),
+            (Some(PlannedValue::KeyOf { op, .. }), _) => return Tuple::Follows(*op),
+            (Some(PlannedValue::Value(value)), _) => Some(value),
             (None, Kind::Update) => kept(),
             // What a switch does not write takes its default, but for the key, which stays.
             (None, Kind::Switch) => kept().filter(|_| tables[op.table].keys.contains(column)),
@@ -158,15 +161,15 @@ enum Done {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Firmness {
     Firm,
-    /// The entity says that the database changes rows which refer to a changed value, so they need not come first.
+    /// The database changes rows which refer to what changes or goes, so they need not come first.
     Follows,
-    /// The entity does not say what the database does: it is taken at its word only where nothing else is left.
+    /// Nobody says what the database does: that it changes them is counted on only where nothing else is left.
     MayFollow,
 }
 
 /// How a cycle is opened.
 #[derive(Clone, Copy)]
-enum Way {
+enum Opening {
     /// A row that the database changes need not come first.
     Follow,
     /// A row writes NULL at first, and the value later.
@@ -176,7 +179,7 @@ enum Way {
 }
 
 /// One row must have come so far before another may go on.
-struct Need<'f> {
+struct Precedence<'f> {
     first: usize,
     early: (Done, &'f [usize]),
     then: usize,
@@ -190,10 +193,11 @@ struct Need<'f> {
 /// Rows by the values that foreign keys join.
 type Holders = FxHashMap<Vec<Value>, usize>;
 
-struct Rows<'a, 'f> {
+struct RowGraph<'a, 'f> {
     tables: &'f [&'a TableMeta],
     ops: &'f [Op],
-    needs: Vec<Need<'f>>,
+    known: &'f Known,
+    needs: Vec<Precedence<'f>>,
     /// Needs of rows that refer to themselves.
     own: FxHashMap<usize, Vec<usize>>,
     /// Places that are NULL before the row's own statement, or after it for a while, by their number among all nodes.
@@ -211,10 +215,10 @@ struct Rows<'a, 'f> {
 }
 
 /// Orders `ops` row by row.
-pub(super) fn plan(tables: &[&TableMeta], ops: &[Op]) -> Result<Plan, Cycle> {
-    let foreign = foreign_keys(tables);
-    let by = |ways: &[Way; 3]| Rows::new(tables, ops, &foreign).plan(ways);
-    use Way::{Follow, Open, Postpone};
+pub(super) fn plan(tables: &[&TableMeta], ops: &[Op], known: &Known) -> Result<Plan, Cycle> {
+    let foreign = foreign_keys(tables, known);
+    let by = |ways: &[Opening; 3]| RowGraph::new(tables, ops, known, &foreign).plan(ways);
+    use Opening::{Follow, Open, Postpone};
     by(&[Follow, Postpone, Open]).or_else(|cycle| {
         // The database hands NULL on to rows that follow, so that one way of opening may be in the way of another there.
         let others = [
@@ -224,18 +228,20 @@ pub(super) fn plan(tables: &[&TableMeta], ops: &[Op]) -> Result<Plan, Cycle> {
             [Postpone, Open, Follow],
             [Open, Postpone, Follow],
         ];
-        let follows = foreign.iter().any(|fk| fk.on_update == OnUpdate::Follows);
+        let acts = |fk: &Foreign<'_>| fk.acts.on_update == OnUpdate::Follows || fk.acts.on_delete == OnDelete::Stays;
+        let follows = foreign.iter().any(acts);
         others.iter().filter(|_| follows).find_map(|ways| by(ways).ok()).ok_or(cycle)
     })
 }
 
-impl<'a, 'f> Rows<'a, 'f> {
-    fn new(tables: &'f [&'a TableMeta], ops: &'f [Op], foreign: &'f [Foreign<'a>]) -> Self {
+impl<'a, 'f> RowGraph<'a, 'f> {
+    fn new(tables: &'f [&'a TableMeta], ops: &'f [Op], known: &'f Known, foreign: &'f [Foreign<'a>]) -> Self {
         let mut referred = vec![BTreeSet::new(); tables.len()];
         foreign.iter().for_each(|fk| referred[fk.parent].extend(fk.to.iter().copied()));
-        let mut rows = Rows {
+        let mut rows = RowGraph {
             tables,
             ops,
+            known,
             needs: Vec::new(),
             own: FxHashMap::default(),
             opened: BTreeMap::new(),
@@ -252,7 +258,7 @@ impl<'a, 'f> Rows<'a, 'f> {
     }
 
     /// The plan, its cycles opened in the first of these ways that opens them.
-    fn plan(mut self, ways: &[Way; 3]) -> Result<Plan, Cycle> {
+    fn plan(mut self, ways: &[Opening; 3]) -> Result<Plan, Cycle> {
         self.open_cycles(ways)?;
         let (steps, shapes) = self.steps();
         let plan = Plan { steps, postponed: self.postponed.keys().copied().collect() };
@@ -261,8 +267,8 @@ impl<'a, 'f> Rows<'a, 'f> {
         }
         // Long chains of rows that hand unique values on: given up through NULL first, they take two statements (F2).
         for need in 0..self.needs.len() {
-            if let Need { early: (Done::Gone, _), late: (Done::There, _), .. } = self.needs[need] {
-                self.open_place(need, Way::Open, false);
+            if let Precedence { early: (Done::Gone, _), late: (Done::There, _), .. } = self.needs[need] {
+                self.open_place(need, Opening::Open, false);
             }
         }
         self.open_cycles(ways)?;
@@ -285,7 +291,8 @@ impl<'a, 'f> Rows<'a, 'f> {
             let table: &'f TableMeta = self.tables[change.table];
             for (set, values) in change.takes.iter().enumerate() {
                 let Some(values) = values else { continue };
-                if let Some(first) = freed.get(&(change.table, set, &values[..])) {
+                let first = freed.get(&(change.table, set, &values[..])).filter(|first| **first != op);
+                if let Some(first) = first {
                     let columns: &'f [usize] = table.unique.get(set).unwrap_or(&table.keys);
                     self.need(*first, (Done::Gone, columns), op, (Done::There, columns), Firmness::Firm);
                 }
@@ -296,8 +303,14 @@ impl<'a, 'f> Rows<'a, 'f> {
     /// What is referred to is there before, and what is left goes after.
     fn need_foreign_key(&mut self, fk: &'f Foreign<'a>) {
         let (mut makers, mut givers) = (Holders::default(), Holders::default());
+        // Of values that the database holds equal one stands for all.
+        let known = self.known;
+        let same = |values: &[&Value]| -> Vec<Value> {
+            let pairs = fk.to.iter().zip(values);
+            pairs.map(|(column, value)| known.same(fk.parent, *column, value).clone()).collect()
+        };
         let owned = |tuple: Tuple<'_>| match tuple {
-            Tuple::Known(values) => Some(values.into_iter().cloned().collect::<Vec<Value>>()),
+            Tuple::Known(values) => Some(same(&values)),
             Tuple::Nothing | Tuple::Follows(_) => None,
         };
         for (op, change) in self.ops.iter().enumerate().filter(|(_, change)| change.table == fk.parent) {
@@ -322,7 +335,9 @@ impl<'a, 'f> Rows<'a, 'f> {
         let is_moved = |ops: &[Op], op: usize| matches!(ops[op].kind, Kind::Update | Kind::Switch);
         let as_parent = |values: Vec<&Value>| -> Vec<Value> {
             let columns = fk.to.iter().map(|c| &parent.columns[*c].kind);
-            values.into_iter().zip(columns).map(|(value, kind)| as_column(value.clone(), kind)).collect()
+            let values: Vec<Value> =
+                values.into_iter().zip(columns).map(|(value, kind)| as_column(value.clone(), kind)).collect();
+            same(&values.iter().collect::<Vec<_>>())
         };
         for (op, change) in self.ops.iter().enumerate().filter(|(_, change)| change.table == fk.child) {
             let moves = match change.kind {
@@ -335,20 +350,26 @@ impl<'a, 'f> Rows<'a, 'f> {
                 Tuple::Known(values) => makers.get(&as_parent(values)).copied(),
             };
             if let Some(maker) = maker.filter(|_| moves) {
-                self.moved |= maker != op && is_moved(self.ops, maker);
+                self.moved |= is_moved(self.ops, maker);
                 self.need(maker, (Done::There, &fk.to), op, (Done::There, fk.columns), Firmness::Firm);
             }
             let Tuple::Known(values) = old_tuple(self.tables, change, fk.columns) else { continue };
             let Some(giver) = givers.get(&as_parent(values)).copied() else { continue };
-            let firmness = match (self.ops[giver].kind, fk.on_update) {
-                (Kind::Update | Kind::Switch, OnUpdate::Follows) => Firmness::Follows,
-                (Kind::Update | Kind::Switch, OnUpdate::Unknown) => Firmness::MayFollow,
+            let goes = self.ops[giver].kind == Kind::Delete;
+            let firmness = match (self.ops[giver].kind, fk.acts) {
+                (Kind::Update | Kind::Switch, Acts { on_update: OnUpdate::Follows, .. }) => Firmness::Follows,
+                (Kind::Update | Kind::Switch, Acts { on_update: OnUpdate::Unknown, .. }) => Firmness::MayFollow,
+                (Kind::Delete, Acts { on_delete: OnDelete::Stays, .. }) => Firmness::Follows,
+                (Kind::Delete, Acts { on_delete: OnDelete::Unknown, .. }) if !moves => Firmness::MayFollow,
                 _ => Firmness::Firm,
             };
-            // A row that stays below a changed key goes with it; found by its old key, it is changed first.
-            let by_key = || fk.columns.iter().any(|c| self.tables[fk.child].keys.contains(c));
-            if moves || firmness != Firmness::Firm && by_key() {
-                self.moved |= giver != op && is_moved(self.ops, giver);
+            // A row that stays below a changed key goes with it; found by its old key, or by that column, it is changed
+            // first. So is one that stays below a row which goes: afterwards it refers to nothing, or is gone as well.
+            let found_by = |c: &usize| {
+                self.tables[fk.child].keys.contains(c) || change.checks.iter().any(|(checked, _)| checked == c)
+            };
+            if moves || goes || firmness != Firmness::Firm && fk.columns.iter().any(found_by) {
+                self.moved |= is_moved(self.ops, giver);
                 self.need(op, (Done::Gone, fk.columns), giver, (Done::Gone, &fk.to), firmness);
             }
         }
@@ -366,21 +387,22 @@ impl<'a, 'f> Rows<'a, 'f> {
             self.own.entry(first).or_default().push(self.needs.len());
         }
         let (a, b) = (&self.ops[first], &self.ops[then]);
-        let follows =
-            |op: &Op, of: usize| op.cells.iter().any(|(_, cell)| matches!(cell, Cell::KeyOf { op, .. } if *op == of));
+        let follows = |op: &Op, of: usize| {
+            op.cells.iter().any(|(_, cell)| matches!(cell, PlannedValue::KeyOf { op, .. } if *op == of))
+        };
         let together = match (early.0, late.0) {
             // The key that the database makes for one row is known after its statement.
             (Done::There, Done::There) => a.kind == Kind::Insert && b.kind == Kind::Insert && !follows(b, first),
             (Done::Gone, Done::Gone) => a.kind == Kind::Delete && b.kind == Kind::Delete,
             _ => false,
         };
-        self.needs.push(Need { first, early, then, late, firmness, together, dropped: false });
+        self.needs.push(Precedence { first, early, then, late, firmness, together, dropped: false });
     }
 
     // ---- cycles ----------------------------------------------------------------------------------------------------
 
     /// Opens cycles until there is none.
-    fn open_cycles(&mut self, ways: &[Way; 3]) -> Result<(), Cycle> {
+    fn open_cycles(&mut self, ways: &[Opening; 3]) -> Result<(), Cycle> {
         loop {
             let edges = self.edges();
             let cycles = cycles(&edges);
@@ -403,7 +425,7 @@ impl<'a, 'f> Rows<'a, 'f> {
     /// Whether `op` may have NULL in `column` before its own statement, which writes it again, or deletes the row. Where the
     /// row refers to itself by it, only if that can be NULL as well: otherwise one statement must do both.
     fn is_openable(&self, op: usize, column: usize) -> bool {
-        let refers = |need: &Need<'f>| match (need.early, need.late) {
+        let refers = |need: &Precedence<'f>| match (need.early, need.late) {
             ((Done::Gone, by), (Done::Gone, to)) => to.contains(&column).then_some(by),
             _ => None,
         };
@@ -412,9 +434,9 @@ impl<'a, 'f> Rows<'a, 'f> {
             && self.own(op).filter_map(refers).all(|by| by.iter().any(|c| self.can_be_null_first(op, *c)))
     }
 
-    /// Whether `op` may write NULL to `column` first, and its value later; otherwise as [`Rows::is_openable`].
+    /// Whether `op` may write NULL to `column` first, and its value later; otherwise as [`RowGraph::is_openable`].
     fn is_postponable(&self, op: usize, column: usize) -> bool {
-        let refers = |need: &Need<'f>| match (need.early, need.late) {
+        let refers = |need: &Precedence<'f>| match (need.early, need.late) {
             ((Done::There, to), (Done::There, by)) => to.contains(&column).then_some(by),
             _ => None,
         };
@@ -424,7 +446,7 @@ impl<'a, 'f> Rows<'a, 'f> {
     }
 
     /// What a row needs of itself.
-    fn own(&self, op: usize) -> impl Iterator<Item = &Need<'f>> {
+    fn own(&self, op: usize) -> impl Iterator<Item = &Precedence<'f>> {
         self.own.get(&op).into_iter().flatten().map(|need| &self.needs[*need])
     }
 
@@ -444,23 +466,23 @@ impl<'a, 'f> Rows<'a, 'f> {
     }
 
     /// Opens one place of a cycle, which is given as its needs. `false`: there is none to open.
-    fn open(&mut self, cycle: &[usize], ways: &[Way; 3]) -> bool {
+    fn open(&mut self, cycle: &[usize], ways: &[Opening; 3]) -> bool {
         // An earlier cycle of the same round may have opened this one as well.
         let open = cycle.iter().any(|need| self.needs[*need].dropped);
         open || ways.iter().any(|way| match way {
-            Way::Follow => self.give_up(cycle, Firmness::Follows),
+            Opening::Follow => self.give_up(cycle, Firmness::Follows),
             // A place that nobody refers to opens a cycle and nothing else.
-            Way::Postpone | Way::Open => {
+            Opening::Postpone | Opening::Open => {
                 [false, true].iter().any(|referred| cycle.iter().any(|need| self.open_place(*need, *way, *referred)))
             }
         }) || self.give_up(cycle, Firmness::MayFollow)
     }
 
-    fn open_place(&mut self, need: usize, way: Way, referred: bool) -> bool {
-        let Need { first, early, then, late, .. } = self.needs[need];
+    fn open_place(&mut self, need: usize, way: Opening, referred: bool) -> bool {
+        let Precedence { first, early, then, late, .. } = self.needs[need];
         let (op, columns, part) = match (way, early, late) {
-            (Way::Postpone, _, (Done::There, columns)) => (then, columns, Part::Close),
-            (Way::Open, (Done::Gone, columns), _) => (first, columns, Part::Open),
+            (Opening::Postpone, _, (Done::There, columns)) => (then, columns, Part::Close),
+            (Opening::Open, (Done::Gone, columns), _) => (first, columns, Part::Open),
             _ => return false,
         };
         let places = if part == Part::Close { &self.postponed } else { &self.opened };
@@ -483,20 +505,20 @@ impl<'a, 'f> Rows<'a, 'f> {
     fn give_up(&mut self, cycle: &[usize], firmness: Firmness) -> bool {
         let may = |need: &usize| self.needs[*need].firmness == firmness && self.can_follow(&self.needs[*need]);
         let Some(need) = cycle.iter().copied().find(may) else { return false };
-        let Need { first, early: (_, columns), .. } = self.needs[need];
+        let Precedence { first, early: (_, columns), .. } = self.needs[need];
         self.unchecked.extend(columns.iter().map(|c| (first, *c)));
         self.needs[need].dropped = true;
         true
     }
 
     /// Whether a row can be what another that it refers to makes of it: NULL, where that is NULL for a while or for good.
-    fn can_follow(&self, need: &Need<'_>) -> bool {
+    fn can_follow(&self, need: &Precedence<'_>) -> bool {
         let null = |to: &usize| {
             let place = (need.then, *to);
             let written = self.ops[need.then].cell(*to);
             self.opened.contains_key(&place)
                 || self.postponed.contains_key(&place)
-                || matches!(written, Some(Cell::Value(value)) if is_null(value))
+                || matches!(written, Some(PlannedValue::Value(value)) if is_null(value))
         };
         let nullable = |column: &usize| self.is_changeable(need.first, *column);
         need.late.1.iter().zip(need.early.1).all(|(to, column)| !null(to) || nullable(column))
@@ -565,21 +587,23 @@ impl<'a, 'f> Rows<'a, 'f> {
 
     /// Rows of one shape in as few statements as their needs allow, and how many shapes there are.
     fn steps(&self) -> (Vec<Step>, usize) {
-        let shapes: Vec<Shape> = (0..self.ops.len() + self.parts.len()).map(|node| self.shape(node)).collect();
-        let distinct: BTreeSet<&Shape> = shapes.iter().collect();
-        let number: BTreeMap<&Shape, usize> = distinct.into_iter().enumerate().map(|(at, shape)| (shape, at)).collect();
+        let shapes: Vec<StatementGroup> = (0..self.ops.len() + self.parts.len()).map(|node| self.shape(node)).collect();
+        let distinct: BTreeSet<&StatementGroup> = shapes.iter().collect();
+        let number: BTreeMap<&StatementGroup, usize> =
+            distinct.into_iter().enumerate().map(|(at, shape)| (shape, at)).collect();
         let group: Vec<usize> = shapes.iter().map(|shape| number[shape]).collect();
-        let mut queue = Queue::new(&self.edges(), &group, number.len(), |need| self.needs[need].together);
+        let deletes = number.iter().filter(|(shape, _)| shape.kind != Kind::Delete).count();
+        let mut queue = Queue::new(&self.edges(), &group, number.len(), deletes, |need| self.needs[need].together);
         let mut steps = Vec::new();
         while let Some(nodes) = queue.next_statement() {
-            let Shape { table, kind, part, columns, checks, .. } = shapes[nodes[0]].clone();
+            let StatementGroup { table, kind, part, columns, checks, .. } = shapes[nodes[0]].clone();
             let row = |node: &usize| self.parts.get(node.wrapping_sub(self.ops.len())).map_or(*node, |(op, ..)| *op);
             steps.push(Step { table, kind, columns, checks, ops: nodes.iter().map(row).collect(), part });
         }
         (steps, number.len())
     }
 
-    fn shape(&self, node: usize) -> Shape {
+    fn shape(&self, node: usize) -> StatementGroup {
         if let Some((op, column, part)) = self.parts.get(node.wrapping_sub(self.ops.len())) {
             let change = &self.ops[*op];
             let checked = *part == Part::Open && change.checks.iter().any(|(c, _)| c == column);
@@ -587,7 +611,15 @@ impl<'a, 'f> Rows<'a, 'f> {
             let (turn, checks) = (if *part == Part::Open { 0 } else { 3 }, checked.then_some(*column));
             let (table, rank) = (change.table, self.ranks.rank[change.table]);
             let checks = checks.into_iter().collect();
-            return Shape { turn, rank, table, kind: Kind::Update, part: *part, columns: vec![*column], checks };
+            return StatementGroup {
+                turn,
+                rank,
+                table,
+                kind: Kind::Update,
+                part: *part,
+                columns: vec![*column],
+                checks,
+            };
         }
         let change = &self.ops[node];
         let rank = self.ranks.rank[change.table];
@@ -599,13 +631,13 @@ impl<'a, 'f> Rows<'a, 'f> {
         let columns = if change.kind == Kind::Delete { Vec::new() } else { change.columns() };
         let changed = |c: &usize| self.opened.contains_key(&(node, *c)) || self.unchecked.contains(&(node, *c));
         let checks = change.checks.iter().map(|(c, _)| *c).filter(|c| !changed(c)).collect();
-        Shape { turn, rank, table: change.table, kind: change.kind, part: Part::Whole, columns, checks }
+        StatementGroup { turn, rank, table: change.table, kind: change.kind, part: Part::Whole, columns, checks }
     }
 }
 
 /// What rows of one statement have in common, in the order in which statements come where nothing else says it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Shape {
+struct StatementGroup {
     turn: u8,
     rank: usize,
     table: usize,
@@ -625,6 +657,8 @@ struct Queue<'g> {
     ready: Vec<BTreeSet<usize>>,
     /// By group: nodes that are left, and those among them that wait for an earlier statement.
     left: Vec<(usize, usize)>,
+    /// The first group of deletes, which come after all others.
+    deletes: usize,
 }
 
 impl<'g> Queue<'g> {
@@ -632,6 +666,7 @@ impl<'g> Queue<'g> {
         edges: &[Vec<(usize, Option<usize>)>],
         group: &'g [usize],
         groups: usize,
+        deletes: usize,
         together: impl Fn(usize) -> bool,
     ) -> Self {
         let mut waits = vec![(0, 0); edges.len()];
@@ -651,14 +686,22 @@ impl<'g> Queue<'g> {
                 ready[*at].insert(node);
             }
         }
-        Self { group, before, waits, ready, left }
+        Self { group, before, waits, ready, left, deletes }
     }
 
     /// The nodes of the next statement: of a group that has no more to wait for, or else of the first that has any.
     fn next_statement(&mut self) -> Option<Vec<usize>> {
-        let whole = self.left.iter().position(|(left, waiting)| *left > 0 && *waiting == 0);
-        let at = whole.or_else(|| self.ready.iter().position(|ready| !ready.is_empty()))?;
-        let mut taken: Vec<usize> = std::mem::take(&mut self.ready[at]).into_iter().collect();
+        let others = self.left[..self.deletes].iter().any(|(left, _)| *left > 0);
+        let first = if others { self.deletes } else { self.left.len() };
+        let whole = self.left[..first].iter().position(|(left, waiting)| *left > 0 && *waiting == 0);
+        // A row that nobody waits for is deleted last: what the database makes of others then is no matter any more.
+        let is_next = |at: usize, node: &usize| at < first || !self.before[*node].is_empty();
+        let ready = || (0..self.ready.len()).find(|at| self.ready[*at].iter().any(|node| is_next(*at, node)));
+        let at = whole.or_else(ready)?;
+        let (taken, later): (BTreeSet<usize>, _) =
+            std::mem::take(&mut self.ready[at]).into_iter().partition(|node| is_next(at, node));
+        self.ready[at] = later;
+        let mut taken: Vec<usize> = taken.into_iter().collect();
         let mut next = 0;
         // Those that waited for an earlier statement than this, and wait for the next now.
         let mut later = BTreeSet::new();

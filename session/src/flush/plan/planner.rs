@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 
 use super::{
-    Cell, Cycle, Kind, Op, Part, Plan, Step,
+    Cycle, Kind, Known, Op, Part, Plan, PlannedValue, Step,
     levels::{Level, Need, levels},
     ranks::Ranks,
     targets::Targets,
 };
-use crate::meta::{ForeignKey, TableMeta};
+use crate::table::meta::{ForeignKey, TableMeta};
 
 /// Rows by what puts them into one statement; sorted, so that the plan is always the same.
 pub(super) type Groups<K> = BTreeMap<K, Vec<usize>>;
@@ -24,6 +24,7 @@ pub(super) type Cells = BTreeSet<(usize, usize)>;
 pub(super) struct Planner<'a> {
     pub(super) tables: &'a [&'a TableMeta],
     pub(super) ops: &'a [Op],
+    pub(super) known: &'a Known,
     pub(super) postponed: Cells,
     /// Cells that are NULL already when the row's own statement comes.
     pub(super) opened: Cells,
@@ -117,18 +118,18 @@ impl<'a> Planner<'a> {
 
     pub(super) fn need(&self, op: usize, fk: &ForeignKey, targets: &Targets<'_>) -> Option<Need> {
         let table = self.tables[self.ops[op].table];
-        let cells: Vec<&Cell> = fk.columns.iter().map(|c| self.ops[op].cell(*c)).collect::<Option<_>>()?;
+        let cells: Vec<&PlannedValue> = fk.columns.iter().map(|c| self.ops[op].cell(*c)).collect::<Option<_>>()?;
         let column = fk.columns.iter().copied().find(|c| table.columns[*c].nullable && !table.keys.contains(c));
         let generated = cells.iter().find_map(|cell| match cell {
-            Cell::KeyOf { op, .. } => Some(*op),
-            Cell::Value(_) => None,
+            PlannedValue::KeyOf { op, .. } => Some(*op),
+            PlannedValue::Value(_) => None,
         });
         if let Some(parent) = generated {
             return Some(Need { parent, column, apart: true });
         }
         let values = cells.into_iter().filter_map(|cell| match cell {
-            Cell::Value(value) => Some(value),
-            Cell::KeyOf { .. } => None,
+            PlannedValue::Value(value) => Some(value),
+            PlannedValue::KeyOf { .. } => None,
         });
         let parent = targets.find(fk, values.collect())?;
         Some(Need { parent, column, apart: !self.go_together(op, parent) })

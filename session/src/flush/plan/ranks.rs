@@ -1,6 +1,6 @@
 //! In which order tables come: parents before children.
 
-use crate::meta::TableMeta;
+use crate::table::meta::TableMeta;
 
 /// Where a table stands: parents before children. Tables of a cycle (and those behind it) share the last rank, and only
 /// their rows are ordered.

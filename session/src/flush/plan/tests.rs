@@ -10,7 +10,10 @@ use proptest::prelude::*;
 use sea_orm::sea_query::ArrayType;
 
 use super::{planner::Cells, *};
-use crate::meta::{ColumnMeta, ForeignKey, OnUpdate};
+use crate::table::{
+    columns::ColumnMeta,
+    meta::{ForeignKey, OnUpdate},
+};
 
 const NAMES: [&str; 5] = ["alpha", "beta", "gamma", "delta", "epsilon"];
 const ID: usize = 0;
@@ -51,9 +54,9 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         not_brought: vec![],
         hooks: true,
         schema: None,
-        names: crate::names::Names::unlike(NAMES[index], &columns),
+        names: crate::table::names::Names::unlike(NAMES[index], &columns),
         columns,
-        texts: crate::meta::Texts::default(),
+        texts: crate::table::texts::KeptTexts::default(),
         claimed: [ID, UNIQUE].into_iter().chain(PAIR).collect(),
         stamped: false,
         places: None,
@@ -210,8 +213,8 @@ impl Scene {
             let is_key = table.parents.iter().any(|fk| fk.columns == [column]);
             let parent = value.map(|v| v as usize).filter(|p| is_key && self.fates[*p].generated);
             match parent.and_then(|p| number.get(&p)) {
-                Some(op) => Cell::KeyOf { op: *op, column: ID },
-                None => Cell::Value(Value::BigInt(value)),
+                Some(op) => PlannedValue::KeyOf { op: *op, column: ID },
+                None => PlannedValue::Value(Value::BigInt(value)),
             }
         };
         let unique = |row: Option<&Row>, other: Option<&Row>| -> Vec<Option<Vec<Value>>> {
@@ -368,8 +371,8 @@ impl Judge<'_> {
 
 fn value(change: &Op, column: usize, made: &[i64]) -> Result<Option<i64>, String> {
     match change.cell(column) {
-        Some(Cell::Value(Value::BigInt(value))) => Ok(*value),
-        Some(Cell::KeyOf { op, .. }) => Ok(Some(made[*op])),
+        Some(PlannedValue::Value(Value::BigInt(value))) => Ok(*value),
+        Some(PlannedValue::KeyOf { op, .. }) => Ok(Some(made[*op])),
         other => Err(format!("column {column} is {other:?}")),
     }
 }
@@ -378,12 +381,12 @@ fn value(change: &Op, column: usize, made: &[i64]) -> Result<Option<i64>, String
 fn judged(scene: &Scene, order: &[usize]) -> Result<bool, String> {
     let (order, ops) = scene.ops(order);
     let tables: Vec<&TableMeta> = scene.tables.iter().collect();
-    let plan = match plan(&tables, &ops) {
+    let plan = match plan(&tables, &ops, &Known::default()) {
         Ok(plan) => plan,
         Err(Cycle(name)) if NAMES.iter().any(|n| name.contains(n)) => return Ok(false),
         Err(cycle) => return Err(format!("{cycle:?} names no table")),
     };
-    let again = super::plan(&tables, &ops).map_err(|c| c.0)?;
+    let again = super::plan(&tables, &ops, &Known::default()).map_err(|c| c.0)?;
     if format!("{:?}", again) != format!("{plan:?}") {
         return Err("the same input has given another plan".into());
     }
@@ -462,7 +465,7 @@ fn moves(id: i64, from: i64, to: i64) -> Op {
         kind: Kind::Update,
         key: vec![int(id)],
         version: None,
-        cells: vec![(UNIQUE, Cell::Value(int(to)))],
+        cells: vec![(UNIQUE, PlannedValue::Value(int(to)))],
         checks: vec![],
         leaves: vec![],
         before: vec![],
@@ -477,7 +480,7 @@ fn shape(plan: &Plan) -> Vec<(Kind, Part, usize)> {
 
 #[test]
 fn f1_a_swap_is_opened_through_null() {
-    let plan = plan(&[&places(true)], &[moves(1, 10, 20), moves(2, 20, 10)]).unwrap();
+    let plan = plan(&[&places(true)], &[moves(1, 10, 20), moves(2, 20, 10)], &Known::default()).unwrap();
     assert_eq!(
         shape(&plan),
         [(Kind::Update, Part::Open, 1), (Kind::Update, Part::Whole, 1), (Kind::Update, Part::Whole, 1)]
@@ -486,7 +489,7 @@ fn f1_a_swap_is_opened_through_null() {
 
 #[test]
 fn f1_a_swap_without_null_is_named() {
-    let error = plan(&[&places(false)], &[moves(1, 10, 20), moves(2, 20, 10)]).unwrap_err();
+    let error = plan(&[&places(false)], &[moves(1, 10, 20), moves(2, 20, 10)], &Known::default()).unwrap_err();
     assert!(error.0.contains("alpha") && error.0.contains("1") && error.0.contains("2"), "{error:?}");
 }
 
@@ -495,14 +498,14 @@ fn f1_a_row_that_waits_for_two_others_comes_after_both() {
     let mut tables = places(false);
     tables.unique = vec![vec![UNIQUE], vec![PAIR[0]]];
     let pair = |id: i64, from: (i64, i64), to: (i64, i64)| Op {
-        cells: vec![(UNIQUE, Cell::Value(int(to.0))), (PAIR[0], Cell::Value(int(to.1)))],
+        cells: vec![(UNIQUE, PlannedValue::Value(int(to.0))), (PAIR[0], PlannedValue::Value(int(to.1)))],
         frees: vec![Some(vec![int(from.0)]), Some(vec![int(from.1)])],
         takes: vec![Some(vec![int(to.0)]), Some(vec![int(to.1)])],
         ..moves(id, 0, 0)
     };
     // Row 1 takes one value from row 2 and the other from row 3, which itself waits for row 2.
     let ops = [pair(1, (1, 1), (2, 3)), pair(2, (2, 2), (20, 20)), pair(3, (3, 3), (30, 2))];
-    let plan = plan(&[&tables], &ops).unwrap();
+    let plan = plan(&[&tables], &ops, &Known::default()).unwrap();
     let order: Vec<usize> = plan.steps.iter().flat_map(|step| step.ops.clone()).collect();
     assert_eq!(order, [1, 2, 0], "{plan:?}");
 }
@@ -510,14 +513,14 @@ fn f1_a_row_that_waits_for_two_others_comes_after_both() {
 #[test]
 fn f2_a_shift_of_ten_thousand_places_is_two_statements() {
     let ops: Vec<Op> = (0..10_000).map(|i| moves(i, i, i + 1)).collect();
-    let plan = plan(&[&places(true)], &ops).unwrap();
+    let plan = plan(&[&places(true)], &ops, &Known::default()).unwrap();
     assert_eq!(shape(&plan), [(Kind::Update, Part::Open, 9_999), (Kind::Update, Part::Whole, 10_000)]);
 }
 
 #[test]
 fn f2_ten_thousand_swaps_are_three_statements() {
     let ops: Vec<Op> = (0..10_000).map(|i| moves(i, i, i ^ 1)).collect();
-    let plan = plan(&[&places(true)], &ops).unwrap();
+    let plan = plan(&[&places(true)], &ops, &Known::default()).unwrap();
     assert_eq!(plan.steps.len(), 3, "{:?}", shape(&plan));
 }
 
@@ -527,12 +530,12 @@ fn f1_a_set_is_opened_only_where_the_row_writes_it_again() {
     tables.columns[PAIR[1]].nullable = false;
     // `left` is nullable but stays; NULL there would never be taken back. `right` changes but may not be NULL.
     let pair = |id: i64, from: i64, to: i64| Op {
-        cells: vec![(PAIR[1], Cell::Value(int(to)))],
+        cells: vec![(PAIR[1], PlannedValue::Value(int(to)))],
         frees: vec![None, Some(vec![int(7), int(from)])],
         takes: vec![None, Some(vec![int(7), int(to)])],
         ..moves(id, 0, 0)
     };
-    let error = plan(&[&tables], &[pair(1, 1, 2), pair(2, 2, 1)]).unwrap_err();
+    let error = plan(&[&tables], &[pair(1, 1, 2), pair(2, 2, 1)], &Known::default()).unwrap_err();
     assert!(error.0.contains("alpha"), "{error:?}");
 }
 
@@ -540,7 +543,7 @@ fn f1_a_set_is_opened_only_where_the_row_writes_it_again() {
 fn f1_an_opened_column_is_checked_where_it_still_holds() {
     let check = |op: Op, from: i64| Op { checks: vec![(UNIQUE, int(from))], ..op };
     let ops = [check(moves(1, 10, 20), 10), check(moves(2, 20, 10), 20)];
-    let plan = plan(&[&places(true)], &ops).unwrap();
+    let plan = plan(&[&places(true)], &ops, &Known::default()).unwrap();
     let checks: Vec<(Part, Vec<usize>)> = plan.steps.iter().map(|s| (s.part, s.checks.clone())).collect();
     assert_eq!(checks[0], (Part::Open, vec![UNIQUE]));
     assert_eq!(checks.iter().filter(|(part, checks)| *part == Part::Whole && checks.is_empty()).count(), 1);
@@ -551,13 +554,16 @@ fn f1_a_chain_of_ten_thousand_rows_goes_into_one_statement_parents_first() {
     let tables = table(0, [Some(0), None], [false, true, true, true, true, true]);
     let row = |id: i64| Op {
         kind: Kind::Insert,
-        cells: vec![(ID, Cell::Value(int(id))), (FKS[0], Cell::Value(Value::BigInt((id > 0).then_some(id - 1))))],
+        cells: vec![
+            (ID, PlannedValue::Value(int(id))),
+            (FKS[0], PlannedValue::Value(Value::BigInt((id > 0).then_some(id - 1)))),
+        ],
         frees: vec![None, None],
         takes: vec![None, None],
         ..moves(id, 0, 0)
     };
     let ops: Vec<Op> = (0..10_000).rev().map(row).collect();
-    let plan = plan(&[&tables], &ops).unwrap();
+    let plan = plan(&[&tables], &ops, &Known::default()).unwrap();
     assert_eq!(shape(&plan), [(Kind::Insert, Part::Whole, 10_000)]);
     assert_eq!(plan.steps[0].ops, (0..10_000).rev().collect::<Vec<_>>());
 }
@@ -571,15 +577,15 @@ fn f1_a_cycle_of_rows_without_null_is_named() {
     let row = |table: usize| Op {
         table,
         kind: Kind::Insert,
-        cells: vec![(ID, Cell::Value(int(1))), (FKS[0], Cell::Value(int(1)))],
+        cells: vec![(ID, PlannedValue::Value(int(1))), (FKS[0], PlannedValue::Value(int(1)))],
         frees: vec![None, None],
         takes: vec![None, None],
         ..moves(1, 0, 0)
     };
-    let error = plan(&tables.iter().collect::<Vec<_>>(), &[row(0), row(1)]).unwrap_err();
+    let error = plan(&tables.iter().collect::<Vec<_>>(), &[row(0), row(1)], &Known::default()).unwrap_err();
     assert!(error.0.contains("alpha -> beta -> alpha"), "{error:?}");
     tables[1].columns[FKS[0]].nullable = true;
-    let plan = plan(&tables.iter().collect::<Vec<_>>(), &[row(0), row(1)]).unwrap();
+    let plan = plan(&tables.iter().collect::<Vec<_>>(), &[row(0), row(1)], &Known::default()).unwrap();
     assert_eq!(plan.postponed, BTreeSet::from([(1, FKS[0])]));
     assert_eq!(plan.steps.last().map(|step| (step.part, step.table)), Some((Part::Close, 1)));
 }
@@ -593,7 +599,7 @@ fn f1_a_foreign_key_of_another_width_or_to_another_unique_column_orders_rows() {
         to_columns: vec!["place".into()],
         on_update: OnUpdate::Refuses,
     });
-    let row = |id: i64, cells: Vec<(usize, Cell)>| Op {
+    let row = |id: i64, cells: Vec<(usize, PlannedValue)>| Op {
         kind: Kind::Insert,
         cells,
         frees: vec![None, None],
@@ -601,14 +607,16 @@ fn f1_a_foreign_key_of_another_width_or_to_another_unique_column_orders_rows() {
         ..moves(id, 0, 0)
     };
     let ops = [
-        row(1, vec![(FKS[0], Cell::Value(Value::Int(Some(2)))), (UNIQUE, Cell::Value(int(9)))]),
-        row(2, vec![(FKS[1], Cell::Value(Value::Int(Some(70)))), (UNIQUE, Cell::Value(int(8)))]),
-        row(3, vec![(UNIQUE, Cell::Value(int(70)))]),
+        row(1, vec![(FKS[0], PlannedValue::Value(Value::Int(Some(2)))), (UNIQUE, PlannedValue::Value(int(9)))]),
+        row(2, vec![(FKS[1], PlannedValue::Value(Value::Int(Some(70)))), (UNIQUE, PlannedValue::Value(int(8)))]),
+        row(3, vec![(UNIQUE, PlannedValue::Value(int(70)))]),
     ];
     let tables = [&tables];
+    let known = Known::default();
     let planner = Planner {
         tables: &tables,
         ops: &ops,
+        known: &known,
         postponed: Cells::new(),
         opened: Cells::new(),
         ranks: table_ranks(&tables),

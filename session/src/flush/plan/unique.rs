@@ -84,12 +84,19 @@ impl<'a> Planner<'a> {
         }
         let targets = Targets::of(self, &early.iter().copied().collect::<Vec<_>>());
         let inserted = self.inserted();
-        for (op, change) in self.ops.iter().enumerate().filter(|(_, change)| !change.leaves.is_empty()) {
+        let changes = |op: &Op| matches!(op.kind, Kind::Update | Kind::Switch);
+        for (op, change) in self.ops.iter().enumerate().filter(|(_, change)| changes(change)) {
             let table = self.tables[change.table];
             let leaves = |column: &usize| change.leaves.iter().find(|(c, _)| c == column).map(|(_, value)| value);
+            let stays = |column: &usize| change.before.iter().find(|(c, _)| c == column).map(|(_, value)| value);
             for fk in &table.parents {
-                let old: Option<Vec<&Value>> = fk.columns.iter().map(leaves).collect();
+                let old = fk.columns.iter().map(|c| leaves(c).or_else(|| stays(c)));
+                let old: Option<Vec<&Value>> = old.collect();
                 let Some(parent) = old.and_then(|old| targets.find(fk, old)) else { continue };
+                if fk.columns.iter().all(|c| leaves(c).is_none()) {
+                    // What the database makes of it then, only the rows' own order can tell.
+                    return Err(self.name_cycle([op, parent].into_iter()));
+                }
                 match fk.columns.iter().copied().find(|c| self.is_openable(op, *c)) {
                     Some(column) => {
                         self.opened.insert((op, column));

@@ -12,8 +12,7 @@ use parking_lot::Mutex;
 use sea_orm::sqlx::{self, AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
-use super::error::ClusterError;
-use super::url::PgUrl;
+use super::{cluster_error::ClusterError, url::PgUrl};
 
 /// How long the server may take over one administrative statement.
 const PATIENCE: Duration = Duration::from_secs(60);

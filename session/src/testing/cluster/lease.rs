@@ -20,7 +20,7 @@ use tokio::net::unix::pipe;
 use tokio::process::Command;
 use tokio::time::sleep;
 
-use super::error::{ClusterError, io};
+use super::cluster_error::{ClusterError, io};
 
 const SCRIPT: &str = include_str!("cluster.sh");
 

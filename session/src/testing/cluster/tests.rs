@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbErr, Statement};
 
-use super::lease::{Lease, default_link, link_of};
-use super::*;
+use super::{
+    lease::{Lease, default_link, link_of},
+    *,
+};
 
 /// Tells this test program, started again, that it is a holder, and of which link.
 const HOLDER_LINK: &str = "SEA_SESSION_TEST_HOLDER_LINK";

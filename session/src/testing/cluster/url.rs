@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::error::ClusterError;
+use super::cluster_error::ClusterError;
 
 /// `postgres://user@host/database?parameters`, in parts that are still percent-encoded.
 #[derive(Clone, Debug, PartialEq)]

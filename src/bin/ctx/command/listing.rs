@@ -11,8 +11,7 @@ use crate::{
 };
 
 impl Context {
-    pub(super) async fn tree(&self, depth: Option<u32>, paths: bool) -> Outcome {
-        let root = self.uri(0)?;
+    pub(super) async fn tree(&self, root: &Uri, depth: Option<u32>, paths: bool) -> Outcome {
         self.must_be_there(root).await?;
         let page =
             all(async |paging| self.store.tree(&self.caller, root, &TreeOptions { depth, paging }).await).await?;
@@ -29,8 +28,7 @@ impl Context {
         Ok(format!("{root}\n{tree}\n{folders} folder(s), {nodes} node(s)\n"))
     }
 
-    pub(super) async fn ls(&self, long: bool, archived: bool, page: &PageArgs) -> Outcome {
-        let folder = self.uri(0)?;
+    pub(super) async fn ls(&self, folder: &Uri, long: bool, archived: bool, page: &PageArgs) -> Outcome {
         self.must_be_there(folder).await?;
         if archived {
             let list = async |paging| self.store.list_archived(&self.caller, folder, &paging).await;
@@ -67,8 +65,13 @@ impl Context {
         self.must_be_there(&Uri::account_root(self.caller.account())?).await
     }
 
-    pub(super) async fn grep(&self, pattern: &str, (fixed, ignore_case): (bool, bool), list: bool) -> Outcome {
-        let folder = self.uri(0)?;
+    pub(super) async fn grep(
+        &self,
+        pattern: &str,
+        folder: &Uri,
+        (fixed, ignore_case): (bool, bool),
+        list: bool,
+    ) -> Outcome {
         self.must_be_there(folder).await?;
         let pattern = if fixed { regex::escape(pattern) } else { pattern.to_owned() };
         let matcher = regex::RegexBuilder::new(&pattern).case_insensitive(ignore_case).build();
@@ -131,8 +134,8 @@ impl Context {
         Ok(text + &next_line(&page))
     }
 
-    pub(super) async fn edges(&self, direction: DirectionName, page: &PageArgs) -> Outcome {
-        let (uri, direction) = (self.uri(0)?, direction_of(direction));
+    pub(super) async fn edges(&self, uri: &Uri, direction: DirectionName, page: &PageArgs) -> Outcome {
+        let direction = direction_of(direction);
         let listed = listed(page, async |paging| self.store.edges(&self.caller, uri, direction, &paging).await).await?;
         if self.json {
             return json(&listed);
@@ -149,8 +152,7 @@ impl Context {
         Ok(table(["TYPE", "WEIGHT", "FROM", "TO", "REASON"], rows) + &next_line(&listed))
     }
 
-    pub(super) async fn traverse(&self, options: Traverse, whole: bool) -> Outcome {
-        let uri = self.uri(0)?;
+    pub(super) async fn traverse(&self, uri: &Uri, options: Traverse, whole: bool) -> Outcome {
         let found = match whole {
             false => self.store.traverse(&self.caller, uri, &options).await?,
             true => {
@@ -175,8 +177,7 @@ impl Context {
         Ok(table(["DEPTH", "SCORE", "VIA", "NODE", "ABSTRACT"], rows) + &next_line(&found))
     }
 
-    pub(super) async fn history(&self, page: &PageArgs) -> Outcome {
-        let uri = self.uri(0)?;
+    pub(super) async fn history(&self, uri: &Uri, page: &PageArgs) -> Outcome {
         let listed = listed(page, async |paging| self.store.history(&self.caller, uri, &paging).await).await?;
         if self.json {
             return json(&listed);
@@ -189,10 +190,10 @@ impl Context {
         Ok(table(["VERSION", "WRITTEN", "REPLACED BY", "URI"], rows) + &next_line(&listed))
     }
 
-    pub(super) async fn search(&self, query: &str, filter: FilterArgs, paging: Paging) -> Outcome {
+    pub(super) async fn search(&self, query: &str, within: Option<Uri>, filter: FilterArgs, paging: Paging) -> Outcome {
         self.account_must_be_there().await?;
         let options = SearchOptions {
-            within: self.uris.first().cloned(),
+            within,
             owner_space: filter.space,
             category: filter.category,
             node_type: filter.node_type,

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal as _, path::Path, sync::Arc, time::Duration};
 
 use context_store::{
-    GitOptions, GitProgress, ImportOptions, ImportProgress, ImportReport, Refusal, Store, StoreError,
+    GitOptions, GitProgress, ImportOptions, ImportProgress, ImportReport, Refusal, Store, StoreError, Uri,
     index::EmbeddedIndex, printable_line,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,35 +13,35 @@ use super::{Context, Outcome, REFUSED};
 use crate::output::json;
 
 impl Context {
-    pub(super) async fn import_archive(&self, file: &Path, keep_identities: bool) -> Outcome {
+    pub(super) async fn import_archive(&self, file: &Path, target: &Uri, keep_identities: bool) -> Outcome {
         let bar = progress_bar(!self.json, "lines");
         let mut progress = |state: ImportProgress| {
             bar.set_length(state.files);
             bar.set_position(state.done);
         };
         let report = match keep_identities {
-            true => self.store.restore_archive(&self.caller, file, self.uri(0)?, &mut progress).await,
-            false => self.store.import_archive(&self.caller, file, self.uri(0)?, &mut progress).await,
+            true => self.store.restore_archive(&self.caller, file, target, &mut progress).await,
+            false => self.store.import_archive(&self.caller, file, target, &mut progress).await,
         };
         bar.finish_and_clear();
         self.exported("imported", &report?)
     }
 
-    pub(super) async fn import(&self, folder: &Path, ignored: bool, batch: u32) -> Outcome {
+    pub(super) async fn import(&self, folder: &Path, target: &Uri, ignored: bool, batch: u32) -> Outcome {
         let options = ImportOptions { gitignore: !ignored, batch: batch as usize, ..ImportOptions::default() };
         let bar = progress_bar(!self.json, "files");
         let mut progress = |state: ImportProgress| {
             bar.set_length(state.files);
             bar.set_position(state.done);
         };
-        let report = self.store.import(&self.caller, folder, self.uri(0)?, &options, &mut progress).await;
+        let report = self.store.import(&self.caller, folder, target, &options, &mut progress).await;
         bar.finish_and_clear();
         self.imported(&report?)
     }
 
-    pub(super) async fn import_file(&self, file: &Path, metadata: Map<String, Value>) -> Outcome {
+    pub(super) async fn import_file(&self, file: &Path, target: &Uri, metadata: Map<String, Value>) -> Outcome {
         let options = ImportOptions::default();
-        let report = self.store.import_file(&self.caller, file, self.uri(0)?, metadata, &options).await?;
+        let report = self.store.import_file(&self.caller, file, target, metadata, &options).await?;
         if !report.refused.is_empty() {
             self.outcome.set(REFUSED);
         }
@@ -70,13 +70,13 @@ impl Context {
         Ok(text)
     }
 
-    pub(super) async fn import_git(&self, repository: &Path, options: &GitOptions) -> Outcome {
+    pub(super) async fn import_git(&self, repository: &Path, target: &Uri, options: &GitOptions) -> Outcome {
         let bar = progress_bar(!self.json, "commits");
         let mut progress = |state: GitProgress| {
             bar.set_length(state.commits);
             bar.set_position(state.done);
         };
-        let report = self.store.import_git(&self.caller, repository, self.uri(0)?, options, &mut progress).await;
+        let report = self.store.import_git(&self.caller, repository, target, options, &mut progress).await;
         bar.finish_and_clear();
         let report = report?;
         if self.json {
@@ -91,10 +91,10 @@ impl Context {
         Ok(text)
     }
 
-    pub(super) async fn conversations(&self, file: &Path) -> Outcome {
+    pub(super) async fn conversations(&self, file: &Path, session: &Uri) -> Outcome {
         let bar = progress_bar(!self.json, "conversations");
         let mut progress = |done: u64| bar.set_position(done);
-        let report = self.store.import_conversations(&self.caller, file, self.uri(0)?, &mut progress).await;
+        let report = self.store.import_conversations(&self.caller, file, session, &mut progress).await;
         bar.finish_and_clear();
         let report = report?;
         if !report.refused.is_empty() {

@@ -160,9 +160,9 @@ fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool, offset: &TokenStr
             }
 
             #[allow(clippy::needless_borrow, unreachable_patterns)]
-            fn value_of(model: &Model, position: usize) -> ::sea_session::value_ref::ValueRef<'_> {
+            fn value_of(model: &Model, position: usize) -> ::sea_session::__private::ValueRef<'_> {
                 #[allow(unused_imports)]
-                use ::sea_session::value_ref::{CopiedField as _, Field, LentField as _, ValueRef};
+                use ::sea_session::__private::{CopiedField as _, Field, LentField as _, ValueRef};
                 match #column_at {
                     #(::core::option::Option::Some(Column::#variants) => (&Field(&model.#names)).value_ref(),)*
                     ::core::option::Option::Some(column) => {
@@ -176,9 +176,9 @@ fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool, offset: &TokenStr
             fn value_of_draft(
                 draft: &ActiveModel,
                 position: usize,
-            ) -> ::core::option::Option<::sea_session::value_ref::ValueRef<'_>> {
+            ) -> ::core::option::Option<::sea_session::__private::ValueRef<'_>> {
                 #[allow(unused_imports)]
-                use ::sea_session::value_ref::{CopiedField as _, Field, LentField as _, in_draft};
+                use ::sea_session::__private::{CopiedField as _, Field, LentField as _, in_draft};
                 match #column_at {
                     #(::core::option::Option::Some(Column::#variants) => {
                         in_draft(&draft.#names).map(|value| (&Field(value)).value_ref())
@@ -189,7 +189,7 @@ fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool, offset: &TokenStr
 
             fn null_of(position: usize) -> ::core::option::Option<sea_orm::Value> {
                 #[allow(unused_imports)]
-                use ::sea_session::value_ref::{AnyField as _, NullableField as _, OptionalField as _, TypeOf};
+                use ::sea_session::__private::{AnyField as _, NullableField as _, OptionalField as _, TypeOf};
                 match #column_at {
                     #(::core::option::Option::Some(Column::#variants) => (&&&TypeOf::<#types>::new()).null(),)*
                     _ => ::core::option::Option::None,

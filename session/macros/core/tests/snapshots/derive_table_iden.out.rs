@@ -32,9 +32,9 @@ impl ::sea_session::TrackedEntity for Entity {
     fn value_of(
         model: &Model,
         position: usize,
-    ) -> ::sea_session::value_ref::ValueRef<'_> {
+    ) -> ::sea_session::__private::ValueRef<'_> {
         #[allow(unused_imports)]
-        use ::sea_session::value_ref::{
+        use ::sea_session::__private::{
             CopiedField as _, Field, LentField as _, ValueRef,
         };
         match <Column as sea_orm::Iterable>::iter().nth(position) {
@@ -51,9 +51,9 @@ impl ::sea_session::TrackedEntity for Entity {
     fn value_of_draft(
         draft: &ActiveModel,
         position: usize,
-    ) -> ::core::option::Option<::sea_session::value_ref::ValueRef<'_>> {
+    ) -> ::core::option::Option<::sea_session::__private::ValueRef<'_>> {
         #[allow(unused_imports)]
-        use ::sea_session::value_ref::{
+        use ::sea_session::__private::{
             CopiedField as _, Field, LentField as _, in_draft,
         };
         match <Column as sea_orm::Iterable>::iter().nth(position) {
@@ -65,7 +65,7 @@ impl ::sea_session::TrackedEntity for Entity {
     }
     fn null_of(position: usize) -> ::core::option::Option<sea_orm::Value> {
         #[allow(unused_imports)]
-        use ::sea_session::value_ref::{
+        use ::sea_session::__private::{
             AnyField as _, NullableField as _, OptionalField as _, TypeOf,
         };
         match <Column as sea_orm::Iterable>::iter().nth(position) {

@@ -17,12 +17,14 @@ const WIDTH: usize = 4;
 
 type Row = [Option<i64>; WIDTH];
 
-/// A foreign key: which column of which table it joins, and whether the database changes rows below a changed value.
+/// A foreign key: which column of which table it joins, whether the database changes rows below a changed value, and whether
+/// rows below a deleted one stay, with NULL (where that may be).
 #[derive(Clone, Copy, Debug)]
 struct Joins {
     to: usize,
     column: usize,
     follows: bool,
+    keeps: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +39,10 @@ impl Schema {
         let tables = rng.usize(1..=2);
         let join = |rng: &mut fastrand::Rng| {
             let column = if rng.u8(..3) > 0 { ID } else { CODE };
-            (rng.u8(..5) > 0).then(|| Joins { to: rng.usize(..tables), column, follows: rng.u8(..4) == 0 })
+            (rng.u8(..5) > 0).then(|| {
+                let (follows, keeps) = (rng.u8(..4) == 0, rng.u8(..3) == 0);
+                Joins { to: rng.usize(..tables), column, follows, keeps }
+            })
         };
         let joins: Vec<[Option<Joins>; 2]> =
             (0..tables).map(|_| [join(rng), join(rng).filter(|_| rng.bool())]).collect();
@@ -73,6 +78,20 @@ impl Schema {
         }
     }
 
+    /// What a catalogue would say of the foreign keys.
+    fn known(&self) -> Known {
+        let mut known = Known::default();
+        for (child, joins) in self.joins.iter().enumerate() {
+            for (at, (joins, column)) in joins.iter().zip(FKS).filter_map(|(j, c)| Some(((*j)?, c))).enumerate() {
+                let on_update = if joins.follows { OnUpdate::Follows } else { OnUpdate::Refuses };
+                let stays = joins.keeps && self.nullable[child][column];
+                let on_delete = if stays { OnDelete::Stays } else { OnDelete::Goes };
+                known.note_acts(child, at, joins.to, Acts { on_update, on_delete });
+            }
+        }
+        known
+    }
+
     /// Whether a database would have these rows.
     fn allows(&self, rows: &[Option<Row>], of: &[usize]) -> bool {
         let there = |table: usize| rows.iter().zip(of).filter(move |(_, t)| **t == table).filter_map(|(row, _)| *row);
@@ -91,14 +110,18 @@ impl Schema {
         })
     }
 
-    /// Changes a row; what follows its old values follows its new ones.
+    /// Changes a row; what follows its old values follows its new ones, or is kept without them.
     fn write(&self, rows: &mut [Option<Row>], of: &[usize], at: usize, row: Option<Row>) {
         let old = std::mem::replace(&mut rows[at], row);
-        let (Some(old), Some(new)) = (old, row) else { return };
+        let Some(old) = old else { return };
         for (child, table) in of.iter().enumerate() {
             for (joins, column) in self.joins[*table].iter().zip(FKS) {
-                let Some(joins) = joins.filter(|joins| joins.follows && joins.to == of[at]) else { continue };
-                let (from, to) = (old[joins.column], new[joins.column]);
+                let acts = |joins: &Joins| match row {
+                    Some(_) => joins.follows,
+                    None => joins.keeps && self.nullable[*table][column],
+                };
+                let Some(joins) = joins.filter(|joins| acts(joins) && joins.to == of[at]) else { continue };
+                let (from, to) = (old[joins.column], row.and_then(|new| new[joins.column]));
                 if from.is_some()
                     && from != to
                     && let Some(row) = &mut rows[child]
@@ -220,7 +243,7 @@ impl Story {
         let order: Vec<usize> = self.changed().collect();
         let mut ops: Vec<Op> = order.iter().map(|at| self.op(*at)).collect();
         let tables: Vec<&TableMeta> = tables.iter().collect();
-        claim_keys(&tables, &mut ops);
+        claim_values(&tables, &mut ops, &self.schema.known());
         (order, ops)
     }
 
@@ -231,7 +254,7 @@ impl Story {
             (_, None) => Kind::Delete,
             _ => Kind::Update,
         };
-        let cell = |c: usize, row: Option<Row>| (c, Cell::Value(Value::BigInt(row.and_then(|row| row[c]))));
+        let cell = |c: usize, row: Option<Row>| (c, PlannedValue::Value(Value::BigInt(row.and_then(|row| row[c]))));
         let held = |c: usize| (c, Value::BigInt(before.and_then(|row| row[c])));
         let code = |row: Option<Row>, other: Option<Row>| {
             let value =
@@ -407,7 +430,7 @@ fn e1_an_order_is_found_where_any_order_is_and_only_there() {
             .finds(vec![Progress::default(); story.of.len()], story.before.clone());
         let (order, ops) = story.ops();
         let tables = story.schema.metas();
-        match plan(&tables.iter().collect::<Vec<_>>(), &ops) {
+        match plan(&tables.iter().collect::<Vec<_>>(), &ops, &story.schema.known()) {
             Ok(plan) => {
                 let end = run(&story, &plan, &order, &ops);
                 assert_eq!(
@@ -431,7 +454,7 @@ fn e1_an_order_is_found_where_any_order_is_and_only_there() {
 
 /// A row of one table that refers to itself by `one_id`, and whose `code` is unique.
 fn codes(nullable: bool) -> TableMeta {
-    let joins = Some(Joins { to: 0, column: ID, follows: false });
+    let joins = Some(Joins { to: 0, column: ID, follows: false, keeps: false });
     Schema { joins: vec![[joins, None]], nullable: vec![[false, false, true, nullable]] }.meta(0)
 }
 
@@ -442,7 +465,7 @@ fn change(id: i64, cells: Vec<(usize, i64)>, codes: [Option<i64>; 2]) -> Op {
         kind: Kind::Update,
         key: vec![int(id)],
         version: None,
-        cells: cells.into_iter().map(|(column, value)| (column, Cell::Value(int(value)))).collect(),
+        cells: cells.into_iter().map(|(column, value)| (column, PlannedValue::Value(int(value)))).collect(),
         checks: vec![],
         leaves: vec![],
         before: vec![],
@@ -453,7 +476,7 @@ fn change(id: i64, cells: Vec<(usize, i64)>, codes: [Option<i64>; 2]) -> Op {
 
 #[test]
 fn f2_a_long_chain_beside_rows_in_an_order_of_their_own_is_opened_through_null() {
-    let joins = Some(Joins { to: 0, column: ID, follows: false });
+    let joins = Some(Joins { to: 0, column: ID, follows: false, keeps: false });
     let schema =
         Schema { joins: vec![[None, None], [joins, None]], nullable: vec![[false, true, true, true], [false; WIDTH]] };
     let mut metas = schema.metas();
@@ -466,14 +489,14 @@ fn f2_a_long_chain_beside_rows_in_an_order_of_their_own_is_opened_through_null()
     ops.push(moves);
     ops.push(Op { table: 1, kind: Kind::Insert, ..change(1, vec![(ID, 1), (FKS[0], 0), (CODE, 1)], [None, Some(0)]) });
     let tables: Vec<&TableMeta> = metas.iter().collect();
-    assert!(by_table(&tables, &ops).is_err());
-    let plan = super::plan(&tables, &ops).unwrap();
+    assert!(by_table(&tables, &ops, &Known::default()).is_err());
+    let plan = super::plan(&tables, &ops, &Known::default()).unwrap();
     assert!(plan.steps.len() <= 6, "{:?}", shape(&plan));
 }
 
 #[test]
 fn e1_ten_thousand_children_of_renamed_parents_take_a_statement_each_for_the_two_tables() {
-    let joins = Some(Joins { to: 0, column: CODE, follows: false });
+    let joins = Some(Joins { to: 0, column: CODE, follows: false, keeps: false });
     let schema = Schema { joins: vec![[None, None], [joins, None]], nullable: vec![[false, true, true, false]; 2] };
     let parents = (0..10_000).map(|id| change(id, vec![(CODE, id + 20_000)], [Some(id), Some(id + 20_000)]));
     let children = (0..10_000).map(|id| {
@@ -486,7 +509,7 @@ fn e1_ten_thousand_children_of_renamed_parents_take_a_statement_each_for_the_two
         op.before = code.map(|code| (CODE, code)).into_iter().collect();
     });
     let metas = schema.metas();
-    let plan = super::plan(&metas.iter().collect::<Vec<_>>(), &ops).unwrap();
+    let plan = super::plan(&metas.iter().collect::<Vec<_>>(), &ops, &Known::default()).unwrap();
     assert_eq!(shape(&plan), [(Kind::Update, Part::Whole, 10_000), (Kind::Insert, Part::Whole, 10_000)]);
 }
 
@@ -494,5 +517,5 @@ fn e1_ten_thousand_children_of_renamed_parents_take_a_statement_each_for_the_two
 fn f2_a_changed_key_that_nobody_of_the_flush_refers_to_is_ordered_by_tables() {
     let tables = codes(true);
     let ops: Vec<Op> = (0..10_000).map(|id| change(id, vec![(ID, id + 20_000)], [None, None])).collect();
-    assert!(!by_row::is_needed(&[&tables], &ops));
+    assert!(!by_row::is_needed(&[&tables], &ops, &Known::default()));
 }

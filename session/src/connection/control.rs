@@ -1,0 +1,349 @@
+//! Transaction control in SQL of the caller's own (D11): found before it is sent, and refused with the name of what to use.
+//!
+//! The session counts its blocks by what it sends itself. This module reads a text as the database would (comments, strings,
+//! bodies of triggers and functions) and looks at how each statement of it begins; it never looks into literals.
+
+use crate::{
+    dialect::{Dialect, Lexing},
+    error::Error,
+};
+
+/// Refuses a text in which a statement begins, ends or divides a transaction.
+pub(crate) fn refuse_control(sql: &str, dialect: &Dialect) -> Result<(), Error> {
+    match control_in(sql, dialect.lexing) {
+        None => Ok(()),
+        Some(Control { word, instead }) => Err(Error::usage(format!(
+            "{word} was to be sent as SQL of its own: a unit of work controls its transaction itself; {instead}"
+        ))),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Control {
+    word: &'static str,
+    instead: &'static str,
+}
+
+const BEGIN: &str = "the first statement begins it; a part that can be rolled back by itself is a block: `s.atomic(…)`";
+const COMMIT: &str = "return `Ok` from the block, or call `commit()` on a unit that was begun by hand";
+const ROLLBACK: &str = "return an error, call `set_rollback(true)`, or `rollback()` on a unit that was begun by hand; `rollback_to(…)` goes back to a savepoint";
+const SAVEPOINT: &str = "use `s.atomic(…)`, or `s.savepoint()` for one by hand";
+const RELEASE: &str = "use `s.release(…)` with the savepoint that `s.savepoint()` gave";
+const PREPARE: &str = "use `Several::two_phase`";
+const PREPARED: &str = "`Several::recover` ends what was prepared";
+const SETTINGS: &str = "open the unit with `.isolation(…)`, `.read_only()` or `.deferrable()`";
+
+fn control_in(sql: &str, lexing: Lexing) -> Option<Control> {
+    let mut words = Words { rest: sql, lexing };
+    loop {
+        let first = words.next_word()?;
+        if let Some(control) = control(first, &mut words.clone()) {
+            return Some(control);
+        }
+        // Most texts are one statement: what follows need not be read.
+        if !words.rest.as_bytes().contains(&b';') {
+            return None;
+        }
+        words.skip_statement(first);
+    }
+}
+
+/// What a statement is that begins with `first`; `rest` is read as far as that takes.
+fn control(first: &str, rest: &mut Words<'_>) -> Option<Control> {
+    let found = |word, instead| Some(Control { word, instead });
+    let is = |word: &str, keyword: &str| word.eq_ignore_ascii_case(keyword);
+    let mut next_is =
+        |keyword: &str| rest.clone().next_word().is_some_and(|word| is(word, keyword)) && rest.next_word().is_some();
+    match first.to_ascii_uppercase().as_str() {
+        "BEGIN" => found("BEGIN", BEGIN),
+        "START" => found("START TRANSACTION", BEGIN),
+        "COMMIT" if next_is("PREPARED") => found("COMMIT PREPARED", PREPARED),
+        "COMMIT" => found("COMMIT", COMMIT),
+        "END" => found("END", COMMIT),
+        "ROLLBACK" if next_is("PREPARED") => found("ROLLBACK PREPARED", PREPARED),
+        "ROLLBACK" => found("ROLLBACK", ROLLBACK),
+        "ABORT" => found("ABORT", ROLLBACK),
+        "SAVEPOINT" => found("SAVEPOINT", SAVEPOINT),
+        "RELEASE" => found("RELEASE", RELEASE),
+        "PREPARE" if next_is("TRANSACTION") => found("PREPARE TRANSACTION", PREPARE),
+        "SET" => {
+            let session = next_is("SESSION");
+            if session && next_is("CHARACTERISTICS") {
+                return found("SET SESSION CHARACTERISTICS", SETTINGS);
+            }
+            // `SET LOCAL` and `SET SESSION` come before the name of a setting.
+            let _ = !session && next_is("LOCAL");
+            let settings = ["TRANSACTION", "TRANSACTION_ISOLATION", "TRANSACTION_READ_ONLY", "TRANSACTION_DEFERRABLE"];
+            settings.into_iter().any(next_is).then_some(Control { word: "SET TRANSACTION", instead: SETTINGS })
+        }
+        _ => None,
+    }
+}
+
+/// The words of a text, literals and comments left out.
+#[derive(Clone)]
+struct Words<'s> {
+    rest: &'s str,
+    lexing: Lexing,
+}
+
+/// A piece of a text.
+enum Token<'s> {
+    Word(&'s str),
+    Semicolon,
+    /// A literal, a quoted name, a sign.
+    Other,
+}
+
+impl<'s> Words<'s> {
+    /// The next word of the statement, after what may stand before it.
+    fn next_word(&mut self) -> Option<&'s str> {
+        loop {
+            let opens = self.rest.trim_start().starts_with('(');
+            match self.token()? {
+                Token::Word(word) => return Some(word),
+                Token::Semicolon => {}
+                Token::Other if opens => {}
+                Token::Other => return Some(""),
+            }
+        }
+    }
+
+    /// Goes past the end of the statement that began with `first`. The body of a trigger or function has semicolons of its own.
+    fn skip_statement(&mut self, first: &str) {
+        let (mut head, mut has_body, mut depth) = (first.eq_ignore_ascii_case("CREATE").then_some(0), false, 0_usize);
+        while let Some(token) = self.token() {
+            match token {
+                Token::Semicolon if depth == 0 => return,
+                Token::Word(word) => {
+                    let is = |keyword: &str| word.eq_ignore_ascii_case(keyword);
+                    // CREATE OR REPLACE TEMPORARY TRIGGER
+                    if let Some(words) = head.filter(|words| *words < 4) {
+                        head = Some(words + 1);
+                        has_body |= is("TRIGGER") || is("FUNCTION") || is("PROCEDURE");
+                    }
+                    let begins = || {
+                        is("BEGIN")
+                            && (self.lexing.bare_bodies
+                                || self.clone().next_word().is_some_and(|next| next.eq_ignore_ascii_case("ATOMIC")))
+                    };
+                    if has_body && (begins() || depth > 0 && is("CASE")) {
+                        depth += 1;
+                    } else if is("END") {
+                        depth = depth.saturating_sub(1);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn token(&mut self) -> Option<Token<'s>> {
+        loop {
+            // SQLite takes the mark of the byte order for a space.
+            self.rest = self.rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+            if let Some(comment) = self.rest.strip_prefix("--") {
+                self.rest = comment.find('\n').map_or("", |end| &comment[end..]);
+            } else if self.rest.starts_with("/*") {
+                self.skip_comment();
+            } else {
+                break;
+            }
+        }
+        let first = self.rest.chars().next()?;
+        if is_word(first) && !first.is_ascii_digit() && first != '$' {
+            let end = self.rest.find(|c: char| !is_word(c)).unwrap_or(self.rest.len());
+            let (word, rest) = self.rest.split_at(end);
+            self.rest = rest;
+            // E'…' has escapes; other words may stand before a string as well (N'…', U&'…', x'…').
+            if word.eq_ignore_ascii_case("E") && self.lexing.escape_strings && rest.starts_with('\'') {
+                self.skip_string(true);
+                return Some(Token::Other);
+            }
+            return Some(Token::Word(word));
+        }
+        match first {
+            ';' => {
+                self.rest = &self.rest[1..];
+                return Some(Token::Semicolon);
+            }
+            '\'' => self.skip_string(false),
+            '"' => self.skip_quoted('"'),
+            '`' if self.lexing.backticks => self.skip_quoted('`'),
+            '[' if self.lexing.brackets => self.skip_past("]", 1),
+            '$' if self.lexing.dollar_quotes => self.skip_dollars(),
+            '0'..='9' => {
+                let end = self.rest.find(|c: char| !is_word(c)).unwrap_or(self.rest.len());
+                self.rest = &self.rest[end..];
+            }
+            other => self.rest = &self.rest[other.len_utf8()..],
+        }
+        Some(Token::Other)
+    }
+
+    /// PostgreSQL's comments hold comments, SQLite's do not.
+    fn skip_comment(&mut self) {
+        let nested = self.lexing.nested_comments;
+        let mut depth = 0;
+        while !self.rest.is_empty() {
+            if self.rest.starts_with("/*") && (nested || depth == 0) {
+                depth += 1;
+                self.rest = &self.rest[2..];
+            } else if self.rest.starts_with("*/") {
+                depth -= 1;
+                self.rest = &self.rest[2..];
+                if depth == 0 {
+                    return;
+                }
+            } else {
+                let next = self.rest.char_indices().nth(1).map_or(self.rest.len(), |(at, _)| at);
+                self.rest = &self.rest[next..];
+            }
+        }
+    }
+
+    fn skip_string(&mut self, escapes: bool) {
+        let mut escaped = true;
+        for (at, sign) in self.rest.char_indices() {
+            match sign {
+                // The first is the quote that opens it; a doubled one closes it and opens the next.
+                _ if escaped => escaped = false,
+                '\\' if escapes => escaped = true,
+                '\'' => {
+                    self.rest = &self.rest[at + 1..];
+                    return;
+                }
+                _ => {}
+            }
+        }
+        self.rest = "";
+    }
+
+    fn skip_quoted(&mut self, quote: char) {
+        let end = self.rest[1..].find(quote);
+        self.rest = end.map_or("", |end| &self.rest[end + 2..]);
+    }
+
+    fn skip_past(&mut self, end: &str, from: usize) {
+        self.rest = self.rest[from..].find(end).map_or("", |at| &self.rest[from + at + end.len()..]);
+    }
+
+    /// `$tag$ … $tag$`, or a parameter.
+    fn skip_dollars(&mut self) {
+        let tag = self.rest[1..].find(|c: char| !is_word(c) || c == '$');
+        match tag
+            .map(|end| &self.rest[..end + 2])
+            .filter(|tag| tag.ends_with('$') && !tag[1..].starts_with(|c: char| c.is_ascii_digit()))
+        {
+            Some(tag) => self.skip_past(tag, tag.len()),
+            None => self.rest = &self.rest[1..],
+        }
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii() && !c.is_whitespace()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::DIALECTS;
+
+    fn word(sql: &str, backend: &str) -> Option<&'static str> {
+        let dialect = DIALECTS.into_iter().find(|dialect| dialect.name == backend).unwrap();
+        control_in(sql, dialect.lexing).map(|control| control.word)
+    }
+
+    #[test]
+    fn d11_control_is_found_wherever_a_statement_begins() {
+        for (sql, expected) in [
+            ("BEGIN", "BEGIN"),
+            ("begin immediate", "BEGIN"),
+            ("  \n\tCommit;", "COMMIT"),
+            ("commit work and chain", "COMMIT"),
+            ("END TRANSACTION", "END"),
+            ("end", "END"),
+            ("-- why\nROLLBACK", "ROLLBACK"),
+            ("/* a; b */ rollback to savepoint x", "ROLLBACK"),
+            ("abort", "ABORT"),
+            ("savepoint x", "SAVEPOINT"),
+            ("RELEASE x", "RELEASE"),
+            ("((commit))", "COMMIT"),
+            (";;; ;commit", "COMMIT"),
+            ("start transaction isolation level serializable", "START TRANSACTION"),
+            ("PREPARE/* */TRANSACTION 'x'", "PREPARE TRANSACTION"),
+            ("commit prepared 'x'", "COMMIT PREPARED"),
+            ("Rollback Prepared 'x'", "ROLLBACK PREPARED"),
+            ("SET TRANSACTION READ ONLY", "SET TRANSACTION"),
+            ("set local transaction_isolation = 'serializable'", "SET TRANSACTION"),
+            ("set session characteristics as transaction read only", "SET SESSION CHARACTERISTICS"),
+            ("SELECT 1; COMMIT", "COMMIT"),
+            ("INSERT INTO t VALUES ('a;''b'), (\"c;\") ; /* ; */ -- ;\n COMMIT", "COMMIT"),
+            ("UPDATE t SET a = 1;;\n;rollback;", "ROLLBACK"),
+            ("\u{feff}COMMIT", "COMMIT"),
+            ("CREATE TABLE t (a int); COMMIT", "COMMIT"),
+            ("SELECT CASE a WHEN 1 THEN 2 END; COMMIT", "COMMIT"),
+        ] {
+            for backend in ["SQLite", "PostgreSQL"] {
+                assert_eq!(word(sql, backend), Some(expected), "{backend:?}: {sql}");
+            }
+        }
+        assert_eq!(word("SELECT $a$ ; $b$; $a$; COMMIT", "PostgreSQL"), Some("COMMIT"));
+        assert_eq!(word(r"SELECT E'\'; '; COMMIT", "PostgreSQL"), Some("COMMIT"));
+        assert_eq!(word(r"SELECT '\'; COMMIT", "PostgreSQL"), Some("COMMIT"));
+        assert_eq!(word("SELECT `a;`, [b;]; COMMIT", "SQLite"), Some("COMMIT"));
+        assert_eq!(word("/* /* */ COMMIT", "SQLite"), Some("COMMIT"));
+        let trigger =
+            "CREATE TEMP TRIGGER t AFTER INSERT ON a BEGIN SELECT CASE 1 WHEN 1 THEN 2 END; DELETE FROM b; END; COMMIT";
+        assert_eq!(word(trigger, "SQLite"), Some("COMMIT"));
+        let function = "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END; COMMIT";
+        assert_eq!(word(function, "PostgreSQL"), Some("COMMIT"));
+    }
+
+    #[test]
+    fn d11_what_only_holds_such_words_is_no_control() {
+        for sql in [
+            "",
+            ";",
+            "-- COMMIT",
+            "/* COMMIT",
+            "SELECT 'COMMIT; ROLLBACK'",
+            "SELECT 1; SELECT '; COMMIT'; -- COMMIT",
+            "SELECT \"commit\" FROM t; SELECT \"; commit\" FROM t",
+            "SELECT begin, commit FROM t",
+            "INSERT INTO t VALUES (1); UPDATE commits SET a = 1",
+            "COMMITTED",
+            "SELECT 1 AS x; SELECT 2 AS \"end\"",
+            "SET CONSTRAINTS ALL DEFERRED",
+            "SET LOCAL statement_timeout = 1; SET search_path = a",
+            "set session statement_timeout = 1",
+            "EXPLAIN SELECT 1",
+            "ROLLBACKS",
+            "_commit",
+        ] {
+            for backend in ["SQLite", "PostgreSQL"] {
+                assert_eq!(word(sql, backend), None, "{backend:?}: {sql}");
+            }
+        }
+        for sql in [
+            "SELECT $$; COMMIT; $$",
+            "DO $do$ BEGIN PERFORM 1; END; $do$",
+            "SELECT $1; SELECT $2",
+            "/* /* */ COMMIT */ SELECT 1",
+            r"SELECT E'\'; COMMIT'",
+            "PREPARE plan AS SELECT 1",
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE 1 WHEN 1 THEN 2 END; SELECT 2; END",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END; $$; SELECT 1",
+        ] {
+            assert_eq!(word(sql, "PostgreSQL"), None, "{sql}");
+        }
+        for sql in [
+            "CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM b; SELECT CASE 1 WHEN 1 THEN 2 END; END",
+            "CREATE TRIGGER IF NOT EXISTS t AFTER INSERT ON a BEGIN DELETE FROM b; END; SELECT 1;",
+            "SELECT `; commit`, [; commit]",
+        ] {
+            assert_eq!(word(sql, "SQLite"), None, "{sql}");
+        }
+    }
+}

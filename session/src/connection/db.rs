@@ -1,0 +1,123 @@
+//! The engine: a pool of connections, and the door to units of work.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+
+use crate::{
+    dialect::{Dialect, SeaBackend},
+    error::Error,
+    table::facts::FactsCache,
+};
+
+/// A pooled connection that was idle for longer is asked whether it lives before a unit gets it.
+const ASKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(5);
+
+/// A handle to a database. Cheap to clone, shared by all tasks.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// let again = db.clone();                                  // the same pool
+/// let n = again.run(async |s: &mut Session| -> Result<u64, Error> {
+///     Ok(note::Entity::find().count(s).await?)
+/// }).await?;
+/// assert_eq!(n, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Db(Arc<Pool>);
+
+/// A pool, and what is known of its tables.
+struct Pool {
+    connection: DatabaseConnection,
+    dialect: &'static Dialect,
+    facts: Arc<FactsCache>,
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Db").field(&self.backend()).finish()
+    }
+}
+
+impl From<DatabaseConnection> for Db {
+    /// Takes a pool as it is: what [`Db::connect`] sets (WAL, foreign keys, busy timeout on SQLite; the check for a
+    /// client that went away on PostgreSQL) is then the caller's to set.
+    fn from(connection: DatabaseConnection) -> Self {
+        let dialect = Dialect::of(&connection);
+        Db(Arc::new(Pool { connection, dialect, facts: Arc::default() }))
+    }
+}
+
+impl Db {
+    /// Connects to a URL (`sqlite::memory:`, `sqlite://file.db?mode=rwc`, `postgres://…`) or by SeaORM's options.
+    ///
+    /// SQLite gets WAL, foreign keys, a busy timeout of five seconds, and for a database in memory one connection that is
+    /// never closed. PostgreSQL connections notice a client that went away within 100 ms, so that a dropped unit frees its
+    /// locks (C3).
+    ///
+    /// SeaORM has one place for a function that maps the driver's options (`map_sqlx_sqlite_opts`) or the pool's
+    /// (`map_sqlx_postgres_pool_opts`), and this takes it: for hooks or pragmas of your own, connect with SeaORM and use
+    /// [`Db::from`].
+    ///
+    /// # Errors
+    /// The server cannot be reached, or the URL is not of a kind that was built in.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is left behind.
+    pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Self, Error> {
+        let mut options = options.into();
+        options.sqlx_logging(false);
+        // A connection that was just used is not asked first whether it lives: that would be one more round trip a unit.
+        if options.get_test_before_acquire_if_idle_for().is_none() {
+            options.test_before_acquire_if_idle_for(ASKED_WHEN_IDLE_FOR);
+        }
+        let url = options.get_url().to_owned();
+        (Dialect::of_url(&url)?.prepare)(&mut options, &url);
+        Ok(Database::connect(options).await?.into())
+    }
+
+    /// The SeaORM pool, for code that does not use sessions (yet).
+    pub fn connection(&self) -> &DatabaseConnection {
+        &self.0.connection
+    }
+
+    /// Tables were created, changed or dropped past all sessions of this pool: what is known of them is asked for again, before
+    /// the next write to each (D1). Statements that sessions send are noticed, and so is the first error that a changed table
+    /// causes; this is for migrations of the running program's own.
+    pub fn tables_altered(&self) {
+        self.0.facts.forget_all();
+    }
+
+    /// What is known of the pool's tables (D1).
+    pub(crate) fn facts(&self) -> &Arc<FactsCache> {
+        &self.0.facts
+    }
+
+    /// Equal for clones of one handle.
+    pub(crate) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// Which database this is.
+    pub fn backend(&self) -> SeaBackend {
+        self.connection().get_database_backend()
+    }
+
+    /// What this database can do, and how.
+    pub(crate) fn dialect(&self) -> &'static Dialect {
+        self.0.dialect
+    }
+
+    /// Closes the pool and waits for its connections to end.
+    ///
+    /// # Errors
+    /// None today; the signature is SeaORM's.
+    pub async fn close(&self) -> Result<(), Error> {
+        Ok(self.connection().close_by_ref().await?)
+    }
+}

@@ -1,0 +1,59 @@
+//! The text of a statement with its values, and how many rows go into one. Sends nothing.
+
+use sea_orm::{Statement, Value, sea_query::Values};
+
+use super::{Fetch, Message};
+use crate::dialect::Dialect;
+
+/// Builds a statement of numbered parameters, and keeps their values.
+pub(crate) struct Text {
+    dialect: &'static Dialect,
+    pub(crate) sql: String,
+    pub(crate) values: Vec<Value>,
+}
+
+impl Text {
+    pub(crate) fn new(dialect: &'static Dialect, sql: &str) -> Self {
+        Self { dialect, sql: sql.to_owned(), values: Vec::new() }
+    }
+
+    /// A place for `value`; places may stand in the text in any order.
+    pub(crate) fn bind(&mut self, value: Value) -> String {
+        self.values.push(value);
+        self.dialect.parameter(self.values.len())
+    }
+
+    pub(crate) fn message<'a>(self, fetch: Fetch) -> Message<'a> {
+        Message::Statement(
+            Statement { sql: self.sql, values: Some(Values(self.values)), db_backend: self.dialect.backend },
+            fetch,
+        )
+    }
+}
+
+/// What the values of one statement may come to: far below the gigabyte at which a message is refused (D10).
+pub(crate) const MOST_BYTES: usize = 16 << 20;
+
+/// Rows in pieces of `most`, or of fewer where their values are large (D10).
+pub(crate) fn cut_by_bytes(rows: &[Vec<Value>], most: usize) -> impl Iterator<Item = &[Vec<Value>]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fitting = rest.iter().take(most).take_while(|row| {
+            let before = bytes;
+            bytes += row.iter().map(size_of_value).sum::<usize>();
+            before == 0 || bytes <= MOST_BYTES
+        });
+        let (piece, after) = rest.split_at(fitting.count());
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+fn size_of_value(value: &Value) -> usize {
+    match value {
+        Value::String(Some(text)) => text.len(),
+        Value::Bytes(Some(bytes)) => bytes.len(),
+        _ => 16,
+    }
+}

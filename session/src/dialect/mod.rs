@@ -1,0 +1,303 @@
+//! The backends (Y1). A dialect is a static of one type: what the backend can do, its limits, its texts and functions. It says
+//! why it cannot do a thing, so that the refusal is the same wherever it is asked for.
+//!
+//! A new backend is a folder here and a line in [`DIALECTS`]; its drivers, facts and encoders are reached through its [`Dialect`].
+//! Nothing outside this room names a backend: what differs is asked of the dialect, by what it can do.
+
+pub(crate) mod columns;
+mod driver;
+mod errors;
+pub(crate) mod message;
+mod postgres;
+mod sqlite;
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use futures_util::future::BoxFuture;
+use sea_orm::{
+    ColumnType, ConnectOptions, DatabaseConnection, DbBackend, IsolationLevel, QueryResult, Statement,
+    sea_query::{ArrayType, Expr},
+    sqlx,
+};
+use smallvec::SmallVec;
+
+use crate::{
+    error::{Class, Error},
+    table::{
+        columns::ColumnMeta,
+        facts::{Stored, TableFacts},
+        meta::TableMeta,
+        row_sink::RowSink,
+        value_ref::Exactness,
+    },
+};
+pub(crate) use driver::{Driver, Unfinished};
+use message::Arguments;
+pub(crate) use postgres::{
+    encoders::{ArrayRows, CopyRows, JSONB, copy_types},
+    facts::{still_default, undisturbed},
+    xid,
+};
+
+/// The backend as SeaORM names it, for signatures of its own and for statements; nothing is decided by it.
+pub(crate) type SeaBackend = DbBackend;
+
+/// Every dialect, in the order of their numbers.
+pub(crate) static DIALECTS: [&Dialect; 2] = [&sqlite::SQLITE, &postgres::POSTGRES];
+
+/// A thing that can be done, or why it cannot and what to do instead.
+pub(crate) type Can<T = ()> = Result<T, &'static str>;
+
+/// One backend.
+pub(crate) struct Dialect {
+    /// Its place in [`DIALECTS`], by which columns keep their texts.
+    pub(crate) number: usize,
+    /// What errors call it.
+    pub(crate) name: &'static str,
+    pub(crate) backend: SeaBackend,
+    /// What its URLs begin with; the first is the one that is recommended.
+    pub(crate) schemes: &'static [&'static str],
+
+    // ---- what it can do
+    pub(crate) deferrable: Can,
+    pub(crate) immediate: Can,
+    pub(crate) set_local: Can,
+    pub(crate) statement_timeout: Can,
+    pub(crate) two_phase: Can,
+    /// Whether a lost answer to COMMIT is something that can happen, and be asked about (R9).
+    pub(crate) settle: Can,
+    /// The statement that makes the table of commit tokens (R9, M2).
+    pub(crate) commit_tokens: Can<&'static str>,
+    pub(crate) advisory_locks: Can<AdvisoryLocks>,
+    /// Whether each write may tell the transaction's id, and the server what became of it (R9): see [`xid`].
+    pub(crate) transaction_ids: bool,
+    /// Whether a failed statement leaves the transaction, up to the nearest savepoint, refusing everything.
+    pub(crate) aborts_after_errors: bool,
+    /// Whether large answers are read through a cursor; otherwise the statement itself is stepped (I6).
+    pub(crate) cursors: bool,
+    /// Whether locked rows can be skipped, and others be document of an event: what an outbox divides its work by (Q3, Q6).
+    pub(crate) queues: bool,
+    /// How rows of a set travel in one statement.
+    pub(crate) sets: Sets,
+    /// Whether equal values of every kind compare equal: moments in any spelling, numbers of any scale (P1).
+    pub(crate) compares_every_kind: bool,
+    /// Whether foreign keys act row by row in the middle of a statement, on rows that it is still to change too.
+    pub(crate) acts_within_statements: bool,
+    /// Whether `(a, b) IN ((1, 2), …)` takes a list; otherwise it takes the rows of a query.
+    pub(crate) row_lists: bool,
+    /// The backend for which SeaORM writes a query's locks, which say how it was meant.
+    pub(crate) shows_locks_as: SeaBackend,
+    /// Whether enums are types of their own, to be created before the tables that use them.
+    pub(crate) enum_types: bool,
+
+    // ---- limits
+    /// The most parameters of one statement.
+    pub(crate) most_parameters: usize,
+
+    // ---- texts
+    /// What stands before the number of a parameter.
+    pub(crate) sign: char,
+    /// A single parameter in an expression of SeaORM's.
+    pub(crate) hole: &'static str,
+    /// The moment at which a statement began, if the server knows it better than the caller.
+    pub(crate) now: Can<&'static str>,
+    pub(crate) lexing: Lexing,
+    /// Writes the message that begins a transaction.
+    pub(crate) begin: fn(&Begin<'_>, &mut String),
+    /// A statement that only reads, as it is sent outside of a transaction: with these settings bound for it alone, and unable to
+    /// write if it is to be read-only.
+    pub(crate) read_alone: fn(&Statement, settings: &[(&str, &str)], read_only: bool) -> Statement,
+    /// COMMIT or ROLLBACK, which also puts back what BEGIN changed on the connection of a read-only unit.
+    pub(crate) end: fn(commit: bool, read_only: bool) -> &'static str,
+    /// The condition that a column still holds what was loaded, which is SQL (P1).
+    pub(crate) unchanged: fn(&ColumnMeta, column: &str, loaded: &str) -> String,
+    /// An expression of SeaORM's as SQL.
+    pub(crate) expression: fn(Expr) -> String,
+
+    // ---- values
+    /// What a column that was declared so keeps of a value.
+    pub(crate) exactness: fn(&ColumnType) -> Exactness,
+    /// Whether a single value of this kind can be bound without a detour through `Value`.
+    pub(crate) binds: fn(&ArrayType) -> bool,
+    /// Takes the values of one row, of columns of these kinds.
+    pub(crate) row: for<'k> fn(&[&'k ArrayType]) -> Box<dyn RowArguments + Send + 'k>,
+    /// Takes so many values, row by row, for a statement with a parameter for each ([`Sets::Values`]).
+    pub(crate) rows: fn(values: usize) -> Box<dyn RowArguments + Send>,
+
+    // ---- the catalogue
+    /// The question about a table (D1).
+    pub(crate) facts_question: fn(&TableMeta) -> Statement,
+    /// The question once more, where the first answer says that only another one tells all.
+    pub(crate) facts_again: fn(&TableMeta, &TableFacts) -> Option<Statement>,
+    /// What the answer, a document, says.
+    pub(crate) facts: fn(&TableMeta, &str) -> Result<TableFacts, serde_json::Error>,
+
+    // ---- the driver
+    /// Sets what connections of this kind should have, before the pool is made.
+    pub(crate) prepare: fn(&mut ConnectOptions, url: &str),
+    /// Whether a pool of SeaORM's is one of this kind.
+    pub(crate) owns: fn(&DatabaseConnection) -> bool,
+    /// Takes a connection from such a pool.
+    pub(crate) acquire: fn(&DatabaseConnection) -> Acquiring<'_>,
+    /// The class of an error with this code, if it is of this driver.
+    pub(crate) class: fn(&dyn sqlx::error::DatabaseError, code: &str) -> Option<Class>,
+    /// The constraint that only the sentence of an error names.
+    pub(crate) constraint: fn(message: &str) -> Option<&str>,
+    /// What the columns of a row are called, if the row is of this driver.
+    pub(crate) column_names: for<'r> fn(&'r QueryResult) -> Option<ColumnNames<'r>>,
+}
+
+/// A connection on its way from its pool.
+pub(crate) type Acquiring<'a> = BoxFuture<'a, Result<Box<dyn Driver>, sqlx::Error>>;
+
+/// The names of an answer's columns.
+pub(crate) type ColumnNames<'r> = SmallVec<[&'r str; 16]>;
+
+/// How rows of a set travel in one statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sets {
+    /// One array a column: the text does not depend on the number of rows.
+    Arrays,
+    /// One parameter a value, in chunks.
+    Values,
+}
+
+/// Locks of the transaction by number (B5); each takes the number as its one parameter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdvisoryLocks {
+    pub(crate) wait: &'static str,
+    /// Answers with `taken`.
+    pub(crate) try_once: &'static str,
+}
+
+/// What tells words of SQL from what only looks like them (D11).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lexing {
+    /// Comments hold comments.
+    pub(crate) nested_comments: bool,
+    /// `E'…'` has escapes.
+    pub(crate) escape_strings: bool,
+    /// `$tag$ … $tag$`.
+    pub(crate) dollar_quotes: bool,
+    /// `` `name` ``.
+    pub(crate) backticks: bool,
+    /// `[name]`.
+    pub(crate) brackets: bool,
+    /// BEGIN alone opens the body of a trigger; otherwise only `BEGIN ATOMIC` does.
+    pub(crate) bare_bodies: bool,
+}
+
+/// What a transaction is begun with.
+pub(crate) struct Begin<'a> {
+    pub(crate) isolation: Option<IsolationLevel>,
+    pub(crate) read_only: bool,
+    pub(crate) deferrable: bool,
+    pub(crate) statement_timeout: Option<Duration>,
+    /// Settings that are always the same, as text.
+    pub(crate) fixed: &'a str,
+    pub(crate) set_local: &'a [(String, String)],
+    pub(crate) tenant: Option<&'a (String, String)>,
+    /// The answer tells the transaction's id.
+    pub(crate) tell_id: bool,
+}
+
+/// Values on their way into a driver's own form.
+pub(crate) trait RowArguments {
+    fn sink(&mut self) -> &mut dyn RowSink;
+    /// How many bytes its texts and bytes come to.
+    fn bytes(&self) -> usize;
+    fn finish(self: Box<Self>) -> Arguments;
+}
+
+impl Dialect {
+    /// The dialect of a pool. One of a backend that is not built in is document of when a connection is taken from it.
+    pub(crate) fn of(pool: &DatabaseConnection) -> &'static Dialect {
+        let backend = pool.get_database_backend();
+        let owner = DIALECTS.into_iter().find(|dialect| (dialect.owns)(pool));
+        owner.or_else(|| DIALECTS.into_iter().find(|dialect| dialect.backend == backend)).unwrap_or(DIALECTS[0])
+    }
+
+    /// The dialect of a URL.
+    ///
+    /// # Errors
+    /// The URL is of no backend that is built in.
+    pub(crate) fn of_url(url: &str) -> Result<&'static Dialect, Error> {
+        let scheme = url.split(':').next().unwrap_or_default();
+        DIALECTS.into_iter().find(|dialect| dialect.schemes.contains(&scheme)).ok_or_else(|| {
+            let known = DIALECTS.map(|dialect| format!("`{}:`", dialect.schemes[0])).join(" or ");
+            Error::usage(format!("unknown database scheme `{scheme}`: use {known}"))
+        })
+    }
+
+    /// The error of what this backend cannot do.
+    pub(crate) fn unsupported(&self, what: impl Into<Cow<'static, str>>) -> Error {
+        Error::Unsupported { backend: self.name, what: what.into() }
+    }
+
+    /// What can be done, or the error that says why not.
+    pub(crate) fn need<T: Copy>(&self, can: Can<T>) -> Result<T, Error> {
+        can.map_err(|why| self.unsupported(why))
+    }
+
+    /// The parameter with this number, from 1.
+    pub(crate) fn parameter(&self, number: usize) -> String {
+        format!("{}{number}", self.sign)
+    }
+
+    /// How many rows of `width` values one statement with a parameter for each takes: a power of two, so that few texts exist.
+    pub(crate) fn chunk(&self, rows: usize, width: usize) -> usize {
+        const MOST_ROWS: usize = 1_024;
+        let most = (self.most_parameters / width.max(1)).clamp(1, MOST_ROWS).min(rows.max(1));
+        1 << most.ilog2()
+    }
+
+    /// Splits so many rows into chunks of powers of two, largest first.
+    pub(crate) fn chunks(&self, rows: usize, width: usize) -> Vec<usize> {
+        let mut sizes = Vec::new();
+        let mut left = rows;
+        while left > 0 {
+            let size = self.chunk(left, width);
+            sizes.push(size);
+            left -= size;
+        }
+        sizes
+    }
+
+    /// What the catalogue's answer about a table says (D1).
+    ///
+    /// # Errors
+    /// The answer is of another shape than the question asks for.
+    pub(crate) fn read_facts(&self, table: &TableMeta, answer: &[QueryResult]) -> Result<TableFacts, Error> {
+        let document: Option<String> = answer.first().map(|row| row.try_get_by_index(0)).transpose()?.flatten();
+        let Some(document) = document else { return Ok(TableFacts::unknown(table)) };
+        let mut facts = (self.facts)(table, &document).map_err(|e| {
+            Error::usage(format!("the catalogue's answer about {} was not understood: {e}", table.table))
+        })?;
+        let micros = facts.columns.iter().enumerate().filter(|(_, column)| column.stored == Stored::Micros);
+        facts.micros = micros.map(|(at, _)| at).collect();
+        Ok(facts)
+    }
+}
+
+impl fmt::Debug for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// What the columns of a row are called; nothing if it is a row of no driver.
+pub(crate) fn column_names(row: &QueryResult) -> ColumnNames<'_> {
+    DIALECTS.into_iter().find_map(|dialect| (dialect.column_names)(row)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DIALECTS;
+
+    #[test]
+    fn y1_each_dialect_stands_at_its_number() {
+        for (number, dialect) in DIALECTS.into_iter().enumerate() {
+            assert_eq!(dialect.number, number, "{dialect:?}");
+        }
+    }
+}

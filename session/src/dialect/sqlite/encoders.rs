@@ -1,0 +1,99 @@
+//! Values as SQLite's arguments, row by row.
+
+use sea_orm::{
+    Value,
+    sea_query::ArrayType,
+    sqlx::{Arguments as _, sqlite::SqliteArguments},
+};
+
+use crate::{
+    dialect::{RowArguments, message::Arguments},
+    error::Error,
+    table::{
+        row_sink::RowSink,
+        value::{document, too_large},
+        value_ref::ValueRef,
+    },
+};
+
+/// The arguments of a multi-row statement, row by row (SQLite).
+struct FlatRows {
+    arguments: SqliteArguments,
+    /// How many bytes its texts and bytes come to.
+    bytes: usize,
+}
+
+impl FlatRows {
+    fn with_capacity(values: usize) -> Self {
+        let mut arguments = SqliteArguments::default();
+        arguments.reserve(values, 0);
+        Self { arguments, bytes: 0 }
+    }
+}
+
+impl RowSink for FlatRows {
+    fn begin_row(&mut self) {}
+
+    fn put(&mut self, _: usize, value: &ValueRef<'_>) -> Result<(), Error> {
+        let arguments = &mut self.arguments;
+        self.bytes += match value {
+            ValueRef::Text(text) => text.len(),
+            ValueRef::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        };
+        let added = match value {
+            ValueRef::Null => arguments.add(None::<i64>),
+            ValueRef::Bool(v) => arguments.add(*v),
+            ValueRef::Small(v) => arguments.add(*v),
+            ValueRef::Int(v) => arguments.add(*v),
+            ValueRef::Big(v) => arguments.add(*v),
+            ValueRef::Float(v) => arguments.add(*v),
+            ValueRef::Double(v) => arguments.add(*v),
+            ValueRef::Text(v) => arguments.add(*v),
+            ValueRef::Char(v) => arguments.add(v.to_string()),
+            ValueRef::Bytes(v) => arguments.add(*v),
+            ValueRef::Json(v) => arguments.add(*v),
+            ValueRef::Date(v) => arguments.add(*v),
+            ValueRef::Time(v) => arguments.add(*v),
+            ValueRef::Naive(v) => arguments.add(*v),
+            ValueRef::Utc(v) => arguments.add(*v),
+            ValueRef::Offset(v) => arguments.add(*v),
+            ValueRef::Uuid(v) => arguments.add(*v),
+            ValueRef::Owned(value) => match (&**value, ValueRef::from(&**value)) {
+                // SQLite has no arrays: this is a list of documents in a column that takes one.
+                (Value::Array(ArrayType::Json, list), _) => match list {
+                    Some(list) => arguments.add(document((**list).clone())),
+                    None => arguments.add(None::<i64>),
+                },
+                (Value::BigUnsigned(_), ValueRef::Owned(_)) => return Err(too_large((**value).clone())),
+                (_, ValueRef::Owned(_)) => return Err(Error::usage("a value of this type cannot be sent in a set")),
+                (_, lent) => return self.put(0, &lent),
+            },
+        };
+        added.map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))
+    }
+}
+
+/// Takes the values of one row.
+pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> Box<dyn RowArguments + Send + 'k> {
+    rows(kinds.len())
+}
+
+/// Takes so many values.
+pub(super) fn rows(values: usize) -> Box<dyn RowArguments + Send> {
+    Box::new(FlatRows::with_capacity(values))
+}
+
+impl RowArguments for FlatRows {
+    fn sink(&mut self) -> &mut dyn RowSink {
+        self
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn finish(self: Box<Self>) -> Arguments {
+        Box::new(self.arguments)
+    }
+}

@@ -1,0 +1,293 @@
+//! Loading by key (I5): one object or many, from the map without SQL or from the database.
+
+use rustc_hash::FxHashMap;
+use sea_orm::{
+    ColumnTrait, Condition, Iterable, PrimaryKeyToColumn, QueryFilter, QueryTrait, Value,
+    sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, Query, ValueTuple, Values},
+};
+
+use super::{
+    admit::admit,
+    query::{LoadExt, ask},
+    row_reader::RowReader,
+};
+use crate::{
+    connection::{Fetch, Message, boxed::boxed, text::cut_by_bytes},
+    dialect::Dialect,
+    error::Error,
+    objects::{
+        Object, Phase, Tracked,
+        entity::{TrackedEntity, table_of},
+        identity::Key,
+    },
+    table::{
+        facts::{Equality, TableFacts},
+        kinds::ColumnKind,
+        meta::TableMeta,
+        value,
+    },
+    unit::session::Session,
+};
+
+/// At most this many values of keys are asked for in one statement: SQLite takes 32,766 parameters.
+const VALUES_A_STATEMENT: usize = 10_000;
+
+/// How many keys of this many columns go into one statement.
+pub(crate) fn keys_a_statement(columns: usize) -> usize {
+    (VALUES_A_STATEMENT / columns.max(1)).max(1)
+}
+
+impl Session {
+    /// The object with this key: from the map without SQL, or from the database.
+    ///
+    /// A deleted object is `None`. The key may be of any integer width.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let note = s.get::<note::Entity>(1).await?.expect("the example's note");
+    ///     let again = s.get::<note::Entity>(1).await?.expect("from the map, without SQL");
+    ///     assert!(Tracked::ptr_eq(&note, &again));
+    ///     assert!(s.get::<note::Entity>(2).await?.is_none());
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What the database says; a key of another shape than the entity's.
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
+    pub async fn get<E: TrackedEntity>(&mut self, key: impl IntoValueTuple) -> Result<Option<Tracked<E>>, Error> {
+        let tuple = key.into_value_tuple();
+        let core = self.core();
+        if let Some(object) = core.map.get::<E>(&Key::borrowed(&tuple))
+            && let Some(phase) = object.phase_unless_expired()
+        {
+            core.hits += 1;
+            core.usable()?;
+            return Ok(is_there(phase).then(|| object.clone().into()));
+        }
+        // Boxed, so that a look-up which needs no SQL carries no room for one.
+        boxed(|| self.fetch::<E>(tuple)).await
+    }
+
+    async fn fetch<E: TrackedEntity>(&mut self, tuple: ValueTuple) -> Result<Option<Tracked<E>>, Error> {
+        self.core().connection.counters().miss();
+        let (table, dialect) = (table_of::<E>(), self.dialect());
+        let values = key_values(table, tuple)?;
+        let by_key = || E::find().filter(key_filter::<E>(values.clone())).build(dialect.backend).sql;
+        let sql = table.texts.by_key(dialect.number, by_key);
+        let message = Message::Built { sql, values: Values(values.clone()), fetch: Fetch::One };
+        let rows = ask(self, table, message).await?.rows();
+        if let Some(row) = rows.first() {
+            let model = RowReader::<E>::in_order().read(row)?;
+            return Ok(Some(admit::<E>(self.core(), model, false, false)?));
+        }
+        let values = self.keys_compared::<E>(values).await?;
+        if let Some(other) = values.folding {
+            let found = self.matching::<E>(&table.keys, &other, std::slice::from_ref(&values.values)).await?;
+            if let Some((_, key)) = found.into_iter().next() {
+                return Ok(self.get_by_values::<E>(vec![key]).await?.pop());
+            }
+        }
+        self.core().vanished::<E>(&Key::from_values(values.values));
+        Ok(None)
+    }
+
+    /// A key, and how the database compares it where that is not by its bytes (D5).
+    async fn keys_compared<E: TrackedEntity>(&mut self, values: Vec<Value>) -> Result<Compared, Error> {
+        let table = table_of::<E>();
+        if !table.keys.iter().any(|key| table.columns[*key].may_fold()) {
+            return Ok(Compared { values, folding: None });
+        }
+        let facts = self.core().table_facts(table).await?;
+        let folding = facts.folds(&table.keys).then(|| facts.equality_of(&table.keys));
+        Ok(Compared { values, folding })
+    }
+
+    /// The objects with these keys, each as its row spells it, in any order.
+    pub(crate) async fn get_by_values<E: TrackedEntity>(
+        &mut self,
+        keys: Vec<Vec<Value>>,
+    ) -> Result<Vec<Tracked<E>>, Error> {
+        let table = table_of::<E>();
+        let mut missing = Vec::new();
+        for key in &keys {
+            if self.core().map.get::<E>(&Key::from_values(key.clone())).is_none_or(Object::is_expired) {
+                missing.push(key.clone());
+            }
+        }
+        if !missing.is_empty() {
+            let facts = self.core().table_facts(table).await?;
+            for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len())) {
+                let condition = match facts.folds(&table.keys) {
+                    false => keys_filter::<E>(some, self.dialect()),
+                    true => compared_filter::<E>(some, &facts, self.dialect()),
+                };
+                E::find().filter(condition).load(self).await?;
+            }
+        }
+        let core = self.core();
+        let held = keys.into_iter().filter_map(|key| core.map.get::<E>(&Key::from_values(key)));
+        Ok(held.filter(|object| is_there(object.phase())).map(|object| object.clone().into()).collect())
+    }
+
+    /// The objects with these keys, in the order of the keys; keys without a row are left out. Asks only for what the map
+    /// does not hold, in one statement (I5); in as few as their parameters allow, if there are thousands.
+    ///
+    /// # Errors
+    /// As [`Session::get`].
+    pub async fn get_many<E: TrackedEntity>(
+        &mut self,
+        keys: impl IntoIterator<Item = impl IntoValueTuple>,
+    ) -> Result<Vec<Tracked<E>>, Error> {
+        let tuples: Vec<ValueTuple> = keys.into_iter().map(IntoValueTuple::into_value_tuple).collect();
+        let core = self.core();
+        let missing: Vec<ValueTuple> = tuples
+            .iter()
+            .filter(|tuple| core.map.get::<E>(&Key::from_tuple((*tuple).clone())).is_none_or(Object::is_expired))
+            .cloned()
+            .collect();
+        core.hits += (tuples.len() - missing.len()) as u64;
+        missing.iter().for_each(|_| core.connection.counters().miss());
+        let table = table_of::<E>();
+        let missing = missing.into_iter().map(|tuple| key_values(table, tuple)).collect::<Result<Vec<_>, Error>>()?;
+        let mut spelled: FxHashMap<Key, Key> = FxHashMap::default();
+        if !missing.is_empty() {
+            let Compared { values: missing, folding } = self.all_compared::<E>(missing).await?;
+            match folding {
+                None => {
+                    for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len())) {
+                        E::find().filter(keys_filter::<E>(some, self.dialect())).load(self).await?;
+                    }
+                }
+                Some(equality) => {
+                    // Each key as its row spells it, as the database compares them (D5).
+                    let found = self.matching::<E>(&table.keys, &equality, &missing).await?;
+                    for (at, key) in &found {
+                        spelled.insert(Key::from_values(missing[*at].clone()), Key::from_values(key.clone()));
+                    }
+                    self.get_by_values::<E>(found.into_iter().map(|(_, key)| key).collect()).await?;
+                }
+            }
+            for key in missing {
+                let key = Key::from_values(key);
+                if !spelled.contains_key(&key) {
+                    self.core().vanished::<E>(&key);
+                }
+            }
+        }
+        let core = self.core();
+        let held = tuples.into_iter().filter_map(|tuple| {
+            let key = Key::from_tuple(tuple);
+            core.map.get::<E>(spelled.get(&key).unwrap_or(&key))
+        });
+        Ok(held.filter(|object| is_there(object.phase())).map(|object| object.clone().into()).collect())
+    }
+
+    async fn all_compared<E: TrackedEntity>(
+        &mut self,
+        values: Vec<Vec<Value>>,
+    ) -> Result<Compared<Vec<Vec<Value>>>, Error> {
+        let Compared { folding, .. } = self.keys_compared::<E>(Vec::new()).await?;
+        Ok(Compared { values, folding })
+    }
+}
+
+/// Keys, and how the database compares them where that is not by their bytes (D5).
+struct Compared<V = Vec<Value>> {
+    values: V,
+    folding: Option<Vec<Option<Equality>>>,
+}
+
+fn is_there(phase: Phase) -> bool {
+    matches!(phase, Phase::Persistent | Phase::Pending)
+}
+
+/// Values of a key as the columns want them: an `i32` for an `i64` column and the other way round (I7).
+pub(super) fn key_values(table: &TableMeta, tuple: ValueTuple) -> Result<Vec<Value>, Error> {
+    let mut values = match tuple {
+        ValueTuple::One(value) => vec![value],
+        several => several.into_iter().collect(),
+    };
+    if values.len() != table.keys.len() {
+        return Err(Error::usage(format!(
+            "the key of {} has {} columns, {} were given",
+            table.entity,
+            table.keys.len(),
+            values.len()
+        )));
+    }
+    for (column, value) in table.keys.iter().zip(&mut values) {
+        let kind = &table.columns[*column].kind;
+        if let Some(n) = value::as_integer(value).filter(|_| ColumnKind::of(kind).is_integer()) {
+            *value = value::integer(kind, n);
+        }
+    }
+    Ok(values)
+}
+
+pub(super) fn key_filter<E: TrackedEntity>(values: Vec<Value>) -> Condition {
+    let columns = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column);
+    columns.zip(values).fold(Condition::all(), |all, (column, value)| all.add(column.eq(value)))
+}
+
+/// Rows whose key is one of these.
+fn keys_filter<E: TrackedEntity>(rows: &[Vec<Value>], dialect: &Dialect) -> Condition {
+    let columns: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
+    let names = columns.iter().map(|column| Expr::col(column.as_column_ref())).collect();
+    Condition::all().add(one_of(names, &columns, rows.to_vec(), dialect))
+}
+
+/// Rows whose key is one of these, compared as the columns compare their own values (D5).
+pub(super) fn compared_filter<E: TrackedEntity>(
+    rows: &[Vec<Value>],
+    facts: &TableFacts,
+    dialect: &Dialect,
+) -> Condition {
+    let table = table_of::<E>();
+    let columns: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
+
+    let value = |(at, value): (usize, &Value)| {
+        Expr::cust_with_expr(
+            facts.compared(table.keys[at], dialect.hole),
+            columns[at].save_as(Expr::val(value.clone())),
+        )
+    };
+    if let [column] = columns[..] {
+        let values = rows.iter().flat_map(|row| row.iter().enumerate().map(value));
+        return Condition::all().add(Expr::col(column.as_column_ref()).is_in(values));
+    }
+    rows.iter().fold(Condition::any(), |any, row| {
+        let same = columns.iter().zip(row.iter().enumerate().map(value));
+        let row =
+            same.fold(Condition::all(), |all, (column, value)| all.add(Expr::col(column.as_column_ref()).eq(value)));
+        any.add(row)
+    })
+}
+
+/// Whether `names` hold the values of one of `rows`, which are those of `columns`. One flat list, never a chain of ORs, which
+/// is as deep as it is long.
+pub(crate) fn one_of<C: ColumnTrait>(
+    mut names: Vec<Expr>,
+    columns: &[C],
+    rows: Vec<Vec<Value>>,
+    dialect: &Dialect,
+) -> Expr {
+    // Cast as the columns ask for it (enums), which bare values would not be.
+    let cast = |row: Vec<Value>| columns.iter().zip(row).map(|(column, value)| column.save_as(Expr::val(value)));
+    match (names.len(), dialect.row_lists) {
+        (1, _) => names.swap_remove(0).is_in(rows.into_iter().flat_map(cast)),
+        (_, false) => {
+            let rows = rows.into_iter().map(ValueTuple::Many);
+            Expr::tuple(names).in_subquery(Query::select().column(Asterisk).from_values(rows, "keys").take())
+        }
+        (_, true) => Expr::tuple(names).is_in(rows.into_iter().map(|row| Expr::tuple(cast(row)))),
+    }
+}

@@ -1,0 +1,159 @@
+//! Relations whose columns compare otherwise than by their bytes (D5): a key of `char(n)`, of `citext`, under a collation
+//! that folds. Which rows belong together only the database can say, so it does the matching.
+//!
+//! Such relations take one statement more than others. Everything else goes the ways beside this file.
+
+use rustc_hash::FxHashMap;
+use sea_orm::{RelationDef, Value};
+
+use super::positions;
+use crate::{
+    connection::{
+        Fetch,
+        text::{Text, cut_by_bytes},
+    },
+    error::Error,
+    objects::{
+        Object, Tracked,
+        entity::{TrackedEntity, table_of},
+    },
+    table::{facts::Equality, value::is_null},
+    unit::session::Session,
+};
+
+/// A relation of which the database must say which rows belong together.
+pub(super) struct Folding {
+    /// The columns of this side, and of the other.
+    own: Vec<usize>,
+    theirs: Vec<usize>,
+    /// How the referenced columns compare values.
+    equality: Vec<Option<Equality>>,
+}
+
+impl Session {
+    /// Reads an expired object again, before it is followed (D8).
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if its row is gone.
+    pub(super) async fn read_expired<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
+        match object.wants_reading() {
+            true => self.read_again(object).await,
+            false => Ok(()),
+        }
+    }
+
+    /// How the database matches a relation's rows, where that is not by their bytes.
+    pub(super) async fn folding<E: TrackedEntity, R: TrackedEntity>(
+        &mut self,
+        def: &RelationDef,
+    ) -> Result<Option<Folding>, Error> {
+        if def.on_condition.is_some() {
+            return Ok(None);
+        }
+        let (own, theirs) = (positions::<E>(&def.from_col)?, positions::<R>(&def.to_col)?);
+        // The referenced columns decide: a foreign key is checked by their equality.
+        let (table, columns) = match def.is_owner {
+            true => (table_of::<E>(), &own),
+            false => (table_of::<R>(), &theirs),
+        };
+        if !columns.iter().any(|column| table.columns[*column].may_fold()) {
+            return Ok(None);
+        }
+        let facts = self.core().table_facts(table).await?;
+        let equality: Vec<_> = columns.iter().map(|column| facts.columns[*column].equality.clone()).collect();
+        Ok(equality.iter().any(Option::is_some).then_some(Folding { own, theirs, equality }))
+    }
+
+    /// The objects that one object is related to.
+    pub(super) async fn follow_folding<E: TrackedEntity, R: TrackedEntity>(
+        &mut self,
+        object: &Object<E>,
+        folding: &Folding,
+    ) -> Result<Vec<Tracked<R>>, Error> {
+        let values = folding.own.iter().map(|column| object.any_column(*column)).collect::<Option<Vec<_>>>();
+        let Some(values) = values.filter(|values| !values.iter().any(is_null)) else { return Ok(Vec::new()) };
+        let pairs = self.matching::<R>(&folding.theirs, &folding.equality, &[values]).await?;
+        let keys = pairs.into_iter().map(|(_, key)| key);
+        self.get_by_values::<R>(keys.collect()).await
+    }
+
+    /// For each of many objects those that it is related to.
+    pub(super) async fn follow_many_folding<E: TrackedEntity, R: TrackedEntity>(
+        &mut self,
+        parents: &[Tracked<E>],
+        folding: &Folding,
+    ) -> Result<Vec<Vec<Tracked<R>>>, Error> {
+        let mut values = Vec::with_capacity(parents.len());
+        let mut of = Vec::with_capacity(parents.len());
+        for (at, parent) in parents.iter().enumerate() {
+            let own = folding.own.iter().map(|column| parent.object().any_column(*column)).collect::<Option<Vec<_>>>();
+            if let Some(own) = own.filter(|own| !own.iter().any(is_null)) {
+                values.push(own);
+                of.push(at);
+            }
+        }
+        let pairs = self.matching::<R>(&folding.theirs, &folding.equality, &values).await?;
+        let objects = self.get_by_values::<R>(pairs.iter().map(|(_, key)| key.clone()).collect()).await?;
+        let by_key = |object: &Tracked<R>| Some((object.object().map_key()?, object.clone()));
+        let by_key: FxHashMap<_, _> = objects.iter().filter_map(by_key).collect();
+        let mut related = vec![Vec::new(); parents.len()];
+        for (at, key) in pairs {
+            related[of[at]].extend(by_key.get(&crate::objects::identity::Key::from_values(key)).cloned());
+        }
+        Ok(related)
+    }
+
+    /// Which rows of `R` hold, in these columns, which of these values: as the database compares them, by number and key.
+    pub(crate) async fn matching<R: TrackedEntity>(
+        &mut self,
+        columns: &[usize],
+        equality: &[Option<Equality>],
+        values: &[Vec<Value>],
+    ) -> Result<Vec<(usize, Vec<Value>)>, Error> {
+        let (table, dialect) = (table_of::<R>(), self.dialect());
+        let facts = self.core().table_facts(table).await?;
+        let names = &table.names;
+        let mut found = Vec::new();
+        let mut before = 0;
+        for some in cut_by_bytes(values, crate::load::by_key::keys_a_statement(columns.len())) {
+            let mut text = Text::new(dialect, "");
+            let tuples = some.iter().enumerate().map(|(at, row)| {
+                let row = row.iter().map(|value| text.bind(value.clone())).collect::<Vec<_>>();
+                format!("(CAST({} AS bigint), {})", before + at + 1, row.join(", "))
+            });
+            let tuples = tuples.collect::<Vec<_>>().join(", ");
+            let same = columns.iter().zip(equality).enumerate().map(|(at, (column, equality))| {
+                let meta = &table.columns[*column];
+                let name = format!("{}.{}", table.table, meta.quoted());
+                let value = meta.save(dialect, &names.value(at));
+                let Some(equality) = equality else { return format!("{name} = {value}") };
+                // Of another type than the column that it refers to, a column is compared as that one.
+                let own_cast = facts.columns[*column].equality.as_ref().and_then(|own| own.cast.as_ref());
+                let name = match &equality.cast {
+                    Some(cast) if own_cast != Some(cast) => format!("CAST({name} AS {cast})"),
+                    _ => name,
+                };
+                format!("{name} = {}", equality.apply(&value))
+            });
+            let same = same.collect::<Vec<_>>().join(" AND ");
+            let keys = table.keys.iter().map(|key| table.columns[*key].select(dialect));
+            text.sql = format!(
+                "WITH {0}({1}, {2}) AS (VALUES {tuples}) SELECT {0}.{1}, {3} FROM {0} JOIN {4} ON {same}",
+                names.rows,
+                names.number,
+                names.values(columns.len()),
+                keys.collect::<Vec<_>>().join(", "),
+                table.table,
+            );
+            let rows = self.core().statement_about(text.message(Fetch::All), !table.secret.is_empty()).await?.rows();
+            for row in &rows {
+                let number: i64 = row.try_get_by_index(0)?;
+                let key =
+                    table.keys.iter().map(|key| table.columns[*key].decode(row)).collect::<Result<Vec<_>, _>>()?;
+                found.extend(usize::try_from(number - 1).ok().map(|at| (at, key)));
+            }
+            before += some.len();
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,396 @@
+//! Relations between objects: lazy and set-based loading through the map (I1, I8), foreign keys that follow their parent
+//! (F5), and many-to-many (F10).
+
+mod by;
+mod folding;
+mod through;
+
+use rustc_hash::FxHashSet;
+use sea_orm::{Identity, LoaderTrait, ModelTrait, Related, RelationDef, RelationTrait, Select, Value};
+
+use super::{admit::admit, by_key::keys_a_statement, query::LoadExt};
+use crate::{
+    connection::{Fetch, Message, text::Text},
+    dialect::Dialect,
+    error::Error,
+    objects::{
+        Object, Tracked,
+        entity::{TrackedEntity, table_of},
+    },
+    table::{
+        facts::Equality,
+        sql::{quote, quoted_table},
+    },
+    unit::{core::LAZY_LOADS_REPORTED, session::Session},
+};
+use through::equal;
+
+impl<E: TrackedEntity> Object<E> {
+    /// The related objects, through the map. One statement a call: for many parents use [`Session::load_related`].
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn related<R>(&self, s: &mut Session) -> Result<Vec<Tracked<R>>, Error>
+    where
+        R: TrackedEntity,
+        E: Related<R>,
+    {
+        s.read_expired(self).await?;
+        s.note_lazy_load::<E, R>();
+        if self.needs_no_join::<R>() {
+            let Some(select) = self.along::<R>(&<E as Related<R>>::to())? else { return Ok(vec![]) };
+            return select.load(s).await;
+        }
+        if let Some(via) = <E as Related<R>>::via() {
+            if s.folds_through::<E, R>(&via).await? {
+                return Ok(s.match_through::<E, R>(&[self], &via).await?.pop().unwrap_or_default());
+            }
+        } else if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to()).await? {
+            return s.follow_folding::<E, R>(self, &folding).await;
+        }
+        let select: Select<R> = self.with(|model| model.find_related(R::default()));
+        select.load(s).await
+    }
+
+    /// The related object, if there is one. A parent that the map holds costs no SQL.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn related_one<R>(&self, s: &mut Session) -> Result<Option<Tracked<R>>, Error>
+    where
+        R: TrackedEntity,
+        E: Related<R>,
+    {
+        s.read_expired(self).await?;
+        if let Some(parent) = self.held_parent::<R>(s) {
+            return Ok(Some(parent));
+        }
+        s.note_lazy_load::<E, R>();
+        if self.needs_no_join::<R>() {
+            let Some(select) = self.along::<R>(&<E as Related<R>>::to())? else { return Ok(None) };
+            return select.load_one(s).await;
+        }
+        if let Some(via) = <E as Related<R>>::via() {
+            if s.folds_through::<E, R>(&via).await? {
+                return Ok(s.match_through::<E, R>(&[self], &via).await?.pop().unwrap_or_default().into_iter().next());
+            }
+        } else if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to()).await? {
+            return Ok(s.follow_folding::<E, R>(self, &folding).await?.into_iter().next());
+        }
+        let select: Select<R> = self.with(|model| model.find_related(R::default()));
+        select.load_one(s).await
+    }
+
+    /// SeaORM joins the two tables and calls both by their bare names, which may be the same in two schemas (D9).
+    fn needs_no_join<R>(&self) -> bool
+    where
+        R: TrackedEntity,
+        E: Related<R>,
+    {
+        let (own, other) = (table_of::<E>(), table_of::<R>());
+        own.entity == other.entity && own.table != other.table && <E as Related<R>>::via().is_none()
+    }
+
+    fn held_parent<R>(&self, s: &mut Session) -> Option<Tracked<R>>
+    where
+        R: TrackedEntity,
+        E: Related<R>,
+    {
+        let def = <E as Related<R>>::to();
+        if def.is_owner || <E as Related<R>>::via().is_some() || !points_to_key::<R>(&def) {
+            return None;
+        }
+        let values = positions::<E>(&def.from_col)
+            .ok()?
+            .into_iter()
+            .map(|c| self.any_column(c))
+            .collect::<Option<Vec<Value>>>()?;
+        s.peek_values::<R>(values)
+    }
+
+    /// Points a foreign key of this object at `parent`, also if the parent's key is made by a later insert (F5).
+    ///
+    /// # Errors
+    /// The relation does not hold this object's key to that parent's table.
+    pub fn set_parent<R: TrackedEntity>(&self, relation: E::Relation, parent: &Tracked<R>) -> Result<(), Error> {
+        let def = relation.def();
+        let (entity, other) = (table_of::<E>().entity, table_of::<R>());
+        if def.is_owner || quoted_table(&def.to_tbl) != other.table {
+            let other = other.entity;
+            return Err(Error::usage(format!("relation {relation:?} of {entity} is no foreign key to {other}")));
+        }
+        self.link(positions::<E>(&def.from_col)?, parent.object().as_any_object(), positions::<R>(&def.to_col)?)
+    }
+
+    /// The junction to `R`: attach and detach without loading either side (F10).
+    pub fn junction<R>(&self) -> Junction<'_, E, R>
+    where
+        R: TrackedEntity,
+        E: Related<R>,
+    {
+        Junction { object: self, other: std::marker::PhantomData }
+    }
+}
+
+fn positions<E: TrackedEntity>(identity: &Identity) -> Result<Vec<usize>, Error> {
+    let table = table_of::<E>();
+    identity
+        .iter()
+        .map(|name| {
+            table
+                .column(&name.inner())
+                .ok_or_else(|| Error::usage(format!("{} has no column {}", table.entity, name.inner())))
+        })
+        .collect()
+}
+
+fn points_to_key<R: TrackedEntity>(def: &RelationDef) -> bool {
+    positions::<R>(&def.to_col).is_ok_and(|columns| columns == table_of::<R>().keys)
+}
+
+/// Many-to-many through a junction table that SeaORM's `Related::via` declares (F10).
+#[derive(Debug)]
+pub struct Junction<'o, E: TrackedEntity, R> {
+    object: &'o Object<E>,
+    other: std::marker::PhantomData<R>,
+}
+
+impl<E, R> Junction<'_, E, R>
+where
+    E: TrackedEntity + Related<R>,
+    R: TrackedEntity,
+{
+    /// Relates this object to `others`; those already related stay so. One statement.
+    ///
+    /// # Errors
+    /// What the database says; the relation has no junction.
+    pub async fn attach<'t>(
+        &self,
+        s: &mut Session,
+        others: impl IntoIterator<Item = &'t Tracked<R>>,
+    ) -> Result<(), Error>
+    where
+        R: 't,
+    {
+        let others: Vec<&Tracked<R>> = others.into_iter().collect();
+        self.change(s, &[], &others).await
+    }
+
+    /// Ends the relation to `others`. One statement.
+    ///
+    /// # Errors
+    /// As [`Junction::attach`].
+    pub async fn detach<'t>(
+        &self,
+        s: &mut Session,
+        others: impl IntoIterator<Item = &'t Tracked<R>>,
+    ) -> Result<(), Error>
+    where
+        R: 't,
+    {
+        let others: Vec<&Tracked<R>> = others.into_iter().collect();
+        self.change(s, &others, &[]).await
+    }
+
+    /// Detaches first, then attaches: two statements at most, so that a pair in both lists ends attached.
+    ///
+    /// # Errors
+    /// As [`Junction::attach`].
+    pub async fn change(&self, s: &mut Session, detach: &[&Tracked<R>], attach: &[&Tracked<R>]) -> Result<(), Error> {
+        s.flush().await?;
+        let mut table = JunctionTable::of::<E, R>()?;
+        table.equality = s.equality_of::<E>(&table.own).await?;
+        table.equality.extend(s.equality_of::<R>(&table.theirs).await?);
+        if !detach.is_empty() {
+            for pairs in table.chunks(s.dialect(), self.pairs(&table, detach)?) {
+                let message = table.delete(s.dialect(), pairs);
+                s.core().statement(message).await?;
+            }
+        }
+        if !attach.is_empty() {
+            for pairs in table.chunks(s.dialect(), self.pairs(&table, attach)?) {
+                let message = table.insert(s.dialect(), pairs);
+                s.core().statement(message).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pairs(&self, table: &JunctionTable, others: &[&Tracked<R>]) -> Result<Vec<Vec<Value>>, Error> {
+        let missing = || Error::usage("an object without a key cannot be attached: flush it first");
+        let own =
+            table.own.iter().map(|c| self.object.any_column(*c)).collect::<Option<Vec<_>>>().ok_or_else(missing)?;
+        let mut pairs: Vec<Vec<Value>> = Vec::with_capacity(others.len());
+        let mut seen: FxHashSet<Vec<Value>> = FxHashSet::default();
+        for other in others {
+            let theirs = table
+                .theirs
+                .iter()
+                .map(|c| other.object().any_column(*c))
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(missing)?;
+            let pair: Vec<Value> = own.iter().cloned().chain(theirs).collect();
+            if seen.insert(pair.clone()) {
+                pairs.push(pair);
+            }
+        }
+        Ok(pairs)
+    }
+}
+
+/// The junction's table, its columns, and the columns of both sides that they hold.
+struct JunctionTable {
+    table: String,
+    columns: Vec<String>,
+    own: Vec<usize>,
+    theirs: Vec<usize>,
+    /// How the columns that its own refer to compare values, where that is not by their bytes (D5).
+    equality: Vec<Option<Equality>>,
+}
+
+impl JunctionTable {
+    fn of<E, R>() -> Result<Self, Error>
+    where
+        E: TrackedEntity + Related<R>,
+        R: TrackedEntity,
+    {
+        let (entity, other) = (table_of::<E>().entity, table_of::<R>().entity);
+        let via = <E as Related<R>>::via()
+            .ok_or_else(|| Error::usage(format!("{entity} and {other} have no junction table")))?;
+        let to = <E as Related<R>>::to();
+        let names = |identity: &Identity| identity.iter().map(|name| quote(&name.inner())).collect::<Vec<_>>();
+        Ok(Self {
+            table: quoted_table(&via.to_tbl),
+            columns: names(&via.to_col).into_iter().chain(names(&to.from_col)).collect(),
+            own: positions::<E>(&via.from_col)?,
+            theirs: positions::<R>(&to.to_col)?,
+            equality: Vec::new(),
+        })
+    }
+
+    /// The pairs in as many statements as the limit on parameters asks for: one, as a rule (Z10).
+    fn chunks(&self, dialect: &Dialect, pairs: Vec<Vec<Value>>) -> Vec<Vec<Vec<Value>>> {
+        let size = dialect.most_parameters / self.columns.len().max(1);
+        pairs.chunks(size).map(<[_]>::to_vec).collect()
+    }
+
+    fn tuples(text: &mut Text, pairs: Vec<Vec<Value>>, value: impl Fn(usize, String) -> String) -> String {
+        let tuple = |pair: Vec<Value>| {
+            let values = pair.into_iter().enumerate().map(|(at, bound)| value(at, text.bind(bound)));
+            format!("({})", values.collect::<Vec<_>>().join(", "))
+        };
+        pairs.into_iter().map(tuple).collect::<Vec<_>>().join(", ")
+    }
+
+    /// A column or value of this number as the database compares it.
+    fn compared(&self, at: usize, sql: &str) -> String {
+        self.equality[at].as_ref().map_or_else(|| sql.to_owned(), |equality| equality.apply(sql))
+    }
+
+    fn insert(&self, dialect: &'static Dialect, pairs: Vec<Vec<Value>>) -> Message<'static> {
+        let mut text = Text::new(dialect, "");
+        let tuples = Self::tuples(&mut text, pairs, |_, bound| bound);
+        let (table, columns) = (&self.table, self.columns.join(", "));
+        text.sql = match self.equality.iter().any(Option::is_some) {
+            false => format!("INSERT INTO {table} ({columns}) VALUES {tuples} ON CONFLICT DO NOTHING"),
+            // A pair that is there in another spelling is related already.
+            true => {
+                let rows = if *table == quote("u") { "u_rows" } else { "u" };
+                let value = |at: usize| format!("{rows}.column{}", at + 1);
+                let same = self
+                    .columns
+                    .iter()
+                    .enumerate()
+                    .map(|(at, column)| equal(&self.equality[at], &format!("{table}.{column}"), &value(at)));
+                format!(
+                    "INSERT INTO {table} ({columns}) SELECT {} FROM (VALUES {tuples}) AS {rows} WHERE NOT EXISTS \
+                     (SELECT 1 FROM {table} WHERE {}) ON CONFLICT DO NOTHING",
+                    (0..self.columns.len()).map(value).collect::<Vec<_>>().join(", "),
+                    same.collect::<Vec<_>>().join(" AND "),
+                )
+            }
+        };
+        text.message(Fetch::Nothing)
+    }
+
+    fn delete(&self, dialect: &'static Dialect, pairs: Vec<Vec<Value>>) -> Message<'static> {
+        let mut text = Text::new(dialect, "");
+        let tuples = Self::tuples(&mut text, pairs, |at, bound| self.compared(at, &bound));
+        let columns = self.columns.iter().enumerate().map(|(at, column)| self.compared(at, column));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        text.sql = format!("DELETE FROM {} WHERE ({columns}) IN (VALUES {tuples})", self.table);
+        text.message(Fetch::Nothing)
+    }
+}
+
+impl Session {
+    /// Loads the relation of many parents in one statement (I8), through a junction in two, or in as few as their parameters allow:
+    /// for each parent its related objects, in the parents' order.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn load_related<E, R>(
+        &mut self,
+        parents: &[Tracked<E>],
+        related: R,
+    ) -> Result<Vec<Vec<Tracked<R>>>, Error>
+    where
+        E: TrackedEntity + Related<R>,
+        R: TrackedEntity,
+        E::Model: Sync,
+    {
+        if parents.is_empty() {
+            return Ok(Vec::new());
+        }
+        // A parent that waits for its key has no relation to load yet.
+        self.autoflush().await?;
+        for parent in parents {
+            self.read_expired(parent.object()).await?;
+        }
+        let _ = related;
+        if let Some(via) = <E as Related<R>>::via() {
+            return self.load_through(parents, &via).await;
+        }
+        let def = <E as Related<R>>::to();
+        if let Some(folding) = self.folding::<E, R>(&def).await? {
+            return self.follow_many_folding::<E, R>(parents, &folding).await;
+        }
+        let columns = table_of::<E>().keys.len().max(def.from_col.arity());
+        let mut loaded: Vec<Vec<R::Model>> = Vec::with_capacity(parents.len());
+        for some in parents.chunks(keys_a_statement(columns)) {
+            let models: Vec<E::Model> = some.iter().map(|parent| parent.object().model()).collect();
+            if !def.is_owner {
+                let ones = models.load_one(R::find(), &*self).await?;
+                loaded.extend(ones.into_iter().map(|one| one.into_iter().collect()));
+            } else {
+                loaded.extend(models.load_many(R::find(), &*self).await?);
+            }
+        }
+        let core = self.core();
+        loaded
+            .into_iter()
+            .map(|models| models.into_iter().map(|model| admit::<R>(core, model, false, false)).collect())
+            .collect()
+    }
+
+    fn note_lazy_load<E: TrackedEntity, R: TrackedEntity>(&mut self) {
+        let key = std::any::type_name::<(E, R)>();
+        let loads = self.core().lazy.entry(key).or_default();
+        *loads += 1;
+        if *loads == LAZY_LOADS_REPORTED {
+            let (from, to) = (table_of::<E>().entity, table_of::<R>().entity);
+            tracing::warn!(
+                from,
+                to,
+                loads = *loads,
+                "N+1: this relation is loaded one parent at a time; `load_related` loads it for all of them in one statement"
+            );
+        }
+    }
+
+    fn peek_values<R: TrackedEntity>(&mut self, values: Vec<Value>) -> Option<Tracked<R>> {
+        let key = crate::objects::identity::Key::from_values(values);
+        let object = self.core().map.get::<R>(&key)?;
+        (object.phase_unless_expired() == Some(crate::objects::Phase::Persistent)).then(|| object.clone().into())
+    }
+}

@@ -1,0 +1,233 @@
+//! What the session does to an object: takes it in, reads it again, deletes it, lets it go.
+//!
+//! It never sends SQL; the session does that and says here what came of it.
+
+use std::sync::{Arc, Weak};
+
+use sea_orm::{Iterable, ModelTrait, Value};
+
+use super::{
+    AnyObject, Data, Inner, Link, Object, Phase,
+    entity::TrackedEntity,
+    identity::{IdentityMap, Key},
+    inner::{all_set, keys_of},
+    shared::Shared,
+    states::{self, Operation},
+};
+use crate::{
+    error::Error,
+    table::{columns::ColumnSet, kinds::ColumnKind},
+};
+
+impl<E: TrackedEntity> Object<E> {
+    /// Enlists a new object, so that the next flush sees it.
+    pub(crate) fn enlist_new(&self) {
+        // One that was added, deleted and added again is on the list already.
+        drop(self.make_due(self.0.inner.lock()));
+    }
+
+    /// The unit refused the object: it is in none (I2).
+    pub(crate) fn refused(&self) {
+        self.0.inner.lock().phase = Phase::Transient;
+    }
+
+    /// Brings a transient object into a unit again (S3).
+    pub(crate) fn revive(&self, unit: &Arc<Shared>) -> Result<(), Error> {
+        let state = self.state();
+        if states::next_state(state, Operation::AddAgain).is_none() {
+            return Err(Error::usage(format!(
+                "{} is {state:?}, and only a transient object can be added again: {}",
+                self.0.table.entity,
+                states::reason(state, Operation::AddAgain)
+            )));
+        }
+        let mut inner = self.0.inner.lock();
+        if let Data::Full(model) = &inner.data {
+            inner.data = Data::Draft(Box::new(all_set::<E>((**model).clone())));
+        }
+        inner.phase = Phase::Pending;
+        inner.unit = Some(unit.clone());
+        inner.undo.clear();
+        Ok(())
+    }
+
+    pub(crate) fn known_key(&self) -> Option<Key> {
+        self.key().map(Key::from_tuple)
+    }
+
+    pub(crate) fn set_map_key(&self, key: Key) {
+        self.0.inner.lock().key = Some(key);
+    }
+
+    pub(crate) fn map_key(&self) -> Option<Key> {
+        self.0.inner.lock().key.clone()
+    }
+
+    /// A column's value by position, without noting a read.
+    pub(crate) fn any_column(&self, column: usize) -> Option<Value> {
+        self.0.column_value(column)
+    }
+
+    /// Whether the object is a row whose values are to be read again before they are used (D8).
+    pub(crate) fn wants_reading(&self) -> bool {
+        let inner = self.0.inner.lock();
+        inner.expired && inner.phase == Phase::Persistent && inner.unit.as_ref().is_some_and(|unit| !unit.has_ended())
+    }
+
+    /// Where the object stands, unless it is to be read again.
+    pub(crate) fn phase_unless_expired(&self) -> Option<Phase> {
+        let inner = self.0.inner.lock();
+        (!inner.expired).then_some(inner.phase)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.0.inner.lock().phase
+    }
+
+    pub(crate) fn belongs_to(&self, unit: &Arc<Shared>) -> bool {
+        self.0.inner.lock().unit.as_ref().is_some_and(|own| Arc::ptr_eq(own, unit))
+    }
+
+    /// Marks the object as deleted. A pending one becomes transient: nothing was ever sent (F6).
+    pub(crate) fn mark_deleted(&self, map: &mut IdentityMap) {
+        let mut inner = self.0.inner.lock();
+        match inner.phase {
+            Phase::Pending => {
+                inner.phase = Phase::Transient;
+                if let Some(key) = inner.key.take() {
+                    drop(inner);
+                    map.remove(&key, self);
+                }
+            }
+            Phase::Persistent => {
+                self.make_due(inner).phase = Phase::Deleting;
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the object out of its unit; it keeps its values and nothing about it is sent (S7).
+    pub(crate) fn expunge(&self, map: &mut IdentityMap) {
+        let mut inner = self.0.inner.lock();
+        inner.phase = Phase::Detached;
+        inner.undo.clear();
+        let key = inner.key.take();
+        drop(inner);
+        if let Some(key) = key {
+            map.remove(&key, self);
+        }
+    }
+
+    pub(crate) fn expire(&self) {
+        self.0.inner.lock().expired = true;
+    }
+
+    pub(crate) fn is_expired(&self) -> bool {
+        self.0.inner.lock().expired
+    }
+
+    /// The row was read again in `frame` (I3, P5). Without `overwrite` a clean object keeps what it has. True if the frame
+    /// must be told, because its rollback has something to restore.
+    pub(crate) fn reread(&self, model: E::Model, overwrite: bool, locked: bool, frame: u64) -> Result<bool, Error> {
+        let mut inner = self.0.inner.lock();
+        let expired = std::mem::take(&mut inner.expired);
+        let dirty = inner.base.is_some();
+        let optimistic = inner.unit.as_ref().is_some_and(|unit| unit.optimistic);
+        if inner.phase != Phase::Persistent {
+            return Ok(false);
+        }
+        if optimistic {
+            self.check_repeatable(&inner, &model)?;
+        }
+        if dirty && !overwrite {
+            if !expired {
+                return Ok(false);
+            }
+            // What was set stays set; the rest is as the database has it.
+            let (before, key) = (inner.base.clone().map(Data::Full), inner.key.clone());
+            let told = inner.remember(frame, Phase::Persistent, before, key);
+            inner.locked |= locked;
+            inner.now_holds(model)?;
+            inner.forced = ColumnSet::default();
+            return Ok(told);
+        }
+        if !(overwrite || expired || optimistic) {
+            return Ok(false);
+        }
+        // What a block read it may have written by SQL of its own, and its rollback takes row locks back too (INV4).
+        let before = inner.base.take().map(Data::Full).or_else(|| Some(inner.data.clone()));
+        let key = inner.key.clone();
+        let told = inner.remember(frame, Phase::Persistent, before, key);
+        inner.locked |= locked;
+        inner.data = Data::Full(Arc::new(model));
+        inner.untouch();
+        Ok(told)
+    }
+
+    fn check_repeatable(&self, inner: &Inner<E>, model: &E::Model) -> Result<(), Error> {
+        let held = match (&inner.base, &inner.data) {
+            (Some(base), _) => base,
+            (None, Data::Full(data)) => data,
+            _ => return Ok(()),
+        };
+        for (position, column) in E::Column::iter().enumerate() {
+            if !inner.read.contains(position) || !self.is_checkable(position) {
+                continue;
+            }
+            let (old, new) = (held.get(column), model.get(column));
+            if old != new {
+                let shown =
+                    inner.unit.as_ref().is_some_and(|u| u.show_values) && !self.0.table.secret.contains(position);
+                return Err(Error::UnrepeatableRead {
+                    entity: self.0.table.entity,
+                    key: self.0.table.show_key(&keys_of::<E>(held)).into(),
+                    column: self.0.table.columns[position].name,
+                    change: shown.then(|| Box::new((format!("{old:?}"), format!("{new:?}")))),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_checkable(&self, column: usize) -> bool {
+        let kind = &self.0.table.columns[column].kind;
+        !ColumnKind::of(kind).is_approximate() && !self.0.table.not_optimistic.contains(column)
+    }
+
+    pub(crate) fn link(
+        &self,
+        columns: Vec<usize>,
+        parent: Arc<dyn AnyObject>,
+        parent_columns: Vec<usize>,
+    ) -> Result<(), Error> {
+        let known: Option<Vec<Value>> = parent_columns.iter().map(|c| parent.column_value(*c)).collect();
+        // The parent's lock is never taken under this object's own: it may be the same one, or want this one meanwhile.
+        let own = Arc::ptr_eq(&self.any(), &parent);
+        if own && known.is_none() {
+            return Err(Error::usage(format!(
+                "a {} cannot follow its own key before the database has made it: flush it first",
+                self.0.table.entity
+            )));
+        }
+        let follows = !own && parent.is_pending();
+        if !own {
+            let child: Weak<dyn AnyObject> = self.0.this.clone();
+            parent.lead_to(child, &columns, &parent_columns, known.clone().unwrap_or_default());
+        }
+        let inner = self.0.inner.lock();
+        let mut next = inner.data.clone();
+        if let Some(values) = known {
+            for (column, value) in columns.iter().zip(values) {
+                next.try_set_at(*column, value)?;
+            }
+        }
+        let mut inner = self.change(inner);
+        columns.iter().for_each(|c| inner.touch(*c));
+        inner.data = next;
+        inner.links.retain(|link| link.columns != columns);
+        if follows {
+            inner.links.push(Link { columns, parent, parent_columns });
+        }
+        Ok(())
+    }
+}

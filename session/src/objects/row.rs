@@ -1,0 +1,75 @@
+//! The words that objects and the flush share: what is due about a row, what is written of it, and what came back.
+
+use std::{any::Any, sync::Arc};
+
+use sea_orm::{QueryResult, Value};
+
+use super::AnyObject;
+use crate::{error::Error, table::meta::TableMeta};
+
+/// What is due about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowKind {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// A value to write, as an object knows it.
+pub(crate) enum WrittenValue {
+    Value(Value),
+    KeyOf(Arc<dyn AnyObject>, usize),
+}
+
+/// One object's change; becomes an [`Op`] when the objects it refers to have their numbers.
+pub(crate) struct RowChange {
+    pub(crate) key: Vec<Value>,
+    pub(crate) version: Option<Value>,
+    pub(crate) cells: Vec<(usize, WrittenValue)>,
+    pub(crate) checks: Vec<(usize, Value)>,
+    pub(crate) leaves: Vec<(usize, Value)>,
+    pub(crate) frees: Vec<Option<Vec<Value>>>,
+    pub(crate) takes: Vec<Option<Vec<Value>>>,
+}
+
+/// One value of a row on its way to the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// As the database holds it.
+    Held(usize),
+    /// As it was loaded, to be compared (P1).
+    Checked(usize),
+    /// As it is to be written.
+    New(usize),
+}
+
+impl Put {
+    pub(crate) fn column(self) -> usize {
+        match self {
+            Put::Held(column) | Put::Checked(column) | Put::New(column) => column,
+        }
+    }
+}
+
+/// What a `before` hook hands to the `after` hook of the same object.
+pub(crate) type Carried = Option<Box<dyn Any + Send>>;
+
+/// What the flush writes into every row it touches.
+pub(crate) struct Stamp<'a> {
+    pub(crate) now: chrono::DateTime<chrono::Utc>,
+    pub(crate) tenant: Option<&'a str>,
+}
+
+/// Columns that came back with a write.
+pub(crate) enum Returned<'a> {
+    Row(&'a QueryResult),
+    Values(&'a [(usize, Value)]),
+}
+
+/// The error of a foreign key that follows an object which no flush of this unit writes.
+pub(crate) fn not_in_unit(table: &TableMeta, column: usize, parent: &TableMeta) -> Error {
+    Error::usage(format!(
+        "{}.{} follows the key of a {} that is not part of this unit of work: add it first",
+        table.entity, table.columns[column].name, parent.entity
+    ))
+}

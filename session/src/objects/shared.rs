@@ -1,0 +1,75 @@
+//! What a session and the objects it handed out have in common: the list of dirty objects, and whether the unit lives.
+//!
+//! Objects never reach the session itself; a setter only says "I changed" here (INV7).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use parking_lot::Mutex;
+
+use super::AnyObject;
+use crate::dialect::Dialect;
+
+/// One unit of work as its objects see it.
+pub(crate) struct Shared {
+    pub(crate) dialect: &'static Dialect,
+    dirty: Mutex<Vec<Arc<dyn AnyObject>>>,
+    ended: AtomicBool,
+    /// Set while the block must roll back: changes made then are dropped (S9).
+    doomed: AtomicBool,
+    pub(crate) strict: bool,
+    /// Whether reads are noted (P1).
+    pub(crate) optimistic: bool,
+    pub(crate) show_values: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(dialect: &'static Dialect, strict: bool, optimistic: bool, show_values: bool) -> Arc<Self> {
+        Arc::new(Self {
+            dialect,
+            dirty: Mutex::default(),
+            ended: AtomicBool::new(false),
+            doomed: AtomicBool::new(false),
+            strict,
+            optimistic,
+            show_values,
+        })
+    }
+
+    pub(crate) fn enlist(&self, object: Arc<dyn AnyObject>) {
+        self.dirty.lock().push(object);
+    }
+
+    /// Puts an object back that a flush took off the list and did not send.
+    pub(crate) fn enlist_again(&self, object: Arc<dyn AnyObject>) {
+        if object.requeue() {
+            self.enlist(object);
+        }
+    }
+
+    pub(crate) fn take_dirty(&self) -> Vec<Arc<dyn AnyObject>> {
+        std::mem::take(&mut *self.dirty.lock())
+    }
+
+    pub(crate) fn has_dirty(&self) -> bool {
+        !self.dirty.lock().is_empty()
+    }
+
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_doomed(&self, doomed: bool) {
+        self.doomed.store(doomed, Ordering::Release);
+    }
+
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.doomed.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,278 @@
+//! What a unit of work may be asked to be. Nothing is emulated silently: what a backend cannot do is an error that says so.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use sea_orm::IsolationLevel;
+
+use super::retry_loop::run_unit;
+use crate::{
+    connection::db::Db,
+    dialect::Dialect,
+    error::Error,
+    stats::{Counters, Recorder},
+    unit::{
+        body::Block,
+        fate::FateCell,
+        predicate::Predicate,
+        retry::Retry,
+        session::{Attempt, Session, Whole},
+        settings::Settings,
+    },
+};
+
+/// A unit of work before it runs: its options, then [`UnitOptions::run`], [`UnitOptions::begin`] or [`UnitOptions::batches`].
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// let options = db.session().read_only().retry(3);
+/// let titles = options.clone().run(async |s: &mut Session| -> Result<Vec<String>, Error> {
+///     let notes = note::Entity::find().load(s).await?;
+///     Ok(notes.iter().map(|note| note.title()).collect())
+/// }).await?;
+/// assert_eq!(titles, ["first"]);
+/// assert_eq!(options.stats().statements, 1);
+///
+/// // What a backend cannot do is refused before anything is sent.
+/// let refused = db.session().set_local("app.user", 7).begin().await;
+/// assert!(matches!(refused, Err(Error::Unsupported { backend: "SQLite", .. })));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "options do nothing until `.run(…)`, `.begin()` or `.batches(…)`"]
+pub struct UnitOptions {
+    db: Db,
+    settings: Settings,
+    counters: Arc<Counters>,
+}
+
+impl fmt::Debug for UnitOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnitOptions").field("db", &self.db).finish_non_exhaustive()
+    }
+}
+
+impl UnitOptions {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db, settings: Settings::default(), counters: Arc::default() }
+    }
+
+    /// The isolation level. SQLite is always serializable, so every level is granted there.
+    pub fn isolation(mut self, level: IsolationLevel) -> Self {
+        self.settings.isolation = Some(level);
+        self
+    }
+
+    /// Only reads: the database refuses writes.
+    pub fn read_only(mut self) -> Self {
+        self.settings.read_only = true;
+        self
+    }
+
+    /// Waits for a moment at which the reads cannot fail. Needs serializable and read-only (B4); PostgreSQL only.
+    pub fn deferrable(mut self) -> Self {
+        self.settings.deferrable = true;
+        self
+    }
+
+    /// Takes SQLite's write lock at BEGIN, which writing units do anyway; SQLite only.
+    pub fn immediate(mut self) -> Self {
+        self.settings.immediate = true;
+        self
+    }
+
+    /// Sets a configuration parameter for this transaction only (T1), in the message that carries BEGIN; PostgreSQL only.
+    pub fn set_local(mut self, key: impl Into<String>, value: impl ToString) -> Self {
+        self.settings.set_local.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// Settings of this library's own for this transaction, each as `; SET LOCAL …`; PostgreSQL only.
+    pub(crate) fn fixed(mut self, settings: &'static str) -> Self {
+        self.settings.fixed = settings;
+        self
+    }
+
+    /// The unit is one statement that reads, and takes no transaction.
+    pub(crate) fn alone(mut self) -> Self {
+        self.settings.alone = true;
+        self
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn dialect(&self) -> &'static Dialect {
+        self.db.dialect()
+    }
+
+    /// Names the tenant of the unit (T2): on PostgreSQL it is bound to the parameter `key` like [`UnitOptions::set_local`];
+    /// on every backend `#[tracked(tenant)]` entities are refused without it, or with another one.
+    pub fn tenant(mut self, key: impl Into<String>, tenant: impl ToString) -> Self {
+        self.settings.tenant = Some((key.into(), tenant.to_string()));
+        self
+    }
+
+    /// The longest that one statement of this unit may take; PostgreSQL only.
+    pub fn statement_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.statement_timeout = Some(timeout);
+        self
+    }
+
+    /// Checks at flush that the columns which were read before they were written still hold what was loaded (P1).
+    pub fn optimistic(mut self) -> Self {
+        self.settings.optimistic = true;
+        self
+    }
+
+    /// A write to an object whose unit has ended panics instead of a warning (S12).
+    pub fn strict(mut self) -> Self {
+        self.settings.strict = true;
+        self
+    }
+
+    /// Logs every statement of this unit at `info`, target `sea_session::sql`.
+    pub fn sql_debug(mut self) -> Self {
+        self.settings.sql_debug = true;
+        self
+    }
+
+    /// Lets values appear in this unit's logs and errors (L1).
+    pub fn show_values(mut self) -> Self {
+        self.settings.show_values = true;
+        self
+    }
+
+    /// Learns the transaction's id with BEGIN, so that a lost answer to COMMIT can be settled also when all writes were
+    /// the caller's own SQL (R9). Units that flush objects learn it from their first flush anyway. PostgreSQL only.
+    pub fn settle(mut self) -> Self {
+        self.settings.settle = true;
+        self
+    }
+
+    /// Leaves a token row with COMMIT, by which a lost answer is settled on servers that do not know `pg_xact_status` (R9).
+    /// It rides in COMMIT's message and costs no round trip; the table is made by [`Db::create_commit_tokens`].
+    pub fn settle_by_token(mut self) -> Self {
+        self.settings.settle_by_token = true;
+        self
+    }
+
+    /// Keeps the text of every message in `recorder` (L3).
+    pub fn record(mut self, recorder: &Recorder) -> Self {
+        self.settings.recorder = Some(recorder.clone());
+        self
+    }
+
+    /// Runs the whole unit again when the database says that it lost against a concurrent one (R1).
+    pub fn retry(mut self, retry: impl Into<Retry>) -> Self {
+        self.settings.retry = retry.into();
+        self
+    }
+
+    /// Also retries errors of the caller's own (R5). The closure names the error type of the body.
+    pub fn retry_on<E: 'static>(mut self, predicate: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        self.settings.retry_on = Some(Predicate::new(predicate));
+        self
+    }
+
+    /// Errors after which the unit still flushes and commits, and then returns the error (X1).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// #[derive(Debug)]
+    /// enum LogInError {
+    ///     WrongPassword,
+    ///     Database(Error),
+    /// }
+    /// impl From<Error> for LogInError {
+    ///     fn from(e: Error) -> Self {
+    ///         LogInError::Database(e)
+    ///     }
+    /// }
+    ///
+    /// let outcome = db.session()
+    ///     .allow(|e: &LogInError| matches!(e, LogInError::WrongPassword))
+    ///     .run(async |s: &mut Session| -> Result<(), LogInError> {
+    ///         s.add(draft("one failed attempt"));
+    ///         Err(LogInError::WrongPassword)
+    ///     })
+    ///     .await;
+    /// assert!(matches!(outcome, Err(LogInError::WrongPassword)));
+    /// assert_eq!(note::Entity::find().count(db.connection()).await?, 2);     // the attempt was counted
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn allow<E: 'static>(mut self, predicate: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        self.settings.allow = Some(Predicate::new(predicate));
+        self
+    }
+
+    /// The numbers of the unit so far; after the run, of all its attempts (L2). Keep a clone of the options to ask.
+    pub fn stats(&self) -> crate::stats::Stats {
+        self.counters.snapshot()
+    }
+
+    /// Runs one unit of work: commits on `Ok`, rolls back on `Err` or panic, and runs the whole again if a retry was asked
+    /// for and the database says so (R).
+    ///
+    /// # Errors
+    /// What the body returns; or an [`Error`] of flush, COMMIT or an option that this backend cannot carry out.
+    ///
+    /// # Cancel safety
+    /// Dropped at any await, the unit is rolled back and its connection is clean or closed (C1). What was acknowledged
+    /// stays.
+    pub async fn run<T, E, F>(self, body: F) -> Result<T, E>
+    where
+        F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
+        E: From<Error> + Send + 'static,
+        T: Send,
+    {
+        self.settings.check(self.db.dialect())?;
+        self.settings.check_predicates::<E>()?;
+        run_unit(&self.db, Arc::new(self.settings), self.counters, Whole(body)).await
+    }
+
+    /// As [`UnitOptions::run`], leaving word of what became of the COMMIT; the options may be used again.
+    pub(crate) async fn run_noting_fate<T, E, B>(&self, cell: FateCell, body: B) -> Result<T, E>
+    where
+        B: Attempt<T, E>,
+        E: From<Error> + Send + 'static,
+        T: Send,
+    {
+        self.settings.check(self.db.dialect())?;
+        self.settings.check_predicates::<E>()?;
+        let settings = Settings { fate: Some(cell), ..self.settings.clone() };
+        run_unit(&self.db, Arc::new(settings), self.counters.clone(), body).await
+    }
+
+    /// Waits by the clock of the retry policy.
+    pub(crate) async fn pause(&self, pause: Duration) {
+        if !pause.is_zero() {
+            self.settings.retry.pause(pause).await;
+        }
+    }
+
+    /// Begins a unit of work that is ended by hand (B2). It is never retried (R4).
+    ///
+    /// # Errors
+    /// An option that this backend cannot carry out, or one that only a retried unit has.
+    pub async fn begin(self) -> Result<Session, Error> {
+        self.settings.check(self.db.dialect())?;
+        if self.settings.retry.attempts() > 1 {
+            return Err(Error::usage("a unit begun by hand is never retried: use `.run(…)` with `.retry(…)`"));
+        }
+        if self.settings.allow.is_some() || self.settings.retry_on.is_some() {
+            return Err(Error::usage(
+                "`allow` and `retry_on` look at the error of a body, which a unit begun by hand does not have: use `.run(…)`",
+            ));
+        }
+        Ok(self.db.open(&Arc::new(self.settings), &self.counters))
+    }
+}

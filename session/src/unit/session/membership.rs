@@ -1,0 +1,203 @@
+//! Objects of a unit: how they come in, leave, and are sent. What is read through the map is in [`crate::load::query`].
+
+use std::ops::{Deref, DerefMut};
+
+use sea_orm::{ActiveModelTrait, EntityTrait, sea_query::IntoValueTuple};
+
+use super::Session;
+use crate::{
+    error::Error,
+    objects::{
+        Object, Phase, Tracked,
+        entity::{TrackedEntity, table_of},
+        states::State,
+    },
+};
+
+impl Session {
+    /// Adds a new object; the next flush inserts it. The object may be used at once, except for values that the database
+    /// makes.
+    ///
+    /// If an object with the same key is in this unit already, the next flush says so ([`Error::Duplicate`], I2);
+    /// [`Session::try_add`] says it at once.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let note = s.add(draft("second"));
+    ///     assert_eq!(s.state(&note), State::Pending);
+    ///     s.flush().await?;
+    ///     assert_eq!(s.state(&note), State::Persistent);
+    ///     assert_eq!((note.id(), note.version()), (2, 1));
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn add<A>(&mut self, active_model: A) -> Tracked<A::Entity>
+    where
+        A: ActiveModelTrait<Entity: TrackedEntity + EntityTrait<ActiveModel = A>>,
+    {
+        let object = Object::pending(active_model, &self.core().shared);
+        if let Err(e) = self.admit(&object) {
+            self.core().refused_add.get_or_insert(e);
+        }
+        object.into()
+    }
+
+    /// Adds a new object, or says that its key is taken in this unit (I2).
+    ///
+    /// # Errors
+    /// [`Error::Duplicate`].
+    pub fn try_add<A>(&mut self, active_model: A) -> Result<Tracked<A::Entity>, Error>
+    where
+        A: ActiveModelTrait<Entity: TrackedEntity + EntityTrait<ActiveModel = A>>,
+    {
+        let object = Object::pending(active_model, &self.core().shared);
+        self.admit(&object)?;
+        Ok(object.into())
+    }
+
+    /// Adds an object again whose adding was rolled back (S3).
+    ///
+    /// # Errors
+    /// The object is not transient, or its key is taken in this unit.
+    pub fn add_again<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> Result<(), Error> {
+        let shared = self.core().shared.clone();
+        object.object().revive(&shared)?;
+        self.admit(object.object())
+    }
+
+    fn admit<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
+        self.place(object).inspect_err(|_| object.refused())
+    }
+
+    fn place<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
+        let core = self.core();
+        core.usable()?;
+        if let Some(key) = object.known_key() {
+            // Whether an expired row is still there only the database can tell: it refuses a second one.
+            core.vanished::<E>(&key);
+            if let Some(held) = core.map.get::<E>(&key)
+                && !matches!(held.phase(), Phase::Deleting | Phase::Deleted)
+            {
+                let entity = table_of::<E>().entity;
+                return Err(Error::Duplicate { entity, key: object.key_for_messages().into() });
+            }
+            object.set_map_key(key.clone());
+            core.map.insert(key, object.clone());
+        }
+        let any = object.as_any_object();
+        let holder = core.holder();
+        let id = core.frames[holder].id;
+        if any.added(id) {
+            core.frames[holder].undo.touch(any);
+        }
+        object.enlist_new();
+        Ok(())
+    }
+
+    /// Deletes an object; the next flush sends it. One that was added and never flushed is simply forgotten (F6).
+    pub fn delete<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
+        let core = self.core();
+        if !object.object().belongs_to(&core.shared) {
+            tracing::warn!(?object, "an object of another unit of work was to be deleted; nothing is sent");
+            return;
+        }
+        object.object().mark_deleted(&mut core.map);
+    }
+
+    /// The object with this key if it is in the map already; asks nobody (I4). An expired object is not given: only the
+    /// database can tell what it is now (D8).
+    pub fn peek<E: TrackedEntity>(&mut self, key: impl IntoValueTuple) -> Option<Tracked<E>> {
+        let key = crate::objects::identity::Key::of(key);
+        let object = self.core().map.get::<E>(&key)?;
+        let phase = object.phase_unless_expired()?;
+        (phase == Phase::Persistent || phase == Phase::Pending).then(|| object.clone().into())
+    }
+
+    /// Whether the map holds this object.
+    pub fn contains<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> bool {
+        let object = object.object();
+        object.map_key().is_some_and(|key| self.core().map.get::<E>(&key).is_some_and(|held| held.same(object)))
+    }
+
+    /// Where the object stands.
+    pub fn state<E: TrackedEntity>(&self, object: &Tracked<E>) -> State {
+        object.object().state()
+    }
+
+    /// Takes an object out of the unit: it keeps its values, nothing about it is sent, and a rollback leaves it out (S7).
+    pub fn expunge<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
+        object.object().expunge(&mut self.core().map);
+    }
+
+    /// Has the object read again by the next [`Session::get`], by a query that returns it, or before a relation of it is
+    /// followed. Until then its getters give what it held last; what is set is sent, whatever the old value was (D8).
+    pub fn expire<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
+        object.object().expire();
+    }
+
+    /// Expires every clean object of an entity: for after a set-based statement of your own.
+    pub fn expire_all<E: TrackedEntity>(&mut self) {
+        self.core().map.objects::<E>().for_each(Object::expire);
+    }
+
+    /// How many objects the map holds.
+    pub fn tracked(&mut self) -> usize {
+        self.core().map.len()
+    }
+
+    /// Whether anything waits to be flushed.
+    pub fn is_dirty(&self) -> bool {
+        self.shared.has_dirty()
+    }
+
+    /// Sends what changed: set-based, in the order that the foreign keys ask for (F).
+    ///
+    /// # Errors
+    /// What the database says, with entity, key and constraint. Memory and database are then back at the nearest boundary,
+    /// and the block refuses everything until it ends (S8).
+    ///
+    /// # Cancel safety
+    /// A dropped flush leaves its block flagged: it must roll back (C1).
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        self.core().flush().await
+    }
+
+    /// A stretch in which queries do not flush first (F7); ends when the guard is dropped.
+    pub fn no_autoflush(&mut self) -> NoAutoflush<'_> {
+        let before = std::mem::replace(&mut self.core().autoflush, false);
+        NoAutoflush { session: self, before }
+    }
+}
+
+/// A session whose queries do not flush first (F7).
+#[derive(Debug)]
+pub struct NoAutoflush<'s> {
+    session: &'s mut Session,
+    before: bool,
+}
+
+impl Deref for NoAutoflush<'_> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        self.session
+    }
+}
+
+impl DerefMut for NoAutoflush<'_> {
+    fn deref_mut(&mut self) -> &mut Session {
+        self.session
+    }
+}
+
+impl Drop for NoAutoflush<'_> {
+    fn drop(&mut self) {
+        self.session.core().autoflush = self.before;
+    }
+}

@@ -1,0 +1,490 @@
+//! The unit of work: one connection, at most one transaction, one identity map (INV1).
+//!
+//! A session is used through `&mut`: a parent cannot be used while its child block is open, and two children cannot run
+//! side by side, because the compiler refuses it.
+
+mod membership;
+mod nested;
+mod savepoint;
+
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Arc,
+};
+
+use futures_util::FutureExt;
+use sea_orm::{ConnectionTrait, DbErr, ExecResult, IsolationLevel, QueryResult, Statement};
+use tokio::sync::Mutex;
+
+pub use membership::NoAutoflush;
+pub use nested::NestedBlock;
+pub use savepoint::Savepoint;
+
+use super::{
+    block_table::{BlockKind, BlockState},
+    body::{Block, BlockOnce},
+    core::{Core, UnitState},
+    hooks::{HookBody, HookOutcome, Hooks, Registered},
+    settings::Settings,
+};
+use crate::{
+    connection::{Connection, Fetch, Message, control::refuse_control, db::Db, lent::executed},
+    dialect::{Dialect, SeaBackend},
+    error::Error,
+    objects::shared::Shared,
+    stats::{Counters, Stats},
+};
+
+/// A unit of work.
+///
+/// Any SeaORM query takes it as its connection; pending changes are flushed before the query runs. Dropped without a
+/// commit, it rolls back. SQL of the caller's own that begins, ends or divides the transaction is refused before it is sent
+/// (D11).
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// let mut s = db.begin().await?;
+/// s.add(draft("second"));
+/// // Any SeaORM query; the INSERT goes first.
+/// assert_eq!(note::Entity::find().count(&s).await?, 2);
+/// s.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Session {
+    core: Mutex<Core>,
+    // What a look at the session needs, so that it does not wait for a statement that is under way.
+    shared: Arc<Shared>,
+    settings: Arc<Settings>,
+    hooks: Hooks,
+    counters: Arc<Counters>,
+    dialect: &'static Dialect,
+    /// Whether the unit is `run`'s, so that only `run` may end it (A10).
+    in_run: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("backend", &self.dialect.backend).finish_non_exhaustive()
+    }
+}
+
+/// What the retry loop runs: a body with what it is called with, the session excepted.
+pub(crate) trait Attempt<T, E>: Sync {
+    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<T, E>> + Send;
+}
+
+/// A body that is called with the session alone.
+pub(crate) struct Whole<F>(pub(crate) F);
+
+impl<T, E, F> Attempt<T, E> for Whole<F>
+where
+    F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
+{
+    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<T, E>> + Send {
+        (self.0)(session)
+    }
+}
+
+/// How a unit ended, and what the database had said whatever the caller made of it (R5).
+pub(crate) enum Verdict<T, E> {
+    Done(T),
+    /// Rolled back, or known not to be committed: it may run again.
+    Failed {
+        error: E,
+        reported: Option<Error>,
+    },
+    /// Committed, or not known: it must not run again.
+    Final(E),
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.core.get_mut().dropped();
+    }
+}
+
+impl Session {
+    pub(crate) fn new(db: Db, settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
+        let dialect = db.dialect();
+        let recorder = settings.recorder.clone();
+        let connection = Connection::new(db, counters.clone(), recorder, settings.sql_debug, settings.show_values)
+            .with_settings(settings.set_local.iter().chain(&settings.tenant));
+        let core = Core::new(connection, settings.clone());
+        let (shared, hooks) = (core.shared.clone(), core.hooks.clone());
+        Self { core: Mutex::new(core), shared, settings, hooks, counters, dialect, in_run: false }
+    }
+
+    pub(crate) fn core(&mut self) -> &mut Core {
+        self.core.get_mut()
+    }
+
+    // ---- the unit --------------------------------------------------------------------------------------------------
+
+    /// One attempt of a unit: body, flush, COMMIT; or rollback.
+    pub(crate) async fn run_unit<T, E, B>(&mut self, body: &B) -> Verdict<T, E>
+    where
+        B: Attempt<T, E>,
+        E: From<Error> + Send + 'static,
+    {
+        self.in_run = true;
+        let outcome = AssertUnwindSafe(body.attempt(&mut *self)).catch_unwind().await;
+        match outcome {
+            Err(panic) => {
+                self.core().rollback().await;
+                resume_unwind(panic)
+            }
+            Ok(Ok(value)) => self.conclude(value).await,
+            Ok(Err(error)) => self.give_up(error).await,
+        }
+    }
+
+    async fn conclude<T, E: From<Error>>(&mut self, value: T) -> Verdict<T, E> {
+        match self.core().commit().await {
+            Ok(()) => Verdict::Done(value),
+            Err(e @ (Error::AfterCommit { .. } | Error::CommitUnknown { .. })) => Verdict::Final(e.into()),
+            Err(e) => {
+                let reported = self.core().reported.take().or_else(|| Some(e.clone()));
+                Verdict::Failed { error: e.into(), reported }
+            }
+        }
+    }
+
+    async fn give_up<T, E: From<Error> + 'static>(&mut self, error: E) -> Verdict<T, E> {
+        let settings = self.core().settings.clone();
+        let allowed = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            settings.allow.as_ref().is_some_and(|allow| allow.says(&error))
+        }));
+        let allowed = match allowed {
+            Ok(allowed) => allowed,
+            Err(panic) => {
+                self.core().rollback().await;
+                resume_unwind(panic)
+            }
+        };
+        if allowed && settings.retry_on.as_ref().is_some_and(|retry_on| retry_on.says(&error)) {
+            self.core().rollback().await;
+            return Verdict::Final(
+                Error::usage("an error is both allowed (commit) and retried: `allow` and `retry_on` must not overlap")
+                    .into(),
+            );
+        }
+        if allowed {
+            return match self.conclude::<(), E>(()).await {
+                Verdict::Done(()) => Verdict::Final(error),
+                Verdict::Failed { error, reported } => Verdict::Failed { error, reported },
+                Verdict::Final(error) => Verdict::Final(error),
+            };
+        }
+        self.core().rollback().await;
+        let reported = self.core().reported.take();
+        Verdict::Failed { error, reported }
+    }
+
+    /// Commits a unit that was begun by hand: flush, COMMIT, then the hooks (B2).
+    ///
+    /// # Errors
+    /// The flush or COMMIT failed and the unit was rolled back; or a hook failed after the commit
+    /// ([`Error::AfterCommit`]). Inside `run` or a nested block it is refused (A10).
+    ///
+    /// # Cancel safety
+    /// Dropped before COMMIT was sent, the unit is rolled back; after, it is committed or not as the server decides.
+    pub async fn commit(&mut self) -> Result<(), Error> {
+        self.refuse_inside("commit")?;
+        self.core().commit().await
+    }
+
+    /// Rolls back a unit that was begun by hand (B2). Objects go back to what they were.
+    ///
+    /// # Errors
+    /// The unit has ended already. Inside `run` or a nested block it is refused (A10).
+    ///
+    /// # Cancel safety
+    /// Safe: the connection is then rolled back or closed.
+    pub async fn rollback(&mut self) -> Result<(), Error> {
+        self.refuse_inside("rollback")?;
+        self.core().usable()?;
+        self.core().rollback().await;
+        Ok(())
+    }
+
+    fn refuse_inside(&mut self, what: &str) -> Result<(), Error> {
+        let nested = self.core().frames.iter().any(|frame| frame.kind != BlockKind::Unit && !frame.manual);
+        if self.in_run || nested {
+            return Err(Error::usage(format!(
+                "`{what}` inside a block: the block ends by itself; return an error or call `set_rollback(true)` to roll it back"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Where the unit stands (B2).
+    pub fn unit_state(&mut self) -> UnitState {
+        self.core().state
+    }
+
+    /// Whether BEGIN was sent and the transaction is open (B3).
+    pub fn in_transaction(&mut self) -> bool {
+        self.core().connection.is_open()
+    }
+
+    /// How many blocks are open inside the unit; 0 outside of them (B3).
+    pub fn depth(&mut self) -> usize {
+        self.core().frames.len() - 1
+    }
+
+    /// What the innermost block is, and where it stands: a row of the table in `docs/blocks.md` (B3).
+    pub fn block_state(&mut self) -> (BlockKind, BlockState) {
+        let core = self.core();
+        let top = core.frames.len() - 1;
+        (core.frames[top].kind, core.standing(top, core.flag_around().is_some()))
+    }
+
+    /// Says whether the unit was opened with this isolation level, for code that is not safe under another (B3): a function
+    /// with `#[db_session(isolation = …)]` asks first.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it was opened with another, or with none; on SQLite too, where all are granted, so that what is
+    /// tried out there does not surprise on PostgreSQL.
+    pub fn require_isolation(&self, level: IsolationLevel) -> Result<(), Error> {
+        match self.settings.isolation {
+            Some(has) if has == level => Ok(()),
+            Some(has) => Err(Error::usage(format!(
+                "{level} is asked for inside a unit of work that is {has}: a transaction has one isolation level"
+            ))),
+            None => Err(Error::usage(format!(
+                "{level} is asked for inside a unit of work that was opened without: open it with `.isolation(…)`"
+            ))),
+        }
+    }
+
+    /// Says whether the unit was opened with `.read_only()`, for code that must not write or hold the write lock (B4): a
+    /// function with `#[db_session(read_only)]` asks first.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it was not.
+    pub fn require_read_only(&self) -> Result<(), Error> {
+        self.settings.read_only.then_some(()).ok_or_else(|| {
+            Error::usage("a read-only unit of work is asked for inside one that may write: open it with `.read_only()`")
+        })
+    }
+
+    /// Says whether the unit was opened with `.deferrable()`, for code that must not fail for a concurrent one (B4): a function
+    /// with `#[db_session(deferrable)]` asks first.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it was not.
+    pub fn require_deferrable(&self) -> Result<(), Error> {
+        self.settings.deferrable.then_some(()).ok_or_else(|| {
+            Error::usage("a deferrable unit of work is asked for inside one that is not: open it with `.deferrable()`")
+        })
+    }
+
+    /// Which database this is.
+    pub fn backend(&self) -> SeaBackend {
+        self.dialect.backend
+    }
+
+    /// What this database can do, and how.
+    pub(crate) fn dialect(&self) -> &'static Dialect {
+        self.dialect
+    }
+
+    /// The numbers of the unit so far (L2).
+    pub fn stats(&self) -> Stats {
+        // Look-ups that the map answered are counted aside; while a statement is under way none can be made.
+        if let Ok(mut core) = self.core.try_lock() {
+            core.report_hits();
+        }
+        self.counters.snapshot()
+    }
+
+    // ---- nested blocks ---------------------------------------------------------------------------------------------
+
+    /// A nested block as a savepoint: on `Err`, panic or drop the database and the objects are as they were before it.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let note = s.get::<note::Entity>(1).await?.expect("the example's note");
+    ///     let outcome = s.atomic(async |s: &mut Session| -> Result<(), Error> {
+    ///         note.set_title("tentative");
+    ///         s.flush().await?;
+    ///         Err(Error::Usage("changed my mind".into()))
+    ///     }).await;
+    ///     assert!(outcome.is_err());
+    ///     assert_eq!(note.title(), "first");
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What the body returns; or why the block could not be entered or had to be rolled back ([`Error::RolledBack`]).
+    ///
+    /// # Cancel safety
+    /// A dropped block is rolled back, memory at once, the database before anything else is sent (C2).
+    pub async fn atomic<T, E, F>(&mut self, body: F) -> Result<T, E>
+    where
+        F: for<'a> BlockOnce<&'a mut Session, Result<T, E>, Fut: Send>,
+        E: From<Error>,
+    {
+        self.block().run(body).await
+    }
+
+    /// A nested block with options.
+    pub fn block(&mut self) -> NestedBlock<'_> {
+        NestedBlock { session: self, kind: BlockKind::Savepoint, refused: None }
+    }
+
+    /// Marks the nearest block for rollback, or takes the mark back after a repair (A7, A9).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// let tried = db.run(async |s: &mut Session| -> Result<u64, Error> {
+    ///     s.add(draft("only to count it"));
+    ///     let n = note::Entity::find().count(s).await?;
+    ///     s.set_rollback(true)?;
+    ///     Ok(n)
+    /// }).await?;
+    /// assert_eq!(tried, 2);
+    /// assert_eq!(note::Entity::find().count(db.connection()).await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Outside a block; or `false` while the database itself has aborted the block.
+    pub fn set_rollback(&mut self, rollback: bool) -> Result<(), Error> {
+        if !self.in_run && self.core().frames.iter().all(|frame| frame.kind == BlockKind::Unit || frame.manual) {
+            return Err(Error::usage("`set_rollback` outside a block: call `rollback()` to end a unit begun by hand"));
+        }
+        self.core().set_rollback(rollback)
+    }
+
+    /// Whether the current block must roll back.
+    pub fn needs_rollback(&self) -> bool {
+        self.shared.is_doomed()
+    }
+
+    /// Takes a lock of the transaction by number, waiting for it (B5); it is released with the transaction.
+    ///
+    /// # Errors
+    /// SQLite has none: the refusal says so.
+    pub async fn advisory_lock(&mut self, key: i64) -> Result<(), Error> {
+        let locks = self.dialect.need(self.dialect.advisory_locks)?;
+        self.advisory(locks.wait, key).await.map(|_| ())
+    }
+
+    /// Takes a lock of the transaction by number if it is free (B5).
+    ///
+    /// # Errors
+    /// SQLite has none: the refusal says so.
+    pub async fn try_advisory_lock(&mut self, key: i64) -> Result<bool, Error> {
+        let locks = self.dialect.need(self.dialect.advisory_locks)?;
+        let row = self.advisory(locks.try_once, key).await?;
+        row.map_or(Ok(false), |row| Ok(row.try_get("", "taken")?))
+    }
+
+    async fn advisory(&mut self, sql: &str, key: i64) -> Result<Option<QueryResult>, Error> {
+        let statement = Statement::from_sql_and_values(self.dialect.backend, sql, [key.into()]);
+        Ok(self.core().statement(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
+    }
+
+    // ---- hooks -----------------------------------------------------------------------------------------------------
+
+    /// Runs after the outermost COMMIT, or never (H). `.robust()` on the result keeps a failure from stopping the others.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// let (send, sent) = std::sync::mpsc::channel();
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     s.add(draft("second"));
+    ///     let send = send.clone();
+    ///     s.on_commit(async move || { send.send("a mail") });
+    ///     Ok(())
+    /// }).await?;
+    /// assert_eq!(sent.try_recv(), Ok("a mail"));           // sent after COMMIT
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_commit<F, R>(&mut self, hook: F) -> Registered
+    where
+        F: HookBody<R, Fut: Send + 'static> + Send + 'static,
+        R: HookOutcome + 'static,
+    {
+        self.core().hooks.on_commit(hook)
+    }
+
+    /// Runs after the rollback of this block or of one around it; never if the unit commits (H8).
+    pub fn on_rollback<F, R>(&mut self, hook: F) -> Registered
+    where
+        F: HookBody<R, Fut: Send + 'static> + Send + 'static,
+        R: HookOutcome + 'static,
+    {
+        self.core().hooks.on_rollback(hook)
+    }
+
+    /// The register of hooks, to be taken along into a hook (H5).
+    pub fn hooks(&self) -> Hooks {
+        self.hooks.clone()
+    }
+
+    /// Runs before each flush that has something to send (H10). An error fails the flush.
+    pub fn before_flush(&mut self, hook: impl Fn() -> Result<(), Error> + Send + Sync + 'static) {
+        self.core().flush_hooks.0.push(Arc::new(hook));
+    }
+
+    /// Runs after each flush that sent something (H10). An error fails the flush.
+    pub fn after_flush(&mut self, hook: impl Fn() -> Result<(), Error> + Send + Sync + 'static) {
+        self.core().flush_hooks.1.push(Arc::new(hook));
+    }
+
+    pub(crate) async fn autoflush(&mut self) -> Result<(), Error> {
+        self.core().flush_before_query().await
+    }
+
+    pub(crate) async fn query_all(&mut self, statement: Statement) -> Result<Vec<QueryResult>, Error> {
+        Ok(self.core().statement(Message::Statement(statement, Fetch::All)).await?.rows())
+    }
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for Session {
+    fn get_database_backend(&self) -> SeaBackend {
+        self.dialect.backend
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        refuse_control(&statement.sql, self.dialect)?;
+        executed(self.core.lock().await.statement(Message::Statement(statement, Fetch::Nothing)).await?)
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        refuse_control(sql, self.dialect)?;
+        executed(self.core.lock().await.statement(Message::Unprepared(sql)).await?)
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        refuse_control(&statement.sql, self.dialect)?;
+        Ok(self.core.lock().await.statement(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        refuse_control(&statement.sql, self.dialect)?;
+        Ok(self.core.lock().await.statement(Message::Statement(statement, Fetch::All)).await?.rows())
+    }
+}

@@ -1,0 +1,122 @@
+//! The settings of a unit of work: which of them make no sense together, and how BEGIN carries them.
+
+use std::time::Duration;
+
+use sea_orm::IsolationLevel;
+
+use super::{fate::FateCell, predicate::Predicate, retry::Retry};
+use crate::{
+    dialect::{Begin, Dialect},
+    error::Error,
+    stats::Recorder,
+};
+
+/// The settings of a unit of work, shared by its attempts.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) isolation: Option<IsolationLevel>,
+    pub(crate) read_only: bool,
+    pub(crate) deferrable: bool,
+    pub(crate) immediate: bool,
+    pub(crate) set_local: Vec<(String, String)>,
+    pub(crate) tenant: Option<(String, String)>,
+    pub(crate) statement_timeout: Option<Duration>,
+    /// Settings that are always the same, as text: a SET costs the server a third of a SELECT of `set_config`, but each
+    /// text that is new is one more entry of `pg_stat_statements`, which a tenant's must not be.
+    pub(crate) fixed: &'static str,
+    pub(crate) optimistic: bool,
+    pub(crate) strict: bool,
+    pub(crate) sql_debug: bool,
+    pub(crate) show_values: bool,
+    pub(crate) settle: bool,
+    pub(crate) settle_by_token: bool,
+    pub(crate) recorder: Option<Recorder>,
+    pub(crate) retry: Retry,
+    pub(crate) retry_on: Option<Predicate>,
+    pub(crate) allow: Option<Predicate>,
+    /// Where the unit leaves word of its COMMIT, if somebody asks (B6).
+    pub(crate) fate: Option<FateCell>,
+    /// The unit is one statement that reads, and is sent without BEGIN and COMMIT.
+    pub(crate) alone: bool,
+}
+
+impl Settings {
+    /// Refuses questions about the body's error that cannot mean what they say, before anything is sent: about another
+    /// type, without a number of attempts, or with an error of the database's that is both allowed and retried (X3).
+    pub(crate) fn check_predicates<E: From<Error> + 'static>(&self) -> Result<(), Error> {
+        let retried = self.retry.attempts() > 1;
+        if let Some(retry_on) = &self.retry_on {
+            retry_on.check::<E>("retry_on")?;
+            if !retried {
+                return Err(Error::usage(
+                    "`retry_on` adds errors to those that are retried: say how often with `.retry(5)`",
+                ));
+            }
+        }
+        let Some(allow) = &self.allow else { return Ok(()) };
+        allow.check::<E>("allow")?;
+        if !retried {
+            return Ok(());
+        }
+        let both = Error::one_of_each_kind().into_iter().find(|error| {
+            let theirs = E::from(error.clone());
+            let repeated = self.retry.wants(error) || self.retry_on.as_ref().is_some_and(|own| own.says(&theirs));
+            repeated && allow.says(&theirs)
+        });
+        match both {
+            Some(error) => Err(Error::usage(format!(
+                "an error is both allowed (commit) and retried, `{error}` for one: `allow` and the retry must not overlap"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses combinations that make no sense, and what the backend cannot do, before anything is sent.
+    pub(crate) fn check(&self, dialect: &Dialect) -> Result<(), Error> {
+        if self.deferrable && !(self.read_only && self.isolation == Some(IsolationLevel::Serializable)) {
+            return Err(Error::usage("`deferrable` needs `isolation(Serializable)` and `read_only`"));
+        }
+        if self.immediate && self.read_only {
+            return Err(Error::usage("`immediate` takes the write lock, which a `read_only` unit has no use for"));
+        }
+        let asked = [
+            (self.deferrable, dialect.deferrable),
+            (!self.set_local.is_empty(), dialect.set_local),
+            (self.statement_timeout.is_some(), dialect.statement_timeout),
+            (self.settle || self.settle_by_token, dialect.settle),
+            (self.immediate, dialect.immediate),
+        ];
+        asked.into_iter().filter(|(asked, _)| *asked).try_for_each(|(_, can)| dialect.need(can))?;
+        let keys = self.set_local.iter().map(|(k, v)| (k, v)).chain(self.tenant.iter().map(|(k, v)| (k, v)));
+        for (key, value) in keys {
+            let named = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
+            if !named {
+                return Err(Error::usage(format!("`{key}` is no parameter name: letters, digits, `_` and `.` only")));
+            }
+            if value.contains('\0') {
+                return Err(Error::usage(format!("the value for `{key}` holds a NUL character")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the message that begins the transaction.
+    pub(crate) fn write_begin(&self, dialect: &Dialect, sql: &mut String) {
+        let begin = Begin {
+            isolation: self.isolation,
+            read_only: self.read_only,
+            deferrable: self.deferrable,
+            statement_timeout: self.statement_timeout,
+            fixed: self.fixed,
+            set_local: &self.set_local,
+            tenant: self.tenant.as_ref(),
+            tell_id: self.settle,
+        };
+        (dialect.begin)(&begin, sql);
+    }
+
+    /// COMMIT or ROLLBACK, which also puts back what BEGIN changed on the connection.
+    pub(crate) fn end_text(&self, dialect: &Dialect, commit: bool) -> &'static str {
+        (dialect.end)(commit, self.read_only)
+    }
+}
