@@ -186,7 +186,7 @@ impl Flush<'_> {
 
     fn row_written(&mut self, set: &RowSet<'_>, row: usize, returned: Option<&Returned<'_>>) -> Result<(), Error> {
         let micros = &set.facts.micros;
-        if set.kind == Kind::Update && set.object(row).is_some_and(|object| object.is_gone()) {
+        if self.found_gone && set.kind == Kind::Update && set.object(row).is_some_and(|object| object.is_gone()) {
             return Ok(());
         }
         match (&set.rows, set.part) {

@@ -73,6 +73,8 @@ pub(crate) struct Flush<'a> {
     pub(crate) show_values: bool,
     /// Objects whose rows were found to be gone (D7).
     pub(crate) gone: &'a mut Vec<Arc<dyn AnyObject>>,
+    /// Whether this flush has found that a row is gone: in most none is, and no object is asked about it.
+    pub(crate) found_gone: bool,
     /// Tables whose rows the database may have deleted because of rows that this flush has deleted (D6).
     pub(crate) cascaded: FxHashSet<Identity>,
 }
@@ -251,6 +253,7 @@ impl Flush<'_> {
 
     /// An object's row is gone: the map forgets it, and its key may be added again (D7).
     fn vanished(&mut self, object: &Arc<dyn AnyObject>) {
+        self.found_gone = true;
         if object.vanish(self.frame, self.map) {
             self.undo.touch(object.clone());
         }

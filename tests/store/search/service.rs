@@ -3,11 +3,12 @@
 use std::{
     io::{BufRead, BufReader, Read, Write as _},
     net::TcpListener,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use context_store::embed::{EmbedError, Embedder, HttpEmbedder};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 /// A request as it came: its headers in lower case, and its body.
@@ -42,7 +43,7 @@ fn service(reply: impl Fn(usize, &Request) -> Reply + Send + 'static) -> (String
             stream.read_exact(&mut body).expect("a body");
             let request = (headers, serde_json::from_slice(&body).expect("JSON"));
             let reply = reply(at, &request);
-            seen.lock().unwrap().push(request);
+            seen.lock().push(request);
             match reply {
                 // Who has read enough hangs up: that is no fault of the service's.
                 Some(reply) => drop(stream.get_mut().write_all(reply.as_bytes())),
@@ -94,7 +95,7 @@ async fn w5_texts_go_in_batches_and_their_vectors_come_back_in_order() {
     let found = client(&address).batches(3, 12).embed(&many).await.expect("vectors");
     let lengths: Vec<f32> = found.iter().map(|vector| vector[0]).collect();
     assert_eq!(lengths, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
-    let sent = requests.lock().unwrap().clone();
+    let sent = requests.lock().clone();
     let inputs: Vec<&Value> = sent.iter().map(|(_, body)| &body["input"]).collect();
     // Three texts at most, and twelve bytes.
     assert_eq!(json!(inputs), json!([["a", "bb", "ccc"], ["dddd", "eeeee"], ["ffffff"], ["ggggggg"]]));
@@ -105,12 +106,12 @@ async fn w5_texts_go_in_batches_and_their_vectors_come_back_in_order() {
     // A text that is longer than a request goes alone; of one that is longer than a model takes, the beginning.
     let long = "ä".repeat(50_000);
     client(&address).batches(3, 12).embed(&[long, "b".into()]).await.expect("vectors");
-    let sent = requests.lock().unwrap();
+    let sent = requests.lock().clone();
     let first = sent[4].1["input"].as_array().expect("texts");
     assert_eq!((first.len(), first[0].as_str().map(str::len)), (1, Some(24_000)));
     assert_eq!(sent[5].1["input"], json!(["b"]));
     assert!(client(&address).embed(&[]).await.expect("nothing").is_empty());
-    assert_eq!(sent.len(), 6, "nothing is asked for nothing");
+    assert_eq!(requests.lock().len(), 6, "nothing is asked for nothing");
 }
 
 #[tokio::test]
@@ -123,11 +124,11 @@ async fn e4_a_service_that_is_busy_is_asked_again_when_it_says() {
     let start = Instant::now();
     assert_eq!(client(&address).embed(&texts(&["a"])).await.expect("vectors"), [[1.0, 0.0]]);
     assert!(start.elapsed() >= Duration::from_secs(1), "it waited as it was told");
-    assert_eq!(requests.lock().unwrap().len(), 3);
+    assert_eq!(requests.lock().len(), 3);
     let (address, requests) = service(|_, _| answer("500 Internal Server Error", "", "oh"));
     let error = why(&client(&address)).await;
     assert_eq!(unavailable(&error), "the embedding service answered 500 Internal Server Error");
-    assert_eq!(requests.lock().unwrap().len(), 3);
+    assert_eq!(requests.lock().len(), 3);
 }
 
 #[tokio::test]
@@ -137,7 +138,7 @@ async fn e4_the_key_goes_to_its_own_address_and_nowhere_else() {
     let (address, _) = service(move |_, _| answer("307 Temporary Redirect", &format!("location: {to}\r\n"), ""));
     let error = why(&client(&address)).await;
     assert!(unavailable(&error).contains("answered 307 Temporary Redirect: redirects are not followed"), "{error}");
-    assert_eq!(heard.lock().unwrap().len(), 0, "nobody else is asked");
+    assert_eq!(heard.lock().len(), 0, "nobody else is asked");
     // Nothing secret is shown, whatever fails.
     let nobody = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
     let dead = client(&format!("http://user:hunter2@{nobody}/?api-key=hunter2"));
@@ -181,7 +182,7 @@ async fn e4_what_is_no_answer_of_the_contract_counts_as_none() {
         let (address, requests) = service(move |_, _| answer(status, "", body));
         let error = why(&client(&address)).await;
         assert!(unavailable(&error).contains(message), "{what}: {error}");
-        assert_eq!(requests.lock().unwrap().len(), 1, "{what}: nothing is gained by asking again");
+        assert_eq!(requests.lock().len(), 1, "{what}: nothing is gained by asking again");
     }
     let (address, _) = service(|_, _| answer("400 Bad Request", "", "the text is too long"));
     let error = why(&client(&address)).await;
@@ -205,7 +206,7 @@ async fn e4_an_answer_is_bounded_in_size_and_in_time() {
     let (address, requests) = service(|_, _| None);
     let error = why(&client(&address).patience(Duration::from_millis(50))).await;
     assert!(unavailable(&error).contains("timed out"), "{error}");
-    assert_eq!(requests.lock().unwrap().len(), 3, "it might have been lost on the way");
+    assert_eq!(requests.lock().len(), 3, "it might have been lost on the way");
 }
 
 #[test]

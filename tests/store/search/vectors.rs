@@ -1,11 +1,12 @@
 //! The second stage of a search (W5), with a model of the test's own: what it ranks, and what it may not spoil.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use context_store::{
     Caller, Hit, Page, Paging, SearchOptions, Store, StoreError, Write,
     embed::{EmbedError, Embedder},
 };
+use parking_lot::Mutex;
 use sea_session::{Recorder, prelude::*};
 
 use crate::{
@@ -40,7 +41,7 @@ impl Model {
 
     /// The texts that it was asked for since it was last looked at.
     fn asked(&self) -> Vec<String> {
-        let mut asked = std::mem::take(&mut *self.asked.lock().unwrap());
+        let mut asked = std::mem::take(&mut *self.asked.lock());
         asked.sort();
         asked
     }
@@ -60,7 +61,7 @@ impl Embedder for Model {
         if texts.iter().any(|text| text.contains("forbidden")) {
             return Err(EmbedError::Refused("there is a forbidden text".into()));
         }
-        self.asked.lock().unwrap().extend(texts.iter().cloned());
+        self.asked.lock().extend(texts.iter().cloned());
         let one = |text: &String| match (text == "river" || text.contains("sail"), text.contains("stone")) {
             (true, _) => vec![1.0, 0.1, 0.0],
             (false, true) => vec![0.1, 1.0, 0.0],

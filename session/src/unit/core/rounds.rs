@@ -81,6 +81,7 @@ impl Core {
             xid: &mut self.xid,
             show_values: self.settings.show_values,
             gone: &mut self.gone,
+            found_gone: false,
             cascaded: Default::default(),
         };
         // If this future is dropped, the objects are found again by the rollback of their block.

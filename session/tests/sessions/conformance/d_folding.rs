@@ -113,7 +113,8 @@ struct Folding {
 }
 
 fn foldings() -> [Folding; 6] {
-    let (upper, padded): (fn(&str) -> String, fn(&str) -> String) = (str::to_uppercase, |text| format!("{text}  "));
+    let upper: fn(&str) -> String = str::to_uppercase;
+    let padded: fn(&str) -> String = |text| format!("{text}  ");
     let ci = "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
     let on = |backend, before, text, other| Folding { backend, before, text, junction: text, end: "", other };
     let citext = Some("CREATE EXTENSION citext");

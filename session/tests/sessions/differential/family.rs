@@ -457,7 +457,7 @@ pub mod odd {
                 true
             }
 
-            fn row_by_accessors(own: &Tracked<Self>) -> crate::world::Row {
+            fn row_by_accessors(own: &Tracked<Self>) -> crate::differential::world::Row {
                 vec![own.c0().into(), own.tag().into(), own.ord().into(), own.m().into(), own.written().into()]
             }
         }
