@@ -216,10 +216,11 @@ BEGIN
 END
 $$"#
     )],
+    // The triggers have other names than those before: a connection of a pool that has not seen the DROP yet refuses the same name.
     sqlite: &[
         "DROP TRIGGER index_records_words_insert",
         concat!(
-            r#"CREATE TRIGGER index_records_words_insert AFTER INSERT ON index_records
+            r#"CREATE TRIGGER index_records_words_added AFTER INSERT ON index_records
 BEGIN
 "#,
             put_in!(),
@@ -227,7 +228,7 @@ BEGIN
         ),
         "DROP TRIGGER index_records_words_update",
         concat!(
-            r#"CREATE TRIGGER index_records_words_update AFTER UPDATE OF terms, length ON index_records
+            r#"CREATE TRIGGER index_records_words_changed AFTER UPDATE OF terms, length ON index_records
     WHEN OLD.id = NEW.id AND OLD.account_id = NEW.account_id AND OLD.owner_space = NEW.owner_space
         AND (OLD.terms <> NEW.terms OR OLD.length <> NEW.length)
 BEGIN
@@ -278,9 +279,9 @@ const DOWN: Statements = Statements {
     ],
     sqlite: &[
         "DROP TRIGGER index_records_words_move",
-        "DROP TRIGGER index_records_words_update",
+        "DROP TRIGGER index_records_words_changed",
         SQLITE_ON_UPDATE,
-        "DROP TRIGGER index_records_words_insert",
+        "DROP TRIGGER index_records_words_added",
         SQLITE_ON_INSERT,
     ],
 };

@@ -19,7 +19,7 @@ use sea_orm_migration::MigratorTrait;
 use crate::common::{Fresh, connect};
 use crate::support::{self, foreign_bakery, foreign_forum, scripted, scripted::Script};
 
-const CONTEXT: usize = 9;
+const CONTEXT: usize = 10;
 
 fn migrate(url: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
