@@ -507,8 +507,8 @@ async fn w5_a_database_of_before_is_indexed_anew_by_the_outbox() {
             .expect("an archive");
         t.store.drain().await.expect("a drain");
         let runner = context_migration::Runner::new(t.owner.connection().clone());
-        // The words themselves, and what writes only those that differ.
-        runner.down(2).await.expect("down");
+        // The words themselves, what writes only those that differ, and the vectors.
+        runner.down(3).await.expect("down");
         assert_eq!(t.count("SELECT count(*) FROM index_records").await, 30);
         runner.up().await.expect("up");
         if t.owner.backend() == sea_orm::DbBackend::Postgres {
