@@ -275,7 +275,8 @@ async fn z16_sqlite_has_returning_and_the_workspace_names_one_feature_set() {
             let named = line.split_once("features = [").map_or("", |(_, named)| named);
             let more: Vec<&str> = named.split('"').skip(1).step_by(2).collect();
             assert!(
-                more.iter().all(|feature| ["mock", "net", "process", "signal"].contains(feature)),
+                more.iter()
+                    .all(|feature| ["mock", "net", "process", "runtime-tokio-rustls", "signal"].contains(feature)),
                 "{member}: this is named in the workspace only: {line}"
             );
         }
