@@ -69,8 +69,8 @@ pub struct Common {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Embedding model")]
 pub struct EmbedderArgs {
-    /// The address of an embedding service that speaks as OpenAI's does, as `https://api.openai.com/v1/embeddings`: what a search
-    /// finds by words is ranked again by words and vectors together.
+    /// The address of an embedding service that speaks as OpenAI's does, as `https://api.openai.com/v1/embeddings`: what a
+    /// search finds by words is ranked again by words and vectors together.
     #[arg(long, global = true, env = "CTX_EMBEDDER", hide_env_values = true, value_name = "URL")]
     pub embedder: Option<String>,
     /// Its model.
