@@ -30,7 +30,8 @@ impl UnitOptions {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Error> {
     /// # let db = example().await?;
-    /// use sea_orm::{QueryTrait, Statement};
+    /// use sea_orm::Statement;
+    /// use sea_session::Recorder;
     ///
     /// let recorder = Recorder::new();
     /// let titles = Statement::from_string(db.backend(), "SELECT title FROM note");
