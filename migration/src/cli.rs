@@ -7,7 +7,11 @@
 mod guard;
 mod output;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sea_orm::DbBackend;
@@ -250,11 +254,25 @@ async fn run<M: MigratorTrait + 'static>(cli: &Cli) -> Result<(), Stop> {
     let unreachable =
         |error: String| Stop::Message(format!("cannot connect: {}", error.replace(url, &crate::without_password(url))));
     knock(url, Duration::from_secs(10)).await.map_err(unreachable)?;
-    let db = Db::connect(url).await.map_err(|error| unreachable(error.to_string()))?;
+    let db = open(url, Duration::from_secs(10)).await.map_err(unreachable)?;
     let outcome = run_on::<M>(cli, url, &db).await;
     let closed = db.close().await;
     outcome?;
     closed.map_err(|error| Stop::Message(error.to_string()))
+}
+
+/// A file of SQLite that others open at the same moment may be locked for as long as one of them sets its journal, and SQLite
+/// does not wait for that by itself: it is tried again for so long.
+async fn open(url: &str, patience: Duration) -> Result<Db, String> {
+    let until = Instant::now() + patience;
+    loop {
+        match Db::connect(url).await.map_err(|error| error.to_string()) {
+            Err(error) if error.contains("database is locked") && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 async fn run_on<M: MigratorTrait + 'static>(cli: &Cli, url: &str, db: &Db) -> Result<(), Stop> {
