@@ -16,7 +16,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sea_orm::DbBackend;
 use sea_orm_migration::MigratorTrait;
-use sea_session::Db;
+use sea_session::{Class, Db};
 
 use crate::{Direction, Error, Event, Options, Runner, State, doctor, role, template, workplace::knock};
 
@@ -266,11 +266,11 @@ async fn run<M: MigratorTrait + 'static>(cli: &Cli) -> Result<(), Stop> {
 async fn open(url: &str, patience: Duration) -> Result<Db, String> {
     let until = Instant::now() + patience;
     loop {
-        match Db::connect(url).await.map_err(|error| error.to_string()) {
-            Err(error) if error.contains("database is locked") && Instant::now() < until => {
+        match Db::connect(url).await {
+            Err(error) if error.class() == Some(Class::Busy) && Instant::now() < until => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            outcome => return outcome,
+            outcome => return outcome.map_err(|error| error.to_string()),
         }
     }
 }
