@@ -3,7 +3,7 @@
 //! Every test has a database of its own, so tests run in parallel and see nothing of each other; it goes with the test,
 //! also when the test panics. Nothing is skipped here: a backend that cannot be had fails the test.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, pin::Pin};
 
 use sea_orm::{ConnectionTrait, EntityTrait, Schema};
 use tempfile::TempDir;
@@ -78,21 +78,23 @@ pub fn run_test_on<S, R>(
         .enable_all()
         .build()
         .unwrap_or_else(|e| panic!("the test's runtime could not be built: {e}"));
-    let failure = runtime.block_on(async {
-        let place =
-            OpenedDatabase::open(backend).await.unwrap_or_else(|e| panic!("there is no {backend:?} database: {e}"));
-        let db = place.connect().await.unwrap_or_else(|e| panic!("the {backend:?} database does not answer: {e}"));
-        if let Err(error) = setup(&db).await {
-            panic!("the set-up of the {backend:?} database failed: {error:?}");
-        }
-        let failure = test(db.clone()).await.failure();
-        // Closed before the database goes; a connection that the test leaked is cut by the drop.
-        drop(db.close().await);
-        failure
-    });
+    let (place, db) = finish(&runtime, Box::pin(OpenedDatabase::with_pool(backend)));
+    let set_up = finish(&runtime, Box::pin(async { setup(&db).await.map_err(|error| format!("{error:?}")) }));
+    if let Err(error) = set_up {
+        panic!("the set-up of the {backend:?} database failed: {error}");
+    }
+    let failure = finish(&runtime, Box::pin(async { test(db.clone()).await.failure() }));
+    // Closed before the database goes; a connection that the test leaked is cut by the drop.
+    drop(finish(&runtime, Box::pin(db.close())));
+    drop(place);
     if let Some(failure) = failure {
         panic!("{failure}");
     }
+}
+
+/// Drives a future of the test to its end. Boxed: a runtime's machinery is compiled once, not once a test.
+fn finish<T>(runtime: &tokio::runtime::Runtime, future: Pin<Box<dyn Future<Output = T> + '_>>) -> T {
+    runtime.block_on(future)
 }
 
 /// An empty database that goes with this value.
@@ -102,6 +104,13 @@ enum OpenedDatabase {
 }
 
 impl OpenedDatabase {
+    /// An empty database and a pool of connections to it.
+    async fn with_pool(backend: Backend) -> (Self, Db) {
+        let place = Self::open(backend).await.unwrap_or_else(|e| panic!("there is no {backend:?} database: {e}"));
+        let db = place.connect().await.unwrap_or_else(|e| panic!("the {backend:?} database does not answer: {e}"));
+        (place, db)
+    }
+
     async fn open(backend: Backend) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         Ok(match backend {
             // A file and not memory: a test may want more than one connection.

@@ -3,7 +3,7 @@
 //! values, and fail with the same error. A unit with `show_values` always takes the planner's way, so every program here is
 //! run with and without it.
 //!
-//! 60 programs on each backend; `FLUSH_PROGRAMS=2000 cargo test -p sea-session --release --test sessions -- flush_ways::`
+//! 60 programs on each backend; `FLUSH_PROGRAMS=2000 cargo test -p sea-session --release --test conformance -- flush_ways::`
 //! runs more.
 
 use std::cell::Cell;

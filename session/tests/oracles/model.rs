@@ -7,8 +7,8 @@
 //! every step in half of the programs, and only where the program itself looks in the others, because looking sends SQL and
 //! so begins what is still owed.
 //!
-//! 500 programs on each backend; `MODEL_PROGRAMS=10000 cargo test -p sea-session --release --test sessions -- model::` runs
-//! more. A program that fails is made small, shown, and its seed kept in `tests/sessions/model.proptest-regressions`, which
+//! 500 programs on each backend; `MODEL_PROGRAMS=10000 cargo test -p sea-session --release --test oracles -- model::` runs
+//! more. A program that fails is made small, shown, and its seed kept in `tests/oracles/model.proptest-regressions`, which
 //! every run begins with.
 
 mod world;
@@ -436,7 +436,7 @@ async fn run_program(db: &Db, program: &Program) {
 /// Runs the programs on one database, each in a unit of its own.
 fn programs_on(backend: Backend) {
     let programs = std::env::var("MODEL_PROGRAMS").map_or(500, |n| n.parse().expect("MODEL_PROGRAMS is a number"));
-    let kept = FileFailurePersistence::Direct("tests/sessions/model.proptest-regressions");
+    let kept = FileFailurePersistence::Direct("tests/oracles/model.proptest-regressions");
     let config = Config {
         cases: programs,
         failure_persistence: Some(Box::new(kept)),

@@ -5,7 +5,7 @@
 //! fold, defaults, identities, triggers, generated columns, actions of foreign keys), and what is done. A session carries it
 //! out in one world, SeaORM in another; they are compared after every flush. A failing program is made smaller and shown.
 //!
-//! 300 programs on each backend. `DIFFERENTIAL_PROGRAMS=20000 cargo test -p sea-session --release --test sessions --
+//! 300 programs on each backend. `DIFFERENTIAL_PROGRAMS=20000 cargo test -p sea-session --release --test oracles --
 //! differential::` runs more, `DIFFERENTIAL_SEED=17` one alone, with every step (`DIFFERENTIAL_PLAIN=1` without rules, views,
 //! partitions and their kin: a kept seed without `+`); `DIFFERENTIAL_FAILURES=100` goes on until so many have failed, and
 //! `DIFFERENTIAL_BRIEF=1` does not make them smaller. A seed that fails is added to `seeds.txt`; those come first.
@@ -53,7 +53,7 @@ fn keep(backend: Backend, seed: u64, featured: bool) {
     if KEPT.contains(&line) || number("DIFFERENTIAL_BRIEF").is_some() {
         return;
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sessions/differential/seeds.txt");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracles/differential/seeds.txt");
     let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
     std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
 }

@@ -1,6 +1,7 @@
 //! The tables of the suite, and how a test is run on each backend and in each of three ways: plain, inside an outer
 //! block, and in a unit begun by hand.
 
+use futures_util::future::BoxFuture;
 use sea_orm::{ConnectionTrait, entity::prelude::*};
 use sea_session::{
     Error, Recorder, Session, UnitOptions,
@@ -150,7 +151,6 @@ pub async fn notes_in_database(db: &Db) -> Vec<(i64, String)> {
     notes.into_iter().map(|note| (note.id, note.title)).collect()
 }
 
-/// Runs a statement outside every session.
 /// Runs a future until it says that it has come far enough, and drops it there; `None` then. However slow the machine is.
 pub async fn until_far<F: Future>(far: &tokio::sync::Notify, future: F) -> Option<F::Output> {
     tokio::select! {
@@ -203,29 +203,47 @@ pub fn watched(db: &Db) -> (Recorder, UnitOptions) {
     (recorder, options)
 }
 
+/// A body that is compiled once, however often and wherever it is run.
+trait Body: Sync {
+    fn run<'a>(&'a self, s: &'a mut Session) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+impl<F> Body for F
+where
+    F: for<'a> sea_session::Block<&'a mut Session, Result<(), Error>, Fut: Send> + Sync,
+{
+    fn run<'a>(&'a self, s: &'a mut Session) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self(s))
+    }
+}
+
 /// Opens each of the three kinds of surroundings on both backends and runs the body in it: plain (the unit's own block),
 /// inside an outer block, and in a unit begun by hand. Everything is rolled back afterwards.
 pub fn three_ways<F>(body: F)
 where
     F: for<'a> sea_session::Block<&'a mut Session, Result<(), Error>, Fut: Send> + Sync,
 {
+    each_of_three_ways(&body);
+}
+
+fn each_of_three_ways(body: &dyn Body) {
     on_both(async |db: Db| {
         let undo = |outcome: Result<(), Error>| match outcome {
             Err(Error::Usage(text)) if text == "undo" => {}
             other => panic!("{other:?}"),
         };
         let undone = || Error::Usage("undo".into());
-        let plain = db.run(async |s: &mut Session| -> Result<(), Error> { body(s).await.and(Err(undone())) }).await;
+        let plain = db.run(async |s: &mut Session| -> Result<(), Error> { body.run(s).await.and(Err(undone())) }).await;
         undo(plain);
         let nested = db
             .run(async |s: &mut Session| -> Result<(), Error> {
-                s.atomic(async |s: &mut Session| -> Result<(), Error> { body(s).await }).await?;
+                s.atomic(async |s: &mut Session| -> Result<(), Error> { body.run(s).await }).await?;
                 Err(undone())
             })
             .await;
         undo(nested);
         let mut by_hand = db.begin().await.unwrap();
-        body(&mut by_hand).await.unwrap();
+        body.run(&mut by_hand).await.unwrap();
         by_hand.rollback().await.unwrap();
         assert_eq!(notes_in_database(&db).await, vec![], "everything is undone");
     });
