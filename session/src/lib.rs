@@ -1,4 +1,8 @@
 #![doc = include_str!("../docs/crate.md")]
+#![cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres")),
+    allow(dead_code, reason = "what only another driver needs: the rooms know capabilities, not drivers")
+)]
 
 extern crate self as sea_session;
 

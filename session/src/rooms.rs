@@ -292,6 +292,17 @@ fn y1_no_backend_is_named_outside_of_its_dialect() {
 }
 
 #[test]
+fn y4_no_driver_is_chosen_outside_of_its_dialect() {
+    let mut wrong = Vec::new();
+    for (name, module, text) in rooms().into_iter().filter(|(_, module, _)| !NAMES_BACKENDS.contains(&&*module[0])) {
+        let chosen = ["sqlite", "postgres"].map(|driver| format!("feature = \"{driver}\""));
+        let lines = text.lines().enumerate().filter(|(_, line)| chosen.iter().any(|chosen| line.contains(chosen)));
+        wrong.extend(lines.map(|(at, line)| format!("{name}:{}: {} in {module:?}", at + 1, line.trim())));
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
 fn rooms_are_printed_in_the_document_of_the_architecture() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ARCHITECTURE.md");
     let held = fs::read_to_string(&path).expect("docs/ARCHITECTURE.md");

@@ -251,7 +251,7 @@ mod tests {
     use crate::dialect::DIALECTS;
 
     fn word(sql: &str, backend: &str) -> Option<&'static str> {
-        let dialect = DIALECTS.into_iter().find(|dialect| dialect.name == backend).unwrap();
+        let dialect = DIALECTS.iter().find(|dialect| dialect.name == backend).unwrap();
         control_in(sql, dialect.lexing).map(|control| control.word)
     }
 

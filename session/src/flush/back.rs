@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     connection::{Fetch, Message, text::Text},
-    dialect::{ArrayRows, Dialect, Sets},
+    dialect::{Dialect, Sets},
     error::Error,
     objects::row::Returned,
     table::{facts::Stored, meta::TableMeta, row_sink::RowSink, value_ref::ValueRef},
@@ -266,14 +266,14 @@ fn read_text(set: &RowSet<'_>, dialect: &Dialect, source: &str, with: &str) -> S
 
 fn read_arrays<'m>(set: &RowSet<'_>, dialect: &Dialect, rows: &[(usize, Vec<Value>)]) -> Result<Message<'m>, Error> {
     let (table, names) = (set.table, &set.table.names);
-    let kinds = table.keys.iter().map(|key| &table.columns[*key].kind);
-    let mut sink = ArrayRows::new(rows.len(), kinds)?;
+    let kinds: Vec<_> = table.keys.iter().map(|key| &table.columns[*key].kind).collect();
+    let mut arguments = (dialect.rows)(rows.len(), &kinds)?;
     for (_, key) in rows {
-        key.iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
+        key.iter().enumerate().try_for_each(|(at, value)| arguments.sink().put(at, &ValueRef::from(value)))?;
     }
     let source = names.unnest_numbered(table.keys.len());
     let sql = read_text(set, dialect, &source, "");
-    Ok(Message::Bound { sql: sql.into(), arguments: sink.arguments()?, fetch: Fetch::All })
+    Ok(Message::Bound { sql: sql.into(), arguments: arguments.finish()?, fetch: Fetch::All })
 }
 
 fn read_values<'m>(set: &RowSet<'_>, dialect: &'static Dialect, rows: &[(usize, Vec<Value>)]) -> Message<'m> {

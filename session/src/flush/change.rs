@@ -147,11 +147,11 @@ impl Flush<'_> {
                 self.connection.counters().path(Path::Single, 1);
                 return Ok(());
             }
-            let (to, arguments) = arrays(set, at, most, &places)?;
+            let (to, arguments) = arrays(set, texts.dialect, at, most, &places)?;
             let window = set.window(at, to);
             match texts.back {
                 Back::Nothing => {
-                    let again = || arrays(set, at, to - at, &places).map(|(_, arguments)| arguments);
+                    let again = || arrays(set, texts.dialect, at, to - at, &places).map(|(_, arguments)| arguments);
                     let changed = self.send_counting(texts, window, arguments, again).await?;
                     self.expect_all(texts, window, changed).await?;
                     self.all_told(window)?;
@@ -220,7 +220,7 @@ impl Flush<'_> {
         let (table, xid) = (window.set.table, self.wants_xid());
         let savepoint = match xid {
             false => format!("SAVEPOINT {SET}"),
-            true => format!("SAVEPOINT {SET}; SELECT {XID}"),
+            true => format!("SAVEPOINT {SET}; SELECT {}", texts.dialect.xid()),
         };
         let answer = self.send(table, &window, Message::Control(&savepoint)).await?.rows();
         self.learn_xid(&answer, xid);
@@ -474,7 +474,7 @@ impl Texts<'_, '_> {
             return build().into();
         }
         let written = self.set.columns.iter().copied().collect();
-        let (dialect, versioned) = (self.dialect.number, self.set.version().is_some());
+        let (dialect, versioned) = (self.dialect.number(), self.set.version().is_some());
         self.set.facts.texts.change(ChangeText { dialect, form, written, versioned, xid }, build)
     }
 
@@ -498,7 +498,7 @@ impl Texts<'_, '_> {
             write = self.change_arrays(true),
             arrays = crate::table::names::Names::parameters(keys),
             same = same.collect::<Vec<_>>().join(" AND "),
-            xid = and_xid(xid),
+            xid = self.dialect.and_xid(xid),
         )
     }
 
@@ -511,7 +511,7 @@ impl Texts<'_, '_> {
             true => format!("DELETE FROM {table} USING {rows}"),
             false => format!("UPDATE {table} SET {} FROM {rows}", self.assignments()),
         };
-        let (matching, back, xid) = (self.matching(), self.and_back(), and_xid(xid));
+        let (matching, back, xid) = (self.matching(), self.and_back(), self.dialect.and_xid(xid));
         format!("{write} WHERE {matching} RETURNING {}.{}{back}{xid}", names.rows, names.number)
     }
 
@@ -621,8 +621,8 @@ impl Texts<'_, '_> {
             false => format!("UPDATE {} SET {assigned} WHERE {matched}", table.table),
         };
         match &self.back.list(table, self.dialect, false)[..] {
-            [] => telling_xid(write, xid),
-            list => format!("{write} RETURNING {}{}", list.join(", "), and_xid(xid)),
+            [] => self.dialect.telling_xid(write, xid),
+            list => format!("{write} RETURNING {}{}", list.join(", "), self.dialect.and_xid(xid)),
         }
     }
 }

@@ -17,12 +17,7 @@ use super::{
 };
 use crate::{
     connection::{Fetch, Message, text::Text},
-    dialect::{
-        Dialect, Sets,
-        message::Arguments,
-        still_default, undisturbed,
-        xid::{XID, and_xid, telling_xid},
-    },
+    dialect::{Dialect, Sets, message::Arguments},
     error::Error,
     stats::Path,
     table::{
@@ -157,7 +152,7 @@ impl Flush<'_> {
         if wanted.back == Back::Nothing
             && let Some(form) = super::copy::CopyForm::of(&set, dialect)
         {
-            if !self.may_copy(&set).await? {
+            if !self.may_copy(&form, &set).await? {
                 return self.insert_afresh(set).await;
             }
             self.copy_in(&form, &set).await?;
@@ -167,7 +162,7 @@ impl Flush<'_> {
         let places: Places = set.new_values().collect();
         let mut at = from;
         while at < set.len() {
-            let (to, arguments) = arrays(&set, at, ROWS_A_STATEMENT, &places)?;
+            let (to, arguments) = arrays(&set, texts.dialect, at, ROWS_A_STATEMENT, &places)?;
             let window = set.window(at, to);
             self.insert_arrays(&texts, window, arguments).await?;
             at = to;
@@ -187,7 +182,7 @@ impl Flush<'_> {
         let expected = window.len() as u64;
         if *texts.back != Back::Nothing {
             let list = texts.back.list(table, texts.dialect, true).join(", ");
-            let sql = format!("{insert} RETURNING {list}{}", and_xid(xid));
+            let sql = format!("{insert} RETURNING {list}{}", texts.dialect.and_xid(xid));
             let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::All };
             let answer = self.send(table, &window, message).await?.rows();
             self.learn_xid(&answer, xid);
@@ -200,7 +195,8 @@ impl Flush<'_> {
                 self.send(table, &window, message).await?.affected()
             }
             true => {
-                let sql = format!("WITH written AS ({insert} RETURNING 1) SELECT count(*), {XID} FROM written");
+                let told = texts.dialect.and_xid(true);
+                let sql = format!("WITH written AS ({insert} RETURNING 1) SELECT count(*){told} FROM written");
                 let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::One };
                 let answer = self.send(table, &window, message).await?.rows();
                 self.learn_xid(&answer, xid);
@@ -220,7 +216,7 @@ impl Flush<'_> {
         let places: Places = set.new_values().collect();
         let mut at = 0;
         while at < set.len() {
-            let (to, arguments) = arrays(&set, at, ROWS_A_STATEMENT, &places)?;
+            let (to, arguments) = arrays(&set, texts.dialect, at, ROWS_A_STATEMENT, &places)?;
             let (window, xid) = (set.window(at, to), self.wants_xid());
             let sql = texts.drawing(keys, xid);
             let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::All };
@@ -252,16 +248,18 @@ impl Flush<'_> {
             false => format!("({}) AS {}", draw.expression, table.columns[*key].quoted()),
         });
         let made = made.collect::<Vec<_>>().join(", ");
-        let mut text = Text::new(self.connection.dialect(), "");
+        let dialect = self.connection.dialect();
+        let Some(recheck) = dialect.recheck else { return Ok(None) };
+        let mut text = Text::new(dialect, "");
         let count = text.bind(Value::BigInt(i64::try_from(set.len()).ok()));
         let tables = text.bind(number_array(set.facts.tree.iter().copied()));
         let mut bind = |number: i64| text.bind(number.into());
-        let still = keys.iter().map(|(_, draw)| still_default(draw.default, &tables, &mut bind)).collect::<Vec<_>>();
+        let still = keys.iter().map(|(_, draw)| (recheck.still_default)(draw.default, &tables, &mut bind)).collect::<Vec<_>>();
         text.sql = format!(
             "SELECT {made}{} FROM generate_series(1, {count}::int8) WHERE {} AND {}",
-            and_xid(xid && whole),
+            dialect.and_xid(xid && whole),
             still.join(" AND "),
-            undisturbed(&tables)
+            (recheck.undisturbed)(&tables)
         );
         let answer = self.send(table, &set.window(0, set.len()), text.message(Fetch::All)).await?.rows();
         self.learn_xid(&answer, xid && whole);
@@ -420,15 +418,15 @@ impl Texts<'_, '_> {
             let back = self.returning(false);
             let row = self.one();
             match back.is_empty() {
-                true => telling_xid(row, xid),
-                false => format!("{row}{back}{}", and_xid(xid)),
+                true => self.dialect.telling_xid(row, xid),
+                false => format!("{row}{back}{}", self.dialect.and_xid(xid)),
             }
         };
         if odd || self.set.kind != Kind::Insert || !ColumnSet::tells_apart(self.table().columns.len()) {
             return build().into();
         }
         let written = self.set.columns.iter().copied().collect();
-        let what = ChangeText { dialect: self.dialect.number, form: ChangeForm::New, written, versioned: false, xid };
+        let what = ChangeText { dialect: self.dialect.number(), form: ChangeForm::New, written, versioned: false, xid };
         self.set.facts.texts.change(what, build)
     }
 
@@ -529,7 +527,7 @@ impl Texts<'_, '_> {
             self.written(),
             self.saved(|at| format!("{input}.{}", names.bare(at))),
             self.returning(true),
-            and_xid(xid),
+            self.dialect.and_xid(xid),
         )
     }
 }

@@ -20,12 +20,13 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sea_orm::sqlx::{self, postgres::PgListener};
+use sea_orm::sqlx;
 use tokio::sync::watch;
 
 use super::Outbox;
 use crate::{
     connection::{Fetch, alone::alone},
+    dialect::Listener,
     error::Error,
 };
 
@@ -102,17 +103,15 @@ impl StreamMember {
         self.take(taken);
     }
 
-    /// Takes part, for as long as this connection lives. Whether it does.
-    #[expect(clippy::disallowed_methods, reason = "the connection that listens is outside of every unit of work")]
-    pub(super) async fn join(&self, listener: &mut PgListener, channel: &str) -> Result<bool, sqlx::Error> {
+    /// Takes part, for as long as this connection lives, and tells the others. Whether it does.
+    pub(super) async fn join(&self, listener: &mut dyn Listener, tell: String) -> Result<bool, sqlx::Error> {
         let member = (fastrand::u32(..) >> (CLAIMS + 1)) << CLAIMS | self.claims;
         let lock = format!("SELECT pg_try_advisory_lock({}, {member})", self.stream);
-        if !sqlx::query_scalar(sqlx::AssertSqlSafe(lock)).fetch_one(&mut *listener).await? {
+        if !listener.ask(lock).await? {
             return Ok(false);
         }
         *self.member.lock() = Some(member);
-        let tell = sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(JOINED);
-        tell.execute(&mut *listener).await?;
+        listener.ask(tell).await?;
         tokio::time::sleep(TOGETHER).await;
         Ok(true)
     }

@@ -16,17 +16,13 @@ use std::{
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use sea_orm::sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::Notify;
 
 use super::{
     Outbox,
     share::{JOINED, StreamMember},
 };
-use crate::{
-    connection::{Fetch, alone::alone, db::Db},
-    table::sql::literal,
-};
+use crate::connection::{Fetch, alone::alone, db::Db};
 
 /// A commit so soon after a NOTIFY is one of many: they share the next.
 const BURST: Duration = Duration::from_micros(500);
@@ -89,7 +85,7 @@ impl Waker {
     /// Wakes dispatchers, here and elsewhere. Costs the caller nothing: no statement, no wait.
     pub fn wake(&self) {
         self.0.local.notify_one();
-        if !self.0.db.dialect().queues {
+        if self.0.db.dialect().channels.is_none() {
             return;
         }
         self.0.remote.notify_one();
@@ -106,7 +102,8 @@ impl Waker {
         // It holds the signal: the outbox that was written through may be gone before the NOTIFY is sent.
         let signal = self.0.clone();
         runtime.spawn(async move {
-            let sql = format!("SELECT pg_notify({}, '')", literal(&signal.channel));
+            let Some(channels) = signal.db.dialect().channels else { return };
+            let sql = (channels.tell)(&signal.channel, "");
             let mut apart = APART;
             loop {
                 if tokio::time::timeout(IDLE, signal.remote.notified()).await.is_err() {
@@ -150,26 +147,18 @@ impl Waker {
         self.0.local.notified().await;
     }
 
-    /// Passes wake-ups of other processes on to this one's dispatchers, for as long as it is polled. It listens on a
-    /// connection that is not the pool's, which may be as small as it likes.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "LISTEN needs a connection of its own, outside of every unit of work"
-    )]
+    /// Passes wake-ups of other processes on to this one's dispatchers, for as long as it is polled.
     pub(crate) async fn listen(&self, place: &StreamMember, outbox: &Outbox) -> Infallible {
-        if !self.0.db.dialect().queues {
+        let WakeSignal { local, channel, db, .. } = &*self.0;
+        let Some(channels) = db.dialect().channels else {
             place.settle();
             return std::future::pending().await;
-        }
+        };
         loop {
-            let pool = self.0.db.connection().get_postgres_connection_pool();
-            let own = PgPoolOptions::new().max_connections(1).connect_lazy_with((*pool.connect_options()).clone());
             // The first message after a lost connection may be lost with it, so a new listener rings once.
-            if let Ok(mut listener) = PgListener::connect_with(&own).await
-                && listener.listen(&self.0.channel).await.is_ok()
-            {
-                self.0.local.notify_one();
-                match place.join(&mut listener, &self.0.channel).await {
+            if let Ok(mut listener) = (channels.listen)(db.connection(), channel).await {
+                local.notify_one();
+                match place.join(&mut *listener, (channels.tell)(channel, JOINED)).await {
                     Ok(true) => place.look(outbox).await,
                     Ok(false) => place.settle(),
                     Err(e) => {
@@ -177,16 +166,16 @@ impl Waker {
                         place.settle();
                     }
                 }
-                // A lost connection is an error here rather than silence: the loop rings once it listens again.
-                while let Ok(Some(heard)) = listener.try_recv().await {
-                    match heard.payload() {
+                // A lost connection ends this rather than being silent: the loop rings once it listens again.
+                while let Some(heard) = listener.heard().await {
+                    match &*heard {
                         JOINED => place.look(outbox).await,
-                        _ => self.0.local.notify_one(),
+                        _ => local.notify_one(),
                     }
                 }
                 place.leave();
+                listener.close().await;
             }
-            own.close().await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
