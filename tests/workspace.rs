@@ -257,7 +257,7 @@ fn built_with(package: &str, feature: &str) -> BTreeSet<String> {
 
 #[test]
 fn y4_a_build_with_one_driver_has_no_code_of_the_others() {
-    for package in ["sea-session", "context-entities", "context-migration", "context-store"] {
+    for package in ["sea-session", "sea-session-migration", "context-entities", "context-migration", "context-store"] {
         for (driver, own, other) in
             [("sqlite", "sqlx-sqlite", "sqlx-postgres"), ("postgres", "sqlx-postgres", "sqlx-sqlite")]
         {

@@ -21,11 +21,13 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait};
 use sea_session::Db;
 
 use crate::{
-    Error, Event, Migrator, Options,
     direction::Direction,
+    error::Error,
     findings::{Finding, Known, Status},
     ledger::Ledger,
+    fresh::drop_everything,
     lock::Lock,
+    options::{Event, Options},
     record::{Recorded, Recording, record, wants_transaction},
     report::{Plan, Report, Step},
     sql::send,
@@ -36,14 +38,14 @@ use crate::{
 /// Applies the migrations of `M` to one database.
 ///
 /// ```no_run
-/// # async fn f(db: sea_orm::DatabaseConnection) -> Result<(), context_migration::Error> {
-/// use context_migration::Runner;
+/// # async fn f<M: sea_orm_migration::MigratorTrait>(db: sea_orm::DatabaseConnection) -> Result<(), sea_session_migration::Error> {
+/// use sea_session_migration::Runner;
 ///
-/// let report = Runner::new(db).up().await?;          // at the start of each replica: one migrates, the others wait
+/// let report = Runner::<M>::new(db).up().await?;          // at the start of each replica: one migrates, the others wait
 /// println!("{} migrations applied", report.steps.len());
 /// # Ok(()) }
 /// ```
-pub struct Runner<M = Migrator> {
+pub struct Runner<M> {
     db: DatabaseConnection,
     options: Options,
     ledger: Ledger,
@@ -57,13 +59,6 @@ impl<M> fmt::Debug for Runner<M> {
     }
 }
 
-impl Runner<Migrator> {
-    /// A runner of the context store's migrations.
-    pub fn new(db: impl Into<Db>) -> Self {
-        Self::of(db)
-    }
-}
-
 /// What a run under the lock works with.
 struct Work {
     lock: Lock,
@@ -73,13 +68,13 @@ struct Work {
 }
 
 impl<M: MigratorTrait> Runner<M> {
-    /// A runner of any SeaORM migrator, unchanged: `Runner::<other::Migrator>::of(db)`.
-    pub fn of(db: impl Into<Db>) -> Self {
+    /// A runner of a SeaORM migrator as it is: `Runner::<Migrator>::new(db)`.
+    pub fn new(db: impl Into<Db>) -> Self {
         Self {
             db: db.into().connection().clone(),
             options: Options::default(),
             ledger: Ledger::of::<M>(),
-            tell: Arc::new(|event| tracing::info!(target: "context_migration", "{event}")),
+            tell: Arc::new(|event| tracing::info!(target: "sea_session_migration", "{event}")),
             migrator: PhantomData,
         }
     }
@@ -180,7 +175,7 @@ impl<M: MigratorTrait> Runner<M> {
     pub async fn fresh(&self) -> Result<Report, Error> {
         let mut work = self.begin().await?;
         let outcome = async {
-            crate::fresh::drop_everything(&work.place.connection, &self.ledger.lock_table()).await?;
+            drop_everything(&work.place.connection, &self.ledger.lock_table()).await?;
             self.ledger.install::<M, _>(&work.place.connection).await?;
             self.climb(&mut work, u32::MAX).await
         }

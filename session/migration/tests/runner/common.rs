@@ -1,4 +1,5 @@
-//! Databases for the tests of this crate: one of its own for each test, on each backend.
+//! Databases for the tests of migrations: one of its own for each test, on each backend. The tests of `context-migration` take
+//! this file, too.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
@@ -62,7 +63,7 @@ impl Fresh {
 
     /// The schema, as lines.
     pub async fn catalogue(&self) -> Vec<String> {
-        context_migration::catalogue::catalogue(&self.db, "seaql_migrations").await.unwrap()
+        sea_session_migration::catalogue::catalogue(&self.db, "seaql_migrations").await.unwrap()
     }
 
     /// Ends it.

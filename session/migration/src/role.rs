@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Transaction
 use sea_session::Db;
 
 use crate::{
-    Error,
+    error::Error,
     ledger::Ledger,
     sql::{self, send},
 };
@@ -32,7 +32,7 @@ impl std::fmt::Debug for ApplicationRole {
 }
 
 impl ApplicationRole {
-    /// A role of that name, without a password, for the context store's migrations.
+    /// A role of that name, without a password, beside SeaORM's own migration table.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), password: None, migration_table: "seaql_migrations".to_owned() }
     }

@@ -29,9 +29,9 @@ use tokio::task::JoinHandle;
 
 pub use crate::holder::Holder;
 use crate::{
-    Error, Event, Options,
-    error::is_lock_timeout,
+    error::{Error, is_lock_timeout},
     ledger::Ledger,
+    options::{Event, Options},
     sql::{self, now_ms, send},
     workplace::{self, lock_connection},
 };

@@ -9,12 +9,12 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 
 use super::{Runner, Work, failure, send_one};
 use crate::{
-    Error, Event,
     direction::Direction,
-    error::is_done_already,
+    error::{Error, is_done_already},
     findings::Known,
     ledger::{Entry, Note},
     lock::begin_immediate,
+    options::Event,
     record::{Recorded, Recording, Words, record},
     sql::{self, send},
     state::State,

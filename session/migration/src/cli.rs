@@ -1,4 +1,4 @@
-//! The command `migrate`, for any migrator: `cli::main::<Migrator>()`.
+//! The command `migrate`, for any migrator: `cli::main::<Migrator>(entities)`.
 //!
 //! What it is for: an operator's hands and a deployment's scripts: progress for people, `--json` and exit codes for
 //! programs. What it must never do: destroy data without being asked twice, or outside development without being given
@@ -18,7 +18,19 @@ use sea_orm::DbBackend;
 use sea_orm_migration::MigratorTrait;
 use sea_session::{Class, Db};
 
-use crate::{Direction, Error, Event, Options, Runner, State, doctor, role, template, workplace::knock};
+use crate::{
+    direction::Direction,
+    doctor::{self, Entities},
+    error::Error,
+    findings::Finding,
+    options::Options,
+    role,
+    runner::Runner,
+    shown::without_password,
+    state::State,
+    template,
+    workplace::knock,
+};
 
 use self::guard::{Guard, Refusal};
 
@@ -135,8 +147,8 @@ enum Command {
     New {
         /// What it does, in a few words.
         name: String,
-        /// Where the migrations are.
-        #[arg(long, default_value = "migration/src/migrations")]
+        /// The source of the migrations' crate.
+        #[arg(long, default_value = "migration/src")]
         folder: PathBuf,
     },
     /// Compare the schema in the database with the entities and with a clean one.
@@ -218,19 +230,20 @@ fn exit_code(error: &Error) -> u8 {
     }
 }
 
-/// Runs the command on the program's arguments, for the migrations of `M`.
+/// Runs the command on the program's arguments, for the migrations of `M`; `entities` is what `migrate doctor` compares the
+/// schema with.
 ///
 /// # Cancel safety
 /// Meant to be the whole of a program's `main`.
-pub async fn main<M: MigratorTrait + 'static>() -> ExitCode {
+pub async fn main<M: MigratorTrait + 'static>(entities: Entities) -> ExitCode {
     let cli = Cli::parse();
-    match run::<M>(&cli).await {
+    match run::<M>(&cli, &entities).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => stop.report(),
     }
 }
 
-async fn run<M: MigratorTrait + 'static>(cli: &Cli) -> Result<(), Stop> {
+async fn run<M: MigratorTrait + 'static>(cli: &Cli, entities: &Entities) -> Result<(), Stop> {
     match &cli.command {
         Command::Plan { backend: Some(backend), down, number } => {
             let plans = Runner::<M>::plan_for((*backend).into(), way(*down)).await;
@@ -252,10 +265,10 @@ async fn run<M: MigratorTrait + 'static>(cli: &Cli) -> Result<(), Stop> {
         .ok_or_else(|| Stop::Message("which database? Give --database URL, or set DATABASE_URL".to_owned()))?;
     // What the driver says may have the whole address in it.
     let unreachable =
-        |error: String| Stop::Message(format!("cannot connect: {}", error.replace(url, &crate::without_password(url))));
+        |error: String| Stop::Message(format!("cannot connect: {}", error.replace(url, &without_password(url))));
     knock(url, Duration::from_secs(10)).await.map_err(unreachable)?;
     let db = open(url, Duration::from_secs(10)).await.map_err(unreachable)?;
-    let outcome = run_on::<M>(cli, url, &db).await;
+    let outcome = run_on::<M>(cli, entities, url, &db).await;
     let closed = db.close().await;
     outcome?;
     closed.map_err(|error| Stop::Message(error.to_string()))
@@ -275,9 +288,14 @@ async fn open(url: &str, patience: Duration) -> Result<Db, String> {
     }
 }
 
-async fn run_on<M: MigratorTrait + 'static>(cli: &Cli, url: &str, db: &Db) -> Result<(), Stop> {
+async fn run_on<M: MigratorTrait + 'static>(
+    cli: &Cli,
+    entities: &Entities,
+    url: &str,
+    db: &Db,
+) -> Result<(), Stop> {
     let quiet = cli.quiet;
-    let runner = Runner::<M>::of(db.clone()).with(options(cli)).on_event(move |event| output::event(event, quiet));
+    let runner = Runner::<M>::new(db.clone()).with(options(cli)).on_event(move |event| output::event(event, quiet));
     let guard = Guard { url, environment: cli.environment.as_deref() };
     let consent = |what: &str, consent: &Consent| guard.allow(what, consent).map_err(Stop::Refused);
     let report = match &cli.command {
@@ -298,7 +316,7 @@ async fn run_on<M: MigratorTrait + 'static>(cli: &Cli, url: &str, db: &Db) -> Re
             consent("drop everything in the schema", given)?;
             runner.fresh().await?
         }
-        other => return inspect(other, &runner, db).await,
+        other => return inspect(other, entities, &runner, db).await,
     };
     if !quiet {
         output::report(&report);
@@ -307,12 +325,17 @@ async fn run_on<M: MigratorTrait + 'static>(cli: &Cli, url: &str, db: &Db) -> Re
 }
 
 /// The commands that leave the schema as it is.
-async fn inspect<M: MigratorTrait>(command: &Command, runner: &Runner<M>, db: &Db) -> Result<(), Stop> {
+async fn inspect<M: MigratorTrait>(
+    command: &Command,
+    entities: &Entities,
+    runner: &Runner<M>,
+    db: &Db,
+) -> Result<(), Stop> {
     match command {
         Command::Status { json, check } => {
             let status = runner.status().await?;
             output::status(&status, *json);
-            let wrong = status.iter().any(|status| status.findings.iter().any(crate::Finding::is_error));
+            let wrong = status.iter().any(|status| status.findings.iter().any(Finding::is_error));
             let pending = status.iter().any(|status| status.state != State::Applied);
             match (*check, wrong, pending) {
                 (true, true, _) => Err(Stop::Code(4)),
@@ -326,7 +349,7 @@ async fn inspect<M: MigratorTrait>(command: &Command, runner: &Runner<M>, db: &D
         }
         Command::Accept { name } => Ok(runner.accept(name).await?),
         Command::Doctor { json } => {
-            let complaints = doctor::examine(db.clone()).await?;
+            let complaints = doctor::examine::<M>(db.clone(), entities).await?;
             output::complaints(&complaints, *json);
             if complaints.is_empty() { Ok(()) } else { Err(Stop::Code(4)) }
         }
@@ -363,9 +386,4 @@ fn options(cli: &Cli) -> Options {
         allow_missing: cli.allow_missing,
         ..Options::default()
     }
-}
-
-/// Kept here so that the events have one place where they become lines.
-pub(crate) fn line(event: &Event) -> String {
-    event.to_string()
 }

@@ -1,4 +1,13 @@
-//! What may be shown of a database's address (W8).
+//! What is shown of a database's address (W8), and of a statement.
+
+/// A statement as one line of bearable length, for messages.
+pub(crate) fn shortened(sql: &str) -> String {
+    let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(160) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
+    }
+}
 
 /// A URL as it may be shown: without the password of its user, and without what its parameters hold of the kind,
 /// however it is spelled (W8). Of a text that is no URL, too little is shown rather than too much.

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{Direction, holder::Holder};
+use crate::{direction::Direction, holder::Holder};
 
 /// Options of a [`Runner`](crate::Runner).
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Writes `m<stamp>_<name>.rs` into the folder of the migrations and registers it in `mod.rs` or `lib.rs` there.
+/// Writes `m<stamp>_<name>.rs` beside the list of migrations, and registers it there: `migrations/mod.rs`, `mod.rs` or `lib.rs` of
+/// the folder.
 ///
 /// # Errors
 /// A name that is not a word, a folder without a module that lists migrations, a file that exists.
@@ -18,12 +19,13 @@ pub(crate) fn create(folder: &Path, stamp: &str, name: &str) -> io::Result<PathB
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err(invalid(format!("`{name}` is not a name: use letters, digits and underscores")));
     }
-    let list = ["mod.rs", "lib.rs"].map(|file| folder.join(file)).into_iter().find(|file| file.is_file());
+    let lists = ["migrations/mod.rs", "mod.rs", "lib.rs"].map(|file| folder.join(file));
+    let list = lists.into_iter().find(|file| file.is_file());
     let list = list.ok_or_else(|| invalid(format!("{} has neither mod.rs nor lib.rs", folder.display())))?;
     let module = format!("m{stamp}_{name}");
     let registered = register(&fs::read_to_string(&list)?, &module)
         .ok_or_else(|| invalid(format!("{} lists no migrations (`Box::new(m…::Migration)`)", list.display())))?;
-    let path = folder.join(format!("{module}.rs"));
+    let path = list.with_file_name(format!("{module}.rs"));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
     file.write_all(TEMPLATE.replace("{name}", &name.replace('_', " ")).as_bytes())?;
     fs::write(&list, registered)?;

@@ -22,7 +22,7 @@ use sea_orm::{
 use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 use sha2::{Digest, Sha256};
 
-use crate::Direction;
+use crate::direction::Direction;
 
 /// One thing that a migration sent.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use context_migration::{Error, Event, Options, Report, Runner, Status};
+use sea_session_migration::{Error, Event, Options, Report, Runner, Status};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
 
@@ -171,25 +171,25 @@ macro_rules! scripts {
             listen: impl Fn(&Event) + Send + Sync + 'static,
         ) -> Result<Report, Error> {
             match script {
-                $(Script::$script => Runner::<$script>::of(db).with(options).on_event(listen).up().await,)+
+                $(Script::$script => Runner::<$script>::new(db).with(options).on_event(listen).up().await,)+
             }
         }
 
         pub async fn status(script: Script, db: DatabaseConnection) -> Vec<Status> {
             match script {
-                $(Script::$script => Runner::<$script>::of(db).status().await.unwrap(),)+
+                $(Script::$script => Runner::<$script>::new(db).status().await.unwrap(),)+
             }
         }
 
         pub async fn down(script: Script, db: DatabaseConnection, n: u32) -> Result<Report, Error> {
             match script {
-                $(Script::$script => Runner::<$script>::of(db).down(n).await,)+
+                $(Script::$script => Runner::<$script>::new(db).down(n).await,)+
             }
         }
 
         pub async fn accept(script: Script, db: DatabaseConnection, name: &str) -> Result<(), Error> {
             match script {
-                $(Script::$script => Runner::<$script>::of(db).accept(name).await,)+
+                $(Script::$script => Runner::<$script>::new(db).accept(name).await,)+
             }
         }
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
 
-use crate::{Direction, holder::Holder};
+use crate::{direction::Direction, holder::Holder};
 
 /// An error of the runner. Each says which migration, why, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum Error {
         migration: String,
     },
     /// A migration failed (G3).
-    #[error("migration `{migration}` failed to go {direction}{}: {source}{}", .statement.as_ref().map(|sql| format!(" at `{}`", crate::shortened(sql))).unwrap_or_default(), .left.map_or("; it was rolled back", |_| "; it does not run in a transaction, and the next run takes it up where it stopped"))]
+    #[error("migration `{migration}` failed to go {direction}{}: {source}{}", .statement.as_ref().map(|sql| format!(" at `{}`", crate::shown::shortened(sql))).unwrap_or_default(), .left.map_or("; it was rolled back", |_| "; it does not run in a transaction, and the next run takes it up where it stopped"))]
     Failed {
         /// Which.
         migration: String,

@@ -8,7 +8,14 @@ use sea_orm::{DbBackend, DbErr};
 use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 
 use super::{Runner, Work, failure, send_one};
-use crate::{Error, Event, direction::Direction, error::is_lock_timeout, lock::begin_immediate, record::Recorded, sql};
+use crate::{
+    direction::Direction,
+    error::{Error, is_lock_timeout},
+    lock::begin_immediate,
+    options::Event,
+    record::Recorded,
+    sql,
+};
 
 impl<M: MigratorTrait> Runner<M> {
     /// Tries again where a lock could not be had within the lock timeout: each try waits no longer than that, so those

@@ -16,8 +16,9 @@ use sea_session::Db;
 use serde::Serialize;
 
 use crate::{
-    Error, Migrator,
     catalogue::catalogue,
+    error::Error,
+    shown::shortened,
     sql::{self, send},
 };
 
@@ -98,25 +99,25 @@ impl fmt::Display for Complaint {
             Self::WrongKey { table, expected, found } => {
                 write!(f, "table {table} has the key ({}), expected ({})", found.join(", "), expected.join(", "))
             }
-            Self::Missing { what } => write!(f, "missing: {}", crate::shortened(what)),
-            Self::Unexpected { what } => write!(f, "unexpected: {}", crate::shortened(what)),
+            Self::Missing { what } => write!(f, "missing: {}", shortened(what)),
+            Self::Unexpected { what } => write!(f, "unexpected: {}", shortened(what)),
             Self::NotCompared { reason } => write!(f, "not compared: {reason}"),
         }
     }
 }
 
-/// Examines the context store's schema.
+/// Examines the schema that the migrations of `M` make for these entities.
 ///
 /// # Errors
 /// Those of the database.
 ///
 /// # Cancel safety
 /// Safe: nothing is changed.
-pub async fn examine(db: impl Into<Db>) -> Result<Vec<Complaint>, Error> {
+pub async fn examine<M: MigratorTrait>(db: impl Into<Db>, entities: &Entities) -> Result<Vec<Complaint>, Error> {
     let db = db.into();
     let db = db.connection();
     let mut complaints = Vec::new();
-    for expected in expectations() {
+    for expected in &entities.tables {
         complaints.extend(expected.compare(db).await?);
     }
     // A table that is missing is said once, not once for each of its indexes.
@@ -127,9 +128,9 @@ pub async fn examine(db: impl Into<Db>) -> Result<Vec<Complaint>, Error> {
             _ => None,
         })
         .collect();
-    match clean::<Migrator>(db).await {
+    match clean::<M>(db).await {
         Ok(reference) => {
-            let table = Migrator::migration_table_name().to_string();
+            let table = M::migration_table_name().to_string();
             let found = catalogue(db, &table).await?;
             complaints.extend(differences(&reference, &found, &absent));
         }
@@ -140,37 +141,36 @@ pub async fn examine(db: impl Into<Db>) -> Result<Vec<Complaint>, Error> {
     Ok(complaints)
 }
 
+/// Entities, each of which asks something of its table.
+#[derive(Clone, Debug, Default)]
+pub struct Entities {
+    tables: Vec<Expected>,
+}
+
+impl Entities {
+    /// With one more.
+    #[must_use]
+    pub fn and<E: EntityTrait>(mut self) -> Self {
+        self.tables.push(Expected {
+            table: E::default().table_name().to_owned(),
+            columns: E::Column::iter()
+                .map(|column| {
+                    let definition = column.def();
+                    (column.as_str().to_owned(), definition.get_column_type().clone(), definition.is_null())
+                })
+                .collect(),
+            key: E::PrimaryKey::iter().map(|key| key.into_column().as_str().to_owned()).collect(),
+        });
+        self
+    }
+}
+
 /// What an entity asks of its table.
+#[derive(Clone, Debug)]
 struct Expected {
     table: String,
     columns: Vec<(String, ColumnType, bool)>,
     key: Vec<String>,
-}
-
-fn expectations() -> Vec<Expected> {
-    use context_entities::{edge, inbox, index_record, node, node_version, outbox_event, session_archive};
-    vec![
-        expect::<node::Entity>(),
-        expect::<node_version::Entity>(),
-        expect::<edge::Entity>(),
-        expect::<session_archive::Entity>(),
-        expect::<outbox_event::Entity>(),
-        expect::<inbox::Entity>(),
-        expect::<index_record::Entity>(),
-    ]
-}
-
-fn expect<E: EntityTrait>() -> Expected {
-    Expected {
-        table: E::default().table_name().to_owned(),
-        columns: E::Column::iter()
-            .map(|column| {
-                let definition = column.def();
-                (column.as_str().to_owned(), definition.get_column_type().clone(), definition.is_null())
-            })
-            .collect(),
-        key: E::PrimaryKey::iter().map(|key| key.into_column().as_str().to_owned()).collect(),
-    }
 }
 
 /// A column as the database has it.
@@ -193,9 +193,12 @@ impl Expected {
                 complaints.push(Complaint::MissingColumn { table, column });
                 continue;
             };
-            let expected = type_name(kind, db.get_database_backend());
-            if found.kind != expected {
-                let found = found.kind.clone();
+            let expected = type_names(kind, db.get_database_backend());
+            let kind = without_length(&found.kind);
+            if let Some(first) = expected.first()
+                && !expected.iter().any(|name| name.eq_ignore_ascii_case(&kind))
+            {
+                let (expected, found) = ((*first).to_owned(), found.kind.clone());
                 complaints.push(Complaint::WrongType { table: table.clone(), column: column.clone(), expected, found });
             }
             if found.nullable != *nullable {
@@ -235,20 +238,32 @@ async fn found(db: &DatabaseConnection, table: &str) -> Result<(BTreeMap<String,
     Ok((columns, key.into_iter().map(|(_, name)| name).collect()))
 }
 
-/// What the migrations call a type that the entities use.
-fn type_name(kind: &ColumnType, backend: DbBackend) -> String {
-    let (postgres, sqlite) = match kind {
-        ColumnType::Uuid => ("uuid", "BLOB"),
-        ColumnType::JsonBinary | ColumnType::Json => ("jsonb", "TEXT"),
-        ColumnType::TimestampWithTimeZone => ("timestamp with time zone", "TEXT"),
-        ColumnType::BigInteger => ("bigint", "INTEGER"),
-        ColumnType::Integer => ("integer", "INTEGER"),
-        ColumnType::SmallInteger => ("smallint", "INTEGER"),
-        ColumnType::Double => ("double precision", "REAL"),
-        ColumnType::Boolean => ("boolean", "INTEGER"),
-        _ => ("text", "TEXT"),
+/// `varchar(20)` as `varchar`.
+fn without_length(kind: &str) -> String {
+    let (name, rest) = kind.split_once('(').unwrap_or((kind, ""));
+    format!("{}{}", name.trim_end(), rest.split_once(')').map_or("", |(_, rest)| rest))
+}
+
+/// What a type that entities use is called in a database; empty for one that is not compared.
+fn type_names(kind: &ColumnType, backend: DbBackend) -> &'static [&'static str] {
+    let (postgres, sqlite): (&[&str], &[&str]) = match kind {
+        ColumnType::Uuid => (&["uuid"], &["BLOB", "uuid_text"]),
+        ColumnType::JsonBinary => (&["jsonb"], &["TEXT", "jsonb_text"]),
+        ColumnType::Json => (&["jsonb", "json"], &["TEXT", "json_text"]),
+        ColumnType::TimestampWithTimeZone => {
+            (&["timestamp with time zone"], &["TEXT", "timestamp_with_timezone_text"])
+        }
+        ColumnType::BigInteger => (&["bigint"], &["INTEGER", "bigint"]),
+        ColumnType::Integer => (&["integer"], &["INTEGER"]),
+        ColumnType::SmallInteger => (&["smallint"], &["INTEGER", "smallint"]),
+        ColumnType::Double => (&["double precision"], &["REAL", "double"]),
+        ColumnType::Boolean => (&["boolean"], &["INTEGER", "boolean"]),
+        ColumnType::Text | ColumnType::String(_) | ColumnType::Char(_) => {
+            (&["text", "character varying", "character"], &["TEXT", "varchar", "char"])
+        }
+        _ => (&[], &[]),
     };
-    if backend == DbBackend::Postgres { postgres } else { sqlite }.to_owned()
+    if backend == DbBackend::Postgres { postgres } else { sqlite }
 }
 
 /// The catalogue of a schema that has had every migration, and nothing else.

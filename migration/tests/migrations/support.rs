@@ -1,10 +1,4 @@
-//! Migrations made for the tests, and rows for the context store's tables.
-
-#![allow(dead_code, reason = "each test file uses a part")]
-
-pub mod foreign_bakery;
-pub mod foreign_forum;
-pub mod scripted;
+//! Rows for the context store's tables.
 
 use sea_orm::ConnectionTrait;
 

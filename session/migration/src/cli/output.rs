@@ -8,7 +8,13 @@ use std::{
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::{Event, Finding, Plan, Report, State, Status, doctor::Complaint};
+use crate::{
+    doctor::Complaint,
+    findings::{Finding, Status},
+    options::Event,
+    report::{Plan, Report},
+    state::State,
+};
 
 /// A line of results. A reader that has gone (`| head`) has seen enough.
 pub(super) fn say(line: fmt::Arguments<'_>) {
@@ -17,7 +23,7 @@ pub(super) fn say(line: fmt::Arguments<'_>) {
 
 pub(super) fn event(event: &Event, quiet: bool) {
     if !quiet {
-        eprintln!("{}", super::line(event));
+        eprintln!("{event}");
     }
 }
 

@@ -1,6 +1,13 @@
 //! Runs that fail, are killed, cut off or dropped (G3).
 
-use super::*;
+use std::time::Duration;
+
+use sea_session_migration::{Error, Options};
+
+use crate::{
+    common::{Fresh, connect},
+    support::{child, child_runs, scripted, scripted::Script, until, until_child_starts},
+};
 
 async fn clean_catalogue(fresh: &Fresh, script: Script) -> Vec<String> {
     let other = if fresh.is_postgres() { Fresh::postgres().await } else { Fresh::sqlite().await };
@@ -157,14 +164,4 @@ async fn g3_a_run_that_is_dropped_is_rolled_back_and_holds_up_nobody() {
         assert_eq!(fresh.catalogue().await, clean_catalogue(&fresh, Script::Slow).await);
         fresh.close().await;
     }
-}
-
-#[tokio::test]
-async fn g1_a_database_in_memory_is_migrated_through_its_one_connection() {
-    let db = sea_session::Db::connect("sqlite::memory:").await.unwrap();
-    assert_eq!(Runner::new(db.clone()).up().await.unwrap().steps.len(), CONTEXT);
-    assert_eq!(Runner::new(db.clone()).refresh().await.unwrap().steps.len(), 2 * CONTEXT);
-    assert_eq!(Runner::new(db.clone()).fresh().await.unwrap().steps.len(), CONTEXT);
-    assert_eq!(doctor::examine(db.clone()).await.unwrap(), []);
-    db.close().await.unwrap();
 }
