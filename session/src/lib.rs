@@ -61,6 +61,17 @@ pub mod prelude {
     pub use sea_session_macros::*;
 }
 
+/// What a crate that is built on sessions needs beside SeaORM's own traits; the outbox uses nothing else.
+pub mod extend {
+    pub use crate::{
+        connection::{
+            channel::{Channel, Listener},
+            text::Text,
+        },
+        table::{sql::quote, value::number_array},
+    };
+}
+
 /// The declared tables of blocks and of objects as data, for tools and tests that walk them: `docs/blocks.md` and
 /// `docs/states.md` print them.
 pub mod tables {

@@ -70,6 +70,39 @@ fn y4_no_driver_is_chosen_outside_of_its_dialect() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// What the outbox takes from other rooms: all of it public, so that it could be a crate of its own.
+const OUTBOX_USES: &[&str] = &[
+    "connection::channel::Channel",
+    "connection::channel::Listener",
+    "connection::db::Db",
+    "connection::text::Text",
+    "error::Error",
+    "run::options::UnitOptions",
+    "table::sql::quote",
+    "table::value::number_array",
+    "unit::session::Session",
+];
+
+#[test]
+fn rooms_the_outbox_uses_nothing_but_what_is_public() {
+    let root = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).expect("lib.rs");
+    let public: Vec<String> =
+        imports(&root.replace("pub use ", "use crate::"), &[]).into_iter().map(|(path, _)| path.join("::")).collect();
+    let mut used: Vec<String> = Vec::new();
+    for (name, module, text) in rooms().into_iter().filter(|(_, module, _)| module[0] == "outbox") {
+        let out = imports(&text, &module).into_iter().filter(|(to, _)| to[0] != "outbox");
+        used.extend(out.map(|(to, _)| to.join("::")));
+        let inside = tokens(&text).into_iter().filter(|token| ["core", "dialect"].contains(&token.text.as_str()));
+        assert_eq!(inside.map(|token| token.line).collect::<Vec<_>>(), [0; 0], "{name} looks into a session");
+    }
+    used.sort();
+    used.dedup();
+    assert_eq!(used, OUTBOX_USES);
+    for item in OUTBOX_USES {
+        assert!(public.iter().any(|path| path.ends_with(item)), "{item} is not handed on by lib.rs");
+    }
+}
+
 #[test]
 fn rooms_are_printed_in_the_document_of_the_architecture() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ARCHITECTURE.md");

@@ -11,6 +11,7 @@ use crate::{ledger::Entry, record::Recorded, state::State};
 
 /// One migration as [`Runner::status`](crate::Runner::status) sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Status {
     /// Its name.
     pub name: String,
@@ -27,6 +28,7 @@ pub struct Status {
 /// What [`Runner::verify`](crate::Runner::verify) finds (G4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "finding", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Finding {
     /// It sends something else than when it was applied.
     Changed {

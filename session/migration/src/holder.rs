@@ -4,6 +4,7 @@ use std::fmt;
 
 /// Who holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Holder {
     /// Program, host and process.
     pub who: String,

@@ -26,6 +26,7 @@ use crate::direction::Direction;
 
 /// One thing that a migration sent.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Sent {
     /// A statement.
     Statement(Statement),
@@ -131,6 +132,7 @@ fn stable(value: &Value) -> String {
 
 /// What a migration sends, or why that cannot be known without running it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Recorded {
     /// The migration's name.
     pub name: String,

@@ -10,6 +10,7 @@ use crate::{direction::Direction, record::Recording};
 
 /// One migration that was applied or taken back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Step {
     /// Its name.
     pub name: String,
@@ -22,6 +23,7 @@ pub struct Step {
 
 /// What a run did, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// The steps.
     pub steps: Vec<Step>,
@@ -29,6 +31,7 @@ pub struct Report {
 
 /// The SQL of one migration.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Plan {
     /// Its name.
     pub name: String,

@@ -16,6 +16,7 @@ use crate::{
 
 /// A role to be made.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct ApplicationRole {
     /// Its name.
     pub name: String,

@@ -3,6 +3,7 @@
 /// Where a migration is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum State {
     /// Not applied.
     Pending,

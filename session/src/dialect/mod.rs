@@ -19,7 +19,7 @@ use std::{borrow::Cow, fmt, ptr, time::Duration};
 
 use futures_util::future::BoxFuture;
 use sea_orm::{
-    ColumnType, ConnectOptions, DatabaseConnection, DbBackend, IsolationLevel, QueryResult, Statement,
+    ColumnType, ConnectOptions, DatabaseConnection, DbBackend, DbErr, IsolationLevel, QueryResult, Statement,
     sea_query::{ArrayType, Expr},
     sqlx,
 };
@@ -342,7 +342,8 @@ impl Dialect {
         let document: Option<String> = answer.first().map(|row| row.try_get_by_index(0)).transpose()?.flatten();
         let Some(document) = document else { return Ok(TableFacts::unknown(table)) };
         let mut facts = (self.facts)(table, &document).map_err(|e| {
-            Error::usage(format!("the catalogue's answer about {} was not understood: {e}", table.table))
+            let what = format!("the catalogue's answer about {} was not understood: {e}", table.table);
+            Error::decode(DbErr::Type(what))
         })?;
         let micros = facts.columns.iter().enumerate().filter(|(_, column)| column.stored == Stored::Micros);
         facts.micros = micros.map(|(at, _)| at).collect();

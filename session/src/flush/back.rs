@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::{
     Flush,
     plan::{Kind, Part},
-    rows::Place,
+    rows::NamedRows,
     set::{Drawn, MANY_ROWS, RowSet, RowSource, Window},
 };
 use crate::{
@@ -292,9 +292,6 @@ fn read_values<'m>(set: &RowSet<'_>, dialect: &'static Dialect, rows: &[(usize, 
 
 /// The database answered with rows that nobody has sent, or not with all that were: nothing is sent again because of it.
 pub(super) fn unasked(window: Window<'_, '_>) -> Error {
-    let table = window.set.table;
-    Error::usage(format!(
-        "{}: the database's answer does not say what became of each row (a trigger, rule or view may change keys); nothing was sent again",
-        window.place(table)
-    ))
+    let what = "the database's answer does not say what became of each row (a trigger, rule or view may change keys); nothing was sent again";
+    Error::diverted(window.place(window.set.table), what)
 }

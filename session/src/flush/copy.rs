@@ -6,7 +6,7 @@
 use super::{
     Flush,
     plan::Kind,
-    rows::Place,
+    rows::NamedRows,
     set::{Places, RowSet},
 };
 use crate::{
@@ -93,7 +93,8 @@ impl Flush<'_> {
         let copied = copied?.affected();
         self.connection.counters().path(Path::Copied, count);
         if copied != count as u64 {
-            return Err(Error::usage(format!("{}: {count} rows were copied, {copied} arrived", window.place(table))));
+            let what = format!("{count} rows were copied, {copied} arrived");
+            return Err(Error::diverted(window.place(table), what));
         }
         Ok(())
     }

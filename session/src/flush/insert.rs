@@ -12,7 +12,7 @@ use super::{
     back::{Back, Wanted, unasked},
     pieces::{Chunks, arrays, flat},
     plan::Kind,
-    rows::Place,
+    rows::NamedRows,
     set::{Drawn, Places, RowSet, Window},
 };
 use crate::{
@@ -50,7 +50,7 @@ enum Way {
 }
 
 /// The texts of a set's INSERT.
-struct Texts<'s, 'a> {
+struct InsertTexts<'s, 'a> {
     set: &'s RowSet<'a>,
     dialect: &'static Dialect,
     back: &'s Back,
@@ -116,7 +116,7 @@ impl Flush<'_> {
     async fn insert_single(&mut self, set: &RowSet<'_>, from: usize) -> Result<(), Error> {
         let dialect = self.connection.dialect();
         let wanted = set.wanted()?;
-        let texts = Texts { set, dialect, back: &wanted.back };
+        let texts = InsertTexts { set, dialect, back: &wanted.back };
         let places: Places = set.new_values().collect();
         for row in from..set.len() {
             let window = set.window(row, row + 1);
@@ -158,7 +158,7 @@ impl Flush<'_> {
             self.copy_in(&form, &set).await?;
             return self.all_told(set.window(0, set.len()));
         }
-        let texts = Texts { set: &set, dialect: self.connection.dialect(), back: &wanted.back };
+        let texts = InsertTexts { set: &set, dialect: self.connection.dialect(), back: &wanted.back };
         let places: Places = set.new_values().collect();
         let mut at = from;
         while at < set.len() {
@@ -173,7 +173,7 @@ impl Flush<'_> {
 
     async fn insert_arrays(
         &mut self,
-        texts: &Texts<'_, '_>,
+        texts: &InsertTexts<'_, '_>,
         window: Window<'_, '_>,
         arguments: Arguments,
     ) -> Result<(), Error> {
@@ -212,7 +212,7 @@ impl Flush<'_> {
     async fn insert_drawing(&mut self, set: RowSet<'_>, keys: &[(usize, Draw)]) -> Result<(), Error> {
         let table = set.table;
         let wanted = set.wanted()?;
-        let texts = Texts { set: &set, dialect: self.connection.dialect(), back: &wanted.back };
+        let texts = InsertTexts { set: &set, dialect: self.connection.dialect(), back: &wanted.back };
         let places: Places = set.new_values().collect();
         let mut at = 0;
         while at < set.len() {
@@ -288,7 +288,7 @@ impl Flush<'_> {
     /// Many rows in one text of VALUES, their keys known (SQLite).
     async fn insert_values(&mut self, set: &RowSet<'_>, wanted: &Wanted, from: usize) -> Result<(), Error> {
         let table = set.table;
-        let texts = Texts { set, dialect: self.connection.dialect(), back: &wanted.back };
+        let texts = InsertTexts { set, dialect: self.connection.dialect(), back: &wanted.back };
         let places: Places = set.new_values().collect();
         let mut chunks =
             Chunks::new(set, texts.dialect, from, texts.dialect.chunks(set.len() - from, places.len()), places);
@@ -315,7 +315,7 @@ impl Flush<'_> {
         let places: Places = set.new_values().collect();
         let dialect = self.connection.dialect();
         let (first, arguments) = flat(&set, dialect, 0, dialect.chunk(count, places.len() + 1), &places)?;
-        let sql = Texts { set: &set, dialect, back: &wanted.back }.numbered(rowid, first, count);
+        let sql = InsertTexts { set: &set, dialect, back: &wanted.back }.numbered(rowid, first, count);
         let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::All };
         let answer = self.send(table, &set.window(0, first), message).await?.rows();
         if answer.is_empty() {
@@ -357,15 +357,15 @@ fn expect_rows(window: Window<'_, '_>, expected: u64, found: u64) -> Result<(), 
     if expected == found {
         return Ok(());
     }
-    let place = window.place(window.set.table);
-    Err(Error::usage(format!(
-        "{place}: {expected} rows were to be inserted, {found} were; a rule or trigger of the table drops or adds rows (nothing was sent again)"
-    )))
+    let what = format!(
+        "{expected} rows were to be inserted, {found} were; a rule or trigger of the table drops or adds rows (nothing was sent again)"
+    );
+    Err(Error::diverted(window.place(window.set.table), what))
 }
 
 // ---- texts ---------------------------------------------------------------------------------------------------------
 
-impl Texts<'_, '_> {
+impl InsertTexts<'_, '_> {
     fn table(&self) -> &TableMeta {
         self.set.table
     }

@@ -40,7 +40,7 @@ use crate::{
     },
 };
 use plan::{Kind, Known, Op, PlannedValue};
-use rows::{Place, Rows};
+use rows::{NamedRows, StepRows};
 use set::{RowSet, Window};
 
 /// Refuses changes of rows whose version cannot be raised any more, before anything is sent (E7).
@@ -175,7 +175,7 @@ impl Flush<'_> {
         let plan = plan::plan(&tables, &ops, &known).map_err(|cycle| Error::Cycle { cycle: cycle.0.into() })?;
         for step in &plan.steps {
             let table = tables[step.table];
-            let rows = Rows::take(table, step, &plan, &mut ops, &members)?;
+            let rows = StepRows::take(table, step, &plan, &mut ops, &members)?;
             let facts = self.connection.table_facts(table).await?;
             self.write_set(RowSet::planned(table, facts, step, rows, &members)).await?;
         }
@@ -205,7 +205,7 @@ impl Flush<'_> {
     }
 
     /// Sends one flush statement and says which rows it was about if it fails.
-    async fn send(&mut self, table: &TableMeta, rows: &dyn Place, message: Message<'_>) -> Result<Reply, Error> {
+    async fn send(&mut self, table: &TableMeta, rows: &dyn NamedRows, message: Message<'_>) -> Result<Reply, Error> {
         if !table.secret.is_empty() {
             self.connection.hide_values();
         }

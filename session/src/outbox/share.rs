@@ -20,13 +20,11 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sea_orm::sqlx;
 use tokio::sync::watch;
 
 use super::Outbox;
 use crate::{
-    connection::{Fetch, alone::alone},
-    dialect::Listener,
+    connection::channel::Listener,
     error::Error,
 };
 
@@ -104,14 +102,14 @@ impl StreamMember {
     }
 
     /// Takes part, for as long as this connection lives, and tells the others. Whether it does.
-    pub(super) async fn join(&self, listener: &mut dyn Listener, tell: String) -> Result<bool, sqlx::Error> {
+    pub(super) async fn join(&self, listener: &mut Listener) -> Result<bool, Error> {
         let member = (fastrand::u32(..) >> (CLAIMS + 1)) << CLAIMS | self.claims;
         let lock = format!("SELECT pg_try_advisory_lock({}, {member})", self.stream);
         if !listener.ask(lock).await? {
             return Ok(false);
         }
         *self.member.lock() = Some(member);
-        listener.ask(tell).await?;
+        listener.tell(JOINED).await?;
         tokio::time::sleep(TOGETHER).await;
         Ok(true)
     }
@@ -140,7 +138,7 @@ impl StreamMember {
             self.stream
         );
         let mut members = Vec::new();
-        for row in alone(outbox.db(), &sql, Fetch::All).await?.rows() {
+        for row in outbox.db().send_alone(&sql).await? {
             members.push(u32::try_from(row.try_get::<i64>("", "member")?).unwrap_or_default());
         }
         self.take(divided(members, member));
