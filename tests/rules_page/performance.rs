@@ -120,8 +120,12 @@ fn plot(benchmark: &str, rows: &[Row]) -> String {
     let mut legend = String::new();
     for (at, (_, name, colour)) in BACKENDS.iter().enumerate() {
         let left = LEFT + 200.0 + at as f64 * 110.0;
-        writeln!(legend, r#"<rect x="{left}" y="6" width="10" height="10" fill="{colour}"/><text x="{}" y="15">{name}</text>"#, left + 14.0)
-            .expect("text");
+        writeln!(
+            legend,
+            r#"<rect x="{left}" y="6" width="10" height="10" fill="{colour}"/><text x="{}" y="15">{name}</text>"#,
+            left + 14.0
+        )
+        .expect("text");
     }
     let (width, height) = (LEFT + WIDTH + 20.0, y + 8.0);
     format!(

@@ -227,8 +227,7 @@ async fn g8_doctor_names_what_is_missing_and_what_is_too_much() {
             fresh.sql("ALTER TABLE edges ALTER COLUMN reason DROP NOT NULL").await;
             fresh.sql("DROP POLICY edges_tenant ON edges").await;
         }
-        let complaints: Vec<String> =
-            examine(&fresh.db).await.unwrap().iter().map(ToString::to_string).collect();
+        let complaints: Vec<String> = examine(&fresh.db).await.unwrap().iter().map(ToString::to_string).collect();
         let has = |text: &str| assert!(complaints.iter().any(|line| line.contains(text)), "{text}: {complaints:#?}");
         has("edges_to_id_edge_type_idx");
         has("unexpected: index edges.extra_idx");

@@ -288,12 +288,7 @@ async fn open(url: &str, patience: Duration) -> Result<Db, String> {
     }
 }
 
-async fn run_on<M: MigratorTrait + 'static>(
-    cli: &Cli,
-    entities: &Entities,
-    url: &str,
-    db: &Db,
-) -> Result<(), Stop> {
+async fn run_on<M: MigratorTrait + 'static>(cli: &Cli, entities: &Entities, url: &str, db: &Db) -> Result<(), Stop> {
     let quiet = cli.quiet;
     let runner = Runner::<M>::new(db.clone()).with(options(cli)).on_event(move |event| output::event(event, quiet));
     let guard = Guard { url, environment: cli.environment.as_deref() };

@@ -250,9 +250,7 @@ fn type_names(kind: &ColumnType, backend: DbBackend) -> &'static [&'static str] 
         ColumnType::Uuid => (&["uuid"], &["BLOB", "uuid_text"]),
         ColumnType::JsonBinary => (&["jsonb"], &["TEXT", "jsonb_text"]),
         ColumnType::Json => (&["jsonb", "json"], &["TEXT", "json_text"]),
-        ColumnType::TimestampWithTimeZone => {
-            (&["timestamp with time zone"], &["TEXT", "timestamp_with_timezone_text"])
-        }
+        ColumnType::TimestampWithTimeZone => (&["timestamp with time zone"], &["TEXT", "timestamp_with_timezone_text"]),
         ColumnType::BigInteger => (&["bigint"], &["INTEGER", "bigint"]),
         ColumnType::Integer => (&["integer"], &["INTEGER"]),
         ColumnType::SmallInteger => (&["smallint"], &["INTEGER", "smallint"]),

@@ -291,7 +291,9 @@ impl Dialect {
         DIALECTS.iter().copied().find(|dialect| dialect.schemes.contains(&scheme)).ok_or_else(|| {
             let known: Vec<_> = DIALECTS.iter().map(|dialect| format!("`{}:`", dialect.schemes[0])).collect();
             let known = known.join(" or ");
-            Error::usage(format!("no driver for `{scheme}:` is built in: use {known}, or turn its feature of sea-session on"))
+            Error::usage(format!(
+                "no driver for `{scheme}:` is built in: use {known}, or turn its feature of sea-session on"
+            ))
         })
     }
 

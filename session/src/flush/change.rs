@@ -355,7 +355,12 @@ impl Flush<'_> {
     }
 
     /// What is wrong with one row; nothing if it is as it was loaded, or, where that is `written_ones`, as it was written.
-    async fn blame(&mut self, texts: &ChangeTexts<'_, '_>, row: usize, written_ones: bool) -> Result<Option<Error>, Error> {
+    async fn blame(
+        &mut self,
+        texts: &ChangeTexts<'_, '_>,
+        row: usize,
+        written_ones: bool,
+    ) -> Result<Option<Error>, Error> {
         let (set, table, dialect) = (texts.set, texts.set.table, texts.dialect);
         let Found { key, version, checks } = set.found(row)?;
         let mut text = Text::new(dialect, "");

@@ -14,7 +14,7 @@ use crate::{
     dialect::{CopyColumn, Copying, Dialect},
     error::Error,
     stats::Path,
-    table::{meta::TableMeta, value::number_array},
+    table::value::number_array,
 };
 
 /// From this many rows on COPY pays for the question that precedes it (measured: `docs/performance.md`).

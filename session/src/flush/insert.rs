@@ -254,7 +254,8 @@ impl Flush<'_> {
         let count = text.bind(Value::BigInt(i64::try_from(set.len()).ok()));
         let tables = text.bind(number_array(set.facts.tree.iter().copied()));
         let mut bind = |number: i64| text.bind(number.into());
-        let still = keys.iter().map(|(_, draw)| (recheck.still_default)(draw.default, &tables, &mut bind)).collect::<Vec<_>>();
+        let still =
+            keys.iter().map(|(_, draw)| (recheck.still_default)(draw.default, &tables, &mut bind)).collect::<Vec<_>>();
         text.sql = format!(
             "SELECT {made}{} FROM generate_series(1, {count}::int8) WHERE {} AND {}",
             dialect.and_xid(xid && whole),

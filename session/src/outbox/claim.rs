@@ -18,12 +18,7 @@ use super::{
     scan::{Aim, Found, Scan},
     share::Share,
 };
-use crate::{
-    connection::text::Text,
-    error::Error,
-    table::value::number_array,
-    unit::session::Session,
-};
+use crate::{connection::text::Text, error::Error, table::value::number_array, unit::session::Session};
 
 /// What a claim found.
 #[derive(Debug, Default)]

@@ -43,13 +43,7 @@ pub use dispatcher::{Dispatcher, Report};
 pub use health::Health;
 pub use wake::Waker;
 
-use crate::{
-    connection::db::Db,
-    error::Error,
-    run::options::UnitOptions,
-    table::sql::quote,
-    unit::session::Session,
-};
+use crate::{connection::db::Db, error::Error, run::options::UnitOptions, table::sql::quote, unit::session::Session};
 
 /// An outbox: a table, one stream in it, and how to reach it. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -23,10 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::Outbox;
-use crate::{
-    connection::channel::Listener,
-    error::Error,
-};
+use crate::{connection::channel::Listener, error::Error};
 
 /// A range of the values that the hash of a key has modulo `of`: one value for each claim that a dispatcher has in hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

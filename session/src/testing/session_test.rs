@@ -13,7 +13,6 @@ use crate::{connection::db::Db, error::Error, unit::session::Session};
 
 /// Where a test runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Backend {
     /// A new SQLite database.
     #[cfg(feature = "sqlite")]

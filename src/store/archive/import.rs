@@ -18,26 +18,21 @@ use std::{
     path::Path,
 };
 
-use context_entities::{edge, node, node_version, session_archive};
-use sea_orm::{
-    ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Set, Value,
-    prelude::{Json, Uuid},
-};
+use context_entities::node;
+use sea_orm::{ColumnTrait, QueryFilter, QuerySelect, prelude::Uuid};
 use sea_session::prelude::*;
 
 use super::{
     ExportReport, PAGE, check,
-    format::{Contents, EdgeLine, Line, LogLine, NodeLine, Numbered, Texts, VersionLine, at, lines, verify},
-    identity::{Identities, Identity, Of, is_alone},
+    format::{Contents, Line, Numbered, at, lines, verify},
+    identity::{Identities, Identity, is_alone},
 };
 use crate::{
-    access::{Access, Caller, Denial, Role},
+    access::{Access, Caller, Role},
     error::StoreError,
-    node::status_word,
-    outbox::EventType,
     printable::printable_line,
-    sql::{Sql, text},
-    store::{ImportProgress, Refusal, Store, allow, read::visible, set, sight, write::announce},
+    sql::text,
+    store::{ImportProgress, Refusal, Store, allow, read::visible},
     uri::{Kind, Uri},
 };
 

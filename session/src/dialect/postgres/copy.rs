@@ -91,4 +91,3 @@ fn types(kind: &ArrayType) -> &'static [i64] {
         | ColumnKind::Foreign => &[],
     }
 }
-

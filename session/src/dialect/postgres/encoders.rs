@@ -49,7 +49,7 @@ struct ArrayColumn<'k> {
 impl<'k> ArrayRows<'k> {
     /// For so many rows, of columns of these kinds.
     fn new(rows: usize, kinds: &[&'k ArrayType]) -> Result<Self, Error> {
-        let columns = kinds.iter().map(|kind| {
+        let columns = kinds.iter().map(|&kind| {
             let form = ColumnKind::of(kind)
                 .form()
                 .ok_or_else(|| Error::usage(format!("{kind:?} cannot be sent as an array")))?;
@@ -95,10 +95,7 @@ impl RowArguments for ArrayRows<'_> {
 }
 
 /// Takes the values of so many rows, of columns of these kinds.
-pub(super) fn rows<'k>(
-    rows: usize,
-    kinds: &[&'k ArrayType],
-) -> Result<Box<dyn RowArguments + Send + 'k>, Error> {
+pub(super) fn rows<'k>(rows: usize, kinds: &[&'k ArrayType]) -> Result<Box<dyn RowArguments + Send + 'k>, Error> {
     Ok(Box::new(ArrayRows::new(rows, kinds)?))
 }
 

@@ -87,10 +87,7 @@ pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> Box<dyn RowArguments + Send + 
 }
 
 /// Takes the values of so many rows.
-pub(super) fn rows<'k>(
-    rows: usize,
-    kinds: &[&'k ArrayType],
-) -> Result<Box<dyn RowArguments + Send + 'k>, Error> {
+pub(super) fn rows<'k>(rows: usize, kinds: &[&'k ArrayType]) -> Result<Box<dyn RowArguments + Send + 'k>, Error> {
     Ok(Box::new(FlatRows::with_capacity(rows * kinds.len())))
 }
 

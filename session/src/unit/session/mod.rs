@@ -522,7 +522,14 @@ impl ConnectionTrait for Session {
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         refuse_control(&statement.sql, self.dialect)?;
-        Ok(self.shared_core().await.statement(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
+        Ok(self
+            .shared_core()
+            .await
+            .statement(Message::Statement(statement, Fetch::One))
+            .await?
+            .rows()
+            .into_iter()
+            .next())
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {

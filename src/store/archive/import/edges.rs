@@ -1,35 +1,26 @@
 //! Edges of an archive.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-};
+use std::collections::HashSet;
 
-use context_entities::{edge, node, node_version, session_archive};
-use sea_orm::{
-    ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Set, Value,
-    prelude::{Json, Uuid},
-};
+use context_entities::edge;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Set, prelude::Uuid};
 use sea_session::prelude::*;
 
-use super::{At, Import, Outcome, is_session, node_type, plain};
+use super::{At, Import, Outcome, plain};
 use crate::store::archive::{
-    PAGE, check,
-    format::{Contents, EdgeLine, Line, LogLine, NodeLine, Numbered, Texts, VersionLine, at, lines, verify},
-    identity::{Identities, Identity, Of, is_alone},
+    check,
+    format::{EdgeLine, at},
+    identity::Of,
 };
-use crate::{
-    access::{Access, Caller, Denial, Role},
-    error::StoreError,
-    node::status_word,
-    outbox::EventType,
-    printable::printable_line,
-    sql::{Sql, text},
-    store::{ImportProgress, Refusal, Store, allow, read::visible, set, sight, write::announce},
-    uri::{Kind, Uri},
-};
+use crate::{error::StoreError, uri::Uri};
 
 impl Import<'_> {
-    pub(super) async fn edges(&self, s: &mut Session, lines: &[At<EdgeLine>], outcome: &mut Outcome) -> Result<(), StoreError> {
+    pub(super) async fn edges(
+        &self,
+        s: &mut Session,
+        lines: &[At<EdgeLine>],
+        outcome: &mut Outcome,
+    ) -> Result<(), StoreError> {
         let mut places: Vec<(u64, &EdgeLine, [Uri; 2], f64)> = Vec::with_capacity(lines.len());
         let mut ids = HashSet::new();
         for (number, line) in lines {

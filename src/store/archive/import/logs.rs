@@ -1,35 +1,29 @@
 //! Message logs of an archive.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-};
+use std::collections::HashSet;
 
-use context_entities::{edge, node, node_version, session_archive};
+use context_entities::{node, session_archive};
 use sea_orm::{
-    ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Set, Value,
+    ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Set,
     prelude::{Json, Uuid},
 };
 use sea_session::prelude::*;
 
-use super::{At, Import, Outcome, is_session, node_type, plain};
+use super::{At, Import, Outcome, plain};
 use crate::store::archive::{
-    PAGE, check,
-    format::{Contents, EdgeLine, Line, LogLine, NodeLine, Numbered, Texts, VersionLine, at, lines, verify},
-    identity::{Identities, Identity, Of, is_alone},
+    check,
+    format::{LogLine, at},
+    identity::Of,
 };
-use crate::{
-    access::{Access, Caller, Denial, Role},
-    error::StoreError,
-    node::status_word,
-    outbox::EventType,
-    printable::printable_line,
-    sql::{Sql, text},
-    store::{ImportProgress, Refusal, Store, allow, read::visible, set, sight, write::announce},
-    uri::{Kind, Uri},
-};
+use crate::{error::StoreError, uri::Uri};
 
 impl Import<'_> {
-    pub(super) async fn logs(&self, s: &mut Session, lines: &[At<LogLine>], outcome: &mut Outcome) -> Result<(), StoreError> {
+    pub(super) async fn logs(
+        &self,
+        s: &mut Session,
+        lines: &[At<LogLine>],
+        outcome: &mut Outcome,
+    ) -> Result<(), StoreError> {
         let mut places: Vec<(u64, &LogLine, Uri)> = Vec::with_capacity(lines.len());
         let (mut ids, mut uris) = (HashSet::new(), HashSet::new());
         for (number, line) in lines {

@@ -1,35 +1,33 @@
 //! Nodes of an archive, and the sessions that hold some of them.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-};
+use std::collections::{HashMap, HashSet};
 
-use context_entities::{edge, node, node_version, session_archive};
-use sea_orm::{
-    ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Set, Value,
-    prelude::{Json, Uuid},
-};
+use context_entities::{node, node_version};
+use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Set, prelude::Uuid};
 use sea_session::prelude::*;
 
-use super::{At, Import, Outcome, is_session, node_type, plain};
+use super::{At, Import, Outcome, node_type, plain};
 use crate::store::archive::{
-    PAGE, check,
-    format::{Contents, EdgeLine, Line, LogLine, NodeLine, Numbered, Texts, VersionLine, at, lines, verify},
-    identity::{Identities, Identity, Of, is_alone},
+    check,
+    format::{NodeLine, Texts, at},
+    identity::Of,
 };
 use crate::{
-    access::{Access, Caller, Denial, Role},
+    access::Denial,
     error::StoreError,
-    node::status_word,
     outbox::EventType,
-    printable::printable_line,
-    sql::{Sql, text},
-    store::{ImportProgress, Refusal, Store, allow, read::visible, set, sight, write::announce},
-    uri::{Kind, Uri},
+    sql::Sql,
+    store::{read::visible, set, sight, write::announce},
+    uri::Uri,
 };
 
 impl Import<'_> {
-    pub(super) async fn nodes(&self, s: &mut Session, lines: &[At<NodeLine>], outcome: &mut Outcome) -> Result<(), StoreError> {
+    pub(super) async fn nodes(
+        &self,
+        s: &mut Session,
+        lines: &[At<NodeLine>],
+        outcome: &mut Outcome,
+    ) -> Result<(), StoreError> {
         let mut places: Vec<(u64, &NodeLine, Uri)> = Vec::with_capacity(lines.len());
         let (mut ids, mut uris) = (HashSet::new(), HashSet::new());
         for (number, line) in lines {

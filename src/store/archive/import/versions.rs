@@ -1,31 +1,23 @@
 //! The history of an archive's nodes.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-};
+use std::collections::{HashMap, HashSet};
 
-use context_entities::{edge, node, node_version, session_archive};
-use sea_orm::{
-    ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Set, Value,
-    prelude::{Json, Uuid},
-};
+use context_entities::{node, node_version};
+use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Value, prelude::Uuid};
 use sea_session::prelude::*;
 
-use super::{At, Import, Outcome, is_session, node_type, plain};
+use super::{At, Import, Outcome, node_type, plain};
 use crate::store::archive::{
-    PAGE, check,
-    format::{Contents, EdgeLine, Line, LogLine, NodeLine, Numbered, Texts, VersionLine, at, lines, verify},
-    identity::{Identities, Identity, Of, is_alone},
+    check,
+    format::{Texts, VersionLine},
+    identity::Of,
 };
 use crate::{
-    access::{Access, Caller, Denial, Role},
     error::StoreError,
     node::status_word,
-    outbox::EventType,
-    printable::printable_line,
     sql::{Sql, text},
-    store::{ImportProgress, Refusal, Store, allow, read::visible, set, sight, write::announce},
-    uri::{Kind, Uri},
+    store::{read::visible, set, sight},
+    uri::Uri,
 };
 
 impl Import<'_> {

@@ -2,9 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use sea_session_migration::{Error, Event, Options, Report, Runner, Status};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
+use sea_session_migration::{Error, Event, Options, Report, Runner, Status};
 
 /// One migration: what it sends up and down.
 struct Steps {

@@ -84,7 +84,12 @@ impl Run<'_> {
         same_rows(world, ours, &theirs, &parents)
     }
 
-    pub(super) async fn compare_rows(&self, world: &dyn World, ours: Vec<Row>, db: &DatabaseConnection) -> Result<(), Stop> {
+    pub(super) async fn compare_rows(
+        &self,
+        world: &dyn World,
+        ours: Vec<Row>,
+        db: &DatabaseConnection,
+    ) -> Result<(), Stop> {
         let theirs = world.rows(self.oracle).await?;
         let mut parents = BTreeMap::new();
         for (at, table, of) in world.shape().parents() {

@@ -3,7 +3,13 @@
 use super::*;
 
 impl Run<'_> {
-    pub(super) fn add(&mut self, s: &mut Session, rng: &mut Rng, entity: usize, keys: Option<Cells>) -> Result<(), Stop> {
+    pub(super) fn add(
+        &mut self,
+        s: &mut Session,
+        rng: &mut Rng,
+        entity: usize,
+        keys: Option<Cells>,
+    ) -> Result<(), Stop> {
         let world = self.worlds[entity].clone();
         let shape = world.shape();
         self.tags += 1;
