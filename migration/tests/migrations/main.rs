@@ -6,6 +6,9 @@
     reason = "a test fails by panicking, and looks past the session"
 )]
 
+// What `common` keeps its files in.
+use tempfile as _;
+
 #[path = "../../../session/migration/tests/runner/common.rs"]
 mod common;
 mod runner;

@@ -60,6 +60,7 @@ pub(crate) struct Workplace {
 
 impl Workplace {
     /// Opens connections like those of `db`. `guard` is sent on each of them before anything else.
+    #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "files have neither names nor guards"))]
     pub async fn open(db: &DatabaseConnection, options: &Options, name: &str, guard: String) -> Result<Self, Error> {
         match &db.inner {
             #[cfg(feature = "postgres")]

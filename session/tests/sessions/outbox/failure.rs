@@ -2,6 +2,7 @@
 
 use sea_orm::ActiveValue::Set;
 use sea_session::{
+    Error,
     outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Unavailable},
     prelude::*,
 };
