@@ -131,9 +131,9 @@ pub(crate) struct Dialect {
     /// Whether a single value of this kind can be bound without a detour through `Value`.
     pub(crate) binds: fn(&ArrayType) -> bool,
     /// Takes the values of one row, of columns of these kinds.
-    pub(crate) row: for<'k> fn(&[&'k ArrayType]) -> Box<dyn RowArguments + Send + 'k>,
+    pub(crate) row: for<'k> fn(&[&'k ArrayType]) -> BoxedArguments<'k>,
     /// Takes the values of so many rows, of columns of these kinds, as [`Sets`] says that they travel.
-    pub(crate) rows: for<'k> fn(rows: usize, &[&'k ArrayType]) -> Result<Box<dyn RowArguments + Send + 'k>, Error>,
+    pub(crate) rows: for<'k> fn(rows: usize, &[&'k ArrayType]) -> Result<BoxedArguments<'k>, Error>,
 
     // ---- the catalogue
     /// The question about a table (D1).
@@ -265,6 +265,9 @@ pub(crate) struct Begin<'a> {
     /// The answer tells the transaction's id.
     pub(crate) tell_id: bool,
 }
+
+/// What takes values of columns of kinds that live so long.
+pub(crate) type BoxedArguments<'k> = Box<dyn RowArguments + Send + 'k>;
 
 /// Values on their way into a driver's own form.
 pub(crate) trait RowArguments {

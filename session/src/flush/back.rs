@@ -15,7 +15,7 @@ use crate::{
     dialect::{Dialect, Sets},
     error::Error,
     objects::row::Returned,
-    table::{facts::Stored, meta::TableMeta, row_sink::RowSink, value_ref::ValueRef},
+    table::{facts::Stored, meta::TableMeta, value_ref::ValueRef},
 };
 
 /// What a write is to answer with.

@@ -15,11 +15,7 @@ use super::{
 };
 use crate::{
     connection::{Fetch, Message, text::Text},
-    dialect::{
-        Dialect, Sets,
-        message::Arguments,
-        xid::{XID, and_xid, telling_xid},
-    },
+    dialect::{Dialect, Sets, message::Arguments},
     error::Error,
     objects::row::Put,
     stats::Path,

@@ -23,15 +23,14 @@ use sea_orm::{ColumnTrait, QueryFilter, QuerySelect, prelude::Uuid};
 use sea_session::prelude::*;
 
 use super::{
-    ExportReport, PAGE, check,
-    format::{Contents, Line, Numbered, at, lines, verify},
+    ExportReport, PAGE,
+    format::{Contents, Line, Numbered, lines, verify},
     identity::{Identities, Identity, is_alone},
 };
 use crate::{
     access::{Access, Caller, Role},
     error::StoreError,
     printable::printable_line,
-    sql::text,
     store::{ImportProgress, Refusal, Store, allow, read::visible},
     uri::{Kind, Uri},
 };

@@ -17,7 +17,7 @@ use sea_orm::{
 use smallvec::SmallVec;
 
 use crate::{
-    dialect::{RowArguments, message::Arguments},
+    dialect::{BoxedArguments, RowArguments, message::Arguments},
     error::Error,
     table::{
         kinds::{ColumnKind, Form},
@@ -95,7 +95,7 @@ impl RowArguments for ArrayRows<'_> {
 }
 
 /// Takes the values of so many rows, of columns of these kinds.
-pub(super) fn rows<'k>(rows: usize, kinds: &[&'k ArrayType]) -> Result<Box<dyn RowArguments + Send + 'k>, Error> {
+pub(super) fn rows<'k>(rows: usize, kinds: &[&'k ArrayType]) -> Result<BoxedArguments<'k>, Error> {
     Ok(Box::new(ArrayRows::new(rows, kinds)?))
 }
 
@@ -314,7 +314,7 @@ fn moment(moment: DateTime<Utc>) -> i64 {
 }
 
 /// Takes the values of one row, of columns of these kinds.
-pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> Box<dyn RowArguments + Send + 'k> {
+pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> BoxedArguments<'k> {
     Box::new(SingleRow::new(kinds.iter().copied()))
 }
 

@@ -7,7 +7,7 @@ use sea_orm::{
 };
 
 use crate::{
-    dialect::{RowArguments, message::Arguments},
+    dialect::{BoxedArguments, RowArguments, message::Arguments},
     error::Error,
     table::{
         row_sink::RowSink,
@@ -82,12 +82,12 @@ impl RowSink for FlatRows {
 }
 
 /// Takes the values of one row.
-pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> Box<dyn RowArguments + Send + 'k> {
+pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> BoxedArguments<'k> {
     Box::new(FlatRows::with_capacity(kinds.len()))
 }
 
 /// Takes the values of so many rows.
-pub(super) fn rows<'k>(rows: usize, kinds: &[&'k ArrayType]) -> Result<Box<dyn RowArguments + Send + 'k>, Error> {
+pub(super) fn rows<'k>(rows: usize, kinds: &[&'k ArrayType]) -> Result<BoxedArguments<'k>, Error> {
     Ok(Box::new(FlatRows::with_capacity(rows * kinds.len())))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use context_entities::{node, session_archive};
+use context_entities::session_archive;
 use sea_orm::{
     ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Set,
     prelude::{Json, Uuid},

@@ -16,7 +16,7 @@ use crate::{
     error::StoreError,
     node::status_word,
     sql::{Sql, text},
-    store::{read::visible, set, sight},
+    store::{backend, read::visible, set, sight},
     uri::Uri,
 };
 
@@ -115,7 +115,7 @@ impl Import<'_> {
             return Ok(HashSet::new());
         }
         let (account, spaces) = (self.caller.account(), self.caller.own_spaces());
-        let mut sql = Sql::new(super::super::backend(s));
+        let mut sql = Sql::new(backend(s));
         sql.push(
             "INSERT INTO node_versions (node_id, version, account_id, uri, owner_space, category, node_type, status, ",
         );
@@ -167,7 +167,7 @@ impl Import<'_> {
         places: &[(u64, &VersionLine, Uri)],
         ids: &HashMap<Uuid, Uuid>,
     ) -> Result<HashMap<(Uuid, i64), node_version::Model>, StoreError> {
-        let mut sql = Sql::new(super::super::backend(s));
+        let mut sql = Sql::new(backend(s));
         sql.push("SELECT h.* FROM node_versions h JOIN (VALUES ");
         for (n, (_, line, _)) in places.iter().enumerate() {
             let id = ids.get(&line.node).copied().unwrap_or_default();
