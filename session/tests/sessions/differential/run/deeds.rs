@@ -1,6 +1,7 @@
 //! What a program does to rows and objects: new ones, changed ones, SQL past the session.
 
 use super::*;
+use crate::differential::program;
 
 impl Run<'_> {
     pub(super) fn add(
@@ -30,7 +31,7 @@ impl Run<'_> {
                     let parent = self.some(rng, 1, fits).first().copied().filter(|_| !column.null || rng.u8(..3) > 0);
                     match parent {
                         Some(parent) => drop(links.insert(at, parent)),
-                        None if column.null => drop(cells.insert(at, super::program::null_of(column.kind))),
+                        None if column.null => drop(cells.insert(at, program::null_of(column.kind))),
                         // Nobody to refer to.
                         None => return Ok(()),
                     }
@@ -73,7 +74,7 @@ impl Run<'_> {
             }
         }
         let value = match shape.columns[column].role {
-            Role::Parent(..) => super::program::null_of(shape.columns[column].kind),
+            Role::Parent(..) => program::null_of(shape.columns[column].kind),
             // Now and then a value that another row gives up.
             Role::Unique => unique(shape.columns[column].kind, rng.i64(1..=self.tags)),
             _ => value(rng, shape.columns[column].kind, shape.columns[column].null),
