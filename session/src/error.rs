@@ -167,6 +167,20 @@ pub enum Error {
         /// What it said.
         cause: Arc<Error>,
     },
+
+    /// The database did something else with rows than was sent: a rule, trigger or view of the table drops or adds rows, or
+    /// changes their keys. Nothing was sent again (D2, F8).
+    #[error("{rows}: {what}")]
+    Diverted {
+        /// Table and keys of the rows.
+        rows: Box<str>,
+        /// What was to happen to them, and what did.
+        what: Box<str>,
+    },
+
+    /// The receiver of events is down: they are held back, and none is counted as failed (Q5).
+    #[error("the receiver cannot be reached: {0}")]
+    Unavailable(Box<str>),
 }
 
 fn unknown_of(names: &[String]) -> String {
@@ -308,6 +322,10 @@ impl Error {
         Error::Usage(message.into())
     }
 
+    pub(crate) fn diverted(rows: String, what: impl Into<Box<str>>) -> Self {
+        Error::Diverted { rows: rows.into(), what: what.into() }
+    }
+
     /// The SQLSTATE (PostgreSQL) or the extended result code (SQLite) of the error that started this one.
     pub fn sqlstate(&self) -> Option<&str> {
         match self.root() {
@@ -437,7 +455,7 @@ impl Error {
     pub(crate) fn doubts_facts(&self) -> bool {
         match self {
             Error::Database(e) => matches!(e.class, Class::Other | Class::Decode | Class::PlanChanged),
-            Error::Usage(_) => true,
+            Error::Usage(_) | Error::Diverted { .. } => true,
             _ => false,
         }
     }

@@ -1,4 +1,8 @@
 #![doc = include_str!("../docs/crate.md")]
+#![cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres")),
+    allow(dead_code, reason = "what only another driver needs: the rooms know capabilities, not drivers")
+)]
 
 extern crate self as sea_session;
 
@@ -55,6 +59,17 @@ pub mod prelude {
     pub use crate::{Db, Error as SessionError, LoadExt, Retry, Session, State, Tracked, TrackedEntity, UnitOptions};
     pub use sea_orm::IsolationLevel;
     pub use sea_session_macros::*;
+}
+
+/// What a crate that is built on sessions needs beside SeaORM's own traits; the outbox uses nothing else.
+pub mod extend {
+    pub use crate::{
+        connection::{
+            channel::{Channel, Listener},
+            text::Text,
+        },
+        table::{sql::quote, value::number_array},
+    };
 }
 
 /// The declared tables of blocks and of objects as data, for tools and tests that walk them: `docs/blocks.md` and

@@ -22,6 +22,7 @@ use crate::{
 
 /// What a move did.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Moved {
     /// Where it was.
     pub from: Uri,

@@ -88,7 +88,7 @@ struct Words<'s> {
 }
 
 /// A piece of a text.
-enum Token<'s> {
+enum Lexeme<'s> {
     Word(&'s str),
     Semicolon,
     /// A literal, a quoted name, a sign.
@@ -101,10 +101,10 @@ impl<'s> Words<'s> {
         loop {
             let opens = self.rest.trim_start().starts_with('(');
             match self.token()? {
-                Token::Word(word) => return Some(word),
-                Token::Semicolon => {}
-                Token::Other if opens => {}
-                Token::Other => return Some(""),
+                Lexeme::Word(word) => return Some(word),
+                Lexeme::Semicolon => {}
+                Lexeme::Other if opens => {}
+                Lexeme::Other => return Some(""),
             }
         }
     }
@@ -114,8 +114,8 @@ impl<'s> Words<'s> {
         let (mut head, mut has_body, mut depth) = (first.eq_ignore_ascii_case("CREATE").then_some(0), false, 0_usize);
         while let Some(token) = self.token() {
             match token {
-                Token::Semicolon if depth == 0 => return,
-                Token::Word(word) => {
+                Lexeme::Semicolon if depth == 0 => return,
+                Lexeme::Word(word) => {
                     let is = |keyword: &str| word.eq_ignore_ascii_case(keyword);
                     // CREATE OR REPLACE TEMPORARY TRIGGER
                     if let Some(words) = head.filter(|words| *words < 4) {
@@ -138,7 +138,7 @@ impl<'s> Words<'s> {
         }
     }
 
-    fn token(&mut self) -> Option<Token<'s>> {
+    fn token(&mut self) -> Option<Lexeme<'s>> {
         loop {
             // SQLite takes the mark of the byte order for a space.
             self.rest = self.rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
@@ -158,14 +158,14 @@ impl<'s> Words<'s> {
             // E'…' has escapes; other words may stand before a string as well (N'…', U&'…', x'…').
             if word.eq_ignore_ascii_case("E") && self.lexing.escape_strings && rest.starts_with('\'') {
                 self.skip_string(true);
-                return Some(Token::Other);
+                return Some(Lexeme::Other);
             }
-            return Some(Token::Word(word));
+            return Some(Lexeme::Word(word));
         }
         match first {
             ';' => {
                 self.rest = &self.rest[1..];
-                return Some(Token::Semicolon);
+                return Some(Lexeme::Semicolon);
             }
             '\'' => self.skip_string(false),
             '"' => self.skip_quoted('"'),
@@ -178,7 +178,7 @@ impl<'s> Words<'s> {
             }
             other => self.rest = &self.rest[other.len_utf8()..],
         }
-        Some(Token::Other)
+        Some(Lexeme::Other)
     }
 
     /// PostgreSQL's comments hold comments, SQLite's do not.
@@ -251,7 +251,7 @@ mod tests {
     use crate::dialect::DIALECTS;
 
     fn word(sql: &str, backend: &str) -> Option<&'static str> {
-        let dialect = DIALECTS.into_iter().find(|dialect| dialect.name == backend).unwrap();
+        let dialect = DIALECTS.iter().find(|dialect| dialect.name == backend).unwrap();
         control_in(sql, dialect.lexing).map(|control| control.word)
     }
 

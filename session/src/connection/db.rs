@@ -98,14 +98,25 @@ impl Db {
         &self.0.facts
     }
 
-    /// Equal for clones of one handle.
-    pub(crate) fn identity(&self) -> usize {
+    /// A number that is the same for clones of one handle, and different for others that live.
+    pub fn identity(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
     }
 
     /// Which database this is.
     pub fn backend(&self) -> SeaBackend {
         self.connection().get_database_backend()
+    }
+
+    /// Whether rows that others have locked can be passed over (`SKIP LOCKED`) and arrays be rows (`UNNEST`): what a queue divides
+    /// its work by.
+    pub fn has_queues(&self) -> bool {
+        self.dialect().queues
+    }
+
+    /// The moment at which a statement began, as SQL, where the server knows it better than the caller.
+    pub fn clock(&self) -> Option<&'static str> {
+        self.dialect().now.ok()
     }
 
     /// What this database can do, and how.

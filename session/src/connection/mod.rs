@@ -5,6 +5,7 @@
 
 pub(crate) mod alone;
 pub(crate) mod boxed;
+pub(crate) mod channel;
 pub(crate) mod control;
 pub(crate) mod db;
 pub(crate) mod lent;

@@ -7,15 +7,15 @@ use smallvec::SmallVec;
 use super::{
     Flush,
     plan::{Kind, Part},
-    rows::Place,
+    rows::NamedRows,
     set::{Drawn, MANY_ROWS, RowSet, RowSource, Window},
 };
 use crate::{
     connection::{Fetch, Message, text::Text},
-    dialect::{ArrayRows, Dialect, Sets},
+    dialect::{Dialect, Sets},
     error::Error,
     objects::row::Returned,
-    table::{facts::Stored, meta::TableMeta, row_sink::RowSink, value_ref::ValueRef},
+    table::{facts::Stored, meta::TableMeta, value_ref::ValueRef},
 };
 
 /// What a write is to answer with.
@@ -266,14 +266,14 @@ fn read_text(set: &RowSet<'_>, dialect: &Dialect, source: &str, with: &str) -> S
 
 fn read_arrays<'m>(set: &RowSet<'_>, dialect: &Dialect, rows: &[(usize, Vec<Value>)]) -> Result<Message<'m>, Error> {
     let (table, names) = (set.table, &set.table.names);
-    let kinds = table.keys.iter().map(|key| &table.columns[*key].kind);
-    let mut sink = ArrayRows::new(rows.len(), kinds)?;
+    let kinds: Vec<_> = table.keys.iter().map(|key| &table.columns[*key].kind).collect();
+    let mut arguments = (dialect.rows)(rows.len(), &kinds)?;
     for (_, key) in rows {
-        key.iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
+        key.iter().enumerate().try_for_each(|(at, value)| arguments.sink().put(at, &ValueRef::from(value)))?;
     }
     let source = names.unnest_numbered(table.keys.len());
     let sql = read_text(set, dialect, &source, "");
-    Ok(Message::Bound { sql: sql.into(), arguments: sink.arguments()?, fetch: Fetch::All })
+    Ok(Message::Bound { sql: sql.into(), arguments: arguments.finish()?, fetch: Fetch::All })
 }
 
 fn read_values<'m>(set: &RowSet<'_>, dialect: &'static Dialect, rows: &[(usize, Vec<Value>)]) -> Message<'m> {
@@ -292,9 +292,6 @@ fn read_values<'m>(set: &RowSet<'_>, dialect: &'static Dialect, rows: &[(usize, 
 
 /// The database answered with rows that nobody has sent, or not with all that were: nothing is sent again because of it.
 pub(super) fn unasked(window: Window<'_, '_>) -> Error {
-    let table = window.set.table;
-    Error::usage(format!(
-        "{}: the database's answer does not say what became of each row (a trigger, rule or view may change keys); nothing was sent again",
-        window.place(table)
-    ))
+    let what = "the database's answer does not say what became of each row (a trigger, rule or view may change keys); nothing was sent again";
+    Error::diverted(window.place(window.set.table), what)
 }

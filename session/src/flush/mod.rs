@@ -25,7 +25,6 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::{
     connection::{Connection, Fetch, Message, Reply, lent::FlushConnection, text::Text},
-    dialect::xid::{XID, xid_in},
     error::Error,
     objects::{
         AnyObject,
@@ -41,7 +40,7 @@ use crate::{
     },
 };
 use plan::{Kind, Known, Op, PlannedValue};
-use rows::{Place, Rows};
+use rows::{NamedRows, StepRows};
 use set::{RowSet, Window};
 
 /// Refuses changes of rows whose version cannot be raised any more, before anything is sent (E7).
@@ -176,7 +175,7 @@ impl Flush<'_> {
         let plan = plan::plan(&tables, &ops, &known).map_err(|cycle| Error::Cycle { cycle: cycle.0.into() })?;
         for step in &plan.steps {
             let table = tables[step.table];
-            let rows = Rows::take(table, step, &plan, &mut ops, &members)?;
+            let rows = StepRows::take(table, step, &plan, &mut ops, &members)?;
             let facts = self.connection.table_facts(table).await?;
             self.write_set(RowSet::planned(table, facts, step, rows, &members)).await?;
         }
@@ -185,7 +184,7 @@ impl Flush<'_> {
 
     async fn write_set(&mut self, set: RowSet<'_>) -> Result<(), Error> {
         if self.wants_xid() && !set.may_answer() {
-            let question = Text::new(self.connection.dialect(), &format!("SELECT {XID}"));
+            let question = Text::new(self.connection.dialect(), &format!("SELECT {}", self.connection.dialect().xid()));
             let answer = self.send(set.table, &set.window(0, set.len()), question.message(Fetch::One)).await?.rows();
             self.learn_xid(&answer, true);
         }
@@ -206,7 +205,7 @@ impl Flush<'_> {
     }
 
     /// Sends one flush statement and says which rows it was about if it fails.
-    async fn send(&mut self, table: &TableMeta, rows: &dyn Place, message: Message<'_>) -> Result<Reply, Error> {
+    async fn send(&mut self, table: &TableMeta, rows: &dyn NamedRows, message: Message<'_>) -> Result<Reply, Error> {
         if !table.secret.is_empty() {
             self.connection.hide_values();
         }
@@ -233,7 +232,7 @@ impl Flush<'_> {
             let kinds: SmallVec<[&ArrayType; 8]> = metas().map(|meta| &meta.kind).collect();
             let mut arguments = (dialect.row)(&kinds);
             set.put(row, places, arguments.sink())?;
-            Message::Bound { sql, arguments: arguments.finish(), fetch }
+            Message::Bound { sql, arguments: arguments.finish()?, fetch }
         };
         self.send(set.table, &window, message).await
     }
@@ -241,13 +240,13 @@ impl Flush<'_> {
     /// Whether the next write is to tell the transaction's id, which a lost answer to COMMIT is settled by, at no further round
     /// trip (R9).
     fn wants_xid(&self) -> bool {
-        self.xid.is_none() && self.connection.dialect().transaction_ids
+        self.xid.is_none() && self.connection.dialect().transaction_ids.is_some()
     }
 
     /// Takes the transaction's id from an answer that was asked for it.
     fn learn_xid(&mut self, answer: &[QueryResult], asked: bool) {
         if asked && self.xid.is_none() {
-            *self.xid = xid_in(answer);
+            *self.xid = self.connection.dialect().xid_in(answer);
         }
     }
 

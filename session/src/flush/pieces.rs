@@ -1,11 +1,13 @@
 //! The rows of a set as pieces of the size that one statement takes: in rows, and in bytes (D10). Knows no SQL.
 
 use futures_util::future::join;
+use sea_orm::sea_query::ArrayType;
+use smallvec::SmallVec;
 
 use super::set::{Places, RowSet, Window};
 use crate::{
     connection::text::MOST_BYTES,
-    dialect::{ArrayRows, Dialect, message::Arguments},
+    dialect::{Dialect, message::Arguments},
     error::Error,
     objects::row::Put,
 };
@@ -75,7 +77,7 @@ pub(super) fn flat(
     places: &[Put],
 ) -> Result<(usize, Arguments), Error> {
     loop {
-        let mut arguments = (dialect.rows)(size * places.len());
+        let mut arguments = (dialect.rows)(size, &kinds(set, places))?;
         let mut taken = 0;
         while taken < size && arguments.bytes() <= MOST_BYTES {
             set.put(from + taken, places, arguments.sink())?;
@@ -83,21 +85,32 @@ pub(super) fn flat(
         }
         // One row too many is none if it was the last of all.
         if taken == size {
-            return Ok((size, arguments.finish()));
+            return Ok((size, arguments.finish()?));
         }
         size = 1 << (taken - 1).max(1).ilog2();
     }
 }
 
 /// The values of rows from `from` on, as arrays: of as many rows as one statement takes, and where they end.
-pub(super) fn arrays(set: &RowSet<'_>, from: usize, most: usize, places: &[Put]) -> Result<(usize, Arguments), Error> {
+pub(super) fn arrays(
+    set: &RowSet<'_>,
+    dialect: &Dialect,
+    from: usize,
+    most: usize,
+    places: &[Put],
+) -> Result<(usize, Arguments), Error> {
     let to = set.len().min(from + most);
-    let mut sink = ArrayRows::new(to - from, places.iter().map(|put| &set.table.columns[put.column()].kind))?;
+    let mut arguments = (dialect.rows)(to - from, &kinds(set, places))?;
     for row in from..to {
-        set.put(row, places, &mut sink)?;
-        if sink.bytes() > MOST_BYTES {
-            return Ok((row + 1, sink.arguments()?));
+        set.put(row, places, arguments.sink())?;
+        if arguments.bytes() > MOST_BYTES {
+            return Ok((row + 1, arguments.finish()?));
         }
     }
-    Ok((to, sink.arguments()?))
+    Ok((to, arguments.finish()?))
+}
+
+/// The kinds of the values at these places.
+fn kinds<'a>(set: &RowSet<'a>, places: &[Put]) -> SmallVec<[&'a ArrayType; 16]> {
+    places.iter().map(|put| &set.table.columns[put.column()].kind).collect()
 }

@@ -82,7 +82,7 @@ impl Session {
         let (table, dialect) = (table_of::<E>(), self.dialect());
         let values = key_values(table, tuple)?;
         let by_key = || E::find().filter(key_filter::<E>(values.clone())).build(dialect.backend).sql;
-        let sql = table.texts.by_key(dialect.number, by_key);
+        let sql = table.texts.by_key(dialect.number(), by_key);
         let message = Message::Built { sql, values: Values(values.clone()), fetch: Fetch::One };
         let rows = ask(self, table, message).await?.rows();
         if let Some(row) = rows.first() {

@@ -275,7 +275,7 @@ fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
     let alias = column.as_str();
     let def = column.def();
     let declared = def.get_column_type();
-    let sql = DIALECTS.map(|dialect| {
+    let sql = DIALECTS.iter().map(|dialect| {
         let save = (dialect.expression)(write.clone());
         ColumnSql {
             exactness: (dialect.exactness)(declared),
@@ -303,7 +303,7 @@ fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
         at,
         read: E::value_in_row,
         kind,
-        sql: sql.into(),
+        sql: sql.collect(),
     }
 }
 

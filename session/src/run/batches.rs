@@ -71,7 +71,7 @@ impl From<BatchError<Error>> for Error {
     }
 }
 
-type Report = Box<dyn FnMut(&Progress) + Send>;
+type OnProgress = Box<dyn FnMut(&Progress) + Send>;
 
 /// Items that are worked through in batches, one unit of work each; made by [`Db::batches`] and [`UnitOptions::batches`].
 ///
@@ -107,7 +107,7 @@ pub struct Batches<I: Iterator> {
     items: I,
     size: usize,
     pause: Duration,
-    on_progress: Option<Report>,
+    on_progress: Option<OnProgress>,
     /// The batch that is next, or under way; kept until it is known to be done.
     batch: Vec<I::Item>,
     /// Batches that are behind us, done or skipped.

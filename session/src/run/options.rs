@@ -90,8 +90,8 @@ impl UnitOptions {
         self
     }
 
-    /// Settings of this library's own for this transaction, each as `; SET LOCAL …`; PostgreSQL only.
-    pub(crate) fn fixed(mut self, settings: &'static str) -> Self {
+    /// Settings for this transaction that are always the same, each as `; SET LOCAL …`, sent as they are; PostgreSQL only.
+    pub fn fixed(mut self, settings: &'static str) -> Self {
         self.settings.fixed = settings;
         self
     }

@@ -152,6 +152,6 @@ pub(crate) fn too_large(value: Value) -> Error {
 }
 
 /// Numbers as an array, to be bound as one value.
-pub(crate) fn number_array(numbers: impl Iterator<Item = i64>) -> Value {
+pub fn number_array(numbers: impl Iterator<Item = i64>) -> Value {
     Value::Array(ArrayType::BigInt, Some(Box::new(numbers.map(Value::from).collect())))
 }

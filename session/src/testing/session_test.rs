@@ -6,8 +6,8 @@
 use std::{fmt::Debug, pin::Pin};
 
 use sea_orm::{ConnectionTrait, EntityTrait, Schema};
-use tempfile::TempDir;
 
+#[cfg(feature = "postgres")]
 use super::cluster::{self, TestDatabase};
 use crate::{connection::db::Db, error::Error, unit::session::Session};
 
@@ -15,8 +15,10 @@ use crate::{connection::db::Db, error::Error, unit::session::Session};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
     /// A new SQLite database.
+    #[cfg(feature = "sqlite")]
     Sqlite,
-    /// A new database on the test cluster, see [`cluster::fresh_database`].
+    /// A new database on the test cluster, see `testing::cluster::fresh_database`.
+    #[cfg(feature = "postgres")]
     Postgres,
 }
 
@@ -99,7 +101,9 @@ fn finish<T>(runtime: &tokio::runtime::Runtime, future: Pin<Box<dyn Future<Outpu
 
 /// An empty database that goes with this value.
 enum OpenedDatabase {
-    Sqlite(TempDir),
+    #[cfg(feature = "sqlite")]
+    Sqlite(tempfile::TempDir),
+    #[cfg(feature = "postgres")]
     Postgres(TestDatabase),
 }
 
@@ -114,14 +118,18 @@ impl OpenedDatabase {
     async fn open(backend: Backend) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         Ok(match backend {
             // A file and not memory: a test may want more than one connection.
+            #[cfg(feature = "sqlite")]
             Backend::Sqlite => Self::Sqlite(tempfile::tempdir()?),
+            #[cfg(feature = "postgres")]
             Backend::Postgres => Self::Postgres(cluster::fresh_database().await?),
         })
     }
 
     async fn connect(&self) -> Result<Db, Error> {
         let url = match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(folder) => format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display()),
+            #[cfg(feature = "postgres")]
             Self::Postgres(database) => database.url(),
         };
         Db::connect(url).await

@@ -1,9 +1,10 @@
 //! PostgreSQL.
 
+mod copy;
 mod driver;
-pub(super) mod encoders;
-pub(super) mod facts;
-pub(crate) mod xid;
+mod encoders;
+mod facts;
+mod listener;
 
 use std::fmt::Write as _;
 
@@ -13,14 +14,13 @@ use sea_orm::{
     sqlx::{self, Column, Executor, Row, postgres::PgDatabaseError},
 };
 
-use super::{AdvisoryLocks, Begin, Dialect, Lexing, Sets};
+use super::{AdvisoryLocks, Begin, Channels, Dialect, Lexing, Recheck, Sets, TransactionIds};
 use crate::{
     error::{Class, class_of_sqlstate},
     table::{columns::ColumnMeta, sql::literal, value_ref::Exactness},
 };
 
 pub(super) static POSTGRES: Dialect = Dialect {
-    number: 1,
     name: "PostgreSQL",
     backend: DbBackend::Postgres,
     schemes: &["postgres", "postgresql"],
@@ -36,11 +36,18 @@ pub(super) static POSTGRES: Dialect = Dialect {
         wait: "SELECT pg_advisory_xact_lock($1)",
         try_once: "SELECT pg_try_advisory_xact_lock($1) AS taken",
     }),
-    transaction_ids: true,
+    transaction_ids: Some(TransactionIds {
+        id: "pg_current_xact_id()::text",
+        fate: "SELECT pg_xact_status($1::text::xid8) AS status, \
+             extract(epoch FROM clock_timestamp() - stats_reset)::float8 AS recovered FROM pg_stat_archiver",
+        never_given: "22023",
+    }),
     aborts_after_errors: true,
     cursors: true,
     queues: true,
+    channels: Some(Channels { tell: listener::tell, listen: listener::listen }),
     sets: Sets::Arrays,
+    copying: Some(copy::COPY),
     compares_every_kind: true,
     acts_within_statements: false,
     row_lists: true,
@@ -69,10 +76,11 @@ pub(super) static POSTGRES: Dialect = Dialect {
     exactness,
     binds: encoders::SingleRow::takes,
     row: encoders::row,
-    rows: |_| encoders::row(&[]),
+    rows: encoders::rows,
     facts_question: facts::question,
     facts_again: |_, _| None,
     facts: facts::facts,
+    recheck: Some(Recheck { undisturbed: facts::undisturbed, still_default: facts::still_default }),
     prepare,
     owns: |pool: &DatabaseConnection| matches!(pool.inner, DatabaseConnectionType::SqlxPostgresPoolConnection(_)),
     acquire: driver::acquire,
@@ -100,7 +108,7 @@ fn begin(begin: &Begin<'_>, sql: &mut String) {
     // One statement, whatever is asked for: each is parsed, planned and answered.
     let settings = begin.set_local.iter().chain(begin.tenant);
     let settings = settings.map(|(key, value)| format!("set_config('{key}', {}, true)", literal(value)));
-    let asked = settings.chain(begin.tell_id.then(|| xid::XID.to_owned()));
+    let asked = settings.chain(begin.tell_id.then(|| POSTGRES.xid()));
     for (at, asked) in asked.enumerate() {
         *sql += if at == 0 { "; SELECT " } else { ", " };
         *sql += &asked;

@@ -25,7 +25,6 @@ use crate::{
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) static SQLITE: Dialect = Dialect {
-    number: 0,
     name: "SQLite",
     backend: DbBackend::Sqlite,
     schemes: &["sqlite"],
@@ -37,11 +36,13 @@ pub(super) static SQLITE: Dialect = Dialect {
     settle: Err("`settle`; there is no server whose answer could be lost"),
     commit_tokens: Err("commit tokens; there is no server whose answer could be lost"),
     advisory_locks: Err("advisory locks; a writing unit holds the write lock of the whole file already"),
-    transaction_ids: false,
+    transaction_ids: None,
     aborts_after_errors: false,
     cursors: false,
     queues: false,
+    channels: None,
     sets: Sets::Values,
+    copying: None,
     // Moments are texts that may be written in many ways, and decimals are numbers.
     compares_every_kind: false,
     acts_within_statements: true,
@@ -77,6 +78,7 @@ pub(super) static SQLITE: Dialect = Dialect {
     facts_question: |table| facts::question(table, table.schema.as_deref()),
     facts_again: facts::second_question,
     facts: facts::facts,
+    recheck: None,
     prepare,
     owns: |pool: &DatabaseConnection| matches!(pool.inner, DatabaseConnectionType::SqlxSqlitePoolConnection(_)),
     acquire: driver::acquire,

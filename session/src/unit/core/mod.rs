@@ -16,7 +16,7 @@ use sea_orm::IsolationLevel;
 use super::{
     block_table::{BlockKind, BlockState},
     frame::{Flag, Frame},
-    hooks::{Due, Hooks},
+    hooks::{DueHook, Hooks},
     settings::Settings,
 };
 use crate::{
@@ -32,6 +32,7 @@ pub(crate) const LAZY_LOADS_REPORTED: usize = 10;
 
 /// Where a unit stands (B2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UnitState {
     /// Nothing was sent.
     New,
@@ -81,7 +82,7 @@ pub(crate) struct Core {
     /// Savepoints that must be rolled back to before anything else is sent, oldest first.
     owed: Vec<(u64, Restored)>,
     /// `on_rollback` hooks of blocks that were dropped.
-    due: Vec<Due>,
+    due: Vec<DueHook>,
     warned_of_savepoints: bool,
 }
 

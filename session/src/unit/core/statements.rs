@@ -6,7 +6,6 @@ use std::{fmt::Write as _, sync::Arc, time::Instant};
 use super::{Core, UnitState};
 use crate::{
     connection::{Message, Reply, boxed::boxed},
-    dialect::xid::xid_in,
     error::{Class, Error},
     objects::{entity::TrackedEntity, identity::Key},
     table::{facts::TableFacts, meta::TableMeta},
@@ -163,7 +162,7 @@ impl Core {
         self.warn_of_savepoints();
         let sent = self.connection.send(Message::Control(&text)).await;
         if let Ok(reply) = sent {
-            self.xid = self.xid.take().or_else(|| xid_in(&reply.rows()));
+            self.xid = self.xid.take().or_else(|| self.connection.dialect().xid_in(&reply.rows()));
         } else if let Err(e) = sent {
             // Which of the message's parts worked is not asked: the block around them rolls back.
             let around = first.saturating_sub(1);

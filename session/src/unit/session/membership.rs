@@ -146,9 +146,9 @@ impl Session {
         self.core().map.objects::<E>().for_each(Object::expire);
     }
 
-    /// How many objects the map holds.
-    pub fn tracked(&mut self) -> usize {
-        self.core().map.len()
+    /// How many objects the map holds; while a statement is under way on the shared session, how many it held before.
+    pub fn tracked(&self) -> usize {
+        self.standing().tracked
     }
 
     /// Whether anything waits to be flushed.

@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::FutureExt;
 use sea_orm::{ConnectionTrait, DbErr, ExecResult, IsolationLevel, QueryResult, Statement};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 pub use membership::NoAutoflush;
 pub use nested::NestedBlock;
@@ -28,7 +28,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    connection::{Connection, Fetch, Message, control::refuse_control, db::Db, lent::executed},
+    connection::{Connection, Fetch, Message, control::refuse_control, db::Db, lent::executed, text::Text},
     dialect::{Dialect, SeaBackend},
     error::Error,
     objects::shared::Shared,
@@ -57,6 +57,7 @@ use crate::{
 pub struct Session {
     core: Mutex<Core>,
     // What a look at the session needs, so that it does not wait for a statement that is under way.
+    standing: parking_lot::Mutex<Standing>,
     shared: Arc<Shared>,
     settings: Arc<Settings>,
     hooks: Hooks,
@@ -101,6 +102,24 @@ pub(crate) enum Verdict<T, E> {
     Final(E),
 }
 
+/// What a look at a session says.
+#[derive(Clone, Copy)]
+struct Standing {
+    unit: UnitState,
+    open: bool,
+    depth: usize,
+    block: (BlockKind, BlockState),
+    tracked: usize,
+}
+
+impl Standing {
+    fn of(core: &Core) -> Self {
+        let depth = core.frames.len() - 1;
+        let block = (core.frames[depth].kind, core.standing(depth, core.flag_around().is_some()));
+        Self { unit: core.state, open: core.connection.is_open(), depth, block, tracked: core.map.len() }
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         self.core.get_mut().dropped();
@@ -115,11 +134,29 @@ impl Session {
             .with_settings(settings.set_local.iter().chain(&settings.tenant));
         let core = Core::new(connection, settings.clone());
         let (shared, hooks) = (core.shared.clone(), core.hooks.clone());
-        Self { core: Mutex::new(core), shared, settings, hooks, counters, dialect, in_run: false }
+        let standing = parking_lot::Mutex::new(Standing::of(&core));
+        Self { core: Mutex::new(core), standing, shared, settings, hooks, counters, dialect, in_run: false }
     }
 
     pub(crate) fn core(&mut self) -> &mut Core {
         self.core.get_mut()
+    }
+
+    /// The inside, for a statement through a shared session.
+    async fn shared_core(&self) -> MutexGuard<'_, Core> {
+        // While it is under way, looks are answered with what is seen now.
+        self.standing();
+        self.core.lock().await
+    }
+
+    /// Where the session stands; while a statement is under way, as it stood when that began.
+    fn standing(&self) -> Standing {
+        // Those who look do so one at a time: whom the inside is kept from here, it is kept from by a statement.
+        let mut standing = self.standing.lock();
+        if let Ok(core) = self.core.try_lock() {
+            *standing = Standing::of(&core);
+        }
+        *standing
     }
 
     // ---- the unit --------------------------------------------------------------------------------------------------
@@ -221,26 +258,25 @@ impl Session {
         Ok(())
     }
 
-    /// Where the unit stands (B2).
-    pub fn unit_state(&mut self) -> UnitState {
-        self.core().state
+    /// Where the unit stands (B2). While a statement is under way on the shared session, this and the three below say what
+    /// held when it began.
+    pub fn unit_state(&self) -> UnitState {
+        self.standing().unit
     }
 
     /// Whether BEGIN was sent and the transaction is open (B3).
-    pub fn in_transaction(&mut self) -> bool {
-        self.core().connection.is_open()
+    pub fn in_transaction(&self) -> bool {
+        self.standing().open
     }
 
     /// How many blocks are open inside the unit; 0 outside of them (B3).
-    pub fn depth(&mut self) -> usize {
-        self.core().frames.len() - 1
+    pub fn depth(&self) -> usize {
+        self.standing().depth
     }
 
     /// What the innermost block is, and where it stands: a row of the table in `docs/blocks.md` (B3).
-    pub fn block_state(&mut self) -> (BlockKind, BlockState) {
-        let core = self.core();
-        let top = core.frames.len() - 1;
-        (core.frames[top].kind, core.standing(top, core.flag_around().is_some()))
+    pub fn block_state(&self) -> (BlockKind, BlockState) {
+        self.standing().block
     }
 
     /// Says whether the unit was opened with this isolation level, for code that is not safe under another (B3): a function
@@ -288,6 +324,11 @@ impl Session {
         self.dialect.backend
     }
 
+    /// An empty text for a statement of this database.
+    pub fn text(&self) -> Text {
+        Text::new(self.dialect, "")
+    }
+
     /// What this database can do, and how.
     pub(crate) fn dialect(&self) -> &'static Dialect {
         self.dialect
@@ -296,6 +337,7 @@ impl Session {
     /// The numbers of the unit so far (L2).
     pub fn stats(&self) -> Stats {
         // Look-ups that the map answered are counted aside; while a statement is under way none can be made.
+        let _alone = self.standing.lock();
         if let Ok(mut core) = self.core.try_lock() {
             core.report_hits();
         }
@@ -470,21 +512,28 @@ impl ConnectionTrait for Session {
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         refuse_control(&statement.sql, self.dialect)?;
-        executed(self.core.lock().await.statement(Message::Statement(statement, Fetch::Nothing)).await?)
+        executed(self.shared_core().await.statement(Message::Statement(statement, Fetch::Nothing)).await?)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         refuse_control(sql, self.dialect)?;
-        executed(self.core.lock().await.statement(Message::Unprepared(sql)).await?)
+        executed(self.shared_core().await.statement(Message::Unprepared(sql)).await?)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         refuse_control(&statement.sql, self.dialect)?;
-        Ok(self.core.lock().await.statement(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
+        Ok(self
+            .shared_core()
+            .await
+            .statement(Message::Statement(statement, Fetch::One))
+            .await?
+            .rows()
+            .into_iter()
+            .next())
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         refuse_control(&statement.sql, self.dialect)?;
-        Ok(self.core.lock().await.statement(Message::Statement(statement, Fetch::All)).await?.rows())
+        Ok(self.shared_core().await.statement(Message::Statement(statement, Fetch::All)).await?.rows())
     }
 }

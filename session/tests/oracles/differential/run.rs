@@ -1,12 +1,17 @@
 //! A program, carried out in a session and by the oracle at the same time. After every flush, and at the end, the rows of both
 //! worlds must be the same, and every object of the session must hold what its row holds.
 
+mod compare;
+mod deeds;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use fastrand::Rng;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, Value};
 use sea_session::{Db, Error, Session, State, testing::Backend};
+
+use compare::{by_tag, tags, text};
 
 use super::{
     family::{self, Role, Shape},
@@ -397,171 +402,6 @@ impl Run<'_> {
 
     // ---- objects ---------------------------------------------------------------------------------------------------
 
-    fn add(&mut self, s: &mut Session, rng: &mut Rng, entity: usize, keys: Option<Cells>) -> Result<(), Stop> {
-        let world = self.worlds[entity].clone();
-        let shape = world.shape();
-        self.tags += 1;
-        let (tag, mut cells, mut links) = (self.tags, Cells::new(), BTreeMap::new());
-        for (at, column) in shape.columns.iter().enumerate() {
-            match column.role {
-                Role::Made | Role::Version | Role::Computed => {}
-                Role::Tag => drop(cells.insert(at, tag.into())),
-                Role::Key => drop(cells.insert(at, fresh_key(column.kind, tag))),
-                Role::Plain if self.case.tables[entity].defaults.contains(&at) && rng.bool() => {}
-                Role::Plain => drop(cells.insert(at, value(rng, column.kind, column.null))),
-                Role::Unique => drop(cells.insert(at, unique(column.kind, tag))),
-                Role::Parent(table, of) => {
-                    let fits = |slot: &Slot| {
-                        self.worlds[slot.entity].shape().table == table
-                            && matches!(slot.stand, Stand::There | Stand::New)
-                    };
-                    let parent = self.some(rng, 1, fits).first().copied().filter(|_| !column.null || rng.u8(..3) > 0);
-                    match parent {
-                        Some(parent) => drop(links.insert(at, parent)),
-                        None if column.null => drop(cells.insert(at, super::program::null_of(column.kind))),
-                        // Nobody to refer to.
-                        None => return Ok(()),
-                    }
-                    let _ = of;
-                }
-            }
-        }
-        cells.extend(keys.unwrap_or_default());
-        self.note(format!("add {} {tag}: {} following {links:?}", shape.table, brief(shape, &cells)));
-        let handle = world.add(s, &cells)?;
-        for (at, parent) in &links {
-            handle.link(*at, &*self.slots[*parent].handle)?;
-        }
-        let stand = Stand::New;
-        self.slots.push(Slot { entity, tag, handle, stand, cells, links, expired: false, missed: false, held: None });
-        Ok(())
-    }
-
-    fn set(&mut self, rng: &mut Rng, at: usize, wanted: usize) -> Result<(), Stop> {
-        let shape = self.shape(at);
-        let settable: Vec<usize> = (0..shape.columns.len())
-            .filter(|c| matches!(shape.columns[*c].role, Role::Plain | Role::Parent(..) | Role::Unique))
-            .filter(|c| shape.columns[*c].role != Role::Unique || shape.columns[*c].null)
-            .collect();
-        let Some(column) = settable.get(wanted % settable.len().max(1)).copied() else { return Ok(()) };
-        if let Role::Parent(table, _) = shape.columns[column].role {
-            let fits = |slot: &Slot| {
-                self.worlds[slot.entity].shape().table == table && matches!(slot.stand, Stand::There | Stand::New)
-            };
-            let parent = self.some(rng, 1, fits).first().copied().filter(|parent| *parent != at);
-            if let Some(parent) = parent.filter(|_| !shape.columns[column].null || rng.u8(..3) > 0) {
-                self.note(format!("{} follows {} by {}", self.name(at), self.name(parent), shape.columns[column].name));
-                self.slots[at].handle.link(column, &*self.slots[parent].handle)?;
-                self.slots[at].cells.remove(&column);
-                self.slots[at].links.insert(column, parent);
-                return Ok(());
-            }
-            if !shape.columns[column].null {
-                return Ok(());
-            }
-        }
-        let value = match shape.columns[column].role {
-            Role::Parent(..) => super::program::null_of(shape.columns[column].kind),
-            // Now and then a value that another row gives up.
-            Role::Unique => unique(shape.columns[column].kind, rng.i64(1..=self.tags)),
-            _ => value(rng, shape.columns[column].kind, shape.columns[column].null),
-        };
-        self.note(format!("set {} of {} to {}", shape.columns[column].name, self.name(at), shown(&value)));
-        self.slots[at].handle.set(column, value.clone())?;
-        self.slots[at].links.remove(&column);
-        self.slots[at].cells.insert(column, value);
-        Ok(())
-    }
-
-    fn rekey(&mut self, rng: &mut Rng) -> Result<(), Stop> {
-        // Children that were linked follow the key (D6). The oracle does not know which those are: it counts on the foreign
-        // key to move them or to refuse, which one that is checked later does not.
-        if self.case.tables.iter().any(|table| table.statements[0].contains("DEFERRABLE")) {
-            return Ok(());
-        }
-        let keyed = |slot: &Slot| {
-            let columns = self.worlds[slot.entity].shape().columns;
-            slot.stand == Stand::There
-                && columns.iter().any(|c| matches!(c.role, Role::Key) || c.name == "code" && !c.null)
-        };
-        for at in self.some(rng, 1, keyed) {
-            let shape = self.shape(at);
-            let columns = shape.columns;
-            let column =
-                (0..columns.len()).find(|c| matches!(columns[*c].role, Role::Key) || columns[*c].name == "code");
-            let column = column.expect("a column that others may refer to");
-            self.tags += 1;
-            let value = match columns[column].role {
-                Role::Key => fresh_key(columns[column].kind, self.tags),
-                _ => unique(columns[column].kind, self.tags),
-            };
-            self.note(format!("rekey {} to {}", self.name(at), shown(&value)));
-            self.slots[at].handle.set(column, value.clone())?;
-            self.slots[at].cells.insert(column, value);
-        }
-        Ok(())
-    }
-
-    // ---- both worlds -------------------------------------------------------------------------------------------------
-
-    async fn raw_update(&mut self, s: &mut Session, rng: &mut Rng, entity: usize) -> Result<(), Stop> {
-        self.flush(s).await?;
-        // What an optimistic unit has read must not change (P5).
-        if self.case.optimistic {
-            return Ok(());
-        }
-        let shape = self.worlds[entity].shape();
-        let plain = shape.columns.iter().find(|c| c.role == Role::Plain && matches!(c.kind, family::Kind::Text));
-        let Some(column) = plain else { return Ok(()) };
-        let text = format!(
-            "UPDATE \"{}\" SET \"{}\" = 'raw{}' WHERE tag % 2 = {} AND tag > 0",
-            shape.table,
-            column.name,
-            rng.u8(..3),
-            rng.u8(..2)
-        );
-        self.note(text.clone());
-        self.both(s, &text).await?;
-        self.expire_all(s, entity);
-        Ok(())
-    }
-
-    async fn raw_delete(&mut self, s: &mut Session, rng: &mut Rng) -> Result<(), Stop> {
-        self.flush(s).await?;
-        // Its foreign keys may change what an optimistic unit has read (P5).
-        if self.case.optimistic {
-            return Ok(());
-        }
-        for at in self.some(rng, 1, |slot| slot.stand == Stand::There) {
-            let text = format!("DELETE FROM \"{}\" WHERE tag = {}", self.shape(at).table, self.slots[at].tag);
-            sql(self.oracle, "SAVEPOINT raw").await?;
-            let outcome = sql(self.oracle, &text).await;
-            if outcome.is_err() {
-                sql(self.oracle, "ROLLBACK TO SAVEPOINT raw").await?;
-            }
-            sql(self.oracle, "RELEASE SAVEPOINT raw").await?;
-            if outcome.is_err() {
-                continue;
-            }
-            self.note(text.clone());
-            sea_orm::ConnectionTrait::execute_unprepared(&*s, &text).await?;
-            for entity in 0..self.worlds.len() {
-                self.expire_all(s, entity);
-            }
-            self.learn().await?;
-            if rng.bool() {
-                self.compare(s).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn both(&mut self, s: &mut Session, text: &str) -> Result<(), Stop> {
-        sea_orm::ConnectionTrait::execute_unprepared(&*s, text).await?;
-        sql(self.oracle, text).await?;
-        self.learn().await
-    }
-
     async fn block(&mut self, s: &mut Session, steps: &[Step], good: bool) -> Result<(), Stop> {
         self.flush(s).await?;
         self.savepoints += 1;
@@ -644,7 +484,7 @@ impl Run<'_> {
                             let parent = self.slots.iter().find(|slot| slot.tag == *tag).expect("the parent");
                             let now = parent.cells.get(of).or(parent.held.as_ref().map(|row| &row[*of]));
                             let _ = to;
-                            now.is_none_or(|now| super::run::text(now) != super::run::text(&held[*at]) || slot.expired)
+                            now.is_none_or(|now| text(now) != text(&held[*at]) || slot.expired)
                         });
                         if cells.is_empty() && links.is_empty() {
                             continue;
@@ -681,100 +521,6 @@ impl Run<'_> {
 
     // ---- comparisons -------------------------------------------------------------------------------------------------
 
-    /// Nothing is pending: the session's rows are the oracle's, and its objects hold its rows.
-    async fn compare(&mut self, s: &mut Session) -> Result<(), Stop> {
-        for (entity, world) in self.worlds.clone().into_iter().enumerate() {
-            let rows = world.rows_in(s).await?;
-            self.compare_in(&*world, &rows, s).await?;
-            let rows = by_tag(&*world, rows);
-            let keys: Vec<usize> = world.shape().keys().collect();
-            let mut taken: Vec<String> = Vec::new();
-            for at in 0..self.slots.len() {
-                if self.slots[at].entity != entity {
-                    continue;
-                }
-                let name = self.name(at);
-                match rows.get(&self.slots[at].tag) {
-                    Some(row) => {
-                        let key: Vec<Value> = keys.iter().map(|k| row[*k].clone()).collect();
-                        taken.push(format!("{key:?}"));
-                        let found = world.get(s, key.clone()).await?;
-                        let found = found.ok_or_else(|| different(format!("{name} is not found as {key:?}")))?;
-                        if self.slots[at].handle.state() == State::Persistent {
-                            self.must_be(at, &*found)?;
-                        }
-                        self.slots[at].handle = found.clone();
-                        self.slots[at].expired = false;
-                        let held = found.row();
-                        for (c, column) in world.shape().columns.iter().enumerate() {
-                            if shown(&held[c]) != shown(&row[c]) {
-                                return Err(different(format!(
-                                    "{name}: the object holds {} = {}, its row {}",
-                                    column.name,
-                                    shown(&held[c]),
-                                    shown(&row[c])
-                                )));
-                            }
-                        }
-                        // Ours has its own keys.
-                        if let Some(held) = &mut self.slots[at].held {
-                            for (c, column) in world.shape().columns.iter().enumerate() {
-                                if matches!(column.role, Role::Made | Role::Parent(..)) {
-                                    held[c] = row[c].clone();
-                                }
-                            }
-                        }
-                    }
-                    None if matches!(self.slots[at].stand, Stand::Gone) => {}
-                    None => return Err(different(format!("{name} has no row"))),
-                }
-            }
-            for at in 0..self.slots.len() {
-                let slot = &self.slots[at];
-                if slot.entity != entity || slot.stand != Stand::Gone || rows.contains_key(&slot.tag) {
-                    continue;
-                }
-                let Some(held) = &slot.held else { continue };
-                let key: Vec<Value> = keys.iter().map(|k| held[*k].clone()).collect();
-                if taken.contains(&format!("{key:?}")) {
-                    continue;
-                }
-                let name = self.name(at);
-                if world.get(s, key.clone()).await?.is_some() {
-                    return Err(different(format!("{name} is gone, and is found as {key:?}")));
-                }
-                self.slots[at].missed = true;
-            }
-        }
-        Ok(())
-    }
-
-    async fn compare_in(&self, world: &dyn World, ours: &[Row], s: &mut Session) -> Result<(), Stop> {
-        let theirs = world.rows(self.oracle).await?;
-        let mut parents = BTreeMap::new();
-        for (at, table, of) in world.shape().parents() {
-            let parent = self.worlds.iter().find(|other| other.shape().table == table).expect("the parent's table");
-            let of = parent.shape().at(of);
-            let ours = tags(&**parent, of, &parent.rows_in(s).await?);
-            let theirs = tags(&**parent, of, &parent.rows(self.oracle).await?);
-            parents.insert(at, (ours, theirs));
-        }
-        same_rows(world, ours, &theirs, &parents)
-    }
-
-    async fn compare_rows(&self, world: &dyn World, ours: Vec<Row>, db: &DatabaseConnection) -> Result<(), Stop> {
-        let theirs = world.rows(self.oracle).await?;
-        let mut parents = BTreeMap::new();
-        for (at, table, of) in world.shape().parents() {
-            let parent = self.worlds.iter().find(|other| other.shape().table == table).expect("the parent's table");
-            let of = parent.shape().at(of);
-            let ours = tags(&**parent, of, &parent.rows(db).await?);
-            let theirs = tags(&**parent, of, &parent.rows(self.oracle).await?);
-            parents.insert(at, (ours, theirs));
-        }
-        same_rows(world, &ours, &theirs, &parents)
-    }
-
     /// The key of a slot's row in the session's world.
     async fn key(&self, s: &mut Session, at: usize) -> Result<Vec<Value>, Stop> {
         let world = &self.worlds[self.slots[at].entity];
@@ -798,59 +544,6 @@ impl Slot {
     fn is_clean(&self) -> bool {
         self.cells.is_empty() && self.links.is_empty()
     }
-}
-
-/// Which tag a value of a referred column stands for.
-type Tags = BTreeMap<String, i64>;
-
-fn tags(parent: &dyn World, of: usize, rows: &[Row]) -> Tags {
-    rows.iter().map(|row| (text(&row[of]), tag_of(parent, row))).collect()
-}
-
-fn tag_of(world: &dyn World, row: &Row) -> i64 {
-    match row[world.shape().tag()] {
-        Value::BigInt(Some(tag)) => tag,
-        ref other => panic!("a tag is a number: {other:?}"),
-    }
-}
-
-fn by_tag(world: &dyn World, rows: Vec<Row>) -> BTreeMap<i64, Row> {
-    rows.into_iter().map(|row| (tag_of(world, &row), row)).collect()
-}
-
-/// A value without its width: an `i64` refers to an `i32`.
-pub(crate) fn text(value: &Value) -> String {
-    value.to_string()
-}
-
-fn same_rows(
-    world: &dyn World,
-    ours: &[Row],
-    theirs: &[Row],
-    parents: &BTreeMap<usize, (Tags, Tags)>,
-) -> Result<(), Stop> {
-    let table = world.shape().table;
-    let (count, ours, theirs) = (ours.len(), by_tag(world, ours.to_vec()), by_tag(world, theirs.to_vec()));
-    if count != theirs.len() || !ours.keys().eq(theirs.keys()) {
-        let extra: Vec<_> = ours.keys().filter(|tag| !theirs.contains_key(tag)).collect();
-        let missing: Vec<_> = theirs.keys().filter(|tag| !ours.contains_key(tag)).collect();
-        return Err(different(format!("{table} has {count} rows, {extra:?} too many, without {missing:?}")));
-    }
-    for (tag, row) in &ours {
-        let other = &theirs[tag];
-        for (at, column) in world.shape().columns.iter().enumerate() {
-            let same = match (&column.role, parents.get(&at)) {
-                (Role::Made, _) => true,
-                (_, Some((ours, theirs))) => ours.get(&text(&row[at])) == theirs.get(&text(&other[at])),
-                _ => shown(&row[at]) == shown(&other[at]),
-            };
-            if !same {
-                let (found, expected) = (shown(&row[at]), shown(&other[at]));
-                return Err(different(format!("{table} {tag}: {} is {found}, by SeaORM {expected}", column.name)));
-            }
-        }
-    }
-    Ok(())
 }
 
 fn fresh_key(kind: family::Kind, tag: i64) -> Value {
