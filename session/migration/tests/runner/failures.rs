@@ -1,8 +1,12 @@
 //! Runs that fail, are killed, cut off or dropped (G3).
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use sea_session_migration::{Error, Options};
+use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_session_migration::{Error, Event, Finding, Options, State};
 
 use crate::{
     common::{Fresh, connect},
