@@ -7,6 +7,7 @@ mod dialect;
 mod error;
 mod flush;
 mod load;
+mod many;
 mod objects;
 pub mod outbox;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use load::{
     relation::Junction,
     stream::Rows,
 };
+pub use many::UniqueColumns;
 pub use objects::{
     Object, Tracked,
     entity::{EntitySpec, Shape, TrackedEntity},
