@@ -85,7 +85,7 @@ impl Session {
     where
         A: ActiveModelTrait<Entity: TrackedEntity + EntityTrait<ActiveModel = A>>,
     {
-        let unique = places::<A::Entity>(columns)?;
+        let (unique, models) = (places::<A::Entity>(columns)?, models.into_iter().collect());
         let rows = self.new_rows::<A::Entity>(models, unique, Meeting::Keeps).await?;
         self.get_or_add_rows(&rows).await
     }

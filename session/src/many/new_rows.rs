@@ -129,7 +129,7 @@ impl Session {
     /// New objects of which no unit knows yet, with what the flush would set in them: versions, times, tenants.
     pub(super) async fn new_rows<E: TrackedEntity>(
         &mut self,
-        models: impl IntoIterator<Item = E::ActiveModel>,
+        models: Vec<E::ActiveModel>,
         unique: Vec<usize>,
         meeting: Meeting,
     ) -> Result<NewRows<E>, Error> {
@@ -272,7 +272,7 @@ impl Session {
             }
             let mut by_values: FxHashMap<&[Value], usize> = FxHashMap::default();
             for draft in piece_of.iter().filter(|_| trust.matched) {
-                by_values.entry(&values[*draft]).or_insert(*draft);
+                by_values.entry(&values[*draft][..]).or_insert(*draft);
             }
             for row in rows_back {
                 let held = rows.unique.iter().map(|column| table.columns[*column].decode(&row));

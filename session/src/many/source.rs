@@ -76,7 +76,9 @@ impl Source {
             (Sets::Arrays, true) => {
                 let mut sink = ArrayRows::new(rows.len(), columns.iter().map(|column| &table.columns[*column].kind))?;
                 for row in rows {
-                    row.iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
+                    for (at, (column, value)) in columns.iter().zip(row).enumerate() {
+                        sink.put(at, &ValueRef::from(&sent(*column, value)?))?;
+                    }
                 }
                 let from = names.unnest_numbered(width);
                 Ok(Self { with: String::new(), from, filled: false, sent: Sent::Arrays(sink.arguments()?) })

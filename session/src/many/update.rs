@@ -1,10 +1,7 @@
 //! SeaORM's UPDATE of many rows, and what it makes of the objects in the map (U2).
 
 use chrono::{SubsecRound, Utc};
-use sea_orm::{
-    IdenStatic, Iterable, QueryFilter, QueryResult, QueryTrait, UpdateMany, Value,
-    sea_query::{Expr, ExprTrait},
-};
+use sea_orm::{ColumnTrait, Iterable, QueryFilter, QueryResult, QueryTrait, UpdateMany, Value, sea_query::Expr};
 
 use super::statement::{doubt_all, doubt_children, held_object, next_version, of_tenant, returned, take_row};
 use crate::{
@@ -204,7 +201,7 @@ fn completed<E: TrackedEntity>(
         } else if table.updated_at == Some(at)
             && let Some(now) = time_value(&table.columns[at].kind, Utc::now().trunc_subsecs(6))
         {
-            update.query().value(column, sea_orm::ColumnTrait::save_as(&column, Expr::val(now)));
+            update.query().value(column, column.save_as(Expr::val(now)));
             assigned.push(at);
         }
     }
