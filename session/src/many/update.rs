@@ -196,12 +196,12 @@ fn completed<E: TrackedEntity>(
     for (at, column) in E::Column::iter().enumerate().filter(|(at, _)| !assigned.contains(at)).collect::<Vec<_>>() {
         if table.version == Some(at) {
             let held = format!("{}.{}", quoted_entity(table), table.columns[at].quoted());
-            update.query().value(column, Expr::cust(next_version(table, at, &held)));
+            QueryTrait::query(&mut update).value(column, Expr::cust(next_version(table, at, &held)));
             assigned.push(at);
         } else if table.updated_at == Some(at)
             && let Some(now) = time_value(&table.columns[at].kind, Utc::now().trunc_subsecs(6))
         {
-            update.query().value(column, column.save_as(Expr::val(now)));
+            QueryTrait::query(&mut update).value(column, column.save_as(Expr::val(now)));
             assigned.push(at);
         }
     }
