@@ -164,9 +164,8 @@ impl Session {
             }
             Ok(())
         };
-        let outcome: Result<(), Error> = outcome.await;
-        // As in a flush, a hook that refuses has the block roll back (S8).
-        outcome.inspect_err(|e| self.core().failed(e))
+        let outcome = outcome.await;
+        self.unless_refused(outcome).await
     }
 
     /// Runs SeaORM's `after_save` of objects whose rows were written (H10).
@@ -181,8 +180,16 @@ impl Session {
             }
             Ok(())
         };
-        let outcome: Result<(), Error> = outcome.await;
-        outcome.inspect_err(|e| self.core().failed(e))
+        let outcome = outcome.await;
+        self.unless_refused(outcome).await
+    }
+
+    /// A hook that refuses has its block roll back, as in a flush (S8).
+    async fn unless_refused(&mut self, outcome: Result<(), Error>) -> Result<(), Error> {
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(refused) => Err(self.core().flush_failed(refused).await),
+        }
     }
 
     /// Sends these drafts, and says what became of them as far as the answers tell. `values` are those of their unique

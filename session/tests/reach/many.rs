@@ -504,6 +504,54 @@ fn u4_equal_is_what_the_database_holds_equal() {
     });
 }
 
+/// A column of a kind that does not travel in sets.
+mod tagged {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "tagged")]
+    #[tracked(no_hooks)]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        #[sea_orm(unique)]
+        pub name: String,
+        pub tags: Vec<String>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+}
+
+#[test]
+fn u2_u4_columns_that_do_not_travel_in_sets_go_row_by_row() {
+    let table = "CREATE TABLE tagged (id bigint PRIMARY KEY, name text NOT NULL UNIQUE, tags text[] NOT NULL)";
+    on_tables(Backend::Postgres, &[table], async |db: Db| {
+        db.run(async |s: &mut Session| -> Done {
+            let new = |id: i64, tags: &[&str]| tagged::ActiveModel {
+                id: Set(id),
+                name: Set(format!("name {id}")),
+                tags: Set(tags.iter().map(|tag| (*tag).to_owned()).collect()),
+            };
+            let many = s.get_or_add_many([new(1, &["a"]), new(2, &[]), new(1, &["b"])], tagged::Column::Name).await?;
+            assert_eq!(many.iter().map(|(_, added)| *added).collect::<Vec<_>>(), [true, true, false]);
+            assert_eq!((many[0].0.tags(), many[1].0.tags()), (vec!["a".to_owned()], vec![]));
+            let many = s.upsert_many([new(2, &["c", "d"]), new(3, &["e"])], tagged::Column::Name).await?;
+            assert_eq!(many[0].tags(), ["c", "d"]);
+            let found = s.find_by_unique::<tagged::Entity>(tagged::Column::Tags, vec!["e".to_owned()]).await?;
+            assert!(Tracked::ptr_eq(&many[1], &found.unwrap()));
+            let cleared = tagged::ActiveModel { tags: Set(vec!["f".to_owned()]), ..Default::default() };
+            assert_eq!(s.update_many(tagged::Entity::update_many().set(cleared)).await?, 3);
+            assert_eq!(many[1].tags(), ["f"]);
+            many[1].set_expr(tagged::Column::Tags, Expr::cust("tags || 'g'::text"))?;
+            s.flush().await?;
+            assert_eq!(many[1].tags(), ["f", "g"]);
+            Ok(())
+        })
+        .await
+    });
+}
+
 // ---- U2: many rows at once -----------------------------------------------------------------------------------------
 
 fn more_views(by: i32) -> sea_orm::UpdateMany<note::Entity> {
@@ -749,6 +797,7 @@ mod memo {
     pub enum Relation {}
 }
 
+const MEMO_INDEX: &str = "CREATE UNIQUE INDEX memo_key ON memo (account, name)";
 const TENANT: &str = "app.account_id";
 const MEMO_KEY: [memo::Column; 2] = [memo::Column::Account, memo::Column::Name];
 
@@ -789,7 +838,11 @@ async fn of_two_tenants(db: Db) {
 #[test]
 fn u2_u4_only_rows_of_the_units_tenant_are_touched() {
     for backend in BACKENDS {
-        let make = async |db: &Db| -> Done { create_table(db, memo::Entity).await };
+        let make = async |db: &Db| -> Done {
+            create_table(db, memo::Entity).await?;
+            behind_the_back(db, MEMO_INDEX).await;
+            Ok(())
+        };
         run_test_on(backend, make, async |db: Db| {
             of_two_tenants(db.clone()).await;
             let without = db.run(async |s: &mut Session| -> Result<u64, Error> {
@@ -807,6 +860,7 @@ fn u2_u4_under_row_level_security_nothing_is_asked_of_the_writes() {
         let database = cluster::fresh_database().await.unwrap();
         let owner = Db::connect(database.url()).await.unwrap();
         create_table(&owner, memo::Entity).await.unwrap();
+        behind_the_back(&owner, MEMO_INDEX).await;
         let role = database.create_role().await.unwrap();
         let sql = format!(
             "ALTER TABLE memo ENABLE ROW LEVEL SECURITY; ALTER TABLE memo FORCE ROW LEVEL SECURITY; \

@@ -128,7 +128,7 @@ impl Core {
     }
 
     /// A failed flush puts memory and database back to the nearest boundary at once (S8); the block then stays flagged.
-    async fn flush_failed(&mut self, error: Error) -> Error {
+    pub(crate) async fn flush_failed(&mut self, error: Error) -> Error {
         if matches!(error, Error::Refused { .. }) {
             return error;
         }
