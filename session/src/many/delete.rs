@@ -2,10 +2,10 @@
 
 use sea_orm::{DeleteMany, EntityTrait, QueryFilter, QueryTrait, Value, sea_query::IntoValueTuple};
 
-use super::statement::{doubt_all, doubt_children, held_object, of_tenant, returned};
+use super::statement::{Answer, doubt_all, doubt_children, held_object, of_tenant, returned, wants_xid, write};
 use crate::{
     connection::{Fetch, Message},
-    dialect::xid::{and_xid, xid_in},
+    dialect::xid::and_xid,
     error::Error,
     load::by_key::{compared_filter, key_filter, key_values},
     objects::{
@@ -61,7 +61,7 @@ impl Session {
         let asked = trusted && core.map.len() > 0 || facts.uncounted;
         let referred = referred(table, &facts);
         let mut statement = delete.build(dialect.backend);
-        let xid = asked && core.xid.is_none() && dialect.transaction_ids;
+        let xid = asked && wants_xid(core);
         let mut fetch = Fetch::Nothing;
         if asked {
             fetch = Fetch::All;
@@ -70,13 +70,7 @@ impl Session {
             columns.dedup();
             statement.sql += &format!(" RETURNING {}{}", returned::<E>(&columns, dialect), and_xid(xid));
         }
-        let sent = core.statement_about(Message::Statement(statement, fetch), !table.secret.is_empty()).await;
-        let reply = sent.map_err(|e| e.at(|| table.entity.to_owned()))?;
-        let count = reply.affected();
-        let rows = reply.rows();
-        if xid {
-            core.xid = core.xid.take().or_else(|| xid_in(&rows));
-        }
+        let Answer { count, rows } = write(core, table, Message::Statement(statement, fetch), xid).await?;
         if !asked {
             doubt_all::<E>(core);
             doubt_children(core, &facts).await?;

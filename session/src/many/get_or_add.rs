@@ -161,6 +161,6 @@ pub(super) fn table_values<E: TrackedEntity>(rows: &NewRows<E>, values: &[Value]
 pub(super) fn hidden(entity: &str, shown: &str) -> Error {
     Error::usage(format!(
         "{entity} {shown}: a row with these values is there, or was each time it was to be added, but this unit cannot read it: \
-         a policy hides it, or others keep deleting it"
+         a policy hides it, a trigger writes other values, or others keep deleting it"
     ))
 }

@@ -9,10 +9,13 @@ use chrono::{SubsecRound, Utc};
 use rustc_hash::FxHashMap;
 use sea_orm::{QueryResult, Value};
 
-use super::source::{Source, pieces, together};
+use super::{
+    source::{Source, pieces, together},
+    statement::{Answer, next_version, wants_xid, write},
+};
 use crate::{
     connection::{Fetch, lent::FlushConnection},
-    dialect::xid::{and_xid, xid_in},
+    dialect::xid::and_xid,
     error::Error,
     objects::{
         AnyObject, Object,
@@ -115,7 +118,7 @@ impl<E: TrackedEntity> NewRows<E> {
         let own = format!("{}.", crate::table::sql::quote(table.entity));
         let mut set: Vec<String> = taken.iter().map(|column| format!("{0} = excluded.{0}", name(column))).collect();
         if let Some(version) = table.version {
-            let next = super::statement::next_version(table, version, &format!("{own}{}", name(&version)));
+            let next = next_version(table, version, &format!("{own}{}", name(&version)));
             set.push(format!("{} = {next}", name(&version)));
         }
         // Another tenant's row is not touched (T2).
@@ -247,7 +250,7 @@ impl Session {
             let piece_of = &drafts[at..at + piece.len()];
             at += piece.len();
             let source = Source::new(table, dialect, shape, piece)?;
-            let xid = trust.asked && self.core().xid.is_none() && dialect.transaction_ids;
+            let xid = trust.asked && wants_xid(self.core());
             let returning = match trust.asked {
                 true => format!(" RETURNING {returned}{}", and_xid(xid)),
                 false => String::new(),
@@ -261,14 +264,7 @@ impl Session {
             );
             let fetch = if trust.asked { Fetch::All } else { Fetch::Nothing };
             let message = source.message(dialect, sql, true, fetch)?;
-            let reply = self.core().statement_about(message, !table.secret.is_empty()).await;
-            let reply = reply.map_err(|e| e.at(|| format!("{} ({} new)", table.entity, piece.len())))?;
-            let count = reply.affected();
-            let rows_back = reply.rows();
-            if xid {
-                let core = self.core();
-                core.xid = core.xid.take().or_else(|| xid_in(&rows_back));
-            }
+            let Answer { count, rows: rows_back } = write(self.core(), table, message, xid).await?;
             if let [draft] = piece_of {
                 match rows_back.into_iter().next().filter(|_| trust.whole) {
                     Some(row) => _ = answers.rows.insert(*draft, row),
@@ -298,16 +294,15 @@ impl Session {
 pub(super) fn take_new<E: TrackedEntity>(core: &mut Core, draft: &Object<E>, row: &QueryResult) -> Result<(), Error> {
     let (holder, object) = (core.holder(), draft.as_any_object());
     let frame = core.frames[holder].id;
+    // Another object of the same key: its row was gone before this one came (D7).
+    let gone = core.map.get::<E>(&key_in(table_of::<E>(), row)?).map(Object::as_any_object);
+    if let Some(gone) = gone.filter(|gone| gone.vanish(frame, &mut core.map)) {
+        core.frames[holder].undo.touch(gone);
+    }
     if object.added(frame) {
         core.frames[holder].undo.touch(object.clone());
     }
     object.written(RowKind::Insert, Some(&Returned::Row(row)), &[], frame, &mut core.map)?;
-    // An expired object of the same key: its row is gone (D7).
-    for gone in core.map.take_displaced() {
-        if gone.vanish(frame, &mut core.map) {
-            core.frames[holder].undo.touch(gone);
-        }
-    }
     Ok(())
 }
 

@@ -7,7 +7,8 @@ use sea_orm::{ColumnTrait, IdenStatic, Iterable, QueryResult};
 
 use super::new_rows::key_in;
 use crate::{
-    dialect::Dialect,
+    connection::Message,
+    dialect::{Dialect, xid::xid_in},
     error::Error,
     load::{
         admit::admit,
@@ -27,6 +28,40 @@ use crate::{
     },
     unit::core::Core,
 };
+
+/// What a write has answered.
+pub(super) struct Answer {
+    /// How many rows it was about.
+    pub(super) count: u64,
+    pub(super) rows: Vec<QueryResult>,
+}
+
+/// Sends a write of rows of this table; `tells_xid` says whether its answer tells the transaction's id (R9).
+pub(super) async fn write(
+    core: &mut Core,
+    table: &'static TableMeta,
+    message: Message<'_>,
+    tells_xid: bool,
+) -> Result<Answer, Error> {
+    let sent = core.statement_about(message, !table.secret.is_empty()).await;
+    let reply = sent.map_err(|e| {
+        if e.doubts_facts() {
+            core.connection.doubt_facts(table);
+        }
+        e.at(|| table.entity.to_owned())
+    })?;
+    let count = reply.affected();
+    let rows = reply.rows();
+    if tells_xid && core.xid.is_none() {
+        core.xid = xid_in(&rows);
+    }
+    Ok(Answer { count, rows })
+}
+
+/// Whether a write that answers is to tell the transaction's id.
+pub(super) fn wants_xid(core: &Core) -> bool {
+    core.xid.is_none() && core.dialect().transaction_ids
+}
 
 /// The version after the one that a row holds. At its type's end there is none: NULL, which its column refuses, rather than a
 /// number that the entity cannot read (E7).

@@ -3,10 +3,12 @@
 use chrono::{SubsecRound, Utc};
 use sea_orm::{ColumnTrait, Iterable, QueryFilter, QueryResult, QueryTrait, UpdateMany, Value, sea_query::Expr};
 
-use super::statement::{doubt_all, doubt_children, held_object, next_version, of_tenant, returned, take_row};
+use super::statement::{
+    Answer, doubt_all, doubt_children, held_object, next_version, of_tenant, returned, take_row, wants_xid, write,
+};
 use crate::{
     connection::{Fetch, Message},
-    dialect::xid::{and_xid, xid_in},
+    dialect::xid::and_xid,
     error::Error,
     objects::entity::{TrackedEntity, table_of},
     table::{
@@ -121,18 +123,12 @@ impl Session {
         let mut statement = update.build(dialect.backend);
         let columns = asked.columns(table);
         let mut fetch = Fetch::Nothing;
-        let xid = !columns.is_empty() && core.xid.is_none() && dialect.transaction_ids;
+        let xid = !columns.is_empty() && wants_xid(core);
         if !columns.is_empty() {
             fetch = Fetch::All;
             statement.sql += &format!(" RETURNING {}{}", returned::<E>(&columns, dialect), and_xid(xid));
         }
-        let sent = core.statement_about(Message::Statement(statement, fetch), !table.secret.is_empty()).await;
-        let reply = sent.map_err(|e| e.at(|| table.entity.to_owned()))?;
-        let count = reply.affected();
-        let rows = reply.rows();
-        if xid {
-            core.xid = core.xid.take().or_else(|| xid_in(&rows));
-        }
+        let Answer { count, rows } = write(core, table, Message::Statement(statement, fetch), xid).await?;
         match asked {
             Asked::Count => {}
             Asked::Nothing => doubt_all::<E>(core),
@@ -153,9 +149,8 @@ impl Session {
         let referred =
             facts.actions.iter().filter(|action| action.on_update != Deed::None).flat_map(|action| &action.to);
         let moves = |name: &String| table.column(name).is_some_and(|column| assigned.contains(&column));
-        match count > 0 && referred.into_iter().any(moves) {
-            true => doubt_children(self.core(), &facts).await?,
-            false => {}
+        if count > 0 && referred.into_iter().any(moves) {
+            doubt_children(self.core(), &facts).await?;
         }
         Ok(count)
     }

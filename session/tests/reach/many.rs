@@ -190,6 +190,45 @@ fn u4_get_or_add_under_concurrency_gives_one_row() {
 }
 
 #[test]
+fn u4_get_or_add_under_serializable_units_is_retried() {
+    run_test_on(Backend::Postgres, pages, async |db: Db| -> Done {
+        let units = (0..8).map(|_| {
+            let db = db.clone();
+            tokio::spawn(async move {
+                db.session()
+                    .isolation(IsolationLevel::Serializable)
+                    .retry(Retry::times(50))
+                    .run(async |s: &mut Session| -> Result<i64, Error> {
+                        Ok(s.get_or_add(new_page("same", "one"), page::Column::Slug).await?.0.id())
+                    })
+                    .await
+            })
+        });
+        let ids: Vec<i64> = join_all(units).await.into_iter().map(|unit| unit.unwrap()).collect::<Result<_, _>>()?;
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn u4_a_pending_object_is_got_and_a_row_that_was_gone_is_added_anew() {
+    three_ways(async |s: &mut Session| -> Done {
+        let ann = s.add(writer("ann"));
+        let (found, added) = s.get_or_add(writer("ann"), author::Column::Name).await?;
+        assert!(!added && Tracked::ptr_eq(&ann, &found));
+        let note = s.add(draft(1, "first"));
+        s.flush().await?;
+        // Past the map, as a statement of somebody else's.
+        s.execute_unprepared("DELETE FROM note").await?;
+        let (again, added) = s.get_or_add(draft(1, "again"), note::Column::Id).await?;
+        assert!(added && !Tracked::ptr_eq(&note, &again));
+        assert_eq!((s.state(&note), s.state(&again)), (State::Deleted, State::Persistent));
+        assert!(Tracked::ptr_eq(&again, &s.get::<note::Entity>(1).await?.unwrap()));
+        Ok(())
+    });
+}
+
+#[test]
 fn u4_upserts_and_get_or_adds_of_the_same_keys_do_not_wait_for_each_other() {
     on_pages(async |db: Db| {
         let units = (0..8).map(|n| {
@@ -621,6 +660,43 @@ fn u2_update_many_raises_versions_so_that_others_notice() {
         note.set_title("late".to_owned());
         let outcome = late.commit().await;
         assert!(matches!(outcome, Err(Error::Stale { expected: Some(1), found: Some(2), .. })), "{outcome:?}");
+    });
+}
+
+#[test]
+fn u2_a_version_at_its_end_is_refused_by_its_column() {
+    on_both(async |db: Db| {
+        let outcome = db
+            .run(async |s: &mut Session| -> Done {
+                s.add(note::ActiveModel { version: Set(i32::MAX), ..draft(1, "last") });
+                s.update_many(more_views(1)).await.map(|_| ())
+            })
+            .await;
+        assert_eq!(outcome.unwrap_err().class(), Some(sea_session::Class::NotNull));
+    });
+}
+
+#[test]
+fn u2_an_optimistic_unit_reads_what_its_own_update_has_written() {
+    on_both(async |db: Db| {
+        db.session()
+            .optimistic()
+            .run(async |s: &mut Session| -> Done {
+                let note = s.add(draft(1, "first"));
+                s.flush().await?;
+                assert_eq!((note.views(), note.title()), (0, "first".to_owned()));
+                s.update_many(more_views(3)).await?;
+                note::Entity::find().load(s).await?;
+                assert_eq!(note.views(), 3);
+                note.set_expr(note::Column::Views, one_more())?;
+                note::Entity::find().load(s).await?;
+                assert_eq!(note.views(), 4);
+                s.upsert(draft(1, "other"), note::Column::Id).await?;
+                note.set_views(7);
+                s.flush().await
+            })
+            .await
+            .unwrap();
     });
 }
 
