@@ -10,8 +10,6 @@ use sea_session::{
 
 pub type Done = Result<(), Error>;
 
-pub const BACKENDS: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
-
 pub mod author {
     use super::*;
 
@@ -98,7 +96,7 @@ pub async fn behind_the_back(db: &Db, sql: &str) {
 
 /// Runs a test on both backends.
 pub fn on_both(test: impl AsyncFn(Db)) {
-    for backend in BACKENDS {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
         run_test_on(backend, tables, async |db: Db| test(db).await);
     }
 }
