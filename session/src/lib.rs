@@ -11,6 +11,7 @@ mod dialect;
 mod error;
 mod flush;
 mod load;
+mod many;
 mod objects;
 pub mod outbox;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use load::{
     relation::Junction,
     stream::Rows,
 };
+pub use many::UniqueColumns;
 pub use objects::{
     Object, Tracked,
     entity::{EntitySpec, Shape, TrackedEntity},

@@ -17,6 +17,7 @@ const ORDER: Order = &[
     &[("flush", "from dirty objects to statements: the plan, which is pure, and one writer")],
     &[("unit", "blocks, the core of a session and its public face, its end, hooks, settings")],
     &[("run", "options, the retry loop, batches, several databases"), ("load", "queries, relations, streams")],
+    &[("many", "rows found, added, upserted by unique values; updates and deletes of many")],
     &[
         ("outbox", "events that commit with their change"),
         ("testing", "test databases, and assertions on what was sent"),

@@ -85,10 +85,7 @@ impl Flush<'_> {
     /// Does to the objects of the map what the database did because these rows were written.
     pub(super) async fn act(&mut self, referred: Referred) -> Result<(), Error> {
         let Referred { table: of, facts, deleted, rows } = referred;
-        let mut known: MapTables = Vec::new();
-        for table in self.map.tables() {
-            known.push((table, self.connection.table_facts(table).await?));
-        }
+        let known = self.known_tables().await?;
         let mut causes: Vec<Cause> = Vec::with_capacity(rows.len());
         for (object, old) in rows {
             let now = |object: &Arc<dyn AnyObject>| {
@@ -100,10 +97,34 @@ impl Flush<'_> {
             };
             causes.push(Cause { table: of, facts: facts.clone(), old, new });
         }
+        self.act_on(&known, &facts, causes)
+    }
+
+    /// Does to the objects of the map what the database did because rows that held this were deleted.
+    pub(crate) async fn act_on_deleted(
+        &mut self,
+        table: &'static TableMeta,
+        facts: &Arc<TableFacts>,
+        rows: Vec<Vec<(usize, Value)>>,
+    ) -> Result<(), Error> {
+        let known = self.known_tables().await?;
+        let causes = rows.into_iter().map(|old| Cause { table, facts: facts.clone(), old, new: None });
+        self.act_on(&known, facts, causes.collect())
+    }
+
+    fn act_on(&mut self, known: &MapTables, facts: &TableFacts, mut causes: Vec<Cause>) -> Result<(), Error> {
         while !causes.is_empty() {
-            causes = self.follow(&known, causes)?;
+            causes = self.follow(known, causes)?;
         }
-        self.doubt_the_rest(&known, &facts)
+        self.doubt_the_rest(known, facts)
+    }
+
+    async fn known_tables(&mut self) -> Result<MapTables, Error> {
+        let mut known: MapTables = Vec::new();
+        for table in self.map.tables() {
+            known.push((table, self.connection.table_facts(table).await?));
+        }
+        Ok(known)
     }
 
     /// The rows that refer to those of `causes`; what became of them is a cause in turn.

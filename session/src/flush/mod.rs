@@ -9,6 +9,7 @@ mod back;
 mod change;
 mod copy;
 mod direct;
+mod expressions;
 mod insert;
 mod known;
 mod pieces;
@@ -70,6 +71,8 @@ pub(crate) struct Flush<'a> {
     /// The transaction's id, learned from the first write (R9).
     pub(crate) xid: &'a mut Option<String>,
     pub(crate) show_values: bool,
+    /// Whether columns may be set by expressions.
+    pub(crate) expresses: bool,
     /// Objects whose rows were found to be gone (D7).
     pub(crate) gone: &'a mut Vec<Arc<dyn AnyObject>>,
     /// Whether this flush has found that a row is gone: in most none is, and no object is asked about it.
@@ -98,7 +101,11 @@ impl Flush<'_> {
         let carried = self.before(due).await?;
         due.iter().for_each(|(object, _)| object.hold());
         self.ask_about_tables(due).await?;
-        self.write(due).await?;
+        match self.expresses {
+            false => self.write(due).await?,
+            // Boxed: few flushes send an expression.
+            true => Box::pin(self.write_with_expressions(due)).await?,
+        }
         self.after(due, carried).await
     }
 

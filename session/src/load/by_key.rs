@@ -211,7 +211,7 @@ fn is_there(phase: Phase) -> bool {
 }
 
 /// Values of a key as the columns want them: an `i32` for an `i64` column and the other way round (I7).
-pub(super) fn key_values(table: &TableMeta, tuple: ValueTuple) -> Result<Vec<Value>, Error> {
+pub(crate) fn key_values(table: &TableMeta, tuple: ValueTuple) -> Result<Vec<Value>, Error> {
     let mut values = match tuple {
         ValueTuple::One(value) => vec![value],
         several => several.into_iter().collect(),
@@ -233,7 +233,7 @@ pub(super) fn key_values(table: &TableMeta, tuple: ValueTuple) -> Result<Vec<Val
     Ok(values)
 }
 
-pub(super) fn key_filter<E: TrackedEntity>(values: Vec<Value>) -> Condition {
+pub(crate) fn key_filter<E: TrackedEntity>(values: Vec<Value>) -> Condition {
     let columns = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column);
     columns.zip(values).fold(Condition::all(), |all, (column, value)| all.add(column.eq(value)))
 }
@@ -246,7 +246,7 @@ fn keys_filter<E: TrackedEntity>(rows: &[Vec<Value>], dialect: &Dialect) -> Cond
 }
 
 /// Rows whose key is one of these, compared as the columns compare their own values (D5).
-pub(super) fn compared_filter<E: TrackedEntity>(
+pub(crate) fn compared_filter<E: TrackedEntity>(
     rows: &[Vec<Value>],
     facts: &TableFacts,
     dialect: &Dialect,

@@ -7,7 +7,7 @@ use sea_orm::{QueryResult, Value};
 
 use super::{
     identity::IdentityMap,
-    row::{Carried, Put, Returned, RowChange, RowKind, Stamp, Straight},
+    row::{Carried, Expressed, Put, Returned, RowChange, RowKind, Stamp, Straight},
 };
 use crate::{
     connection::lent::FlushConnection,
@@ -39,6 +39,10 @@ pub(crate) trait AnyObject: Send + Sync {
     fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error>;
     /// Takes the object off the dirty list; says what the flush has to do about it, if anything.
     fn due(&self) -> Option<RowKind>;
+    /// Whether nothing is to be written of the row but what expressions give.
+    fn only_expressed(&self) -> bool;
+    /// Takes out the expressions that the row is to be changed by, and what it is found by.
+    fn expressed(&self) -> Option<Expressed>;
     /// Notes that the object goes back on the dirty list. `false`: it is on it already.
     fn requeue(&self) -> bool;
     /// Sets what the flush itself sets: versions, times, tenants.

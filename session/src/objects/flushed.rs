@@ -13,7 +13,7 @@ use super::{
     entity::{TrackedEntity, table_of},
     identity::IdentityMap,
     inner::{Moved, column_at, key_of, keys_of},
-    row::{Carried, Put, Returned, RowChange, RowKind, Stamp, Straight, WrittenValue, not_in_unit},
+    row::{Carried, Expressed, Put, Returned, RowChange, RowKind, Stamp, Straight, WrittenValue, not_in_unit},
 };
 use crate::{
     connection::lent::FlushConnection,
@@ -85,7 +85,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         match inner.phase {
             Phase::Pending => Some(RowKind::Insert),
             Phase::Deleting => Some(RowKind::Delete),
-            Phase::Persistent if !inner.links.is_empty() || inner.differing().next().is_some() => Some(RowKind::Update),
+            Phase::Persistent if inner.is_due() => Some(RowKind::Update),
             Phase::Persistent => {
                 inner.base = None;
                 inner.untouch();
@@ -93,6 +93,15 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             }
             _ => None,
         }
+    }
+
+    fn only_expressed(&self) -> bool {
+        let inner = self.inner.lock();
+        !inner.expressions.is_empty() && inner.links.is_empty() && inner.differing().next().is_none()
+    }
+
+    fn expressed(&self) -> Option<Expressed> {
+        self.take_expressions()
     }
 
     fn requeue(&self) -> bool {
@@ -389,6 +398,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             inner.links.clear();
         }
         inner.untouch();
+        inner.expressions.clear();
         let dropped = inner.base.is_some();
         if let Some(base) = inner.base.take() {
             inner.data = Data::Full(base);
@@ -412,6 +422,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         let Some(undo) = inner.undo.pop() else { return };
         inner.base = None;
         inner.untouch();
+        inner.expressions.clear();
         if let Some(data) = undo.data {
             inner.data = data;
         }

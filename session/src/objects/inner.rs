@@ -175,6 +175,11 @@ impl<E: TrackedEntity> Inner<E> {
         })
     }
 
+    /// Whether a row is to be changed.
+    pub(super) fn is_due(&self) -> bool {
+        !self.links.is_empty() || !self.expressions.is_empty() || self.differing().next().is_some()
+    }
+
     /// The row holds this now; changes that were not sent yet stay changes of it.
     pub(super) fn now_holds(&mut self, model: E::Model) -> Result<(), DbErr> {
         let model = Arc::new(model);
@@ -197,8 +202,9 @@ impl<E: TrackedEntity> Inner<E> {
         Ok(())
     }
 
-    /// A foreign key that is set by hand no longer follows the parent it was pointed at before.
+    /// A column that is set by hand follows neither the parent that it was pointed at before nor an expression.
     pub(super) fn unlink(&mut self, column: usize) {
+        self.expressions.retain(|(expressed, _)| *expressed != column);
         self.links.retain(|link| !link.columns.contains(&column));
     }
 

@@ -164,6 +164,7 @@ impl<E: TrackedEntity> Object<E> {
         inner.locked |= locked;
         inner.data = Data::Full(Arc::new(model));
         inner.untouch();
+        inner.expressions.clear();
         Ok(told)
     }
 

@@ -6,6 +6,7 @@
 mod any_object;
 mod behavior;
 pub(crate) mod entity;
+mod expression;
 mod flushed;
 mod follow;
 pub(crate) mod identity;
@@ -26,7 +27,9 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use sea_orm::{ActiveModelTrait, ActiveValue, Iterable, ModelTrait, PrimaryKeyToColumn, TryIntoModel, Value};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue, Iterable, ModelTrait, PrimaryKeyToColumn, TryIntoModel, Value, sea_query::Expr,
+};
 use thin_vec::ThinVec;
 
 use crate::{
@@ -116,6 +119,8 @@ struct Inner<E: TrackedEntity> {
     key: Option<Key>,
     undo: ThinVec<Undo<E>>,
     links: ThinVec<Link>,
+    /// Columns that the next flush sets to what an expression gives.
+    expressions: ThinVec<(usize, Expr)>,
     /// The children that were linked to the object (D6).
     family: follow::Family,
     /// Whether a flush is writing the object: a setter then keeps what is being written in `outgoing` first.
@@ -230,6 +235,7 @@ impl<E: TrackedEntity> Object<E> {
                 key: None,
                 undo: ThinVec::new(),
                 links: ThinVec::new(),
+                expressions: ThinVec::new(),
                 family: ThinVec::new(),
                 sending: false,
                 outgoing: None,
@@ -363,10 +369,13 @@ impl<E: TrackedEntity> Object<E> {
         }
     }
 
-    /// The columns whose value differs from what the database holds, by name.
+    /// The columns whose value differs from what the database holds, by name; those that are set by an expression last.
     pub fn changed(&self) -> Vec<&'static str> {
         let inner = self.0.inner.lock();
-        inner.changed_columns().into_iter().map(|c| self.0.table.columns[c].name).collect()
+        let set = inner.changed_columns().into_iter();
+        let given =
+            inner.expressions.iter().map(|(column, _)| *column).filter(|c| !inner.differing().any(|set| set == *c));
+        set.chain(given).map(|c| self.0.table.columns[c].name).collect()
     }
 
     /// The primary key of the object's row, whatever key it was given since.

@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     doomed: AtomicBool,
     /// Whether an object of the unit has had children linked to it (D6): in most units none has.
     leads: AtomicBool,
+    /// Whether a column of an object was set by an expression (U2): in most units none is.
+    expresses: AtomicBool,
     pub(crate) strict: bool,
     /// Whether reads are noted (P1).
     pub(crate) optimistic: bool,
@@ -35,6 +37,7 @@ impl Shared {
             ended: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
             leads: AtomicBool::new(false),
+            expresses: AtomicBool::new(false),
             strict,
             optimistic,
             show_values,
@@ -76,6 +79,16 @@ impl Shared {
     /// Whether some object of the unit may have children that follow it.
     pub(crate) fn has_leaders(&self) -> bool {
         self.leads.load(Ordering::Acquire)
+    }
+
+    /// A column of an object is to be set by an expression.
+    pub(crate) fn note_expression(&self) {
+        self.expresses.store(true, Ordering::Release);
+    }
+
+    /// Whether some object of the unit may have columns that an expression sets.
+    pub(crate) fn has_expressions(&self) -> bool {
+        self.expresses.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_doomed(&self, doomed: bool) {

@@ -52,6 +52,13 @@ pub(crate) fn next_version(kind: &ArrayType, loaded: i64) -> Option<Value> {
     Some(integer(kind, next)).filter(|value| as_integer(value) == Some(next))
 }
 
+/// The largest number that a column's type holds, of those that every backend does.
+pub(crate) fn last_integer(kind: &ArrayType) -> i64 {
+    let ends = [i8::MAX.into(), u8::MAX.into(), i16::MAX.into(), u16::MAX.into(), i32::MAX.into(), u32::MAX.into()];
+    let holds = |number: &i64| as_integer(&integer(kind, *number)) == Some(*number);
+    [i64::MAX].into_iter().chain(ends.into_iter().rev()).find(holds).unwrap_or(i64::MAX)
+}
+
 /// A foreign key's value as a column of `kind` holds it: an `i64` may refer to an `i32`. A value that does not fit stays
 /// as it is, for SeaORM to refuse.
 pub(crate) fn as_column(value: Value, kind: &ArrayType) -> Value {

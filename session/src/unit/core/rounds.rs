@@ -70,23 +70,9 @@ impl Core {
         }
         self.connection.counters().flush();
         let span = debug_span!("sea_session.flush", objects = due.len());
-        let frame = self.top().id;
-        let last = self.frames.iter().rposition(|f| f.kind != BlockKind::Merged).unwrap_or(0);
-        let flush = Flush {
-            connection: &mut self.connection,
-            map: &mut self.map,
-            undo: &mut self.frames[last].undo,
-            frame,
-            tenant: self.settings.tenant.as_ref().map(|(_, tenant)| tenant.as_str()),
-            xid: &mut self.xid,
-            show_values: self.settings.show_values,
-            gone: &mut self.gone,
-            found_gone: false,
-            cascaded: Default::default(),
-        };
         // If this future is dropped, the objects are found again by the rollback of their block.
         let mut guard = Requeue { shared: self.shared.clone(), due };
-        let outcome = in_span(&span, flush.run(&guard.due)).await;
+        let outcome = in_span(&span, self.flushing().run(&guard.due)).await;
         match outcome {
             Ok(()) => {
                 guard.due.clear();
@@ -98,6 +84,25 @@ impl Core {
                 drop(guard);
                 Err(e)
             }
+        }
+    }
+
+    /// What a flush works on, and a statement that does to objects what one would.
+    pub(crate) fn flushing(&mut self) -> Flush<'_> {
+        let holder = self.holder();
+        let frame = &mut self.frames[holder];
+        Flush {
+            connection: &mut self.connection,
+            map: &mut self.map,
+            undo: &mut frame.undo,
+            frame: frame.id,
+            tenant: self.settings.tenant.as_ref().map(|(_, tenant)| tenant.as_str()),
+            xid: &mut self.xid,
+            show_values: self.settings.show_values,
+            expresses: self.shared.has_expressions(),
+            gone: &mut self.gone,
+            found_gone: false,
+            cascaded: Default::default(),
         }
     }
 
@@ -123,7 +128,7 @@ impl Core {
     }
 
     /// A failed flush puts memory and database back to the nearest boundary at once (S8); the block then stays flagged.
-    async fn flush_failed(&mut self, error: Error) -> Error {
+    pub(crate) async fn flush_failed(&mut self, error: Error) -> Error {
         if matches!(error, Error::Refused { .. }) {
             return error;
         }

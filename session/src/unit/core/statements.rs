@@ -81,7 +81,7 @@ impl Core {
     }
 
     /// Notes a failed statement: its block must roll back (A14), and perhaps the unit (R8).
-    pub(super) fn failed(&mut self, error: &Error) {
+    pub(crate) fn failed(&mut self, error: &Error) {
         let class = error.class();
         if class == Some(Class::Decode) {
             return;

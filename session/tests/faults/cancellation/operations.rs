@@ -3,7 +3,10 @@
 use std::{pin::Pin, time::Duration};
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, Statement};
+use sea_orm::{
+    ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, Statement,
+    sea_query::{Expr, ExprTrait},
+};
 use sea_session::outbox::first_time;
 use sea_session::prelude::*;
 use sea_session::{Error, Several};
@@ -28,6 +31,9 @@ impl Scene {
         Several::new("main", &self.db).and("other", self.other.as_ref().expect("PostgreSQL")).two_phase()
     }
 }
+
+/// A key that no sequence comes to.
+const FAR: i64 = 1 << 40;
 
 pub fn titled(token: &str, what: &str) -> note::ActiveModel {
     note::ActiveModel { title: Set(format!("{token} {what}")), ..Default::default() }
@@ -236,6 +242,35 @@ pub fn operations() -> Vec<Operation> {
         }
         Inside "get" |scene| { scene.s.get::<note::Entity>(2).await.map(drop) }
         Inside "get_many" |scene| { scene.s.get_many::<note::Entity>([1_i64, 2, 3]).await.map(drop) }
+        Inside "find_by_unique" |scene| {
+            scene.s.find_many_by_unique::<note::Entity>(note::Column::Id, [2_i64, 3]).await.map(drop)
+        }
+        Inside "get_or_add" |scene| {
+            let model = |id| note::ActiveModel { id: Set(id), title: Set("found or added".to_owned()), ..Default::default() };
+            scene.s.get_or_add_many([model(2), model(FAR), model(FAR + 1)], note::Column::Id).await.map(drop)
+        }
+        Inside "upsert" |scene| {
+            let model = |id| note::ActiveModel { id: Set(id), title: Set("upserted".to_owned()), ..Default::default() };
+            scene.s.upsert_many([model(2), model(FAR)], note::Column::Id).await.map(drop)
+        }
+        Inside "update_many" |scene| {
+            let ranked = note::Entity::update_many().col_expr(note::Column::Rank, Expr::value(9));
+            scene.s.update_many(ranked).await.map(drop)
+        }
+        Inside "delete_many" |scene| {
+            let undone = scene.s.atomic(async |s| -> Result<(), Error> {
+                s.delete_many(remark::Entity::delete_many()).await?;
+                s.delete_by_key::<label::Entity>(1).await?;
+                Err(Error::Cancelled)
+            }).await;
+            assert!(undone.is_err());
+            Ok(())
+        }
+        Inside "flush of an expression" |scene| {
+            let loaded = scene.loaded.clone().expect("loaded");
+            loaded.set_expr(note::Column::Rank, Expr::col(note::Column::Rank).add(1))?;
+            scene.s.flush().await
+        }
         Inside "load" |scene| { note::Entity::find().load(&mut scene.s).await.map(drop) }
         Inside "load_one" |scene| { note::Entity::find().load_one(&mut scene.s).await.map(drop) }
         Inside "rows, read to their end" |scene| {
