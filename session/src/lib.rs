@@ -27,6 +27,7 @@ pub use load::{
 };
 pub use objects::{
     Object, Tracked,
+    changes::{Change, ChangeKind, ChangeSet, ColumnChange},
     entity::{EntitySpec, Shape, TrackedEntity},
     states::State,
 };
@@ -40,12 +41,15 @@ pub use run::{
 pub use sea_session_macros::atomic_block as atomic;
 pub use sea_session_macros::*;
 pub use stats::{Paths, Recorder, Stats};
+pub use unit::audit;
 pub use unit::{
     block_table::{BlockKind, BlockState},
     body::{BatchBody, Block, BlockOnce},
     core::UnitState,
     fate::Fate,
+    filters::Filtering,
     hooks::{HookBody, HookOutcome, Hooks, Registered},
+    observer::{FlushObserver, Flushing},
     retry::Retry,
     session::{NestedBlock, NoAutoflush, Savepoint, Session},
 };

@@ -24,6 +24,7 @@ mod acknowledge;
 mod claim;
 mod dead;
 mod delivery;
+mod derived;
 mod dispatcher;
 mod health;
 mod indexes;

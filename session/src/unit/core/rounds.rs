@@ -11,7 +11,7 @@ use crate::{
         span::{debug_span, in_span},
     },
     error::Error,
-    flush::{Flush, Member, refuse_last_versions},
+    flush::{Flush, Member, Watch, refuse_last_versions},
     objects::{AnyObject, shared::Shared},
     unit::{
         block_table::BlockKind,
@@ -72,6 +72,13 @@ impl Core {
         let span = debug_span!("sea_session.flush", objects = due.len());
         let frame = self.top().id;
         let last = self.frames.iter().rposition(|f| f.kind != BlockKind::Merged).unwrap_or(0);
+        let watch = match self.observes_all() {
+            true => Watch::All,
+            false if due.iter().any(|(object, _)| object.table().is_observed()) => Watch::Observed,
+            false => Watch::Nothing,
+        };
+        // Dropped half-way, the changes would be there without what is to be told of them.
+        self.observing = watch != Watch::Nothing;
         let flush = Flush {
             connection: &mut self.connection,
             map: &mut self.map,
@@ -82,17 +89,24 @@ impl Core {
             show_values: self.settings.show_values,
             gone: &mut self.gone,
             found_gone: false,
+            watch,
             cascaded: Default::default(),
         };
         // If this future is dropped, the objects are found again by the rollback of their block.
         let mut guard = Requeue { shared: self.shared.clone(), due };
         let outcome = in_span(&span, flush.run(&guard.due)).await;
         match outcome {
-            Ok(()) => {
+            Ok(changes) => {
                 guard.due.clear();
                 self.worked();
                 let after = self.flush_hooks.1.clone();
-                after.iter().try_for_each(|hook| hook())
+                after.iter().try_for_each(|hook| hook())?;
+                if !changes.is_empty() {
+                    // Boxed: few flushes are observed.
+                    boxed(|| self.observed(changes)).await?;
+                }
+                self.observing = false;
+                Ok(())
             }
             Err(e) => {
                 drop(guard);
@@ -127,6 +141,7 @@ impl Core {
         if matches!(error, Error::Refused { .. }) {
             return error;
         }
+        self.observing = false;
         self.failed(&error);
         let boundary = self.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).unwrap_or(0);
         let restored = self.restore_memory(boundary);
@@ -159,6 +174,7 @@ impl Core {
             tracing::warn!("changes that were not flushed were dropped with the rollback of their block (S9)");
         }
         for at in (index..self.frames.len()).rev() {
+            self.frames[at].changes.clear();
             let (id, undo) = (self.frames[at].id, std::mem::take(&mut self.frames[at].undo));
             undo.rollback(id, &mut self.map);
         }

@@ -1,0 +1,12 @@
+//! What users of the great units of work look for next (U): a module a subject, with entities of its own. A module is chosen by
+//! its name: `cargo test -p sea-session --test reach -- filters`.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests look past the session, and a failure is a panic"
+)]
+
+mod changes;
+mod filters;
