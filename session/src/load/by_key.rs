@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 use sea_orm::{
-    ColumnTrait, Condition, Iterable, PrimaryKeyToColumn, QueryFilter, QueryTrait, Value,
+    ColumnTrait, Condition, Iterable, PrimaryKeyToColumn, QueryFilter, QueryTrait, Statement, Value,
     sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, Query, ValueTuple, Values},
 };
 
@@ -80,18 +80,9 @@ impl Session {
 
     async fn fetch<E: TrackedEntity>(&mut self, tuple: ValueTuple) -> Result<Option<Tracked<E>>, Error> {
         self.core().connection.counters().miss();
-        let (table, dialect) = (table_of::<E>(), self.dialect());
+        let table = table_of::<E>();
         let values = key_values(table, tuple)?;
-        let core = self.core();
-        // Refused before a text is kept.
-        let tenant = core.tenant_of(table)?;
-        let select = || Ok(core.filtered(E::find().filter(key_filter::<E>(values.clone())))?.build(dialect.backend));
-        let message = if core.reads_as_usual::<E>() {
-            let sql = table.texts.by_key(dialect.number, || Ok(select()?.sql))?;
-            Message::Built { sql, values: Values(values.iter().cloned().chain(tenant).collect()), fetch: Fetch::One }
-        } else {
-            Message::Statement(select()?, Fetch::One)
-        };
+        let message = self.core().row_with_key::<E>(&values)?;
         let rows = ask(self, table, message).await?.rows();
         if let Some(row) = rows.first() {
             let model = RowReader::<E>::in_order().read(row)?;
@@ -219,6 +210,21 @@ struct Compared<V = Vec<Value>> {
 }
 
 impl Core {
+    /// The question for the row with this key, as this unit may see it.
+    fn row_with_key<'m, E: TrackedEntity>(&self, key: &[Value]) -> Result<Message<'m>, Error> {
+        let (table, dialect) = (table_of::<E>(), self.dialect());
+        // Refused before a text is kept.
+        let tenant = self.tenant_of(table)?;
+        let select = || -> Result<Statement, Error> {
+            Ok(self.filtered(E::find().filter(key_filter::<E>(key.to_vec())))?.build(dialect.backend))
+        };
+        if !self.reads_as_usual::<E>() {
+            return Ok(Message::Statement(select()?, Fetch::One));
+        }
+        let sql = table.texts.by_key(dialect.number, || select().map(|select| select.sql))?;
+        Ok(Message::Built { sql, values: Values(key.iter().cloned().chain(tenant).collect()), fetch: Fetch::One })
+    }
+
     /// Whether only the database can tell if a read gives this object of the map.
     fn must_ask<E: TrackedEntity>(&self, object: &Object<E>) -> bool {
         object.is_expired() || self.filters.shows(object).is_none()

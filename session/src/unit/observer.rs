@@ -153,7 +153,8 @@ impl Core {
             }
             if change.is_audited() {
                 let tenant = self.settings.tenant.as_ref().map(|(_, tenant)| tenant.clone());
-                self.take_in(&Object::pending(audit::row(change, tenant), &self.shared))?;
+                let row = Object::<audit::Entity>::pending(audit::row(change, tenant), &self.shared);
+                self.take_in(&row)?;
             }
         }
         for observer in observers {
