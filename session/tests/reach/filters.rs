@@ -259,7 +259,7 @@ fn u5_a_soft_delete_of_a_thousand_is_one_statement() {
     on_both(async |db: Db| {
         unit(&db, "ann")
             .run(async |s: &mut Session| -> Result<(), Error> {
-                (100..1_100).for_each(|id| drop(s.add(task(id, None))));
+                (100..1_124).for_each(|id| drop(s.add(task(id, None))));
                 Ok(())
             })
             .await?;
@@ -271,16 +271,17 @@ fn u5_a_soft_delete_of_a_thousand_is_one_statement() {
                 many.iter().for_each(|task| s.delete(task));
                 recorder.take();
                 s.flush().await?;
+                // PostgreSQL has a savepoint around so many; on SQLite 1,024 are one chunk.
                 let texts = recorder.take();
-                assert_eq!(texts.len(), 1, "{texts:?}");
-                assert!(texts[0].contains("UPDATE") && !texts[0].contains("DELETE"), "{}", texts[0]);
+                assert_eq!(texts.iter().filter(|text| text.contains("UPDATE")).count(), 1, "{texts:?}");
+                assert!(!texts.iter().any(|text| text.contains("DELETE")), "{texts:?}");
                 assert!(many.iter().all(|task| task.version() == 2 && task.deleted_at().is_some()));
                 assert_eq!(ids(s).await?, [1, 2]);
                 Ok(())
             })
             .await?;
         let (there, gone) = held(&db).await;
-        assert_eq!((there, gone.len()), (vec![1, 2, 5], 1_000));
+        assert_eq!((there, gone.len()), (vec![1, 2, 5], 1_024));
         Ok(())
     });
 }
