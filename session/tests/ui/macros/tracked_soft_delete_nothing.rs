@@ -3,7 +3,7 @@ use sea_session::Tracked;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
 #[sea_orm(table_name = "note")]
-#[tracked(soft_delete, outbox)]
+#[tracked(soft_delete)]
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
