@@ -7,6 +7,7 @@
 extern crate self as sea_session;
 
 mod connection;
+mod derived;
 mod dialect;
 mod error;
 mod flush;
@@ -33,6 +34,7 @@ pub use load::{
 pub use many::UniqueColumns;
 pub use objects::{
     Object, Tracked,
+    changes::{Change, ChangeKind, ChangeSet, ColumnChange},
     entity::{EntitySpec, Shape, TrackedEntity},
     states::State,
 };
@@ -46,12 +48,15 @@ pub use run::{
 pub use sea_session_macros::atomic_block as atomic;
 pub use sea_session_macros::*;
 pub use stats::{Paths, Recorder, Stats};
+pub use unit::audit;
 pub use unit::{
     block_table::{BlockKind, BlockState},
     body::{BatchBody, Block, BlockOnce},
     core::UnitState,
     fate::Fate,
+    filters::Filtering,
     hooks::{HookBody, HookOutcome, Hooks, Registered},
+    observer::{FlushObserver, Flushing},
     retry::Retry,
     session::{NestedBlock, NoAutoflush, Savepoint, Session},
 };

@@ -196,7 +196,7 @@ pub const GROUPS: &[Group] = &[
         title: "T. Tenants",
         rules: &[
             ("T1", "`set_local` binds for the transaction only, in BEGIN's message, whatever the value holds."),
-            ("T2", "A tenant's entity is refused in a unit without a tenant or with another."),
+            ("T2", "A tenant's entity is refused in a unit without a tenant, and none is written for another."),
             ("T3", "Row-level security is forced on PostgreSQL and tested as a role that it binds."),
             ("T4", "Two tenants may hold the same URI."),
         ],

@@ -12,7 +12,7 @@ use sea_orm::{
 use super::{Flush, Member, back::key_in};
 use crate::{
     connection::{Fetch, Message},
-    dialect::{Dialect, xid::and_xid},
+    dialect::Dialect,
     error::Error,
     objects::{
         AnyObject,
@@ -103,7 +103,7 @@ impl Flush<'_> {
         let selected = table.keys.iter().chain(back.iter().filter(|column| !table.keys.contains(column)));
         let selected = selected.map(|column| table.columns[*column].select(dialect)).collect::<Vec<_>>().join(", ");
         statement.sql = match answers {
-            true => format!("{} RETURNING {selected}{}", statement.sql, and_xid(xid)),
+            true => format!("{} RETURNING {selected}{}", statement.sql, dialect.and_xid(xid)),
             false => statement.sql,
         };
         let fetch = if answers { Fetch::All } else { Fetch::Nothing };

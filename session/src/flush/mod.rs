@@ -29,6 +29,7 @@ use crate::{
     error::Error,
     objects::{
         AnyObject,
+        changes::{Change, RowImage},
         identity::IdentityMap,
         row::{Carried, Put, Returned, RowChange, RowKind, Stamp, WrittenValue, not_in_unit},
         undo::UndoLog,
@@ -77,8 +78,19 @@ pub(crate) struct Flush<'a> {
     pub(crate) gone: &'a mut Vec<Arc<dyn AnyObject>>,
     /// Whether this flush has found that a row is gone: in most none is, and no object is asked about it.
     pub(crate) found_gone: bool,
+    /// Whether what is done to each row is wanted, or only to rows of observed tables, or to none (U7).
+    pub(crate) watch: Watch,
     /// Tables whose rows the database may have deleted because of rows that this flush has deleted (D6).
     pub(crate) cascaded: FxHashSet<Identity>,
+}
+
+/// Which changes somebody wants to see (U7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    Nothing,
+    /// Those of tables that are audited, or whose changes are events.
+    Observed,
+    All,
 }
 
 /// An object of this flush.
@@ -88,8 +100,8 @@ pub(crate) type Member = (Arc<dyn AnyObject>, RowKind);
 type Behind = SmallVec<[Member; 1]>;
 
 impl Flush<'_> {
-    /// Writes `due` to the database, in order, and brings the objects up to date.
-    pub(crate) async fn run(mut self, due: &[Member]) -> Result<(), Error> {
+    /// Writes `due` to the database, in order, and brings the objects up to date. Gives the changes that are wanted.
+    pub(crate) async fn run(mut self, due: &[Member]) -> Result<Vec<Change>, Error> {
         let outcome = self.run_all(due).await;
         if outcome.as_ref().is_err_and(Error::doubts_facts) {
             due.iter().for_each(|(object, _)| self.connection.doubt_facts(object.table()));
@@ -97,16 +109,29 @@ impl Flush<'_> {
         outcome
     }
 
-    async fn run_all(&mut self, due: &[Member]) -> Result<(), Error> {
+    async fn run_all(&mut self, due: &[Member]) -> Result<Vec<Change>, Error> {
         let carried = self.before(due).await?;
         due.iter().for_each(|(object, _)| object.hold());
         self.ask_about_tables(due).await?;
+        let images = self.images(due);
         match self.expresses {
             false => self.write(due).await?,
             // Boxed: few flushes send an expression.
             true => Box::pin(self.write_with_expressions(due)).await?,
         }
-        self.after(due, carried).await
+        let changes = changes_since(due, images);
+        self.after(due, carried).await?;
+        Ok(changes)
+    }
+
+    /// What the database holds of the rows whose changes are wanted, before they are written.
+    fn images(&self, due: &[Member]) -> Vec<(usize, Option<RowImage>)> {
+        if self.watch == Watch::Nothing {
+            return Vec::new();
+        }
+        let wanted = |object: &Arc<dyn AnyObject>| self.watch == Watch::All || object.table().is_observed();
+        let members = due.iter().enumerate().filter(|(_, (object, _))| wanted(object));
+        members.map(|(at, (object, _))| (at, object.image())).collect()
     }
 
     /// Asks for the facts of tables that are not known yet (D1), and takes back what was set in columns that the database
@@ -283,6 +308,15 @@ impl Flush<'_> {
         }
         Ok(())
     }
+}
+
+/// What was written of the members of these numbers, as far as it differs from what they held.
+fn changes_since(due: &[Member], images: Vec<(usize, Option<RowImage>)>) -> Vec<Change> {
+    let changes = images.into_iter().filter_map(|(at, image)| {
+        let (object, kind) = &due[at];
+        object.change_since_image(*kind, image.as_ref())
+    });
+    changes.collect()
 }
 
 /// One object's change, in the table of this number.

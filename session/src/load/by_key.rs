@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 use sea_orm::{
-    ColumnTrait, Condition, Iterable, PrimaryKeyToColumn, QueryFilter, QueryTrait, Value,
+    ColumnTrait, Condition, Iterable, PrimaryKeyToColumn, QueryFilter, QueryTrait, Statement, Value,
     sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, Query, ValueTuple, Values},
 };
 
@@ -26,7 +26,7 @@ use crate::{
         meta::TableMeta,
         value,
     },
-    unit::session::Session,
+    unit::{core::Core, session::Session},
 };
 
 /// At most this many values of keys are asked for in one statement: SQLite takes 32,766 parameters.
@@ -68,10 +68,11 @@ impl Session {
         let core = self.core();
         if let Some(object) = core.map.get::<E>(&Key::borrowed(&tuple))
             && let Some(phase) = object.phase_unless_expired()
+            && let Some(shown) = core.filters.shows(object)
         {
             core.hits += 1;
             core.usable()?;
-            return Ok(is_there(phase).then(|| object.clone().into()));
+            return Ok((shown && is_there(phase)).then(|| object.clone().into()));
         }
         // Boxed, so that a look-up which needs no SQL carries no room for one.
         boxed(|| self.fetch::<E>(tuple)).await
@@ -79,11 +80,9 @@ impl Session {
 
     async fn fetch<E: TrackedEntity>(&mut self, tuple: ValueTuple) -> Result<Option<Tracked<E>>, Error> {
         self.core().connection.counters().miss();
-        let (table, dialect) = (table_of::<E>(), self.dialect());
+        let table = table_of::<E>();
         let values = key_values(table, tuple)?;
-        let by_key = || E::find().filter(key_filter::<E>(values.clone())).build(dialect.backend).sql;
-        let sql = table.texts.by_key(dialect.number(), by_key);
-        let message = Message::Built { sql, values: Values(values.clone()), fetch: Fetch::One };
+        let message = self.core().row_with_key::<E>(&values)?;
         let rows = ask(self, table, message).await?.rows();
         if let Some(row) = rows.first() {
             let model = RowReader::<E>::in_order().read(row)?;
@@ -96,7 +95,7 @@ impl Session {
                 return Ok(self.get_by_values::<E>(vec![key]).await?.pop());
             }
         }
-        self.core().vanished::<E>(&Key::from_values(values.values));
+        self.core().not_found::<E>(&Key::from_values(values.values));
         Ok(None)
     }
 
@@ -119,7 +118,8 @@ impl Session {
         let table = table_of::<E>();
         let mut missing = Vec::new();
         for key in &keys {
-            if self.core().map.get::<E>(&Key::from_values(key.clone())).is_none_or(Object::is_expired) {
+            let core = self.core();
+            if core.map.get::<E>(&Key::from_values(key.clone())).is_none_or(|object| core.must_ask(object)) {
                 missing.push(key.clone());
             }
         }
@@ -135,7 +135,7 @@ impl Session {
         }
         let core = self.core();
         let held = keys.into_iter().filter_map(|key| core.map.get::<E>(&Key::from_values(key)));
-        Ok(held.filter(|object| is_there(object.phase())).map(|object| object.clone().into()).collect())
+        Ok(held.filter(|object| core.gives(object)).map(|object| object.clone().into()).collect())
     }
 
     /// The objects with these keys, in the order of the keys; keys without a row are left out. Asks only for what the map
@@ -151,7 +151,10 @@ impl Session {
         let core = self.core();
         let missing: Vec<ValueTuple> = tuples
             .iter()
-            .filter(|tuple| core.map.get::<E>(&Key::from_tuple((*tuple).clone())).is_none_or(Object::is_expired))
+            .filter(|tuple| {
+                let held = core.map.get::<E>(&Key::from_tuple((*tuple).clone()));
+                held.is_none_or(|object| core.must_ask(object))
+            })
             .cloned()
             .collect();
         core.hits += (tuples.len() - missing.len()) as u64;
@@ -179,7 +182,7 @@ impl Session {
             for key in missing {
                 let key = Key::from_values(key);
                 if !spelled.contains_key(&key) {
-                    self.core().vanished::<E>(&key);
+                    self.core().not_found::<E>(&key);
                 }
             }
         }
@@ -188,7 +191,7 @@ impl Session {
             let key = Key::from_tuple(tuple);
             core.map.get::<E>(spelled.get(&key).unwrap_or(&key))
         });
-        Ok(held.filter(|object| is_there(object.phase())).map(|object| object.clone().into()).collect())
+        Ok(held.filter(|object| core.gives(object)).map(|object| object.clone().into()).collect())
     }
 
     async fn all_compared<E: TrackedEntity>(
@@ -204,6 +207,33 @@ impl Session {
 struct Compared<V = Vec<Value>> {
     values: V,
     folding: Option<Vec<Option<Equality>>>,
+}
+
+impl Core {
+    /// The question for the row with this key, as this unit may see it.
+    fn row_with_key<'m, E: TrackedEntity>(&self, key: &[Value]) -> Result<Message<'m>, Error> {
+        let (table, dialect) = (table_of::<E>(), self.dialect());
+        // Refused before a text is kept.
+        let tenant = self.tenant_of(table)?;
+        let select = || -> Result<Statement, Error> {
+            Ok(self.filtered(E::find().filter(key_filter::<E>(key.to_vec())))?.build(dialect.backend))
+        };
+        if !self.reads_as_usual::<E>() {
+            return Ok(Message::Statement(select()?, Fetch::One));
+        }
+        let sql = table.texts.by_key(dialect.number(), || select().map(|select| select.sql))?;
+        Ok(Message::Built { sql, values: Values(key.iter().cloned().chain(tenant).collect()), fetch: Fetch::One })
+    }
+
+    /// Whether only the database can tell if a read gives this object of the map.
+    pub(crate) fn must_ask<E: TrackedEntity>(&self, object: &Object<E>) -> bool {
+        object.is_expired() || self.filters.shows(object).is_none()
+    }
+
+    /// Whether a read gives this object of the map.
+    pub(crate) fn gives<E: TrackedEntity>(&self, object: &Object<E>) -> bool {
+        is_there(object.phase()) && !object.wants_reading() && self.filters.shows(object) == Some(true)
+    }
 }
 
 fn is_there(phase: Phase) -> bool {

@@ -155,7 +155,8 @@ fn expect_version<E: TrackedEntity>(
 fn new_row<E: TrackedEntity>(table: &TableMeta, model: E::Model) -> E::ActiveModel {
     let mut draft = model.into_active_model();
     for (position, column) in E::Column::iter().enumerate() {
-        let own = [table.version, table.tenant, table.created_at, table.updated_at].contains(&Some(position));
+        let own = [table.version, table.tenant, table.created_at, table.updated_at, table.soft_delete];
+        let own = own.contains(&Some(position));
         if own || table.not_brought.contains(&position) {
             draft.not_set(column);
         }

@@ -8,4 +8,3 @@ pub(crate) mod relation;
 pub(crate) mod reread;
 pub(crate) mod row_reader;
 pub(crate) mod stream;
-pub(crate) mod tenant;

@@ -3,11 +3,11 @@
 use std::future::Future;
 
 use sea_orm::{
-    EntityTrait, QueryResult, QuerySelect, QueryTrait, Select, Statement,
+    EntityTrait, PaginatorTrait, QueryResult, QuerySelect, QueryTrait, Select, Statement,
     sea_query::{LockBehavior, LockType},
 };
 
-use super::{admit::admit, row_reader::RowReader, stream::Rows, tenant::refuse_without_tenant};
+use super::{admit::admit, row_reader::RowReader, stream::Rows};
 use crate::{
     connection::{Message, Reply},
     dialect::Dialect,
@@ -27,6 +27,7 @@ pub struct Loader<E: EntityTrait> {
     pub(super) select: Select<E>,
     pub(super) refresh: bool,
     pub(super) lock: bool,
+    pub(super) unfiltered: bool,
 }
 
 /// Loads a SeaORM query through the identity map: `note::Entity::find().filter(…).load(s).await?`.
@@ -95,6 +96,42 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
     /// As any statement: dropped half-way it flags its block (C1). See [`Rows::next`] for the rows.
     fn rows(self, s: &mut Session) -> impl Future<Output = Result<Rows<'_, E>, Error>> + Send;
 
+    /// How many rows [`LoadExt::load`] would give: those that the filters of the unit let through (U5). SeaORM's own `count` counts
+    /// all of them.
+    ///
+    /// # Errors
+    /// As [`LoadExt::load`].
+    fn count_in(self, s: &mut Session) -> impl Future<Output = Result<u64, Error>> + Send {
+        self.tracked().count_in(s)
+    }
+
+    /// The query with the conditions that every read of objects obeys in this unit (U5), for SeaORM's own ways of running it, which
+    /// know nothing of them: `E::find().filtered(s)?.paginate(s, 20)`.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     s.filter::<note::Entity>(note::Column::Stars.gte(3));
+    ///     assert_eq!(note::Entity::find().filtered(s)?.all(s).await?.len(), 0);
+    ///     assert_eq!(note::Entity::find().all(s).await?.len(), 1);       // SeaORM's own way is not filtered
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Tenant`]: a tenant's entity in a unit without a tenant (T2).
+    fn filtered(self, s: &mut Session) -> Result<Select<E>, Error>;
+
+    /// Soft-deleted rows too, and those that no filter of the unit lets through (U5). The tenant's filter holds all the same.
+    fn unfiltered(self) -> Loader<E> {
+        self.tracked().unfiltered()
+    }
+
     /// Overwrites objects that are in the map already, changes included (I3).
     fn refresh(self) -> Loader<E> {
         self.tracked().refresh()
@@ -118,11 +155,15 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
 
 impl<E: TrackedEntity> LoadExt<E> for Select<E> {
     fn rows(self, s: &mut Session) -> impl Future<Output = Result<Rows<'_, E>, Error>> + Send {
-        Rows::open(self, s)
+        self.tracked().rows(s)
+    }
+
+    fn filtered(self, s: &mut Session) -> Result<Select<E>, Error> {
+        s.core().filtered(self)
     }
 
     fn tracked(self) -> Loader<E> {
-        Loader { select: self, refresh: false, lock: false }
+        Loader { select: self, refresh: false, lock: false, unfiltered: false }
     }
 }
 
@@ -154,11 +195,51 @@ impl<E: TrackedEntity> Loader<E> {
         self
     }
 
+    /// See [`LoadExt::unfiltered`].
+    pub fn unfiltered(mut self) -> Self {
+        self.unfiltered = true;
+        self
+    }
+
+    /// See [`LoadExt::rows`].
+    ///
+    /// # Errors
+    /// As [`LoadExt::rows`].
+    pub async fn rows(self, s: &mut Session) -> Result<Rows<'_, E>, Error> {
+        let select = self.conditioned(s)?;
+        Rows::open(select, s).await
+    }
+
+    /// See [`LoadExt::count_in`].
+    ///
+    /// # Errors
+    /// As [`LoadExt::load`].
+    pub async fn count_in(self, s: &mut Session) -> Result<u64, Error> {
+        let select = self.conditioned(s)?;
+        Ok(select.count(&*s).await?)
+    }
+
+    /// The query with what this unit's reads ask besides.
+    fn conditioned(self, s: &mut Session) -> Result<Select<E>, Error> {
+        match self.unfiltered {
+            true => s.unfiltered().core().filtered(self.select),
+            false => s.core().filtered(self.select),
+        }
+    }
+
     /// See [`LoadExt::load`].
     ///
     /// # Errors
     /// As [`LoadExt::load`].
     pub async fn load(self, s: &mut Session) -> Result<Vec<Tracked<E>>, Error> {
+        match self.unfiltered {
+            true => self.load_now(&mut s.unfiltered()).await,
+            false => self.load_now(s).await,
+        }
+    }
+
+    async fn load_now(mut self, s: &mut Session) -> Result<Vec<Tracked<E>>, Error> {
+        self.select = s.core().filtered(self.select)?;
         let statement = self.select.build(s.backend());
         let lock = self.lock || self.asks_for_lock(s.dialect(), &statement);
         read::<E>(s, statement, self.refresh, lock).await
@@ -188,7 +269,6 @@ impl<E: TrackedEntity> Loader<E> {
 
 /// Sends a question about rows of this table.
 pub(super) async fn ask(s: &mut Session, table: &TableMeta, message: Message<'_>) -> Result<Reply, Error> {
-    refuse_without_tenant(table, &s.core().settings)?;
     s.core().statement_about(message, !table.secret.is_empty()).await
 }
 

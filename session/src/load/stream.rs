@@ -4,20 +4,17 @@
 //! would have to be read to its end before the connection could be used again. SQLite has no cursors and needs none: its
 //! statement is stepped as rows are asked for. What is read here is never tracked, and nothing here writes.
 
-use std::{fmt, sync::Arc, vec};
+use std::{fmt, vec};
 
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 use sea_orm::{QueryResult, QueryTrait, Select, Statement};
 
-use super::{
-    row_reader::RowReader,
-    tenant::{refuse_other_tenant, refuse_without_tenant},
-};
+use super::row_reader::RowReader;
 use crate::{
     connection::{Fetch, Message},
     error::Error,
     objects::entity::{TrackedEntity, table_of},
-    unit::{session::Session, settings::Settings},
+    unit::session::Session,
 };
 
 /// How many rows a cursor is asked for at once: so many are in memory.
@@ -27,7 +24,6 @@ const ROWS_A_BATCH: usize = 1_000;
 #[must_use = "rows are read by `next`"]
 pub struct Rows<'s, E: TrackedEntity> {
     source: StreamSource<'s>,
-    settings: Arc<Settings>,
     reader: RowReader<E>,
 }
 
@@ -46,10 +42,7 @@ impl<E: TrackedEntity> fmt::Debug for Rows<'_, E> {
 impl<'s, E: TrackedEntity> Rows<'s, E> {
     pub(crate) async fn open(select: Select<E>, s: &'s mut Session) -> Result<Self, Error> {
         let statement = select.build(s.backend());
-        let table = table_of::<E>();
-        let secret = !table.secret.is_empty();
-        let settings = s.core().settings.clone();
-        refuse_without_tenant(table, &settings)?;
+        let secret = !table_of::<E>().secret.is_empty();
         s.autoflush().await?;
         let source = if s.dialect().cursors {
             StreamSource::Cursor(Cursor::declare(statement, secret, s).await?)
@@ -61,7 +54,7 @@ impl<'s, E: TrackedEntity> Rows<'s, E> {
             }
             StreamSource::Stepped(core.connection.stream(statement))
         };
-        Ok(Self { source, settings, reader: RowReader::new() })
+        Ok(Self { source, reader: RowReader::new() })
     }
 
     /// The next row; `None` after the last.
@@ -82,9 +75,7 @@ impl<'s, E: TrackedEntity> Rows<'s, E> {
             self.source = StreamSource::Ended;
         }
         let Some(row) = row? else { return Ok(None) };
-        let model = self.reader.read(&row)?;
-        refuse_other_tenant::<E>(table_of::<E>(), &self.settings, &model)?;
-        Ok(Some(model))
+        Ok(Some(self.reader.read(&row)?))
     }
 
     /// The rows as a [`Stream`].

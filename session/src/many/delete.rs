@@ -2,11 +2,11 @@
 
 use sea_orm::{DeleteMany, EntityTrait, QueryFilter, QueryTrait, Value, sea_query::IntoValueTuple};
 
-use super::statement::{Answer, doubt_all, doubt_children, held_object, of_tenant, returned, wants_xid, write};
+use super::statement::{Answer, doubt_all, doubt_children, held_object, returned, wants_xid, write};
 use crate::{
     connection::{Fetch, Message},
-    dialect::xid::and_xid,
     error::Error,
+    flush::Watch,
     load::by_key::{compared_filter, key_filter, key_values},
     objects::{
         entity::{TrackedEntity, table_of},
@@ -25,8 +25,8 @@ impl Session {
     /// (D6); where the answer cannot say (row-level security, rules), they are expired, and looked for when they are next asked
     /// for. A rollback of the block takes all of it back.
     ///
-    /// Versions that this unit has loaded are no condition. Only rows of the unit's tenant are deleted. SeaORM's hooks do not
-    /// run: there is no model to call them with.
+    /// Versions that this unit has loaded are no condition; the entity's filters are (U5): what no read would give is not deleted.
+    /// SeaORM's hooks do not run, and those who observe flushes are not told: there is no model to call them with.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
@@ -45,7 +45,8 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// What the database says; [`Error::Tenant`] if the unit has no tenant and the entity wants one.
+    /// What the database says; [`Error::Tenant`] if the unit has no tenant and the entity wants one; [`Error::Usage`] for an entity
+    /// whose rows are soft-deleted, but for a stretch that is [unfiltered](Session::unfiltered).
     ///
     /// # Cancel safety
     /// A statement dropped half-way flags its block (C1).
@@ -53,8 +54,15 @@ impl Session {
         let (table, dialect) = (table_of::<E>(), self.dialect());
         self.flush().await?;
         let core = self.core();
-        if let Some(tenant) = of_tenant::<E>(core)? {
-            delete = delete.filter(tenant);
+        if let Some(column) = table.soft_delete.filter(|_| core.filters.may_hide::<E>()) {
+            let (entity, name) = (table.entity, table.columns[column].name);
+            return Err(Error::usage(format!(
+                "rows of {entity} are soft-deleted, and this deletes them for good: set `{name}` by `update_many`, or say \
+                 `s.unfiltered()` before it"
+            )));
+        }
+        if let Some(conditions) = core.conditions::<E>()? {
+            delete = delete.filter(conditions);
         }
         let facts = core.table_facts(table).await?;
         let trusted = !facts.row_security && !facts.delete.instead;
@@ -68,7 +76,7 @@ impl Session {
             let mut columns: Vec<usize> = table.keys.iter().chain(&referred).copied().collect();
             columns.sort_unstable();
             columns.dedup();
-            statement.sql += &format!(" RETURNING {}{}", returned::<E>(&columns, dialect), and_xid(xid));
+            statement.sql += &format!(" RETURNING {}{}", returned::<E>(&columns, dialect), dialect.and_xid(xid));
         }
         let Answer { count, rows } = write(core, table, Message::Statement(statement, fetch), xid).await?;
         if !asked {
@@ -89,7 +97,7 @@ impl Session {
             held.push(values.collect::<Result<_, Error>>()?);
         }
         if !referred.is_empty() && !held.is_empty() {
-            let acted = core.flushing().act_on_deleted(table, &facts, held).await;
+            let acted = core.flushing(Watch::Nothing).act_on_deleted(table, &facts, held).await;
             acted.inspect_err(|e| core.failed(e))?;
         }
         Ok(count)

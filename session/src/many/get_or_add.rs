@@ -6,7 +6,6 @@ use sea_orm::{ActiveModelTrait, EntityTrait, Value};
 use super::{
     columns::{UniqueColumns, places, values_in},
     new_rows::{Meeting, NewRows, key_in, take_new},
-    unique::admit_row,
 };
 use crate::{
     error::Error,
@@ -100,6 +99,7 @@ impl Session {
         let mut new = Vec::new();
         for _ in 0..=ATTEMPTS {
             let asked: Vec<Vec<Value>> = missing.iter().map(|draft| values[*draft].clone()).collect();
+            let mut there = Vec::new();
             for (of, row) in self.rows_with::<E>(&rows.unique, &asked).await? {
                 let (draft, core) = (missing[of], self.core());
                 let is_new = added.remove(&draft) || added_keys.remove(&key_in(table, &row)?);
@@ -108,8 +108,11 @@ impl Session {
                     new.push(rows.drafts[draft].as_any_object());
                     found[draft] = Some((rows.drafts[draft].clone().into(), true));
                 } else {
-                    found[draft] = admit_row::<E>(core, &row)?.map(|object| (object, false));
+                    there.push((draft, row));
                 }
+            }
+            for (draft, object) in self.admitted::<E>(&rows.unique, there).await? {
+                found[draft] = object.map(|object| (object, false));
             }
             missing.retain(|draft| found[*draft].is_none());
             if missing.is_empty() {

@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     connection::{Fetch, lent::FlushConnection},
-    dialect::xid::and_xid,
     error::Error,
     objects::{
         AnyObject, Object,
@@ -252,7 +251,7 @@ impl Session {
             let source = Source::new(table, dialect, shape, piece)?;
             let xid = trust.asked && wants_xid(self.core());
             let returning = match trust.asked {
-                true => format!(" RETURNING {returned}{}", and_xid(xid)),
+                true => format!(" RETURNING {returned}{}", dialect.and_xid(xid)),
                 false => String::new(),
             };
             let sql = format!(

@@ -8,9 +8,9 @@ use crate::{
         Fetch, Message,
         text::{Text, cut_by_bytes},
     },
-    dialect::{ArrayRows, Dialect, Sets, message::Arguments},
+    dialect::{Dialect, Sets, message::Arguments},
     error::Error,
-    table::{meta::TableMeta, row_sink::RowSink, value::checked, value_ref::ValueRef},
+    table::{meta::TableMeta, value::checked, value_ref::ValueRef},
 };
 
 /// Rows of one statement that takes arrays.
@@ -74,14 +74,15 @@ impl Source {
         let sent = |column: usize, value: &Value| checked(table.columns[column].sent(value.clone()));
         match (dialect.sets, together(table, columns)) {
             (Sets::Arrays, true) => {
-                let mut sink = ArrayRows::new(rows.len(), columns.iter().map(|column| &table.columns[*column].kind))?;
+                let kinds: Vec<_> = columns.iter().map(|column| &table.columns[*column].kind).collect();
+                let mut arguments = (dialect.rows)(rows.len(), &kinds)?;
                 for row in rows {
                     for (at, (column, value)) in columns.iter().zip(row).enumerate() {
-                        sink.put(at, &ValueRef::from(&sent(*column, value)?))?;
+                        arguments.sink().put(at, &ValueRef::from(&sent(*column, value)?))?;
                     }
                 }
                 let from = names.unnest_numbered(width);
-                Ok(Self { with: String::new(), from, filled: false, sent: Sent::Arrays(sink.arguments()?) })
+                Ok(Self { with: String::new(), from, filled: false, sent: Sent::Arrays(arguments.finish()?) })
             }
             (Sets::Values, true) => {
                 let size = rows.len().next_power_of_two();
@@ -129,14 +130,15 @@ impl Source {
         let arguments = match self.sent {
             Sent::Arrays(arguments) => arguments,
             Sent::Flat { rows, values, width, size } => {
-                let mut arguments = (dialect.rows)(size * width + 1);
+                // One flat list, which asks no kinds.
+                let mut arguments = (dialect.rows)(size * width + 1, &[])?;
                 let sink = arguments.sink();
                 values.iter().try_for_each(|value| sink.put(0, &ValueRef::from(value)))?;
                 (values.len()..size * width).try_for_each(|_| sink.put(0, &ValueRef::Null))?;
                 if counted {
                     sink.put(0, &ValueRef::Big(i64::try_from(rows).unwrap_or(i64::MAX)))?;
                 }
-                arguments.finish()
+                arguments.finish()?
             }
             Sent::Plain(values) => {
                 let statement = Statement { sql, values: Some(Values(values)), db_backend: dialect.backend };

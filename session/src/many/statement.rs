@@ -8,13 +8,10 @@ use sea_orm::{ColumnTrait, IdenStatic, Iterable, QueryResult};
 use super::new_rows::key_in;
 use crate::{
     connection::Message,
-    dialect::{Dialect, xid::xid_in},
+    dialect::Dialect,
     error::Error,
-    load::{
-        admit::admit,
-        row_reader::RowReader,
-        tenant::{refuse_other_tenant, refuse_without_tenant},
-    },
+    flush::Watch,
+    load::{admit::admit, row_reader::RowReader},
     objects::{
         AnyObject, Object, Tracked,
         entity::{TrackedEntity, table_of},
@@ -24,7 +21,7 @@ use crate::{
         facts::TableFacts,
         meta::TableMeta,
         sql::quote,
-        value::{last_integer, tenant_value},
+        value::last_integer,
     },
     unit::core::Core,
 };
@@ -53,14 +50,14 @@ pub(super) async fn write(
     let count = reply.affected();
     let rows = reply.rows();
     if tells_xid && core.xid.is_none() {
-        core.xid = xid_in(&rows);
+        core.xid = core.dialect().xid_in(&rows);
     }
     Ok(Answer { count, rows })
 }
 
 /// Whether a write that answers is to tell the transaction's id.
 pub(super) fn wants_xid(core: &Core) -> bool {
-    core.xid.is_none() && core.dialect().transaction_ids
+    core.xid.is_none() && core.dialect().transaction_ids.is_some()
 }
 
 /// The version after the one that a row holds. At its type's end there is none: NULL, which its column refuses, rather than a
@@ -68,18 +65,6 @@ pub(super) fn wants_xid(core: &Core) -> bool {
 pub(super) fn next_version(table: &TableMeta, version: usize, held: &str) -> String {
     let last = last_integer(&table.columns[version].kind);
     format!("CASE WHEN {held} < {last} THEN {held} + 1 END")
-}
-
-/// The condition that a row belongs to the unit's tenant; nothing for an entity without tenants.
-///
-/// # Errors
-/// The unit has no tenant (T2).
-pub(super) fn of_tenant<E: TrackedEntity>(core: &Core) -> Result<Option<sea_orm::sea_query::Expr>, Error> {
-    let table = table_of::<E>();
-    refuse_without_tenant(table, &core.settings)?;
-    let (Some(at), Some((_, tenant))) = (table.tenant, &core.settings.tenant) else { return Ok(None) };
-    let value = tenant_value(&table.columns[at].kind, tenant)?;
-    Ok(E::Column::iter().nth(at).map(|column| column.eq(value)))
 }
 
 /// These columns as an answer names them. They are told from those of other tables of the statement.
@@ -97,7 +82,6 @@ pub(super) fn returned<E: TrackedEntity>(columns: &[usize], dialect: &Dialect) -
 /// not sent.
 pub(super) fn take_row<E: TrackedEntity>(core: &mut Core, row: &QueryResult) -> Result<Tracked<E>, Error> {
     let (table, model) = (table_of::<E>(), RowReader::<E>::new().read(row)?);
-    refuse_other_tenant::<E>(table, &core.settings, &model)?;
     if let Some(held) = core.map.get::<E>(&key_of::<E>(table, &model)) {
         held.as_any_object().doubt();
     }
@@ -119,6 +103,6 @@ pub(super) fn doubt_all<E: TrackedEntity>(core: &Core) {
 
 /// Foreign keys may have changed rows of tables that refer to this one (D6).
 pub(super) async fn doubt_children(core: &mut Core, facts: &TableFacts) -> Result<(), Error> {
-    let doubted = core.flushing().doubt_referring(facts).await;
+    let doubted = core.flushing(Watch::Nothing).doubt_referring(facts).await;
     doubted.inspect_err(|e| core.failed(e))
 }

@@ -10,13 +10,13 @@ use super::{
 use crate::{
     connection::Fetch,
     error::Error,
-    load::{admit::admit, row_reader::RowReader, tenant::refuse_without_tenant},
+    load::{admit::admit, row_reader::RowReader},
     objects::{
         Phase, Tracked,
         entity::{TrackedEntity, table_of},
         identity::Key,
     },
-    unit::{core::Core, session::Session},
+    unit::session::Session,
 };
 
 impl Session {
@@ -74,27 +74,28 @@ impl Session {
         let mut found: Vec<Option<Tracked<E>>> = vec![None; values.len()];
         let mut missing = Vec::with_capacity(values.len());
         for (at, values) in values.iter().enumerate() {
-            let held = core.map.get::<E>(&Key::from_values(values.clone())).filter(|_| is_key);
-            match held.and_then(|object| Some((object, object.phase_unless_expired()?))) {
-                Some((object, Phase::Persistent | Phase::Pending)) => found[at] = Some(object.clone().into()),
-                Some(_) => {}
+            let held = core.map.get::<E>(&Key::from_values(values.clone()));
+            match held.filter(|object| is_key && !core.must_ask(object)) {
+                Some(object) => found[at] = core.gives(object).then(|| object.clone().into()),
                 None => missing.push(at),
             }
         }
         let asked: Vec<Vec<Value>> = missing.iter().map(|at| values[*at].clone()).collect();
-        for (of, row) in self.rows_with::<E>(&columns, &asked).await? {
-            found[missing[of]] = admit_row::<E>(self.core(), &row)?;
+        let rows = self.rows_with::<E>(&columns, &asked).await?;
+        for (of, object) in self.admitted::<E>(&columns, rows).await? {
+            found[missing[of]] = object;
         }
         for at in missing.into_iter().filter(|at| is_key && found[*at].is_none()) {
-            self.core().vanished::<E>(&Key::from_values(values[at].clone()));
+            self.core().not_found::<E>(&Key::from_values(values[at].clone()));
         }
         Ok(found)
     }
 
-    /// The rows that hold these values in these columns: the number of the values, and the row. Pending changes go first.
+    /// The rows of the unit's tenant that hold these values in these columns, whatever other filters say: the number of the
+    /// values, and the row. Pending changes go first.
     ///
     /// # Errors
-    /// What the database says; several rows hold the same.
+    /// What the database says; the unit has no tenant and the entity wants one.
     pub(super) async fn rows_with<E: TrackedEntity>(
         &mut self,
         columns: &[usize],
@@ -102,10 +103,13 @@ impl Session {
     ) -> Result<Vec<(usize, QueryResult)>, Error> {
         let (table, dialect) = (table_of::<E>(), self.dialect());
         let names = &table.names;
-        refuse_without_tenant(table, &self.core().settings)?;
+        let tenant = table.tenant.filter(|tenant| !columns.contains(tenant)).zip(self.core().tenant_of(table)?);
         if values.is_empty() {
             return Ok(Vec::new());
         }
+        let of_tenant = |values: &Vec<Value>| values.iter().cloned().chain(tenant.iter().map(|(_, own)| own.clone())).collect();
+        let values: &[Vec<Value>] = &values.iter().map(of_tenant).collect::<Vec<_>>();
+        let columns: &[usize] = &columns.iter().copied().chain(tenant.iter().map(|(column, _)| *column)).collect::<Vec<_>>();
         self.autoflush().await?;
         let facts = match columns.iter().any(|column| table.columns[*column].may_fold()) {
             true => Some(self.core().table_facts(table).await?),
@@ -120,7 +124,6 @@ impl Session {
         let same = same.collect::<Vec<_>>().join(" AND ");
         let selected = table.columns.iter().map(|column| column.select(dialect)).collect::<Vec<_>>().join(", ");
         let (mut found, mut before) = (Vec::with_capacity(values.len()), 0);
-        let mut seen: FxHashSet<usize> = FxHashSet::default();
         for piece in pieces(table, dialect, columns, values) {
             let source = Source::new(table, dialect, columns, piece)?;
             let sql = format!(
@@ -132,26 +135,52 @@ impl Session {
             for row in answer.map_err(|e| e.at(|| table.entity.to_owned()))?.rows() {
                 let number: i64 = row.try_get_by_index(0)?;
                 let Some(at) = usize::try_from(number - 1).ok().filter(|at| *at < piece.len()) else { continue };
-                if !seen.insert(before + at) {
-                    let named: Vec<&str> = columns.iter().map(|column| table.columns[*column].name).collect();
-                    return Err(Error::usage(format!(
-                        "several rows of {} hold the same in {}: these columns do not tell rows apart",
-                        table.entity,
-                        named.join(", ")
-                    )));
-                }
                 found.push((before + at, row));
             }
             before += piece.len();
         }
         Ok(found)
     }
-}
 
-/// A row that was read, as the unit's object; nothing if the unit has deleted it.
-pub(super) fn admit_row<E: TrackedEntity>(core: &mut Core, row: &QueryResult) -> Result<Option<Tracked<E>>, Error> {
-    let model = RowReader::<E>::new().read(row)?;
-    let object = admit::<E>(core, model, false, false)?;
-    let there = matches!(object.object().phase(), Phase::Persistent | Phase::Pending);
-    Ok(there.then_some(object))
+    /// The objects of rows that were read by the values of these columns, as this unit may see them (U5); nothing for one that it
+    /// has deleted.
+    ///
+    /// # Errors
+    /// What the database says; several rows that the unit sees hold the same.
+    pub(super) async fn admitted<E: TrackedEntity>(
+        &mut self,
+        columns: &[usize],
+        rows: Vec<(usize, QueryResult)>,
+    ) -> Result<Vec<(usize, Option<Tracked<E>>)>, Error> {
+        let table = table_of::<E>();
+        let mut found = Vec::with_capacity(rows.len());
+        if !self.core().filters.may_hide::<E>() {
+            for (of, row) in rows {
+                let model = RowReader::<E>::new().read(&row)?;
+                let object = admit::<E>(self.core(), model, false, false)?;
+                let there = matches!(object.object().phase(), Phase::Persistent | Phase::Pending);
+                found.push((of, there.then_some(object)));
+            }
+        } else {
+            // Only the database can say what a filter hides.
+            let key = |row: &QueryResult| table.keys.iter().map(|key| table.columns[*key].decode(row)).collect();
+            let keys = rows.iter().map(|(_, row)| key(row)).collect::<Result<Vec<Vec<Value>>, Error>>()?;
+            self.get_by_values::<E>(keys.clone()).await?;
+            let core = self.core();
+            for ((of, _), key) in rows.iter().zip(keys) {
+                let held = core.map.get::<E>(&Key::from_values(key)).filter(|object| core.gives(object));
+                found.extend(held.map(|object| (*of, Some(object.clone().into()))));
+            }
+        }
+        let mut seen: FxHashSet<usize> = FxHashSet::default();
+        if !found.iter().all(|(of, _)| seen.insert(*of)) {
+            let named: Vec<&str> = columns.iter().map(|column| table.columns[*column].name).collect();
+            return Err(Error::usage(format!(
+                "several rows of {} hold the same in {}: these columns do not tell rows apart",
+                table.entity,
+                named.join(", ")
+            )));
+        }
+        Ok(found)
+    }
 }

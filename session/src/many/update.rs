@@ -1,14 +1,13 @@
 //! SeaORM's UPDATE of many rows, and what it makes of the objects in the map (U2).
 
 use chrono::{SubsecRound, Utc};
-use sea_orm::{ColumnTrait, Iterable, QueryFilter, QueryResult, QueryTrait, UpdateMany, Value, sea_query::Expr};
+use sea_orm::{ColumnTrait, Condition, Iterable, QueryFilter, QueryResult, QueryTrait, UpdateMany, Value, sea_query::Expr};
 
 use super::statement::{
-    Answer, doubt_all, doubt_children, held_object, next_version, of_tenant, returned, take_row, wants_xid, write,
+    Answer, doubt_all, doubt_children, held_object, next_version, returned, take_row, wants_xid, write,
 };
 use crate::{
     connection::{Fetch, Message},
-    dialect::xid::and_xid,
     error::Error,
     objects::entity::{TrackedEntity, table_of},
     table::{
@@ -78,7 +77,8 @@ impl Session {
     ///
     /// Beside what the statement sets, the row's version is raised by one and its `updated_at` is set, unless the statement sets
     /// them itself: a unit that has loaded such a row before notices. The versions that this unit has loaded are no condition.
-    /// Only rows of the unit's tenant are changed. SeaORM's hooks do not run: there is no model to call them with.
+    /// The entity's filters are (U5): what no read would give is not changed. SeaORM's hooks do not run, and those who observe
+    /// flushes are not told: there is no model to call them with.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
@@ -113,7 +113,7 @@ impl Session {
         }
         self.flush().await?;
         let core = self.core();
-        let (update, assigned) = completed::<E>(update, of_tenant::<E>(core)?)?;
+        let (update, assigned) = completed::<E>(update, core.conditions::<E>()?)?;
         let facts = core.table_facts(table).await?;
         if let Some(column) = assigned.iter().find(|column| facts.generated.contains(column)) {
             let (entity, name) = (table.entity, table.columns[*column].name);
@@ -126,7 +126,7 @@ impl Session {
         let xid = !columns.is_empty() && wants_xid(core);
         if !columns.is_empty() {
             fetch = Fetch::All;
-            statement.sql += &format!(" RETURNING {}{}", returned::<E>(&columns, dialect), and_xid(xid));
+            statement.sql += &format!(" RETURNING {}{}", returned::<E>(&columns, dialect), dialect.and_xid(xid));
         }
         let Answer { count, rows } = write(core, table, Message::Statement(statement, fetch), xid).await?;
         match asked {
@@ -171,10 +171,10 @@ impl Session {
     }
 }
 
-/// The statement as it is sent, and the columns that it sets: version and time as well, of rows of the unit's tenant.
+/// The statement as it is sent, and the columns that it sets: version and time as well, of rows that no filter hides (U5).
 fn completed<E: TrackedEntity>(
     mut update: UpdateMany<E>,
-    tenant: Option<Expr>,
+    conditions: Option<Condition>,
 ) -> Result<(UpdateMany<E>, Vec<usize>), Error> {
     let table = table_of::<E>();
     let set = update.as_query().get_values().iter();
@@ -185,8 +185,8 @@ fn completed<E: TrackedEntity>(
             reason: "an update does not hand rows to another tenant".into(),
         });
     }
-    if let Some(tenant) = tenant {
-        update = update.filter(tenant);
+    if let Some(conditions) = conditions {
+        update = update.filter(conditions);
     }
     for (at, column) in E::Column::iter().enumerate().filter(|(at, _)| !assigned.contains(at)).collect::<Vec<_>>() {
         if table.version == Some(at) {

@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use sea_orm::{QueryResult, Value};
 
 use super::{
+    changes::{Change, RowImage},
     identity::IdentityMap,
     row::{Carried, Expressed, Put, Returned, RowChange, RowKind, Stamp, Straight},
 };
@@ -107,6 +108,13 @@ pub(crate) trait AnyObject: Send + Sync {
         kind: RowKind,
         carried: Carried,
     ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// What the database holds of the row before it is written (U7).
+    fn image(&self) -> Option<RowImage>;
+    /// What was written of the row since.
+    fn change_since_image(&self, kind: RowKind, before: Option<&RowImage>) -> Option<Change>;
+    /// What the next flush would write of it.
+    fn pending_change(&self) -> Option<Change>;
 
     /// Says that the object was added in `frame`.
     fn added(&self, frame: u64) -> bool;

@@ -90,12 +90,15 @@ pub struct EntitySpec<E: EntityTrait> {
     created_at: Option<E::Column>,
     updated_at: Option<E::Column>,
     tenant: Option<E::Column>,
+    soft_delete: Option<E::Column>,
     not_optimistic: Vec<E::Column>,
     read_only: Vec<E::Column>,
     secret: Vec<E::Column>,
     not_brought: Vec<E::Column>,
     unique_keys: Vec<(&'static str, E::Column)>,
     hooks: bool,
+    audit: bool,
+    outbox: Option<&'static str>,
 }
 
 impl<E: EntityTrait> Default for EntitySpec<E> {
@@ -105,12 +108,15 @@ impl<E: EntityTrait> Default for EntitySpec<E> {
             created_at: None,
             updated_at: None,
             tenant: None,
+            soft_delete: None,
             not_optimistic: vec![],
             read_only: vec![],
             secret: vec![],
             not_brought: vec![],
             unique_keys: vec![],
             hooks: true,
+            audit: false,
+            outbox: None,
         }
     }
 }
@@ -145,6 +151,13 @@ impl<E: EntityTrait> EntitySpec<E> {
         self
     }
 
+    /// The nullable time that marks deleted rows (U5): a delete sets it, and reads pass over rows that have it. The row itself
+    /// is deleted by [`Session::hard_delete`](crate::Session::hard_delete).
+    pub fn soft_delete(mut self, column: E::Column) -> Self {
+        self.soft_delete = Some(column);
+        self
+    }
+
     /// A column that optimistic units do not check (P3).
     pub fn not_optimistic(mut self, column: E::Column) -> Self {
         self.not_optimistic.push(column);
@@ -175,6 +188,18 @@ impl<E: EntityTrait> EntitySpec<E> {
     /// the empty `impl ActiveModelBehavior`, so that there cannot be another.
     pub fn no_hooks(mut self) -> Self {
         self.hooks = false;
+        self
+    }
+
+    /// Each change of a row is told in the audit table (U7): see [`crate::audit`].
+    pub fn audit(mut self) -> Self {
+        self.audit = true;
+        self
+    }
+
+    /// Each change of a row is an event of this topic (U7): see [`crate::outbox::Outbox::derive_into`].
+    pub fn outbox(mut self, topic: &'static str) -> Self {
+        self.outbox = Some(topic);
         self
     }
 
@@ -232,11 +257,14 @@ impl TableMeta {
             created_at: spec.created_at.and_then(at),
             updated_at: spec.updated_at.and_then(at),
             tenant: spec.tenant.and_then(at),
+            soft_delete: spec.soft_delete.and_then(at),
             not_optimistic: set(&spec.not_optimistic),
             secret: set(&spec.secret),
             read_only: spec.read_only.iter().filter_map(|c| at(*c)).collect(),
             not_brought: spec.not_brought.iter().filter_map(|c| at(*c)).collect(),
             hooks: spec.hooks,
+            audit: spec.audit,
+            outbox: spec.outbox,
             parents,
             relations,
             claimed: keys.iter().chain(unique.iter().flatten()).copied().collect(),

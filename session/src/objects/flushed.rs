@@ -10,6 +10,7 @@ use sea_orm::{ActiveModelBehavior, FromQueryResult, Iterable, ModelTrait, Primar
 
 use super::{
     AnyObject, Data, Link, ObjectCell, Phase,
+    changes::{Change, RowImage},
     entity::{TrackedEntity, table_of},
     identity::IdentityMap,
     inner::{Moved, column_at, key_of, keys_of},
@@ -287,6 +288,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
 
     fn database_set(&self, values: &[(usize, Value)], frame: u64, map: &mut IdentityMap) -> Result<bool, Error> {
         let mut inner = self.inner.lock();
+        inner.passed = 0;
         let before = inner.base.clone().map(Data::Full).or_else(|| Some(inner.data.clone()));
         let key = inner.key.clone();
         let told = inner.remember(frame, Phase::Persistent, before, key);
@@ -381,6 +383,18 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         })
     }
 
+    fn image(&self) -> Option<RowImage> {
+        self.row_image()
+    }
+
+    fn change_since_image(&self, kind: RowKind, before: Option<&RowImage>) -> Option<Change> {
+        self.change_since(kind, before)
+    }
+
+    fn pending_change(&self) -> Option<Change> {
+        self.change_ahead()
+    }
+
     fn added(&self, frame: u64) -> bool {
         let mut inner = self.inner.lock();
         inner.remember(frame, Phase::Transient, None, None)
@@ -393,6 +407,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             return false;
         }
         inner.let_go();
+        inner.passed = 0;
         // One that was never inserted keeps the parent that it follows: it may be added again (S3).
         if inner.phase != Phase::Pending {
             inner.links.clear();
@@ -421,6 +436,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         }
         let Some(undo) = inner.undo.pop() else { return };
         inner.base = None;
+        inner.passed = 0;
         inner.untouch();
         inner.expressions.clear();
         if let Some(data) = undo.data {

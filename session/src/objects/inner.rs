@@ -105,7 +105,12 @@ impl<E: TrackedEntity> Data<E> {
 }
 
 /// Whether the database of this unit holds the same for two values of a column (F3, D12).
-fn same<E: TrackedEntity>(unit: Option<&Shared>, column: usize, one: &ValueRef<'_>, other: &ValueRef<'_>) -> bool {
+pub(super) fn same<E: TrackedEntity>(
+    unit: Option<&Shared>,
+    column: usize,
+    one: &ValueRef<'_>,
+    other: &ValueRef<'_>,
+) -> bool {
     one.same(other, || unit.map(|unit| table_of::<E>().columns[column].exactness(unit.dialect)).unwrap_or_default())
 }
 

@@ -5,8 +5,10 @@
 
 mod any_object;
 mod behavior;
+pub(crate) mod changes;
 pub(crate) mod entity;
 mod expression;
+mod filtered;
 mod flushed;
 mod follow;
 pub(crate) mod identity;
@@ -114,6 +116,8 @@ struct Inner<E: TrackedEntity> {
     expired: bool,
     /// Nothing was changed since it expired but what follows a parent: its row may be gone, and then nothing is lost (D7).
     led: bool,
+    /// The last of the caller's filters that the row has passed since it was changed (U5).
+    passed: u32,
     unit: Option<Arc<Shared>>,
     /// Where the identity map holds the object.
     key: Option<Key>,
@@ -231,6 +235,7 @@ impl<E: TrackedEntity> Object<E> {
                 locked: false,
                 expired: false,
                 led: false,
+                passed: 0,
                 unit,
                 key: None,
                 undo: ThinVec::new(),
@@ -490,6 +495,7 @@ impl<E: TrackedEntity> Object<E> {
         }
         inner.keep_outgoing();
         inner.led = false;
+        inner.passed = 0;
         if unit.is_doomed() {
             tracing::warn!(
                 entity = self.0.table.entity,

@@ -59,6 +59,11 @@ impl Shared {
         std::mem::take(&mut *self.dirty.lock())
     }
 
+    /// The dirty objects, which stay so.
+    pub(crate) fn dirty_objects(&self) -> Vec<Arc<dyn AnyObject>> {
+        self.dirty.lock().clone()
+    }
+
     pub(crate) fn has_dirty(&self) -> bool {
         !self.dirty.lock().is_empty()
     }

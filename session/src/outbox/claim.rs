@@ -306,6 +306,6 @@ fn number(n: usize) -> Value {
 }
 
 /// An array of texts for UNNEST.
-pub(super) fn texts<'t>(values: impl Iterator<Item = &'t str>) -> Value {
+pub(crate) fn texts<'t>(values: impl Iterator<Item = &'t str>) -> Value {
     Value::Array(ArrayType::String, Some(Box::new(values.map(Value::from).collect())))
 }

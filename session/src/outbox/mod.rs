@@ -38,6 +38,7 @@ use std::{fmt, time::Duration};
 use chrono::{DateTime, Utc};
 use sea_orm::ConnectionTrait;
 
+pub(crate) use claim::texts;
 pub use dead::DeadLetter;
 pub use dispatcher::{Dispatcher, Report};
 pub use health::Health;
@@ -187,6 +188,10 @@ impl Outbox {
     /// Wakes dispatchers now.
     pub fn wake(&self) {
         self.waker.wake();
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
     }
 
     pub(crate) fn waker(&self) -> &Waker {

@@ -111,9 +111,16 @@ impl UnitOptions {
     }
 
     /// Names the tenant of the unit (T2): on PostgreSQL it is bound to the parameter `key` like [`UnitOptions::set_local`];
-    /// on every backend `#[tracked(tenant)]` entities are refused without it, or with another one.
+    /// on every backend `#[tracked(tenant)]` entities are refused without it, and reads of objects see its rows alone (U5).
     pub fn tenant(mut self, key: impl Into<String>, tenant: impl ToString) -> Self {
         self.settings.tenant = Some((key.into(), tenant.to_string()));
+        self
+    }
+
+    /// Reads of objects give soft-deleted rows too (U5), as in a stretch of [`Session::unfiltered`] that lasts as long as the unit.
+    /// The tenant's filter holds all the same.
+    pub fn unfiltered(mut self) -> Self {
+        self.settings.unfiltered = true;
         self
     }
 

@@ -53,6 +53,8 @@ pub(crate) struct TableMeta {
     pub(crate) created_at: Option<usize>,
     pub(crate) updated_at: Option<usize>,
     pub(crate) tenant: Option<usize>,
+    /// The column that marks deleted rows: they are not read (U5).
+    pub(crate) soft_delete: Option<usize>,
     pub(crate) not_optimistic: ColumnSet,
     pub(crate) secret: ColumnSet,
     /// Columns without a setter, and those that a model from outside does not bring.
@@ -60,6 +62,9 @@ pub(crate) struct TableMeta {
     pub(crate) not_brought: Vec<usize>,
     /// Whether SeaORM's hooks are called (H10).
     pub(crate) hooks: bool,
+    /// Whether changes are told in the audit table, and of which topic they are events (U7).
+    pub(crate) audit: bool,
+    pub(crate) outbox: Option<&'static str>,
     pub(crate) parents: Vec<ForeignKey>,
     /// Which of the parents each relation is, in SeaORM's order; none if it is no foreign key of this table.
     pub(crate) relations: Vec<Option<usize>>,
@@ -90,11 +95,16 @@ impl TableMeta {
         shown.collect::<Vec<_>>().join(", ")
     }
 
+    /// Whether changes of its rows are wanted in any unit (U7).
+    pub(crate) fn is_observed(&self) -> bool {
+        self.audit || self.outbox.is_some()
+    }
+
     /// Whether only the flush, the database or `add` says what stands in a column: no model from outside does (E3).
     pub(crate) fn is_kept(&self, column: usize) -> bool {
         self.keys.contains(&column)
             || self.read_only.contains(&column)
-            || [self.version, self.tenant, self.created_at, self.updated_at].contains(&Some(column))
+            || [self.version, self.tenant, self.created_at, self.updated_at, self.soft_delete].contains(&Some(column))
     }
 
     /// Whether `columns` (by name) are this table's primary key, in its order.

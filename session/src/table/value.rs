@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use sea_orm::{QueryResult, Value, sea_query::ArrayType};
 use sea_query::OptionEnum;
 
-use super::kinds::{ColumnKind, enum_value, read_kind};
+use super::{
+    kinds::{ColumnKind, enum_value, read_kind},
+    value_ref::ValueRef,
+};
 use crate::error::Error;
 
 /// Whether a value is SQL's NULL.
@@ -142,6 +145,37 @@ pub(crate) fn show_key(key: &[Value]) -> String {
 pub(crate) fn decode(row: &QueryResult, column: &str, kind: &ArrayType) -> Result<Value, Error> {
     let read = read_kind(row, column, kind);
     Ok(read.ok_or_else(|| Error::usage(format!("{kind:?} cannot be read back by itself")))??)
+}
+
+/// A value as JSON: moments, UUIDs, and numbers that JSON has no exact form for as texts, bytes as hexadecimal.
+pub(crate) fn json_of(value: &Value) -> serde_json::Value {
+    match ValueRef::from(value) {
+        ValueRef::Null => serde_json::Value::Null,
+        ValueRef::Bool(flag) => flag.into(),
+        ValueRef::Small(n) => n.into(),
+        ValueRef::Int(n) => n.into(),
+        ValueRef::Big(n) => n.into(),
+        ValueRef::Float(n) if n.is_finite() => n.into(),
+        ValueRef::Float(n) => n.to_string().into(),
+        ValueRef::Double(n) if n.is_finite() => n.into(),
+        ValueRef::Double(n) => n.to_string().into(),
+        ValueRef::Text(text) => text.into(),
+        ValueRef::Char(only) => only.to_string().into(),
+        ValueRef::Bytes(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        ValueRef::Json(document) => document.clone(),
+        ValueRef::Date(date) => date.to_string().into(),
+        ValueRef::Time(time) => time.to_string().into(),
+        ValueRef::Naive(moment) => moment.format("%Y-%m-%dT%H:%M:%S%.f").to_string().into(),
+        ValueRef::Utc(moment) => moment.to_rfc3339().into(),
+        ValueRef::Offset(moment) => moment.to_rfc3339().into(),
+        ValueRef::Uuid(id) => id.to_string().into(),
+        ValueRef::Owned(value) => match &*value {
+            Value::Array(_, Some(list)) => list.iter().map(json_of).collect(),
+            null if is_null(null) => serde_json::Value::Null,
+            // As SQL writes it, without the quotes.
+            other => other.to_string().trim_matches('\'').into(),
+        },
+    }
 }
 
 /// A list of documents as one document.

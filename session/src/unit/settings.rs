@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) allow: Option<Predicate>,
     /// Where the unit leaves word of its COMMIT, if somebody asks (B6).
     pub(crate) fate: Option<FateCell>,
+    /// Reads give soft-deleted rows too (U5).
+    pub(crate) unfiltered: bool,
     /// The unit is one statement that reads, and is sent without BEGIN and COMMIT.
     pub(crate) alone: bool,
 }

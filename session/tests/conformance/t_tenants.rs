@@ -176,11 +176,15 @@ fn t2_a_tenants_entity_is_refused_without_a_tenant() {
                         })
                         .await,
                 );
-                refused(
-                    account("bob")
-                        .run(async |s: &mut Session| -> Result<(), Error> { s.get::<memo::Entity>(1).await.map(drop) })
-                        .await,
-                );
+                // Another one's row is not there (U5).
+                account("bob")
+                    .run(async |s: &mut Session| -> Result<(), Error> {
+                        assert!(s.get::<memo::Entity>(1).await?.is_none());
+                        assert!(memo::Entity::find().load(s).await?.is_empty());
+                        Ok(())
+                    })
+                    .await
+                    .unwrap();
                 refused(
                     account("ann")
                         .run(async |s: &mut Session| -> Result<(), Error> {

@@ -1,5 +1,5 @@
-//! What a session reaches beyond one object after the other: many rows at once, by one statement or by their unique values.
-//! A module a subject; `cargo test -p sea-session --test reach -- many`.
+//! What users of the great units of work look for next (U): a module a subject. A module is chosen by its name:
+//! `cargo test -p sea-session --test reach -- filters`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -8,5 +8,7 @@
     reason = "tests look past the session, and a failure is a panic"
 )]
 
+mod changes;
+mod filters;
 mod many;
 mod support;

@@ -361,14 +361,15 @@ impl Session {
             return self.follow_many_folding::<E, R>(parents, &folding).await;
         }
         let columns = table_of::<E>().keys.len().max(def.from_col.arity());
+        let find = self.core().filtered(R::find())?;
         let mut loaded: Vec<Vec<R::Model>> = Vec::with_capacity(parents.len());
         for some in parents.chunks(keys_a_statement(columns)) {
             let models: Vec<E::Model> = some.iter().map(|parent| parent.object().model()).collect();
             if !def.is_owner {
-                let ones = models.load_one(R::find(), &*self).await?;
+                let ones = models.load_one(find.clone(), &*self).await?;
                 loaded.extend(ones.into_iter().map(|one| one.into_iter().collect()));
             } else {
-                loaded.extend(models.load_many(R::find(), &*self).await?);
+                loaded.extend(models.load_many(find.clone(), &*self).await?);
             }
         }
         let core = self.core();
@@ -395,7 +396,9 @@ impl Session {
 
     fn peek_values<R: TrackedEntity>(&mut self, values: Vec<Value>) -> Option<Tracked<R>> {
         let key = crate::objects::identity::Key::from_values(values);
-        let object = self.core().map.get::<R>(&key)?;
-        (object.phase_unless_expired() == Some(crate::objects::Phase::Persistent)).then(|| object.clone().into())
+        let core = self.core();
+        let object = core.map.get::<R>(&key)?;
+        let there = object.phase_unless_expired() == Some(crate::objects::Phase::Persistent);
+        (there && core.filters.shows(object) == Some(true)).then(|| object.clone().into())
     }
 }

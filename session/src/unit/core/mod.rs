@@ -15,8 +15,10 @@ use sea_orm::IsolationLevel;
 
 use super::{
     block_table::{BlockKind, BlockState},
+    filters::Filters,
     frame::{Flag, Frame},
     hooks::{DueHook, Hooks},
+    observer::Observers,
     settings::Settings,
 };
 use crate::{
@@ -54,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) map: IdentityMap,
     pub(crate) shared: Arc<Shared>,
     pub(crate) hooks: Hooks,
+    /// What every read of objects asks besides (U5).
+    pub(crate) filters: Filters,
     pub(crate) settings: Arc<Settings>,
     pub(crate) state: UnitState,
     pub(crate) autoflush: bool,
@@ -74,6 +78,12 @@ pub(crate) struct Core {
     pub(crate) token: Option<crate::unit::tokens::Token>,
     /// Objects whose rows a flush found to be gone (D7).
     pub(crate) gone: Vec<Arc<dyn AnyObject>>,
+    /// Who observes the flushes of this pool's units (U7).
+    pub(crate) observers: Option<Arc<Observers>>,
+    /// Whether the unit keeps what its flushes do.
+    pub(crate) keeps_changes: bool,
+    /// An observed flush is under way. Found set afterwards, it was dropped half-way.
+    observing: bool,
     /// Cursors that a stream may have left open; the number names the next one.
     pub(crate) cursors_left: usize,
     next_frame: u64,
@@ -92,12 +102,14 @@ impl Core {
         let optimistic = settings.optimistic && settings.isolation != Some(IsolationLevel::Serializable);
         let shared = Shared::new(connection.dialect(), settings.strict, optimistic, settings.show_values);
         let hooks = Hooks::default();
+        let observers = connection.db().kept();
         Self {
             connection,
             frames: vec![Frame::new(0, BlockKind::Unit, false)],
             map: IdentityMap::default(),
             shared,
             hooks,
+            filters: Filters::new(settings.unfiltered),
             settings,
             state: UnitState::New,
             autoflush: true,
@@ -110,6 +122,9 @@ impl Core {
             began: None,
             token: None,
             gone: Vec::new(),
+            observers,
+            keeps_changes: false,
+            observing: false,
             cursors_left: 0,
             next_frame: 1,
             riding: Vec::new(),

@@ -11,7 +11,7 @@ use crate::{
         span::{debug_span, in_span},
     },
     error::Error,
-    flush::{Flush, Member, refuse_last_versions},
+    flush::{Flush, Member, Watch, refuse_last_versions},
     objects::{AnyObject, shared::Shared},
     unit::{
         block_table::BlockKind,
@@ -70,15 +70,28 @@ impl Core {
         }
         self.connection.counters().flush();
         let span = debug_span!("sea_session.flush", objects = due.len());
+        let watch = match self.observes_all() {
+            true => Watch::All,
+            false if due.iter().any(|(object, _)| object.table().is_observed()) => Watch::Observed,
+            false => Watch::Nothing,
+        };
+        // Dropped half-way, the changes would be there without what is to be told of them.
+        self.observing = watch != Watch::Nothing;
         // If this future is dropped, the objects are found again by the rollback of their block.
         let mut guard = Requeue { shared: self.shared.clone(), due };
-        let outcome = in_span(&span, self.flushing().run(&guard.due)).await;
+        let outcome = in_span(&span, self.flushing(watch).run(&guard.due)).await;
         match outcome {
-            Ok(()) => {
+            Ok(changes) => {
                 guard.due.clear();
                 self.worked();
                 let after = self.flush_hooks.1.clone();
-                after.iter().try_for_each(|hook| hook())
+                after.iter().try_for_each(|hook| hook())?;
+                if !changes.is_empty() {
+                    // Boxed: few flushes are observed.
+                    boxed(|| self.observed(changes)).await?;
+                }
+                self.observing = false;
+                Ok(())
             }
             Err(e) => {
                 drop(guard);
@@ -88,7 +101,7 @@ impl Core {
     }
 
     /// What a flush works on, and a statement that does to objects what one would.
-    pub(crate) fn flushing(&mut self) -> Flush<'_> {
+    pub(crate) fn flushing(&mut self, watch: Watch) -> Flush<'_> {
         let holder = self.holder();
         let frame = &mut self.frames[holder];
         Flush {
@@ -102,6 +115,7 @@ impl Core {
             expresses: self.shared.has_expressions(),
             gone: &mut self.gone,
             found_gone: false,
+            watch,
             cascaded: Default::default(),
         }
     }
@@ -132,6 +146,7 @@ impl Core {
         if matches!(error, Error::Refused { .. }) {
             return error;
         }
+        self.observing = false;
         self.failed(&error);
         let boundary = self.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).unwrap_or(0);
         let restored = self.restore_memory(boundary);
@@ -164,6 +179,7 @@ impl Core {
             tracing::warn!("changes that were not flushed were dropped with the rollback of their block (S9)");
         }
         for at in (index..self.frames.len()).rev() {
+            self.frames[at].changes.clear();
             let (id, undo) = (self.frames[at].id, std::mem::take(&mut self.frames[at].undo));
             undo.rollback(id, &mut self.map);
         }

@@ -116,12 +116,12 @@ impl Core {
         self.open_blocks().await
     }
 
-    /// A statement that was dropped half-way, and a stream that failed, flag the block as if they had been awaited.
+    /// A statement that was dropped half-way, an observed flush too (U7), and a stream that failed, flag the block as if they had been awaited.
     pub(super) fn note_unfinished(&mut self) {
         if let Some(e) = self.connection.take_failed_stream() {
             self.failed(&e);
         }
-        if self.connection.was_cancelled() {
+        if self.connection.was_cancelled() || std::mem::take(&mut self.observing) {
             self.failed(&Error::Cancelled);
         }
     }
@@ -206,6 +206,7 @@ impl Core {
         while let Some(&(savepoint, _)) = self.owed.last() {
             // Sent again after a cancelled attempt it does the same, so nothing depends on the answer having come.
             self.connection.forgive_cancelled();
+            self.observing = false;
             let text = format!("ROLLBACK TO SAVEPOINT {}", savepoint_name(savepoint));
             let sent = self.connection.send(Message::Control(&text)).await;
             self.owed.pop();

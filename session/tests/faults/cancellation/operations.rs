@@ -4,12 +4,12 @@ use std::{pin::Pin, time::Duration};
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::{
-    ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, Statement,
     sea_query::{Expr, ExprTrait},
 };
 use sea_session::outbox::first_time;
 use sea_session::prelude::*;
-use sea_session::{Error, Several};
+use sea_session::{Change, Error, FlushObserver, Flushing, Several};
 
 use super::delivery::{dispatcher, event, outbox};
 use crate::support_proof::note::{self, label, remark};
@@ -40,6 +40,22 @@ pub fn titled(token: &str, what: &str) -> note::ActiveModel {
 }
 
 pub type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;
+
+/// Adds a second note beside the first, and lets others run meanwhile.
+struct Second(String);
+
+#[async_trait::async_trait]
+impl FlushObserver for Second {
+    async fn flushed(&self, unit: &mut Flushing<'_>, changes: &[Change]) -> Result<(), Error> {
+        let first = Some(format!("{} one", self.0).into());
+        if changes.iter().any(|change| change.column("title").is_some_and(|title| title.new == first)) {
+            tokio::task::yield_now().await;
+            unit.add(titled(&self.0, "two"));
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}
 
 /// Where an operation stands in a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +164,16 @@ pub fn operations() -> Vec<Operation> {
                 s.add(titled(&token, "two"));
                 s.on_commit(async || { tokio::time::sleep(Duration::from_millis(2)).await; });
                 s.on_rollback(async || { tokio::time::sleep(Duration::from_millis(2)).await; });
+                Ok(())
+            }).await
+        }
+        Unit "a unit whose flushes are observed" |scene| {
+            // A handle of its own: other operations on this pool are not observed.
+            let db = Db::from(scene.db.connection().clone());
+            db.on_flush(Second(scene.token.clone()));
+            let token = scene.token.clone();
+            db.run(async |s| -> Result<(), Error> {
+                s.add(titled(&token, "one"));
                 Ok(())
             }).await
         }
@@ -273,6 +299,12 @@ pub fn operations() -> Vec<Operation> {
         }
         Inside "load" |scene| { note::Entity::find().load(&mut scene.s).await.map(drop) }
         Inside "load_one" |scene| { note::Entity::find().load_one(&mut scene.s).await.map(drop) }
+        Inside "load, unfiltered" |scene| { note::Entity::find().unfiltered().load(&mut scene.s).await.map(drop) }
+        Inside "get under a filter" |scene| {
+            let mut s = scene.s.with_filter::<note::Entity>(note::Column::Id.lt(3));
+            s.get::<note::Entity>(1).await.map(drop)
+        }
+        Inside "count_in" |scene| { note::Entity::find().count_in(&mut scene.s).await.map(drop) }
         Inside "rows, read to their end" |scene| {
             let mut rows = note::Entity::find().rows(&mut scene.s).await?;
             let mut read = 0;

@@ -297,6 +297,12 @@ fn check(field: &Field, name: &Ident, marks: &Marks, primary_key: bool, errors: 
     }
 }
 
+/// Whether a type is an `Option` of a time, as far as its name tells.
+pub(super) fn is_optional_time(ty: &Type) -> bool {
+    let inner = generic(ty).filter(|(outer, _)| *outer == "Option").map(|(_, inner)| inner);
+    inner.is_some_and(|inner| last_name(inner).is_none_or(|name| !known(&name) || TIMES.contains(&name.as_str())))
+}
+
 const COUNTS: [&str; 8] = ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"];
 const TIMES: [&str; 8] = [
     "DateTime",

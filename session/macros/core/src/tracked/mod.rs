@@ -5,6 +5,7 @@
 //! and the `Relation` enum of the compact format (relation accessors again). It must never write a second item for
 //! the same name, and never touch what SeaORM's derives wrote.
 
+mod entity;
 mod fields;
 mod model;
 mod relations;

@@ -8,7 +8,10 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::{Attribute, DataStruct, DeriveInput, Error, Fields, Ident, Result, Type, ext::IdentExt};
 
-use super::fields::{self, Column, Marks};
+use super::{
+    entity::Options,
+    fields::{self, Column, Marks},
+};
 use crate::names;
 
 /// Expands the derive on `Model`.
@@ -20,15 +23,16 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         ));
     };
     let mut errors = vec![];
-    let no_hooks = no_hooks(&input.attrs, &mut errors);
+    let options = Options::read(&input.attrs, &mut errors);
     let columns: Vec<Column<'_>> = named.named.iter().filter_map(|f| fields::column(f, &mut errors)).collect();
     only_one_of_each(&columns, &mut errors);
+    let of_entity = options.calls(&columns, &mut errors);
     let mistakes = errors.into_iter().map(Error::into_compile_error);
 
     let handle = handle(input);
     let offset = &table_iden(&input.attrs);
-    let entity = entity(&columns, no_hooks, columns.len() == named.named.len(), offset);
-    let behavior = no_hooks.then(no_behavior);
+    let entity = entity(&columns, &of_entity, columns.len() == named.named.len(), offset);
+    let behavior = options.no_hooks.then(no_behavior);
     let accessors = columns.iter().map(|column| accessors(column, offset));
     Ok(quote! {
         #(#mistakes)*
@@ -41,24 +45,6 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
             #(#accessors)*
         }
     })
-}
-
-/// The one option of the struct itself: `#[tracked(no_hooks)]`.
-fn no_hooks(attrs: &[Attribute], errors: &mut Vec<Error>) -> bool {
-    let mut found = false;
-    for attr in attrs.iter().filter(|a| a.path().is_ident("tracked")) {
-        let parsed = attr.parse_nested_meta(|meta| {
-            if !meta.path.is_ident("no_hooks") {
-                return Err(meta.error(
-                    "`#[tracked(…)]` on the struct knows `no_hooks` only: move what describes a field to that field",
-                ));
-            }
-            found = true;
-            Ok(())
-        });
-        errors.extend(parsed.err());
-    }
-    found
 }
 
 /// The hooks of an entity that has none. Written here, so that the compiler refuses a second, with hooks that would never
@@ -126,8 +112,8 @@ fn handle(input: &DeriveInput) -> TokenStream {
     }
 }
 
-fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool, offset: &TokenStream) -> TokenStream {
-    let options = columns.iter().flat_map(options).chain(no_hooks.then(|| quote!(.no_hooks())));
+fn entity(columns: &[Column<'_>], of_entity: &[TokenStream], whole: bool, offset: &TokenStream) -> TokenStream {
+    let options = columns.iter().flat_map(options).chain(of_entity.iter().cloned());
     let names: Vec<&Ident> = columns.iter().map(|column| column.name).collect();
     let types: Vec<&Type> = columns.iter().map(|column| &column.field.ty).collect();
     // Columns are told by their variants: the enum may be written by hand, in any order and with more members.
