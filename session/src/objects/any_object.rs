@@ -104,6 +104,13 @@ pub(crate) trait AnyObject: Send + Sync {
         carried: Carried,
     ) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// Whether a delete of the row is to be sent.
+    fn is_deleting(&self) -> bool;
+    /// Whether a foreign key without which the row is to be deleted has become NULL (U3).
+    fn is_orphan(&self) -> bool;
+    /// Marks the object as deleted, as the caller might.
+    fn delete(&self, map: &mut IdentityMap);
+
     /// Says that the object was added in `frame`.
     fn added(&self, frame: u64) -> bool;
     /// Takes back what was not flushed.

@@ -9,7 +9,7 @@ use std::sync::{
 
 use parking_lot::Mutex;
 
-use super::AnyObject;
+use super::{AnyObject, joins::Joins};
 use crate::dialect::Dialect;
 
 /// One unit of work as its objects see it.
@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     doomed: AtomicBool,
     /// Whether an object of the unit has had children linked to it (D6): in most units none has.
     leads: AtomicBool,
+    /// What relations join on, once one was loaded (U1).
+    pub(crate) joins: Joins,
     pub(crate) strict: bool,
     /// Whether reads are noted (P1).
     pub(crate) optimistic: bool,
@@ -35,6 +37,7 @@ impl Shared {
             ended: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
             leads: AtomicBool::new(false),
+            joins: Joins::default(),
             strict,
             optimistic,
             show_values,

@@ -5,6 +5,7 @@
 //! statements, rounds of flushes, blocks, and the end of the unit.
 
 mod blocks;
+mod cascades;
 mod end;
 mod rounds;
 mod statements;
@@ -23,7 +24,7 @@ use crate::{
     connection::Connection,
     dialect::Dialect,
     error::Error,
-    objects::{AnyObject, identity::IdentityMap, shared::Shared},
+    objects::{AnyObject, identity::IdentityMap, loaded::LoadedRelations, shared::Shared},
 };
 use rounds::Restored;
 
@@ -51,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) connection: Connection,
     pub(crate) frames: Vec<Frame>,
     pub(crate) map: IdentityMap,
+    /// Relations that graphs have loaded (U1).
+    pub(crate) loaded: LoadedRelations,
     pub(crate) shared: Arc<Shared>,
     pub(crate) hooks: Hooks,
     pub(crate) settings: Arc<Settings>,
@@ -95,6 +98,7 @@ impl Core {
             connection,
             frames: vec![Frame::new(0, BlockKind::Unit, false)],
             map: IdentityMap::default(),
+            loaded: LoadedRelations::default(),
             shared,
             hooks,
             settings,
