@@ -1,10 +1,7 @@
 //! The condition that a row holds one of many values, in a text that does not depend on how many they are: an array, or a list
 //! that is filled up to the next power of two. Sends nothing.
 
-use sea_orm::{
-    ColumnTrait, Value,
-    sea_query::{Expr, ExprTrait},
-};
+use sea_orm::{ColumnTrait, Value, sea_query::Expr};
 
 use super::by_key::{keys_a_statement, one_of};
 use crate::{

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use sea_orm::{
     ColumnTrait, IdenStatic, Iterable, ModelTrait, Order, PrimaryKeyToColumn, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{Condition, Expr, ExprTrait, NullOrdering, OrderedStatement},
+    sea_query::{Condition, Expr, ExprTrait, NullOrdering},
 };
 use serde::{Deserialize, Serialize};
 

@@ -9,7 +9,7 @@ use std::{
 use rustc_hash::FxHashMap;
 use sea_orm::Value;
 
-use super::{AnyObject, Object, Tracked, entity::TrackedEntity, shared::Shared};
+use super::{AnyObject, Object, Phase, Tracked, entity::TrackedEntity, shared::Shared};
 
 /// A relation: between which entities, and by which columns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +94,7 @@ impl LoadedRelations {
         let loaded = self.relations.get(&on.id)?.get(&parent.address())?;
         let pending = on.conditional && shared.has_dirty();
         let valid = !pending
+            && parent.phase_unless_expired() == Some(Phase::Persistent)
             && load.is_none_or(|load| loaded.load == load)
             && loaded.own == *own
             && shared.joins.unchanged(loaded.moment, parent.address(), &on.tables, on.conditional);

@@ -175,47 +175,55 @@ mod owned {
         impl ActiveModelBehavior for ActiveModel {}
     }
 
-    /// In the compact format.
     pub mod thing {
         use sea_orm::entity::prelude::*;
 
+        #[sea_orm::model]
         #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, sea_session::Tracked)]
         #[sea_orm(table_name = "thing")]
         pub struct Model {
             #[sea_orm(primary_key)]
             pub id: i64,
             pub carton_id: Option<i64>,
+            #[sea_orm(belongs_to, from = "carton_id", to = "id")]
+            pub carton: BelongsTo<Option<super::carton::Entity>>,
+        }
+
+        impl ActiveModelBehavior for ActiveModel {}
+    }
+
+    /// In the compact format.
+    pub mod sticker {
+        use sea_orm::entity::prelude::*;
+
+        #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, sea_session::Tracked)]
+        #[sea_orm(table_name = "sticker")]
+        pub struct Model {
+            #[sea_orm(primary_key)]
+            pub id: i64,
+            pub thing_id: Option<i64>,
         }
 
         #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation, sea_session::Tracked)]
         pub enum Relation {
-            #[sea_orm(
-                belongs_to = "super::carton::Entity",
-                from = "Column::CartonId",
-                to = "super::carton::Column::Id"
-            )]
+            #[sea_orm(belongs_to = "super::thing::Entity", from = "Column::ThingId", to = "super::thing::Column::Id")]
             #[tracked(orphans = "delete")]
-            Carton,
-        }
-
-        impl Related<super::carton::Entity> for Entity {
-            fn to() -> RelationDef {
-                Relation::Carton.def()
-            }
+            Thing,
         }
 
         impl ActiveModelBehavior for ActiveModel {}
     }
 }
 
-use owned::{carton, shelf, thing};
+use owned::{carton, shelf, sticker, thing};
 
 fn on_shelves(test: impl AsyncFn(Db)) {
     for backend in [Backend::Sqlite, Backend::Postgres] {
         let make = async |db: &Db| -> Result<(), Error> {
             create_table(db, shelf::Entity).await?;
             create_table(db, carton::Entity).await?;
-            create_table(db, thing::Entity).await
+            create_table(db, thing::Entity).await?;
+            create_table(db, sticker::Entity).await
         };
         run_test_on(backend, make, async |db: Db| {
             db.run(async |s: &mut Session| -> Result<(), Error> {
@@ -287,9 +295,18 @@ fn u3_an_owned_row_without_its_parent_is_deleted_with_what_it_owns() {
             s.flush().await?;
             assert_eq!((s.state(carton), s.state(&things[0])), (State::Deleted, State::Deleted));
             assert_eq!(counts(s).await?, (2, 3, 6));
-            let lone = &thing::Entity::find().load(s).await?[0];
-            lone.set_carton_id(None);
-            assert_eq!(counts(s).await?, (2, 3, 5));
+            let lone = s.add(sticker::ActiveModel::default());
+            let loose = s.add(sticker::ActiveModel::default());
+            lone.set_thing(&thing::Entity::find().load(s).await?[0])?;
+            s.flush().await?;
+            lone.set_thing_id(None);
+            loose.set_thing_id(None);
+            s.flush().await?;
+            assert_eq!(
+                (s.state(&lone), s.state(&loose)),
+                (State::Deleted, State::Persistent),
+                "one never had a parent"
+            );
             Ok(())
         })
         .await

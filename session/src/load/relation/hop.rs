@@ -7,7 +7,7 @@ use std::{any::TypeId, marker::PhantomData};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use sea_orm::{
-    ColumnTrait, EntityName, Identity, Iterable, JoinType, ModelTrait, QueryFilter, QueryResult, QuerySelect, Related,
+    ColumnTrait, Identity, Iterable, JoinType, ModelTrait, QueryFilter, QueryResult, QuerySelect, Related,
     RelatedSelfVia, RelationDef, Select, Value,
     sea_query::{Alias, Condition, ConditionType, DynIden, Expr, ExprTrait, IntoIden},
 };

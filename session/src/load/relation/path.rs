@@ -99,13 +99,13 @@ impl<L: Linked> fmt::Debug for Link<L> {
 /// The path of an entity to itself through a junction; see [`self_via`].
 #[derive(Clone, Copy, Debug)]
 pub struct SelfVia<J> {
-    junction: J,
     reverse: bool,
+    junction: PhantomData<fn() -> J>,
 }
 
 /// The path of an entity to itself through a junction that [`RelatedSelfVia`] declares: `.with(self_via(follows::Entity))`.
-pub fn self_via<J: EntityTrait>(junction: J) -> SelfVia<J> {
-    SelfVia { junction, reverse: false }
+pub fn self_via<J: EntityTrait>(_: J) -> SelfVia<J> {
+    SelfVia { reverse: false, junction: PhantomData }
 }
 
 impl<J> SelfVia<J> {

@@ -1,13 +1,10 @@
-//! Loading many-to-many for many parents: the junction's pairs, then the objects that they lead to. Where a column holds
-//! texts, which may be equal without being the same, the database matches the pairs on both sides (D5).
+//! Loading many-to-many where a column compares otherwise than by its bytes: the database matches the junction's pairs on both
+//! sides (D5), then the objects are loaded that they lead to.
 //!
 //! It must never ask for more values in one statement than a database takes, whatever the junction holds.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use sea_orm::{
-    ColumnTrait, Identity, Iterable, QueryFilter, QueryResult, Related, RelationDef, StatementBuilder, Value,
-    sea_query::{Alias, Expr, Query, SelectStatement},
-};
+use sea_orm::{RelationDef, Value};
 
 use super::positions;
 use crate::{
@@ -17,17 +14,13 @@ use crate::{
     },
     dialect::Dialect,
     error::Error,
-    load::{
-        by_key::{keys_a_statement, one_of},
-        query::LoadExt,
-    },
+    load::by_key::keys_a_statement,
     objects::{
         Object, Tracked,
         entity::{TrackedEntity, table_of},
         identity::Key,
     },
     table::{
-        columns::ColumnMeta,
         facts::Equality,
         sql::{quote, quoted_table},
         value::is_null,

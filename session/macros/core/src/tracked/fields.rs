@@ -38,8 +38,7 @@ pub(super) struct Marks {
     pub(super) orphans: Option<Path>,
 }
 
-const OPTIONS: [&str; 9] =
-    ["version", "created_at", "updated_at", "tenant", "optimistic", "read_only", "secret", "cascade", "orphans"];
+const OPTIONS: [&str; 7] = ["version", "created_at", "updated_at", "tenant", "optimistic", "read_only", "secret"];
 
 /// What SeaORM's attributes say about one field.
 #[derive(Default)]
@@ -192,7 +191,7 @@ pub(super) fn marks(attrs: &[Attribute], errors: &mut Vec<Error>) -> Marks {
 
 impl Marks {
     /// Reads one option.
-    fn take(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+    pub(super) fn take(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
         let path = &meta.path;
         let name = path.get_ident().map(Ident::to_string).unwrap_or_default();
         let slot = match name.as_str() {
