@@ -43,7 +43,8 @@ fn entry(shelf: &str, number: i64, dice: &mut fastrand::Rng) -> entry::ActiveMod
         number: Set(number),
         stars: Set([None, Some(-1), Some(0), Some(7)][dice.usize(..4)]),
         weight: Set([0.1, 0.1 + 0.2, 1e300, -5.0][dice.usize(..4)]),
-        at: Set(sea_orm::prelude::DateTimeUtc::from_timestamp_micros(1_700_000_000_000_001 + dice.i64(..3)).unwrap()),
+        at: Set(sea_orm::prelude::DateTimeUtc::from_timestamp_micros(1_700_000_000_000_001 + i64::from(dice.u8(..3)))
+            .unwrap()),
         note: Set(texts[dice.usize(..6)].map(str::to_owned)),
         pin: Set(0),
     }

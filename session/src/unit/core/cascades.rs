@@ -29,26 +29,27 @@ impl Core {
             while let Some(table) = parents.first().map(|parent| parent.table()) {
                 let (same, others) = parents.into_iter().partition(|parent| std::ptr::eq(parent.table(), table));
                 parents = others;
-                table.cascades.iter().for_each(|cascade| self.delete_children(&same, cascade));
+                table.cascades.iter().for_each(|cascade| self.delete_children(&same, cascade, dirty));
             }
             dirty.extend(self.shared.take_dirty());
         }
     }
 
-    fn delete_children(&mut self, parents: &[Arc<dyn AnyObject>], cascade: &Cascade) {
+    fn delete_children(&mut self, parents: &[Arc<dyn AnyObject>], cascade: &Cascade, dirty: &[Arc<dyn AnyObject>]) {
         let held = |parent: &Arc<dyn AnyObject>| {
             let values = cascade.columns.iter().map(|column| parent.held_value(*column));
             values.collect::<Option<Vec<_>>>().map(Key::from_values)
         };
         let held: FxHashSet<Key> = parents.iter().filter_map(held).collect();
-        for table in self.map.tables().into_iter().filter(|table| table.table == cascade.table) {
-            let columns = cascade.to.iter().map(|name| table.column(name)).collect::<Option<Vec<usize>>>();
-            let Some(columns) = columns else { continue };
-            for child in self.map.objects_of(table) {
-                let values = columns.iter().map(|column| child.column_value(*column)).collect::<Option<Vec<_>>>();
-                if values.is_some_and(|values| held.contains(&Key::from_values(values))) {
-                    child.delete(&mut self.map);
-                }
+        let tables = self.map.tables().into_iter().filter(|table| table.table == cascade.table);
+        let in_map = tables.flat_map(|table| self.map.objects_of(table));
+        // Of new objects the map holds only those whose keys are known.
+        let new = dirty.iter().filter(|object| object.table().table == cascade.table && object.is_pending()).cloned();
+        for child in in_map.chain(new).collect::<Vec<_>>() {
+            let columns = cascade.to.iter().map(|name| child.table().column(name));
+            let values = columns.map(|column| child.column_value(column?)).collect::<Option<Vec<_>>>();
+            if values.is_some_and(|values| held.contains(&Key::from_values(values))) {
+                child.delete(&mut self.map);
             }
         }
     }
