@@ -119,6 +119,20 @@ impl Adding<'_> {
         Ok(Node { object, row })
     }
 
+    /// A field whose rows cannot be related, because SeaORM declares no relation for it.
+    ///
+    /// # Errors
+    /// There are some.
+    pub fn refuse_nested<E: TrackedEntity>(&self, field: &str, some: bool) -> Result<(), Error> {
+        let entity = table_of::<E>().entity;
+        let refused = || {
+            Error::usage(format!(
+                "{entity}.{field} names no relation that a graph could follow: add its rows by themselves"
+            ))
+        };
+        if some { Err(refused()) } else { Ok(()) }
+    }
+
     /// Relates two rows, as a relation without a junction says.
     ///
     /// # Errors

@@ -49,6 +49,7 @@ struct Given {
     from: bool,
     relation_enum: Option<LitStr>,
     relation_reverse: bool,
+    ignored: bool,
     any: bool,
 }
 
@@ -69,6 +70,7 @@ impl Given {
                     "via" => given.via = text,
                     "from" => given.from = true,
                     "reverse" => given.reverse = true,
+                    "ignore" => given.ignored = true,
                     "relation_enum" => given.relation_enum = text,
                     "relation_reverse" => given.relation_reverse = text.is_some(),
                     _ => fields::skip(&meta)?,
@@ -100,12 +102,15 @@ pub(super) fn of_dense(data: &DataStruct) -> TokenStream {
             dense(field, data, &mut errors)
         })
         .collect();
-    let (accessors, graph) = (write(&relations, errors), graph(&relations));
+    let followed = |field: &&Field| relations.iter().any(|relation| Some(&relation.name) == field.ident.as_ref());
+    let others = data.fields.iter().filter(|field| !followed(field)).filter_map(unfollowed);
+    let graph = graph(&relations, others.collect());
+    let accessors = write(&relations, errors);
     quote!(#accessors #graph)
 }
 
 /// How the nested active model of the dense format goes into a unit.
-fn graph(relations: &[Relation]) -> TokenStream {
+fn graph(relations: &[Relation], others: Vec<TokenStream>) -> TokenStream {
     let names: Vec<&Ident> = relations.iter().map(|relation| &relation.name).collect();
     let nested = relations.iter().map(Relation::add_nested);
     quote! {
@@ -119,6 +124,7 @@ fn graph(relations: &[Relation]) -> TokenStream {
             ) -> ::core::result::Result<::sea_session::__private::Node<Entity>, ::sea_session::Error> {
                 use ::sea_session::__private::{Through as _, ThroughSelf as _};
 
+                #(#others)*
                 #(let #names = ::core::mem::take(&mut self.#names);)*
                 let __node = __adding.add::<Entity>(self.into())?;
                 #(#nested)*
@@ -126,6 +132,21 @@ fn graph(relations: &[Relation]) -> TokenStream {
             }
         }
     }
+}
+
+/// A relation field whose rows a graph cannot relate says so, if there are any.
+fn unfollowed(field: &Field) -> Option<TokenStream> {
+    let (kind, _) = fields::relation(&field.ty)?;
+    let name = field.ident.as_ref()?;
+    if Given::read(&field.attrs).ignored {
+        return None;
+    }
+    let text = name.unraw().to_string();
+    let some = match kind {
+        Kind::HasMany => quote!(!self.#name.as_slice().is_empty()),
+        Kind::HasOne | Kind::BelongsTo => quote!(self.#name.as_ref().is_some()),
+    };
+    Some(quote!(__adding.refuse_nested::<Entity>(#text, #some)?;))
 }
 
 /// One relation field, unless SeaORM gives no way to follow it.
@@ -362,7 +383,7 @@ impl Relation {
         let place = self.place();
         let relate = match &self.path {
             Way::Variant(variant) => {
-                quote_spanned! {place=> __adding.relate(&__node, &Relation::#variant.def(), &__other)?; }
+                quote_spanned! {place=> __adding.relate(&__node, &sea_orm::RelationTrait::def(&Relation::#variant), &__other)?; }
             }
             Way::Related => quote_spanned! {place=> __adding.relate_by_entity(&__node, &__other)?; },
             Way::Junction(module) => quote_spanned! {place=>

@@ -97,15 +97,30 @@ impl ::sea_session::Graph for ActiveModelEx {
         let __node = __adding.add::<Entity>(self.into())?;
         for __nested in author.into_option().into_iter() {
             let __other = ::sea_session::Graph::add_to(__nested, __adding)?;
-            __adding.relate(&__node, &Relation::User.def(), &__other)?;
+            __adding
+                .relate(
+                    &__node,
+                    &sea_orm::RelationTrait::def(&Relation::User),
+                    &__other,
+                )?;
         }
         for __nested in cover.into_option().into_iter() {
             let __other = ::sea_session::Graph::add_to(__nested, __adding)?;
-            __adding.relate(&__node, &Relation::Cover.def(), &__other)?;
+            __adding
+                .relate(
+                    &__node,
+                    &sea_orm::RelationTrait::def(&Relation::Cover),
+                    &__other,
+                )?;
         }
         for __nested in comments.into_vec() {
             let __other = ::sea_session::Graph::add_to(__nested, __adding)?;
-            __adding.relate(&__node, &Relation::Comment.def(), &__other)?;
+            __adding
+                .relate(
+                    &__node,
+                    &sea_orm::RelationTrait::def(&Relation::Comment),
+                    &__other,
+                )?;
         }
         for __nested in tags.into_vec() {
             let __other = ::sea_session::Graph::add_to(__nested, __adding)?;
@@ -114,11 +129,21 @@ impl ::sea_session::Graph for ActiveModelEx {
         }
         for __nested in parent.into_option().into_iter() {
             let __other = ::sea_session::Graph::add_to(__nested, __adding)?;
-            __adding.relate(&__node, &Relation::Parent.def(), &__other)?;
+            __adding
+                .relate(
+                    &__node,
+                    &sea_orm::RelationTrait::def(&Relation::Parent),
+                    &__other,
+                )?;
         }
         for __nested in children.into_vec() {
             let __other = ::sea_session::Graph::add_to(__nested, __adding)?;
-            __adding.relate(&__node, &Relation::Children.def(), &__other)?;
+            __adding
+                .relate(
+                    &__node,
+                    &sea_orm::RelationTrait::def(&Relation::Children),
+                    &__other,
+                )?;
         }
         ::core::result::Result::Ok(__node)
     }
