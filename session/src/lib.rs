@@ -27,8 +27,14 @@ mod unit;
 pub use connection::db::Db;
 pub use error::{Class, DatabaseError, Error, class_of_sqlstate};
 pub use load::{
+    graph::Graph,
+    joined::LoadJoined,
+    page::{Cursor, Page, Pages},
     query::{LoadExt, Loader},
-    relation::Junction,
+    relation::{
+        Junction,
+        path::{By, Link, Path, SelfVia, Then, ThenExt, linked, self_via},
+    },
     stream::Rows,
 };
 pub use many::UniqueColumns;
@@ -63,7 +69,10 @@ pub use unit::{
 
 /// What an application needs in scope.
 pub mod prelude {
-    pub use crate::{Db, Error as SessionError, LoadExt, Retry, Session, State, Tracked, TrackedEntity, UnitOptions};
+    pub use crate::{
+        Db, Error as SessionError, LoadExt, LoadJoined, Retry, Session, State, ThenExt, Tracked, TrackedEntity,
+        UnitOptions,
+    };
     pub use sea_orm::IsolationLevel;
     pub use sea_session_macros::*;
 }
@@ -91,5 +100,9 @@ pub mod tables {
 /// What the macros write names of. No part of the interface: it may change with any version.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::table::value_ref::*;
+    pub use crate::{
+        load::graph::{Adding, JunctionRows, Node, Through, ThroughSelf},
+        objects::entity::NoRelations,
+        table::value_ref::*,
+    };
 }

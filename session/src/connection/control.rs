@@ -18,6 +18,11 @@ pub(crate) fn refuse_control(sql: &str, dialect: &Dialect) -> Result<(), Error> 
     }
 }
 
+/// Whether a statement is a question and nothing else, as far as its first word tells.
+pub(crate) fn only_reads(sql: &str) -> bool {
+    sql.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("SELECT"))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Control {
     word: &'static str,

@@ -72,6 +72,8 @@ pub(crate) struct Connection {
     facts: Arc<FactsCache>,
     /// This transaction may have changed tables: what it sees is not what others see, and its end tells them.
     altered: bool,
+    /// A hook of SeaORM's has sent something else than a question.
+    lent: bool,
 }
 
 impl Connection {
@@ -100,6 +102,7 @@ impl Connection {
             hide_next: false,
             facts,
             altered: false,
+            lent: false,
         }
     }
 
@@ -144,6 +147,11 @@ impl Connection {
     pub(crate) fn tables_altered(&mut self) {
         self.facts = Arc::default();
         self.altered = true;
+    }
+
+    /// Whether a hook of SeaORM's has sent something else than a question since this was last asked.
+    pub(crate) fn was_lent(&mut self) -> bool {
+        std::mem::take(&mut self.lent)
     }
 
     /// Keeps the values of the next message out of the log (`#[tracked(secret)]`).

@@ -1,13 +1,22 @@
 //! Loading through the identity map (I): one row, one object, however it is reached.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use sea_orm::{
-    EntityTrait, PaginatorTrait, QueryResult, QuerySelect, QueryTrait, Select, Statement,
+    PaginatorTrait, QueryResult, QuerySelect, QueryTrait, Select, Statement,
     sea_query::{LockBehavior, LockType},
 };
 
-use super::{admit::admit, row_reader::RowReader, stream::Rows};
+use super::{
+    admit::admit,
+    page::{Cursor, Pages},
+    relation::{
+        Follow,
+        path::{Branch, Path},
+    },
+    row_reader::RowReader,
+    stream::Rows,
+};
 use crate::{
     connection::{Message, Reply},
     dialect::Dialect,
@@ -23,11 +32,13 @@ use crate::{
 /// A query whose rows come in through the identity map.
 #[derive(Clone, Debug)]
 #[must_use = "a query does nothing until `.load(s)` or `.load_one(s)`"]
-pub struct Loader<E: EntityTrait> {
+pub struct Loader<E: TrackedEntity> {
     pub(super) select: Select<E>,
     pub(super) refresh: bool,
     pub(super) lock: bool,
     pub(super) unfiltered: bool,
+    /// What is loaded along with its rows (U1).
+    pub(super) graph: Vec<Arc<dyn Branch<E>>>,
 }
 
 /// Loads a SeaORM query through the identity map: `note::Entity::find().filter(…).load(s).await?`.
@@ -132,6 +143,52 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
         self.tracked().unfiltered()
     }
 
+    /// Loads related objects along with the rows, one statement a step of the path, through the map (U1). Afterwards `related` and
+    /// its kin cost nothing for what was loaded, until the object expires, its block is rolled back, or something changes that
+    /// the relation joins on.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let notes = note::Entity::find().with(author::Entity).load(s).await?;
+    ///     let sent = s.stats().statements;
+    ///     assert!(notes[0].related_one::<author::Entity>(s).await?.is_none());
+    ///     assert_eq!(s.stats().statements, sent);
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn with<P: Path<E>>(self, path: P) -> Loader<E> {
+        self.tracked().with(path)
+    }
+
+    /// The first `limit` rows after a place in an order, and where the next page goes on (U6).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     s.add(draft("second"));
+    ///     let first = note::Entity::find().page(None, 1).by_desc(note::Column::Stars).load(s).await?;
+    ///     assert_eq!(first.objects[0].title(), "first");
+    ///     let text = first.next.expect("the page was full").to_string();           // into a link, and back
+    ///     let second = note::Entity::find().page(Some(&text.parse()?), 1).by_desc(note::Column::Stars).load(s).await?;
+    ///     assert_eq!(second.objects[0].title(), "second");
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn page(self, after: Option<&Cursor>, limit: u64) -> Pages<E> {
+        self.tracked().page(after, limit)
+    }
+
     /// Overwrites objects that are in the map already, changes included (I3).
     fn refresh(self) -> Loader<E> {
         self.tracked().refresh()
@@ -163,11 +220,22 @@ impl<E: TrackedEntity> LoadExt<E> for Select<E> {
     }
 
     fn tracked(self) -> Loader<E> {
-        Loader { select: self, refresh: false, lock: false, unfiltered: false }
+        Loader { select: self, refresh: false, lock: false, unfiltered: false, graph: Vec::new() }
     }
 }
 
 impl<E: TrackedEntity> Loader<E> {
+    /// See [`LoadExt::with`]. A lock is of the query's own rows; a refresh is of the whole graph.
+    pub fn with<P: Path<E>>(mut self, path: P) -> Self {
+        self.graph.push(Arc::new(path));
+        self
+    }
+
+    /// See [`LoadExt::page`].
+    pub fn page(self, after: Option<&Cursor>, limit: u64) -> Pages<E> {
+        Pages::new(self, after, limit)
+    }
+
     /// See [`LoadExt::refresh`].
     pub fn refresh(mut self) -> Self {
         self.refresh = true;
@@ -232,29 +300,49 @@ impl<E: TrackedEntity> Loader<E> {
     /// # Errors
     /// As [`LoadExt::load`].
     pub async fn load(self, s: &mut Session) -> Result<Vec<Tracked<E>>, Error> {
+        let rows = self.load_graph(s, |_, _| Ok(())).await?;
+        Ok(rows.into_iter().map(|(object, ())| object).collect())
+    }
+
+    /// The rows as objects with what is loaded along with them, each with what `also` makes of it.
+    pub(super) async fn load_graph<X: Send>(
+        mut self,
+        s: &mut Session,
+        also: impl FnMut(&QueryResult, &E::Model) -> Result<X, Error> + Send,
+    ) -> Result<Vec<(Tracked<E>, X)>, Error> {
+        let (graph, refresh) = (std::mem::take(&mut self.graph), self.refresh);
+        let rows = self.load_with(s, also).await?;
+        if !graph.is_empty() {
+            let load = s.core().loaded.next_load();
+            let objects: Vec<Tracked<E>> = rows.iter().map(|(object, _)| object.clone()).collect();
+            for branch in graph {
+                branch.load_branch(s, objects.clone(), Follow::Load { load, refresh }).await?;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The rows as objects, each with what `also` makes of it.
+    pub(super) async fn load_with<X: Send>(
+        self,
+        s: &mut Session,
+        also: impl FnMut(&QueryResult, &E::Model) -> Result<X, Error> + Send,
+    ) -> Result<Vec<(Tracked<E>, X)>, Error> {
         match self.unfiltered {
-            true => self.load_now(&mut s.unfiltered()).await,
-            false => self.load_now(s).await,
+            true => self.load_filtered(&mut s.unfiltered(), also).await,
+            false => self.load_filtered(s, also).await,
         }
     }
 
-    async fn load_now(mut self, s: &mut Session) -> Result<Vec<Tracked<E>>, Error> {
+    async fn load_filtered<X: Send>(
+        mut self,
+        s: &mut Session,
+        also: impl FnMut(&QueryResult, &E::Model) -> Result<X, Error> + Send,
+    ) -> Result<Vec<(Tracked<E>, X)>, Error> {
         self.select = s.core().filtered(self.select)?;
         let statement = self.select.build(s.backend());
-        let lock = self.lock || self.asks_for_lock(s.dialect(), &statement);
-        read::<E>(s, statement, self.refresh, lock).await
-    }
-
-    /// A lock that SeaORM's own builder asked for counts as well; the query does not say so but by its text.
-    fn asks_for_lock(&self, dialect: &Dialect, statement: &Statement) -> bool {
-        let locks = |sql: &str| {
-            let tail = sql.rfind(" FOR ").map_or("", |at| &sql[at..]);
-            tail.starts_with(" FOR UPDATE") || tail.starts_with(" FOR NO KEY UPDATE")
-        };
-        match dialect.shows_locks_as == dialect.backend {
-            true => locks(&statement.sql),
-            false => locks(&self.select.build(dialect.shows_locks_as).sql),
-        }
+        let lock = self.lock || locks(&self.select, s.dialect(), &statement);
+        read::<E, X>(s, statement, also, self.refresh, lock).await
     }
 
     /// See [`LoadExt::load_one`].
@@ -267,29 +355,45 @@ impl<E: TrackedEntity> Loader<E> {
     }
 }
 
+/// A lock that SeaORM's own builder asked for counts as well; the query does not say so but by its text.
+pub(super) fn locks(query: &impl QueryTrait, dialect: &Dialect, statement: &Statement) -> bool {
+    let locks = |sql: &str| {
+        let tail = sql.rfind(" FOR ").map_or("", |at| &sql[at..]);
+        tail.starts_with(" FOR UPDATE") || tail.starts_with(" FOR NO KEY UPDATE")
+    };
+    match dialect.shows_locks_as == dialect.backend {
+        true => locks(&statement.sql),
+        false => locks(&query.build(dialect.shows_locks_as).sql),
+    }
+}
+
 /// Sends a question about rows of this table.
 pub(super) async fn ask(s: &mut Session, table: &TableMeta, message: Message<'_>) -> Result<Reply, Error> {
     s.core().statement_about(message, !table.secret.is_empty()).await
 }
 
 /// Reads rows through the map.
-async fn read<E: TrackedEntity>(
+async fn read<E: TrackedEntity, X: Send>(
     s: &mut Session,
     statement: Statement,
+    mut also: impl FnMut(&QueryResult, &E::Model) -> Result<X, Error> + Send,
     refresh: bool,
     lock: bool,
-) -> Result<Vec<Tracked<E>>, Error> {
+) -> Result<Vec<(Tracked<E>, X)>, Error> {
     let (mut reader, mut models) = (RowReader::<E>::new(), Vec::new());
     let mut failed = None;
-    let mut take = |row: QueryResult| match reader.read(&row) {
-        Ok(model) if failed.is_none() => models.push(model),
-        Ok(_) => {}
-        Err(e) => _ = failed.get_or_insert(e),
+    let mut take = |row: QueryResult| {
+        let read = reader.read(&row).map_err(Error::from);
+        match read.and_then(|model| Ok((also(&row, &model)?, model))) {
+            Ok(read) if failed.is_none() => models.push(read),
+            Ok(_) => {}
+            Err(e) => _ = failed.get_or_insert(e),
+        }
     };
     ask(s, table_of::<E>(), Message::Read(statement, &mut take)).await?;
     let core = s.core();
     core.map.reserve::<E>(models.len());
-    let objects = models.into_iter().map(|model| admit::<E>(core, model, refresh, lock));
+    let objects = models.into_iter().map(|(also, model)| Ok((admit::<E>(core, model, refresh, lock)?, also)));
     let objects = objects.collect::<Result<_, Error>>()?;
-    failed.map_or(Ok(objects), |e| Err(e.into()))
+    failed.map_or(Ok(objects), Err)
 }

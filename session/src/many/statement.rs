@@ -40,6 +40,8 @@ pub(super) async fn write(
     message: Message<'_>,
     tells_xid: bool,
 ) -> Result<Answer, Error> {
+    // What relations of the table's rows gave is not known any more (U1).
+    core.shared.joins.changed(&table.table);
     let sent = core.statement_about(message, !table.secret.is_empty()).await;
     let reply = sent.map_err(|e| {
         if e.doubts_facts() {

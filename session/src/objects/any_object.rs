@@ -115,6 +115,12 @@ pub(crate) trait AnyObject: Send + Sync {
     fn change_since_image(&self, kind: RowKind, before: Option<&RowImage>) -> Option<Change>;
     /// What the next flush would write of it.
     fn pending_change(&self) -> Option<Change>;
+    /// Whether a delete of the row is to be sent.
+    fn is_deleting(&self) -> bool;
+    /// Whether a foreign key without which the row is to be deleted has become NULL (U3).
+    fn is_orphan(&self) -> bool;
+    /// Marks the object as deleted, as the caller might.
+    fn delete(&self, map: &mut IdentityMap);
 
     /// Says that the object was added in `frame`.
     fn added(&self, frame: u64) -> bool;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, DbErr, EntityTrait, IdenStatic, IntoActiveModel, Iterable,
-    ModelTrait, PrimaryKeyToColumn, QueryResult, RelationTrait, TryIntoModel, Value,
+    ModelTrait, PrimaryKeyToColumn, QueryResult, RelationDef, RelationTrait, TryIntoModel, Value,
     sea_query::{ArrayType, Expr},
 };
 
@@ -15,7 +15,7 @@ use crate::{
     table::{
         columns::{ColumnMeta, ColumnSet, ColumnSql, HOLE},
         kinds::null_of_kind,
-        meta::{ForeignKey, TableMeta},
+        meta::{Cascade, ForeignKey, TableMeta},
         names::Names,
         sql::{quote, quoted_table},
         texts::KeptTexts,
@@ -99,6 +99,8 @@ pub struct EntitySpec<E: EntityTrait> {
     hooks: bool,
     audit: bool,
     outbox: Option<&'static str>,
+    cascades: Vec<E::Relation>,
+    orphans: Vec<E::Relation>,
 }
 
 impl<E: EntityTrait> Default for EntitySpec<E> {
@@ -117,6 +119,8 @@ impl<E: EntityTrait> Default for EntitySpec<E> {
             hooks: true,
             audit: false,
             outbox: None,
+            cascades: vec![],
+            orphans: vec![],
         }
     }
 }
@@ -203,12 +207,35 @@ impl<E: EntityTrait> EntitySpec<E> {
         self
     }
 
+    /// Rows of this relation are deleted along with their parent, as far as the map holds them (U3).
+    pub fn cascade(mut self, relation: E::Relation) -> Self {
+        self.cascades.push(relation);
+        self
+    }
+
+    /// A row whose key to this relation becomes NULL is deleted (U3).
+    pub fn delete_orphans(mut self, relation: E::Relation) -> Self {
+        self.orphans.push(relation);
+        self
+    }
+
     /// A column whose value is never shown, even with `show_values`.
     pub fn secret(mut self, column: E::Column) -> Self {
         self.secret.push(column);
         self
     }
 }
+
+/// What an entity says whose relations say nothing; the derive's own function of that name comes before it.
+#[doc(hidden)]
+pub trait NoRelations {
+    #[doc(hidden)]
+    fn __relations<E: EntityTrait>(spec: EntitySpec<E>) -> EntitySpec<E> {
+        spec
+    }
+}
+
+impl<T> NoRelations for T {}
 
 /// What was read of an entity's table, once, for the life of the process. Only the session looks inside.
 #[derive(Debug, Default)]
@@ -249,7 +276,13 @@ impl TableMeta {
         };
         let places = places::<E>(&at);
         let (parents, relations) = foreign_keys::<E>(&columns);
+        let claimed: ColumnSet = keys.iter().chain(unique.iter().flatten()).copied().collect();
+        let foreign = parents.iter().flat_map(|key: &ForeignKey| &key.columns).copied();
+        let soft_delete = spec.soft_delete.and_then(at);
         Self {
+            joining: claimed.union(foreign.chain(soft_delete).collect()),
+            cascades: spec.cascades.iter().filter_map(|relation| cascade(&relation.def(), &columns)).collect(),
+            orphans: spec.orphans.iter().filter_map(|relation| own_key(&relation.def(), &columns)).collect(),
             entity: entity.table_name(),
             schema: entity.schema_name().map(str::to_owned),
             table,
@@ -257,7 +290,7 @@ impl TableMeta {
             created_at: spec.created_at.and_then(at),
             updated_at: spec.updated_at.and_then(at),
             tenant: spec.tenant.and_then(at),
-            soft_delete: spec.soft_delete.and_then(at),
+            soft_delete,
             not_optimistic: set(&spec.not_optimistic),
             secret: set(&spec.secret),
             read_only: spec.read_only.iter().filter_map(|c| at(*c)).collect(),
@@ -267,7 +300,7 @@ impl TableMeta {
             outbox: spec.outbox,
             parents,
             relations,
-            claimed: keys.iter().chain(unique.iter().flatten()).copied().collect(),
+            claimed,
             stamped: spec.version.is_some()
                 || spec.created_at.is_some()
                 || spec.updated_at.is_some()
@@ -333,6 +366,17 @@ fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
         kind,
         sql: sql.collect(),
     }
+}
+
+/// Where the rows stand that are deleted along with a row, and what they hold then.
+fn cascade(def: &RelationDef, columns: &[ColumnMeta]) -> Option<Cascade> {
+    let to = def.to_col.iter().map(|name| name.inner().into_owned()).collect();
+    Some(Cascade { columns: own_key(def, columns)?, table: quoted_table(&def.to_tbl), to })
+}
+
+/// The columns of the entity's own that a relation starts from.
+fn own_key(def: &RelationDef, columns: &[ColumnMeta]) -> Option<Vec<usize>> {
+    def.from_col.iter().map(|name| columns.iter().position(|column| column.name == name.inner())).collect()
 }
 
 /// The foreign keys of an entity, and which of them each of its relations is.

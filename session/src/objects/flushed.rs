@@ -19,7 +19,13 @@ use super::{
 use crate::{
     connection::lent::FlushConnection,
     error::Error,
-    table::{columns::ColumnSet, meta::TableMeta, row_sink::RowSink, value::next_version, value_ref::ValueRef},
+    table::{
+        columns::ColumnSet,
+        meta::TableMeta,
+        row_sink::RowSink,
+        value::{is_null, next_version},
+        value_ref::ValueRef,
+    },
 };
 
 impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
@@ -289,6 +295,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
     fn database_set(&self, values: &[(usize, Value)], frame: u64, map: &mut IdentityMap) -> Result<bool, Error> {
         let mut inner = self.inner.lock();
         inner.passed = 0;
+        inner.joins_anew();
         let before = inner.base.clone().map(Data::Full).or_else(|| Some(inner.data.clone()));
         let key = inner.key.clone();
         let told = inner.remember(frame, Phase::Persistent, before, key);
@@ -328,6 +335,28 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         inner.phase == Phase::Persistent && inner.led
     }
 
+    fn is_deleting(&self) -> bool {
+        self.inner.lock().phase == Phase::Deleting
+    }
+
+    fn is_orphan(&self) -> bool {
+        let inner = self.inner.lock();
+        let (Phase::Persistent, Some(held)) = (inner.phase, &inner.base) else { return false };
+        let has = |model: &E::Model, columns: &[usize]| {
+            columns.iter().all(|column| column_at::<E>(*column).is_some_and(|column| !is_null(&model.get(column))))
+        };
+        match &inner.data {
+            Data::Full(now) => self.table.orphans.iter().any(|key| has(held, key) && !has(now, key)),
+            Data::Draft(_) => false,
+        }
+    }
+
+    fn delete(&self, map: &mut IdentityMap) {
+        if let Some(object) = self.object() {
+            object.mark_deleted(map);
+        }
+    }
+
     fn is_gone(&self) -> bool {
         self.inner.lock().phase == Phase::Deleted
     }
@@ -336,6 +365,9 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Persistent {
             inner.expired = true;
+            if let Some(unit) = &inner.unit {
+                unit.joins.expired(self.address());
+            }
             // This unit's own write has changed it: what was read before is no promise (P5).
             inner.read = ColumnSet::default();
         }
@@ -346,6 +378,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         if inner.phase != Phase::Persistent {
             return false;
         }
+        inner.joins_anew();
         let (touched, moved) = self.deleted(&mut inner, frame);
         // Whoever rolls back to before this does not know whether the row is there again.
         if touched && let Some(undo) = inner.undo.last_mut() {
@@ -470,6 +503,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         if inner.phase == Phase::Transient {
             return;
         }
+        inner.joins_anew();
         inner.phase = Phase::Detached;
         let key = inner.key.take();
         drop(inner);

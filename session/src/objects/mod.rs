@@ -13,7 +13,9 @@ mod flushed;
 mod follow;
 pub(crate) mod identity;
 mod inner;
+pub(crate) mod joins;
 mod lifecycle;
+pub(crate) mod loaded;
 pub(crate) mod row;
 mod row_change;
 pub(crate) mod shared;
@@ -144,6 +146,12 @@ struct ObjectCell<E: TrackedEntity> {
     inner: Mutex<Inner<E>>,
 }
 
+impl<E: TrackedEntity> ObjectCell<E> {
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
 /// One object of a unit of work, without the typed accessors that the derive adds. Cheap to clone; all clones are the
 /// same object.
 pub struct Object<E: TrackedEntity>(Arc<ObjectCell<E>>);
@@ -267,6 +275,11 @@ impl<E: TrackedEntity> Object<E> {
 
     pub(crate) fn same(&self, other: &Object<E>) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Where the object stands in memory, which no other does while it lives.
+    pub(crate) fn address(&self) -> usize {
+        self.0.address()
     }
 
     fn any(&self) -> Arc<dyn AnyObject> {
@@ -441,7 +454,10 @@ impl<E: TrackedEntity> Object<E> {
                 inner.touch(position);
                 inner.unlink(position);
             }
-            None => inner.touched = ColumnSet::all(),
+            None => {
+                inner.touched = ColumnSet::all();
+                inner.joins_anew();
+            }
         }
         inner.data = next;
         Ok(())
@@ -457,6 +473,7 @@ impl<E: TrackedEntity> Object<E> {
         let result = change(&mut model);
         let mut inner = self.change(self.0.inner.lock());
         inner.touched = ColumnSet::all();
+        inner.joins_anew();
         if inner.expired {
             let before = &inner.data;
             let set = (0..self.0.table.columns.len()).filter(|column| {

@@ -9,7 +9,7 @@ use std::sync::{
 
 use parking_lot::Mutex;
 
-use super::AnyObject;
+use super::{AnyObject, joins::Joins};
 use crate::dialect::Dialect;
 
 /// One unit of work as its objects see it.
@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     leads: AtomicBool,
     /// Whether a column of an object was set by an expression (U2): in most units none is.
     expresses: AtomicBool,
+    /// What relations join on, once one was loaded (U1).
+    pub(crate) joins: Joins,
     pub(crate) strict: bool,
     /// Whether reads are noted (P1).
     pub(crate) optimistic: bool,
@@ -38,6 +40,7 @@ impl Shared {
             doomed: AtomicBool::new(false),
             leads: AtomicBool::new(false),
             expresses: AtomicBool::new(false),
+            joins: Joins::default(),
             strict,
             optimistic,
             show_values,

@@ -40,6 +40,16 @@ impl From<Option<ForeignKeyAction>> for OnUpdate {
     }
 }
 
+/// Rows of another table that are deleted along with a row.
+#[derive(Clone, Debug)]
+pub(crate) struct Cascade {
+    /// The columns that they refer to.
+    pub(crate) columns: Vec<usize>,
+    /// Their table, as [`TableMeta::table`], and its columns.
+    pub(crate) table: String,
+    pub(crate) to: Vec<String>,
+}
+
 /// The shape of an entity's table.
 #[derive(Debug)]
 pub(crate) struct TableMeta {
@@ -72,6 +82,12 @@ pub(crate) struct TableMeta {
     pub(crate) unique: Vec<Vec<usize>>,
     /// Columns that are unique, or part of a key.
     pub(crate) claimed: ColumnSet,
+    /// Rows that are deleted along with one of this table (U3).
+    pub(crate) cascades: Vec<Cascade>,
+    /// Foreign keys without which a row is deleted (U3).
+    pub(crate) orphans: Vec<Vec<usize>>,
+    /// Columns that relations join on: keys, unique ones, foreign keys.
+    pub(crate) joining: ColumnSet,
     /// Whether the model has a field for every column.
     pub(crate) whole: bool,
     /// Whether the flush sets columns of its own: versions, times, tenants.

@@ -199,7 +199,10 @@ impl Session {
     /// A stretch in which reads give soft-deleted rows too, and no filter of the caller's holds (U5); ends when the guard is
     /// dropped. The tenant's filter holds all the same: no unit reads another tenant's objects.
     pub fn unfiltered(&mut self) -> Filtering<'_> {
-        let before = std::mem::replace(&mut self.core().filters.off, true);
+        let core = self.core();
+        let before = std::mem::replace(&mut core.filters.off, true);
+        // Other reads give other rows: what relations gave is not known any more.
+        core.loaded.clear();
         Filtering { session: self, before: Before::Off(before) }
     }
 
@@ -243,7 +246,9 @@ impl DerefMut for Filtering<'_> {
 
 impl Drop for Filtering<'_> {
     fn drop(&mut self) {
-        let filters = &mut self.session.core().filters;
+        let core = self.session.core();
+        core.loaded.clear();
+        let filters = &mut core.filters;
         match self.before {
             Before::Without(number) => filters.remove(number),
             Before::Off(off) => filters.off = off,

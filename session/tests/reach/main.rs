@@ -8,7 +8,11 @@
     reason = "tests look past the session, and a failure is a panic"
 )]
 
+mod blog;
 mod changes;
 mod filters;
+mod graphs;
 mod many;
+mod nested;
+mod pages;
 mod support;

@@ -217,6 +217,7 @@ impl Core {
         self.report_hits();
         self.shared.end();
         self.map.clear();
+        self.loaded.clear();
         self.connection.release();
     }
 
@@ -230,5 +231,6 @@ impl Core {
         self.hooks.over();
         self.shared.end();
         self.map.clear();
+        self.loaded.clear();
     }
 }

@@ -5,6 +5,7 @@
 //! statements, rounds of flushes, blocks, and the end of the unit.
 
 mod blocks;
+mod cascades;
 mod end;
 mod rounds;
 mod statements;
@@ -25,7 +26,7 @@ use crate::{
     connection::Connection,
     dialect::Dialect,
     error::Error,
-    objects::{AnyObject, identity::IdentityMap, shared::Shared},
+    objects::{AnyObject, identity::IdentityMap, loaded::LoadedRelations, shared::Shared},
 };
 use rounds::Restored;
 
@@ -54,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) connection: Connection,
     pub(crate) frames: Vec<Frame>,
     pub(crate) map: IdentityMap,
+    /// Relations that graphs have loaded (U1).
+    pub(crate) loaded: LoadedRelations,
     pub(crate) shared: Arc<Shared>,
     pub(crate) hooks: Hooks,
     /// What every read of objects asks besides (U5).
@@ -107,6 +110,7 @@ impl Core {
             connection,
             frames: vec![Frame::new(0, BlockKind::Unit, false)],
             map: IdentityMap::default(),
+            loaded: LoadedRelations::default(),
             shared,
             hooks,
             filters: Filters::new(settings.unfiltered),

@@ -57,7 +57,8 @@ impl Core {
     async fn flush_round(&mut self) -> Result<(), Error> {
         let before = self.flush_hooks.0.clone();
         before.iter().try_for_each(|hook| hook())?;
-        let dirty = self.take_dirty_with_children()?;
+        let mut dirty = self.take_dirty_with_children()?;
+        self.take_along(&mut dirty);
         let due: Vec<Member> = dirty.into_iter().filter_map(|o| o.due().map(|kind| (o, kind))).collect();
         if due.is_empty() {
             return Ok(());
@@ -70,6 +71,7 @@ impl Core {
         }
         self.connection.counters().flush();
         let span = debug_span!("sea_session.flush", objects = due.len());
+        self.shared.joins.flushed();
         let watch = match self.observes_all() {
             true => Watch::All,
             false if due.iter().any(|(object, _)| object.table().is_observed()) => Watch::Observed,
@@ -83,6 +85,9 @@ impl Core {
         match outcome {
             Ok(changes) => {
                 guard.due.clear();
+                if self.connection.was_lent() {
+                    self.shared.joins.unknown();
+                }
                 self.worked();
                 let after = self.flush_hooks.1.clone();
                 after.iter().try_for_each(|hook| hook())?;
@@ -178,6 +183,7 @@ impl Core {
         if dropped && self.shared.is_doomed() {
             tracing::warn!("changes that were not flushed were dropped with the rollback of their block (S9)");
         }
+        self.loaded.forget_since(self.frames[index].id);
         for at in (index..self.frames.len()).rev() {
             self.frames[at].changes.clear();
             let (id, undo) = (self.frames[at].id, std::mem::take(&mut self.frames[at].undo));

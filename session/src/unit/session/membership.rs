@@ -161,7 +161,9 @@ impl Session {
 
     /// Expires every clean object of an entity: for after a set-based statement of your own.
     pub fn expire_all<E: TrackedEntity>(&mut self) {
-        self.core().map.objects::<E>().for_each(Object::expire);
+        let core = self.core();
+        core.map.objects::<E>().for_each(Object::expire);
+        core.shared.joins.changed(&table_of::<E>().table);
     }
 
     /// How many objects the map holds; while a statement is under way on the shared session, how many it held before.

@@ -28,7 +28,13 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    connection::{Connection, Fetch, Message, control::refuse_control, db::Db, lent::executed, text::Text},
+    connection::{
+        Connection, Fetch, Message,
+        control::{only_reads, refuse_control},
+        db::Db,
+        lent::executed,
+        text::Text,
+    },
     dialect::{Dialect, SeaBackend},
     error::Error,
     objects::shared::Shared,
@@ -499,6 +505,13 @@ impl Session {
         self.core().flush_before_query().await
     }
 
+    /// SQL of the caller's own: what it may have changed nobody knows (U1).
+    fn note_sql(&self, sql: &str) {
+        if !only_reads(sql) {
+            self.shared.joins.unknown();
+        }
+    }
+
     pub(crate) async fn query_all(&mut self, statement: Statement) -> Result<Vec<QueryResult>, Error> {
         Ok(self.core().statement(Message::Statement(statement, Fetch::All)).await?.rows())
     }
@@ -512,16 +525,19 @@ impl ConnectionTrait for Session {
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         refuse_control(&statement.sql, self.dialect)?;
+        self.note_sql(&statement.sql);
         executed(self.shared_core().await.statement(Message::Statement(statement, Fetch::Nothing)).await?)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         refuse_control(sql, self.dialect)?;
+        self.note_sql(sql);
         executed(self.shared_core().await.statement(Message::Unprepared(sql)).await?)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         refuse_control(&statement.sql, self.dialect)?;
+        self.note_sql(&statement.sql);
         Ok(self
             .shared_core()
             .await
@@ -534,6 +550,7 @@ impl ConnectionTrait for Session {
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         refuse_control(&statement.sql, self.dialect)?;
+        self.note_sql(&statement.sql);
         Ok(self.shared_core().await.statement(Message::Statement(statement, Fetch::All)).await?.rows())
     }
 }

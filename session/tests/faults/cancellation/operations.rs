@@ -342,6 +342,16 @@ pub fn operations() -> Vec<Operation> {
             let loaded = [scene.loaded.clone().expect("loaded")];
             scene.s.load_related(&loaded, remark::Entity).await.map(drop)
         }
+        Inside "with, and what it has loaded" |scene| {
+            let notes = note::Entity::find().with(remark::Entity.then(note::Entity)).with(label::Entity).load(&mut scene.s).await?;
+            notes[0].follow(&mut scene.s, remark::Entity.then(note::Entity)).await.map(drop)
+        }
+        Inside "page" |scene| {
+            note::Entity::find().page(None, 2).by_desc(note::Column::Rank).load(&mut scene.s).await.map(drop)
+        }
+        Inside "a joined select" |scene| {
+            note::Entity::find().find_with_related(remark::Entity).load(&mut scene.s).await.map(drop)
+        }
         Inside "attach" |scene| {
             let (loaded, label) = (scene.loaded.clone().expect("loaded"), scene.label.clone().expect("a label"));
             loaded.junction::<label::Entity>().attach(&mut scene.s, [&label]).await

@@ -34,6 +34,8 @@ pub(super) struct Marks {
     pub(super) not_optimistic: Option<Path>,
     pub(super) read_only: Option<Path>,
     pub(super) secret: Option<Path>,
+    pub(super) cascade: Option<Path>,
+    pub(super) orphans: Option<Path>,
 }
 
 const OPTIONS: [&str; 7] = ["version", "created_at", "updated_at", "tenant", "optimistic", "read_only", "secret"];
@@ -65,6 +67,10 @@ pub(super) fn column<'a>(field: &'a Field, errors: &mut Vec<Error>) -> Option<Co
                 .push(Error::new_spanned(mark, format!("`{name}` {reason} and has no column: remove this attribute")));
         }
         return None;
+    }
+    if let Some(path) = marks.cascade.as_ref().or(marks.orphans.as_ref()) {
+        errors
+            .push(Error::new_spanned(path, format!("`{name}` is a column, and this is for relations: move it to one")));
     }
     check(field, name, &marks, sea_orm.primary_key, errors);
     let variant = sea_orm.variant.unwrap_or_else(|| names::column_variant(name));
@@ -158,7 +164,7 @@ pub(super) fn skip(meta: &ParseNestedMeta<'_>) -> Result<()> {
     Ok(())
 }
 
-fn marks(attrs: &[Attribute], errors: &mut Vec<Error>) -> Marks {
+pub(super) fn marks(attrs: &[Attribute], errors: &mut Vec<Error>) -> Marks {
     let mut marks = Marks::default();
     for attr in attrs.iter().filter(|a| a.path().is_ident("tracked")) {
         if let syn::Meta::Path(_) = attr.meta {
@@ -185,7 +191,7 @@ fn marks(attrs: &[Attribute], errors: &mut Vec<Error>) -> Marks {
 
 impl Marks {
     /// Reads one option.
-    fn take(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+    pub(super) fn take(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
         let path = &meta.path;
         let name = path.get_ident().map(Ident::to_string).unwrap_or_default();
         let slot = match name.as_str() {
@@ -194,6 +200,8 @@ impl Marks {
             "updated_at" => &mut self.updated_at,
             "tenant" => &mut self.tenant,
             "optimistic" => return self.take_optimistic(meta),
+            "cascade" => &mut self.cascade,
+            "orphans" => return self.take_orphans(meta),
             "read_only" => &mut self.read_only,
             "secret" => &mut self.secret,
             _ => return Err(Error::new_spanned(path, unknown(&name))),
@@ -204,6 +212,20 @@ impl Marks {
         if slot.replace(path.clone()).is_some() {
             return Err(Error::new_spanned(path, format!("`{name}` is given twice: remove one of them")));
         }
+        Ok(())
+    }
+
+    /// `orphans = "delete"`: there is no other choice, and the word says what happens.
+    fn take_orphans(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        const WRITE: &str = "write `orphans = \"delete\"` to delete a row whose key to this relation becomes NULL";
+        if !meta.input.peek(Token![=]) {
+            return Err(Error::new_spanned(&meta.path, WRITE));
+        }
+        let given: LitStr = meta.value()?.parse().map_err(|e| Error::new(e.span(), WRITE))?;
+        if given.value() != "delete" {
+            return Err(Error::new_spanned(given, WRITE));
+        }
+        self.orphans = Some(meta.path.clone());
         Ok(())
     }
 

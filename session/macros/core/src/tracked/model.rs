@@ -33,12 +33,14 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
     let offset = &table_iden(&input.attrs);
     let entity = entity(&columns, &of_entity, columns.len() == named.named.len(), offset);
     let behavior = options.no_hooks.then(no_behavior);
+    let graph = graph();
     let accessors = columns.iter().map(|column| accessors(column, offset));
     Ok(quote! {
         #(#mistakes)*
         #handle
         #entity
         #behavior
+        #graph
 
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl TrackedModel {
@@ -53,6 +55,24 @@ fn no_behavior() -> TokenStream {
     quote! {
         #[automatically_derived]
         impl sea_orm::ActiveModelBehavior for ActiveModel {}
+    }
+}
+
+/// A row of a graph that brings nothing nested along.
+fn graph() -> TokenStream {
+    quote! {
+        #[automatically_derived]
+        impl ::sea_session::Graph for ActiveModel {
+            type Of = Entity;
+
+            #[inline]
+            fn add_to(
+                self,
+                adding: &mut ::sea_session::__private::Adding<'_>,
+            ) -> ::core::result::Result<::sea_session::__private::Node<Entity>, ::sea_session::Error> {
+                adding.add(self)
+            }
+        }
     }
 }
 
@@ -136,7 +156,9 @@ fn entity(columns: &[Column<'_>], of_entity: &[TokenStream], whole: bool, offset
 
             #[inline]
             fn spec() -> ::sea_session::EntitySpec<Self> {
-                ::sea_session::EntitySpec::new() #(#options)*
+                #[allow(unused_imports)]
+                use ::sea_session::__private::NoRelations as _;
+                TrackedModel::__relations(::sea_session::EntitySpec::new() #(#options)*)
             }
 
             #[inline]
@@ -207,7 +229,7 @@ fn entity(columns: &[Column<'_>], of_entity: &[TokenStream], whole: bool, offset
 /// The calls that describe one column.
 fn options(column: &Column<'_>) -> Vec<TokenStream> {
     let variant = &column.variant;
-    let Marks { version, created_at, updated_at, tenant, not_optimistic, read_only, secret } = &column.marks;
+    let Marks { version, created_at, updated_at, tenant, not_optimistic, read_only, secret, .. } = &column.marks;
     let given = [
         ("version", version),
         ("created_at", created_at),

@@ -21,16 +21,20 @@ impl ::sea_session::TrackedEntity for Entity {
     type Handle = TrackedModel;
     #[inline]
     fn spec() -> ::sea_session::EntitySpec<Self> {
-        ::sea_session::EntitySpec::new()
-            .unique_key("account_title", Column::Title)
-            .not_optimistic(Column::Labels)
-            .read_only(Column::Token)
-            .secret(Column::Token)
-            .tenant(Column::AccountId)
-            .unique_key("account_title", Column::AccountId)
-            .version(Column::Version)
-            .created_at(Column::CreatedAt)
-            .updated_at(Column::UpdatedAt)
+        #[allow(unused_imports)]
+        use ::sea_session::__private::NoRelations as _;
+        TrackedModel::__relations(
+            ::sea_session::EntitySpec::new()
+                .unique_key("account_title", Column::Title)
+                .not_optimistic(Column::Labels)
+                .read_only(Column::Token)
+                .secret(Column::Token)
+                .tenant(Column::AccountId)
+                .unique_key("account_title", Column::AccountId)
+                .version(Column::Version)
+                .created_at(Column::CreatedAt)
+                .updated_at(Column::UpdatedAt),
+        )
     }
     #[inline]
     fn shape() -> &'static ::sea_session::Shape {
@@ -219,6 +223,20 @@ impl ::sea_session::TrackedEntity for Entity {
             (Column::CreatedAt as usize, Column::CreatedAt), (Column::UpdatedAt as usize,
             Column::UpdatedAt)
         ]
+    }
+}
+#[automatically_derived]
+impl ::sea_session::Graph for ActiveModel {
+    type Of = Entity;
+    #[inline]
+    fn add_to(
+        self,
+        adding: &mut ::sea_session::__private::Adding<'_>,
+    ) -> ::core::result::Result<
+        ::sea_session::__private::Node<Entity>,
+        ::sea_session::Error,
+    > {
+        adding.add(self)
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]

@@ -21,7 +21,9 @@ impl ::sea_session::TrackedEntity for Entity {
     type Handle = TrackedModel;
     #[inline]
     fn spec() -> ::sea_session::EntitySpec<Self> {
-        ::sea_session::EntitySpec::new()
+        #[allow(unused_imports)]
+        use ::sea_session::__private::NoRelations as _;
+        TrackedModel::__relations(::sea_session::EntitySpec::new())
     }
     #[inline]
     fn shape() -> &'static ::sea_session::Shape {
@@ -101,6 +103,20 @@ impl ::sea_session::TrackedEntity for Entity {
                 )
                 .ok()?,
         })
+    }
+}
+#[automatically_derived]
+impl ::sea_session::Graph for ActiveModel {
+    type Of = Entity;
+    #[inline]
+    fn add_to(
+        self,
+        adding: &mut ::sea_session::__private::Adding<'_>,
+    ) -> ::core::result::Result<
+        ::sea_session::__private::Node<Entity>,
+        ::sea_session::Error,
+    > {
+        adding.add(self)
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
