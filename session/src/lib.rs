@@ -46,8 +46,9 @@ pub use unit::{
     core::UnitState,
     fate::Fate,
     hooks::{HookBody, HookOutcome, Hooks, Registered},
+    predicate::{About, AboutAny, Accepts},
     retry::Retry,
-    session::{NestedBlock, NoAutoflush, Savepoint, Session},
+    session::{NestedBlock, NoAutoflush, Savepoint, SeaOrm, Session},
 };
 
 /// What an application needs in scope.

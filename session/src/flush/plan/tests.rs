@@ -50,6 +50,7 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         tenant: None,
         not_optimistic: Default::default(),
         secret: Default::default(),
+        hidden: vec![],
         read_only: vec![],
         not_brought: vec![],
         hooks: true,

@@ -28,6 +28,11 @@ impl Core {
     /// As [`Core::statement`]; `hide_values` keeps the values of a table with secrets out of the log.
     pub(crate) async fn statement_about(&mut self, message: Message<'_>, hide_values: bool) -> Result<Reply, Error> {
         self.flush_before_query().await?;
+        self.unflushed(message, hide_values).await
+    }
+
+    /// As [`Core::statement_about`], and pending changes wait: for what belongs to a statement that was sent before.
+    pub(super) async fn unflushed(&mut self, message: Message<'_>, hide_values: bool) -> Result<Reply, Error> {
         self.ready().await?;
         if hide_values {
             self.connection.hide_values();

@@ -3,6 +3,7 @@
 //! A session is used through `&mut`: a parent cannot be used while its child block is open, and two children cannot run
 //! side by side, because the compiler refuses it.
 
+mod as_sea_orm;
 mod membership;
 mod nested;
 mod savepoint;
@@ -16,6 +17,7 @@ use futures_util::FutureExt;
 use sea_orm::{ConnectionTrait, DbErr, ExecResult, IsolationLevel, QueryResult, Statement};
 use tokio::sync::Mutex;
 
+pub use as_sea_orm::SeaOrm;
 pub use membership::NoAutoflush;
 pub use nested::NestedBlock;
 pub use savepoint::Savepoint;
