@@ -48,7 +48,7 @@ pub use unit::{
     hooks::{HookBody, HookOutcome, Hooks, Registered},
     predicate::{About, AboutAny, Accepts},
     retry::Retry,
-    session::{NestedBlock, NoAutoflush, Savepoint, SeaOrm, Session},
+    session::{NestedBlock, NestedTransaction, NoAutoflush, Savepoint, Session},
 };
 
 /// What an application needs in scope.

@@ -43,8 +43,8 @@ use crate::{
     table::{columns::ColumnSet, meta::TableMeta},
 };
 pub(crate) use any_object::AnyObject;
-use inner::{all_set, held_columns, position};
 pub(crate) use inner::key_of;
+use inner::{all_set, held_columns, position};
 
 /// The state as the object keeps it: whether a delete was sent matters to the flush only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -96,6 +96,26 @@ impl Settings {
         Ok(())
     }
 
+    /// See [`crate::Session::require_isolation`].
+    pub(crate) fn require_isolation(&self, level: IsolationLevel) -> Result<(), Error> {
+        match self.isolation {
+            Some(has) if has == level => Ok(()),
+            Some(has) => Err(Error::usage(format!(
+                "{level} is asked for inside a unit of work that is {has}: a transaction has one isolation level"
+            ))),
+            None => Err(Error::usage(format!(
+                "{level} is asked for inside a unit of work that was opened without: open it with `.isolation(…)`"
+            ))),
+        }
+    }
+
+    /// See [`crate::Session::require_read_only`].
+    pub(crate) fn require_read_only(&self) -> Result<(), Error> {
+        self.read_only.then_some(()).ok_or_else(|| {
+            Error::usage("a read-only unit of work is asked for inside one that may write: open it with `.read_only()`")
+        })
+    }
+
     /// Writes the message that begins the transaction.
     pub(crate) fn write_begin(&self, dialect: &Dialect, sql: &mut String) {
         let begin = Begin {

@@ -64,7 +64,10 @@ fn u10_a_violated_constraint_is_told_by_code_name_table_and_column() {
         let table = Some("price");
         match backend {
             Backend::Sqlite => vec![
-                (row(1), (Class::Unique, Some("1555"), Some("price.id"), table, Some("id"))),
+                (
+                    price::ActiveModel { amount: Set(5), ..row(1) },
+                    (Class::Unique, Some("1555"), Some("price.id"), table, Some("id")),
+                ),
                 (
                     price::ActiveModel { name: Set(Some("one".into())), ..row(2) },
                     (Class::Unique, Some("2067"), Some("price.name"), table, Some("name")),
@@ -87,7 +90,10 @@ fn u10_a_violated_constraint_is_told_by_code_name_table_and_column() {
                 ),
             ],
             _ => vec![
-                (row(1), (Class::Unique, Some("23505"), Some("price_key"), table, None)),
+                (
+                    price::ActiveModel { amount: Set(5), ..row(1) },
+                    (Class::Unique, Some("23505"), Some("price_key"), table, None),
+                ),
                 (
                     price::ActiveModel { name: Set(Some("one".into())), ..row(2) },
                     (Class::Unique, Some("23505"), Some("price_name"), table, None),

@@ -34,8 +34,7 @@ async fn u8_statements_of_a_user_are_checked_against_the_users_rights(db: Db) ->
     pool.replace_rbac(RbacEngine::from_snapshot(RbacSnapshot::danger_unrestricted()));
     let (anything, nothing) = (pool.restricted_for(RbacUserId(0))?, pool.restricted_for(RbacUserId(1))?);
     db.run(async |s: &mut Session| -> Result<(), Error> {
-        let connection = s.sea_orm().restricted_to(&anything);
-        let transaction = connection.begin().await?;
+        let transaction = TransactionTrait::begin(s).await?.restricted_to(&anything);
         named("one").insert(&transaction).await?;
         assert_eq!(thing::Entity::find().count(&transaction).await?, 1);
         drop(thing::Entity::find().stream(&transaction).await?);
@@ -45,8 +44,7 @@ async fn u8_statements_of_a_user_are_checked_against_the_users_rights(db: Db) ->
         assert!(matches!(transaction.stream_raw(statement).await.map(drop), Err(DbErr::RbacError(_))));
         transaction.commit().await?;
 
-        let connection = s.sea_orm().restricted_to(&nothing);
-        let transaction = connection.begin().await?;
+        let transaction = TransactionTrait::begin(s).await?.restricted_to(&nothing);
         assert!(named("two").insert(&transaction).await.is_err());
         assert!(thing::Entity::find().all(&transaction).await.is_err());
         assert!(thing::Entity::find().stream(&transaction).await.is_err());

@@ -6,7 +6,7 @@ use sea_orm::{
     TransactionError, TransactionOptions, TransactionSession, TransactionTrait, entity::prelude::*,
 };
 use sea_session::{
-    Error, Recorder, SeaOrm, Session,
+    Error, NestedTransaction, Recorder, Session,
     prelude::*,
     testing::{Backend, create_table, run_test_on},
 };
@@ -145,7 +145,7 @@ fn u8_a_transaction_inside_a_unit_is_a_savepoint_and_objects_go_back_with_it() {
                 let held = s.add(named("first"));
                 s.flush().await?;
                 recorder.take();
-                let connection = s.sea_orm();
+                let connection = &*s;
 
                 let lost = connection.begin().await?;
                 held.set_name("tentative");
@@ -153,12 +153,12 @@ fn u8_a_transaction_inside_a_unit_is_a_savepoint_and_objects_go_back_with_it() {
                 assert_eq!(names(&lost).await?, ["tentative", "second"]);
                 lost.rollback().await?;
                 assert_eq!(held.name(), "first", "memory goes back with the savepoint");
-                assert_eq!(names(&connection).await?, ["first"]);
+                assert_eq!(names(connection).await?, ["first"]);
 
                 let kept = connection.begin().await?;
                 held.set_name("renamed");
                 kept.commit().await?;
-                assert_eq!(names(&connection).await?, ["renamed"], "what was pending in it is flushed with its end");
+                assert_eq!(names(connection).await?, ["renamed"], "what was pending in it is flushed with its end");
 
                 {
                     let _dropped = connection.begin().await?;
@@ -166,8 +166,7 @@ fn u8_a_transaction_inside_a_unit_is_a_savepoint_and_objects_go_back_with_it() {
                     named("third").insert(&_dropped).await?;
                 }
                 assert_eq!(held.name(), "renamed", "memory goes back at once");
-                assert_eq!(names(&connection).await?, ["renamed"]);
-                drop(connection);
+                assert_eq!(names(connection).await?, ["renamed"]);
 
                 let sent = recorder.take();
                 let savepoints = sent.iter().filter(|text| text.contains("SAVEPOINT sea_session_")).count();
@@ -182,16 +181,16 @@ fn u8_a_transaction_inside_a_unit_is_a_savepoint_and_objects_go_back_with_it() {
 }
 
 /// The shape of SeaORM's `transaction_nested`: commits and rollbacks three deep.
-async fn three_deep(connection: &SeaOrm<'_>) -> Result<(), TransactionError<DbErr>> {
+async fn three_deep(connection: &Session) -> Result<(), TransactionError<DbErr>> {
     connection
-        .transaction_async::<_, _, DbErr>(async |one: &SeaOrm<'_>| {
+        .transaction_async::<_, _, DbErr>(async |one: &NestedTransaction| {
             named("a").save(one).await?;
             named("b").save(one).await?;
             let kept = one
-                .transaction_async::<_, _, DbErr>(async |two: &SeaOrm<'_>| {
+                .transaction_async::<_, _, DbErr>(async |two: &NestedTransaction| {
                     named("c").save(two).await?;
                     let lost = two
-                        .transaction_async::<_, (), DbErr>(async |three: &SeaOrm<'_>| {
+                        .transaction_async::<_, (), DbErr>(async |three: &NestedTransaction| {
                             named("lost").save(three).await?;
                             assert_eq!(names(three).await?, ["a", "b", "c", "lost"]);
                             Err(forced())
@@ -200,7 +199,7 @@ async fn three_deep(connection: &SeaOrm<'_>) -> Result<(), TransactionError<DbEr
                     assert!(matches!(lost, Err(TransactionError::Transaction(DbErr::Custom(_)))), "{lost:?}");
                     assert_eq!(names(two).await?, ["a", "b", "c"]);
                     let kept = two
-                        .transaction_async::<_, _, DbErr>(async |three: &SeaOrm<'_>| {
+                        .transaction_async::<_, _, DbErr>(async |three: &NestedTransaction| {
                             named("d").save(three).await?;
                             Ok(())
                         })
@@ -211,9 +210,9 @@ async fn three_deep(connection: &SeaOrm<'_>) -> Result<(), TransactionError<DbEr
                 .await;
             assert!(kept.is_ok(), "{kept:?}");
             let lost = one
-                .transaction_async::<_, (), DbErr>(async |two: &SeaOrm<'_>| {
+                .transaction_async::<_, (), DbErr>(async |two: &NestedTransaction| {
                     named("lost too").save(two).await?;
-                    two.transaction_async::<_, _, DbErr>(async |three: &SeaOrm<'_>| {
+                    two.transaction_async::<_, _, DbErr>(async |three: &NestedTransaction| {
                         named("lost with it").save(three).await.map(drop)
                     })
                     .await
@@ -233,10 +232,10 @@ async fn three_deep(connection: &SeaOrm<'_>) -> Result<(), TransactionError<DbEr
 fn u8_closures_nest_and_each_goes_back_by_itself() {
     on_both(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
-            three_deep(&s.sea_orm()).await.expect("it commits");
+            three_deep(s).await.expect("it commits");
             s.atomic(async |s: &mut Session| -> Result<(), Error> {
                 author::Entity::delete_many().exec(s).await?;
-                three_deep(&s.sea_orm()).await.expect("in a block of the session as well");
+                three_deep(s).await.expect("in a block of the session as well");
                 Ok(())
             })
             .await
@@ -246,7 +245,7 @@ fn u8_closures_nest_and_each_goes_back_by_itself() {
         let undone = db
             .run(async |s: &mut Session| -> Result<(), Error> {
                 author::Entity::delete_many().exec(s).await?;
-                three_deep(&s.sea_orm()).await.expect("it commits");
+                three_deep(s).await.expect("it commits");
                 author::Entity::delete_many().exec(s).await?;
                 Err(Error::Usage("undo".into()))
             })
@@ -267,7 +266,7 @@ fn u8_boxed_closures_of_sea_orm_run_and_their_futures_can_be_spawned() {
         let work = async move {
             db.run(async |s: &mut Session| -> Result<(), Error> {
                 let name = "boxed".to_owned();
-                let connection = s.sea_orm();
+                let connection = &*s;
                 let found = connection
                     .transaction::<_, u64, DbErr>(|txn| {
                         Box::pin(async move {
@@ -278,7 +277,7 @@ fn u8_boxed_closures_of_sea_orm_run_and_their_futures_can_be_spawned() {
                     .await
                     .map_err(|e| Error::Usage(e.to_string().into()))?;
                 assert_eq!(found, 1);
-                author::ActiveModel::builder().set_name("nested").save(&connection).await?;
+                author::ActiveModel::builder().set_name("nested").save(connection).await?;
                 Ok(())
             })
             .await
@@ -291,7 +290,7 @@ fn u8_boxed_closures_of_sea_orm_run_and_their_futures_can_be_spawned() {
 fn u8_nested_models_are_saved_and_deleted_with_what_hangs_on_them() {
     on_both(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
-            let connection = s.sea_orm();
+            let connection = &*s;
             let author = author::ActiveModel::builder()
                 .set_name("Ann")
                 .set_portrait(portrait::ActiveModel::builder().set_file("ann.png"))
@@ -302,7 +301,7 @@ fn u8_nested_models_are_saved_and_deleted_with_what_hangs_on_them() {
                         .add_tag(tag::ActiveModel::builder().set_word("red")),
                 )
                 .add_book(book::ActiveModel::builder().set_title("two"))
-                .save(&connection)
+                .save(connection)
                 .await?;
             let id = *author.id.as_ref();
 
@@ -315,9 +314,9 @@ fn u8_nested_models_are_saved_and_deleted_with_what_hangs_on_them() {
 
             // Another belongs to an author that exists.
             let model = tracked.model();
-            let connection = s.sea_orm();
+            let connection = &*s;
             let book =
-                book::ActiveModel::builder().set_title("three").set_author(model.into_ex()).insert(&connection).await?;
+                book::ActiveModel::builder().set_title("three").set_author(model.into_ex()).insert(connection).await?;
             assert_eq!(book.author_id, id);
             Ok(())
         })
@@ -328,14 +327,14 @@ fn u8_nested_models_are_saved_and_deleted_with_what_hangs_on_them() {
             let author = author::Entity::find().one(s).await?.expect("it was committed");
             let lost = s
                 .atomic(async |s: &mut Session| -> Result<(), Error> {
-                    author.clone().cascade_delete(&s.sea_orm()).await?;
+                    author.clone().cascade_delete(s).await?;
                     assert_eq!(book::Entity::find().count(s).await?, 0);
                     Err(Error::Usage("undo".into()))
                 })
                 .await;
             assert!(lost.is_err());
             assert_eq!(book::Entity::find().count(s).await?, 3, "the block has rolled back");
-            author.cascade_delete(&s.sea_orm()).await?;
+            author.cascade_delete(s).await?;
             Ok(())
         })
         .await?;
@@ -351,7 +350,7 @@ fn u8_nested_models_are_saved_and_deleted_with_what_hangs_on_them() {
 fn u8_only_the_innermost_transaction_is_used() {
     on_both(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
-            let connection = s.sea_orm();
+            let connection = &*s;
             let outer = connection.begin().await?;
             let inner = outer.begin().await?;
             for refused in
@@ -364,7 +363,7 @@ fn u8_only_the_innermost_transaction_is_used() {
             // An outer one that ends first takes the inner with it.
             let refused = outer.commit().await.unwrap_err().to_string();
             assert!(refused.contains("end it first"), "{refused}");
-            assert_eq!(names(&connection).await?, Vec::<String>::new());
+            assert_eq!(names(connection).await?, Vec::<String>::new());
             let over = names(&inner).await.unwrap_err().to_string();
             assert!(over.contains("is over"), "{over}");
             assert!(inner.commit().await.is_err());
@@ -375,7 +374,7 @@ fn u8_only_the_innermost_transaction_is_used() {
             named("inner").insert(&inner).await?;
             drop(outer);
             drop(inner);
-            assert_eq!(names(&connection).await?, Vec::<String>::new());
+            assert_eq!(names(connection).await?, Vec::<String>::new());
 
             // Rolled back, the outer takes the inner along and says nothing.
             let outer = connection.begin().await?;
@@ -383,11 +382,8 @@ fn u8_only_the_innermost_transaction_is_used() {
             named("inner").insert(&inner).await?;
             outer.rollback().await?;
             inner.rollback().await?;
-            assert_eq!(names(&connection).await?, Vec::<String>::new());
+            assert_eq!(names(connection).await?, Vec::<String>::new());
 
-            // The session that was lent is ended where it was opened.
-            let refused = connection.commit().await.unwrap_err().to_string();
-            assert!(refused.contains("only lent"), "{refused}");
             s.add(named("after"));
             Ok(())
         })
@@ -398,10 +394,59 @@ fn u8_only_the_innermost_transaction_is_used() {
 }
 
 #[test]
+fn u8_a_session_that_is_used_meanwhile_gives_its_transaction_up() {
+    on_both(async |db: Db| {
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let held = s.add(named("first"));
+            let outcome = s
+                .atomic(async |s: &mut Session| -> Result<(), Error> {
+                    let transaction = TransactionTrait::begin(s).await?;
+                    held.set_name("tentative");
+                    named("second").insert(&transaction).await?;
+                    // What is asked here would be asked in the transaction's savepoint.
+                    let refused = s.get::<author::Entity>(7).await.unwrap_err();
+                    assert!(matches!(refused, Error::Refused { .. }), "{refused}");
+                    assert!(refused.to_string().contains("end it first"), "{refused}");
+                    let over = transaction.commit().await.unwrap_err().to_string();
+                    assert!(over.contains("is over"), "{over}");
+                    Ok(())
+                })
+                .await;
+            assert!(matches!(outcome, Err(Error::RolledBack { .. })), "{outcome:?}");
+            assert_eq!(held.name(), "first");
+            assert_eq!(names(s).await?, ["first"]);
+
+            // One that has ended is nobody's business, and one that outlives its unit does nothing.
+            TransactionTrait::begin(s).await?.commit().await?;
+            assert!(s.get::<author::Entity>(7).await?.is_none());
+            Ok(())
+        })
+        .await?;
+        let mut s = db.begin().await?;
+        let transaction = TransactionTrait::begin(&s).await?;
+        named("lost").insert(&transaction).await?;
+        s.rollback().await?;
+        assert!(names(&transaction).await.unwrap_err().to_string().contains("is over"));
+        drop(transaction);
+        let mut s = db.begin().await?;
+        let transaction = TransactionTrait::begin(&s).await?;
+        named("lost").insert(&transaction).await?;
+        assert!(matches!(s.commit().await, Err(Error::RolledBack { .. })));
+        let s = db.begin().await?;
+        let transaction = TransactionTrait::begin(&s).await?;
+        named("lost").insert(&transaction).await?;
+        drop(s);
+        assert!(transaction.commit().await.is_err());
+        assert_eq!(names(db.connection()).await?, ["first"]);
+        Ok(())
+    });
+}
+
+#[test]
 fn u8_sql_that_controls_the_transaction_is_refused_here_too() {
     on_both(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
-            let connection = s.sea_orm();
+            let connection = &*s;
             for text in ["COMMIT", "SAVEPOINT a", "ROLLBACK"] {
                 let refused = connection.execute_unprepared(text).await.unwrap_err();
                 assert!(matches!(Error::from(refused), Error::Usage(_)), "{text}");
@@ -419,7 +464,7 @@ fn u8_a_part_has_no_settings_that_its_unit_has_not() {
     on_both(async |db: Db| {
         let unit = db.session().isolation(IsolationLevel::Serializable);
         unit.run(async |s: &mut Session| -> Result<(), Error> {
-            let connection = s.sea_orm();
+            let connection = &*s;
             let level = |level| (Some(level), Some(AccessMode::ReadWrite));
             let (isolation, access) = level(IsolationLevel::Serializable);
             connection.begin_with_config(isolation, access).await?.commit().await?;
@@ -438,7 +483,7 @@ fn u8_a_part_has_no_settings_that_its_unit_has_not() {
         let reading = db.session().read_only();
         reading
             .run(async |s: &mut Session| -> Result<(), Error> {
-                let connection = s.sea_orm();
+                let connection = &*s;
                 let read = connection.begin_with_config(None, Some(AccessMode::ReadOnly)).await?;
                 assert_eq!(names(&read).await?, Vec::<String>::new());
                 read.commit().await?;
@@ -455,7 +500,7 @@ fn u8_a_refused_statement_tells_the_first_cause() {
         let outcome = db
             .run(async |s: &mut Session| -> Result<(), Error> {
                 named("twice").insert(s).await?;
-                let connection = s.sea_orm();
+                let connection = &*s;
                 let transaction = connection.begin().await?;
                 let first = named("twice").insert(&transaction).await.unwrap_err();
                 assert!(matches!(first.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))), "{first:?}");
@@ -473,7 +518,7 @@ fn u8_a_refused_statement_tells_the_first_cause() {
                 assert!(matches!(ended.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))), "{ended:?}");
                 assert!(matches!(Error::from(ended), Error::RolledBack { .. }));
 
-                assert_eq!(names(&connection).await?, ["twice"], "what was before it is still there");
+                assert_eq!(names(connection).await?, ["twice"], "what was before it is still there");
 
                 // A flush's error, which names the row, travels the same way.
                 s.add(named("twice"));
@@ -503,9 +548,9 @@ fn u8_a_dropped_closure_is_rolled_back() {
         db.run(async |s: &mut Session| -> Result<(), Error> {
             let held = s.add(named("first"));
             s.flush().await?;
-            let connection = s.sea_orm();
+            let connection = &*s;
             let far = tokio::sync::Notify::new();
-            let work = connection.transaction_async::<_, (), DbErr>(async |txn: &SeaOrm<'_>| {
+            let work = connection.transaction_async::<_, (), DbErr>(async |txn: &NestedTransaction| {
                 held.set_name("tentative");
                 named("second").insert(txn).await?;
                 far.notify_one();
@@ -517,7 +562,7 @@ fn u8_a_dropped_closure_is_rolled_back() {
                 () = far.notified() => {}
             }
             assert_eq!(held.name(), "first");
-            assert_eq!(names(&connection).await?, ["first"]);
+            assert_eq!(names(connection).await?, ["first"]);
 
             // Dropped in the middle of a statement, too.
             let transaction = connection.begin().await?;
@@ -525,7 +570,7 @@ fn u8_a_dropped_closure_is_rolled_back() {
             let polled = futures_util::FutureExt::now_or_never(named("third").insert(&transaction));
             drop(transaction);
             assert_eq!(held.name(), "first", "{polled:?}");
-            assert_eq!(names(&connection).await?, ["first"]);
+            assert_eq!(names(connection).await?, ["first"]);
             Ok(())
         })
         .await?;
@@ -538,14 +583,14 @@ fn u8_a_dropped_closure_is_rolled_back() {
 fn u8_a_panic_in_a_closure_rolls_it_back() {
     on_both(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
-            let connection = s.sea_orm();
-            let work = connection.transaction_async::<_, (), DbErr>(async |txn: &SeaOrm<'_>| {
+            let connection = &*s;
+            let work = connection.transaction_async::<_, (), DbErr>(async |txn: &NestedTransaction| {
                 named("lost").insert(txn).await?;
                 panic!("in the closure")
             });
             let panicked = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(work)).await;
             assert!(panicked.is_err());
-            assert_eq!(names(&connection).await?, Vec::<String>::new());
+            assert_eq!(names(connection).await?, Vec::<String>::new());
             Ok(())
         })
         .await
@@ -561,14 +606,14 @@ fn u8_streams_give_rows_one_by_one_and_keep_the_session_to_themselves() {
                 s.add(named(&format!("{at:05}")));
             }
             // What is pending is flushed first.
-            let connection = s.sea_orm();
-            let mut stream = author::Entity::find().order_by_asc(author::Column::Id).stream(&connection).await?;
+            let connection = &*s;
+            let mut stream = author::Entity::find().order_by_asc(author::Column::Id).stream(connection).await?;
             assert_eq!(stream.next().await.unwrap()?.name, "00000");
-            let refused = names(&connection).await.unwrap_err().to_string();
+            let refused = names(connection).await.unwrap_err().to_string();
             assert!(refused.contains("a stream of this session is open"), "{refused}");
             assert!(connection.begin().await.is_err());
             drop(stream);
-            assert_eq!(names(&connection).await?.len(), MANY, "left early, it leaves nothing behind");
+            assert_eq!(names(connection).await?.len(), MANY, "left early, it leaves nothing behind");
 
             let transaction = connection.begin().await?;
             let all: Vec<author::Model> = author::Entity::find()
@@ -590,7 +635,7 @@ fn u8_streams_give_rows_one_by_one_and_keep_the_session_to_themselves() {
             let changed: Vec<sea_orm::QueryResult> = rows.try_collect().await?;
             assert_eq!(changed.len(), 3);
             transaction.commit().await?;
-            assert_eq!(names(&connection).await?.len(), MANY + 1);
+            assert_eq!(names(connection).await?.len(), MANY + 1);
             Ok(())
         })
         .await?;
@@ -603,7 +648,7 @@ fn u8_streams_give_rows_one_by_one_and_keep_the_session_to_themselves() {
 fn u8_a_stream_that_fails_flags_its_transaction() {
     on_both(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
-            let connection = s.sea_orm();
+            let connection = &*s;
             let transaction = connection.begin().await?;
             let nothing = Statement::from_string(db.backend(), "SELECT id FROM no_such_table");
             let rows: Result<Vec<_>, DbErr> = transaction.stream_raw(nothing).await?.try_collect().await;
@@ -612,7 +657,7 @@ fn u8_a_stream_that_fails_flags_its_transaction() {
             let refused = Error::from(names(&transaction).await.unwrap_err());
             assert!(matches!(refused, Error::Refused { .. }), "{refused:?}");
             transaction.rollback().await?;
-            assert_eq!(names(&connection).await?, Vec::<String>::new());
+            assert_eq!(names(connection).await?, Vec::<String>::new());
             Ok(())
         })
         .await

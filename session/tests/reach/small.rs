@@ -55,7 +55,11 @@ async fn t2_an_argument_that_only_names_the_tenant_is_no_unused_one(db: Db) -> R
     add_page_on(&db, 7, 1).await?;
     add_page_alone_on(&db, 8, 2).await?;
     let unit = db.session().tenant("app.account", 7);
-    unit.run(async |s: &mut Session| -> Result<(), Error> { Pages.add(s, 7, 3).await }).await?;
+    unit.run(async |s: &mut Session| -> Result<(), Error> {
+        assert!(add_page_alone(s, 7, 9).await.is_err(), "it is durable");
+        Pages.add(s, 7, 3).await
+    })
+    .await?;
     let pages = page::Entity::find().all(db.connection()).await.unwrap();
     assert_eq!(pages.iter().map(|page| (page.id, page.account)).collect::<Vec<_>>(), [(1, 7), (2, 8), (3, 7)]);
     Ok(())

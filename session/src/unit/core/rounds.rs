@@ -62,14 +62,12 @@ impl Core {
         if due.is_empty() {
             return Ok(());
         }
-        if let Err(e) = refuse_last_versions(&due) {
-            return Err(self.keep_dirty(due, e));
-        }
-        if let Err(e) = self.ready().await {
-            return Err(self.keep_dirty(due, e));
-        }
+        // If this future is dropped, the objects are found again by the rollback of their block.
+        let mut guard = Requeue { shared: self.shared.clone(), due };
+        refuse_last_versions(&guard.due)?;
+        self.ready().await?;
         self.connection.counters().flush();
-        let span = debug_span!("sea_session.flush", objects = due.len());
+        let span = debug_span!("sea_session.flush", objects = guard.due.len());
         let frame = self.top().id;
         let last = self.frames.iter().rposition(|f| f.kind != BlockKind::Merged).unwrap_or(0);
         let flush = Flush {
@@ -84,8 +82,6 @@ impl Core {
             found_gone: false,
             cascaded: Default::default(),
         };
-        // If this future is dropped, the objects are found again by the rollback of their block.
-        let mut guard = Requeue { shared: self.shared.clone(), due };
         let outcome = in_span(&span, flush.run(&guard.due)).await;
         match outcome {
             Ok(()) => {
@@ -115,11 +111,6 @@ impl Core {
             }
         }
         Ok(dirty)
-    }
-
-    fn keep_dirty(&self, due: Vec<Member>, error: Error) -> Error {
-        due.into_iter().for_each(|(object, _)| self.shared.enlist_again(object));
-        error
     }
 
     /// A failed flush puts memory and database back to the nearest boundary at once (S8); the block then stays flagged.

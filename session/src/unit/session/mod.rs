@@ -3,10 +3,10 @@
 //! A session is used through `&mut`: a parent cannot be used while its child block is open, and two children cannot run
 //! side by side, because the compiler refuses it.
 
-mod as_sea_orm;
 mod membership;
 mod nested;
 mod savepoint;
+mod transaction;
 
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
@@ -17,10 +17,11 @@ use futures_util::FutureExt;
 use sea_orm::{ConnectionTrait, DbErr, ExecResult, IsolationLevel, QueryResult, Statement};
 use tokio::sync::Mutex;
 
-pub use as_sea_orm::SeaOrm;
 pub use membership::NoAutoflush;
 pub use nested::NestedBlock;
 pub use savepoint::Savepoint;
+pub use transaction::NestedTransaction;
+use transaction::{Lending, Place};
 
 use super::{
     block_table::{BlockKind, BlockState},
@@ -30,7 +31,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    connection::{Connection, Fetch, Message, control::refuse_control, db::Db, lent::executed},
+    connection::{Connection, Fetch, Message, db::Db, lent::executed},
     dialect::{Dialect, SeaBackend},
     error::Error,
     objects::shared::Shared,
@@ -58,6 +59,8 @@ use crate::{
 /// ```
 pub struct Session {
     core: Mutex<Core>,
+    /// Set while the core is out on loan to transactions and streams of SeaORM (U8).
+    lent: parking_lot::Mutex<Option<(Arc<Lending>, Place)>>,
     // What a look at the session needs, so that it does not wait for a statement that is under way.
     shared: Arc<Shared>,
     settings: Arc<Settings>,
@@ -105,7 +108,7 @@ pub(crate) enum Verdict<T, E> {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.core.get_mut().dropped();
+        self.core().dropped();
     }
 }
 
@@ -117,10 +120,14 @@ impl Session {
             .with_settings(settings.set_local.iter().chain(&settings.tenant));
         let core = Core::new(connection, settings.clone());
         let (shared, hooks) = (core.shared.clone(), core.hooks.clone());
-        Self { core: Mutex::new(core), shared, settings, hooks, counters, dialect, in_run: false }
+        let lent = parking_lot::Mutex::default();
+        Self { core: Mutex::new(core), lent, shared, settings, hooks, counters, dialect, in_run: false }
     }
 
     pub(crate) fn core(&mut self) -> &mut Core {
+        if self.lent.get_mut().is_some() {
+            self.take_back();
+        }
         self.core.get_mut()
     }
 
@@ -252,15 +259,7 @@ impl Session {
     /// [`Error::Usage`] if it was opened with another, or with none; on SQLite too, where all are granted, so that what is
     /// tried out there does not surprise on PostgreSQL.
     pub fn require_isolation(&self, level: IsolationLevel) -> Result<(), Error> {
-        match self.settings.isolation {
-            Some(has) if has == level => Ok(()),
-            Some(has) => Err(Error::usage(format!(
-                "{level} is asked for inside a unit of work that is {has}: a transaction has one isolation level"
-            ))),
-            None => Err(Error::usage(format!(
-                "{level} is asked for inside a unit of work that was opened without: open it with `.isolation(…)`"
-            ))),
-        }
+        self.settings.require_isolation(level)
     }
 
     /// Says whether the unit was opened with `.read_only()`, for code that must not write or hold the write lock (B4): a
@@ -269,9 +268,7 @@ impl Session {
     /// # Errors
     /// [`Error::Usage`] if it was not.
     pub fn require_read_only(&self) -> Result<(), Error> {
-        self.settings.read_only.then_some(()).ok_or_else(|| {
-            Error::usage("a read-only unit of work is asked for inside one that may write: open it with `.read_only()`")
-        })
+        self.settings.require_read_only()
     }
 
     /// Says whether the unit was opened with `.deferrable()`, for code that must not fail for a concurrent one (B4): a function
@@ -287,6 +284,11 @@ impl Session {
 
     /// Which database this is.
     pub fn backend(&self) -> SeaBackend {
+        self.dialect.backend
+    }
+
+    /// As [`Session::backend`], by the name that two traits of SeaORM's have for it.
+    pub fn get_database_backend(&self) -> SeaBackend {
         self.dialect.backend
     }
 
@@ -471,22 +473,18 @@ impl ConnectionTrait for Session {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        refuse_control(&statement.sql, self.dialect)?;
-        executed(self.core.lock().await.statement(Message::Statement(statement, Fetch::Nothing)).await?)
+        executed(self.send(Message::Statement(statement, Fetch::Nothing)).await?)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        refuse_control(sql, self.dialect)?;
-        executed(self.core.lock().await.statement(Message::Unprepared(sql)).await?)
+        executed(self.send(Message::Unprepared(sql)).await?)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        refuse_control(&statement.sql, self.dialect)?;
-        Ok(self.core.lock().await.statement(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
+        Ok(self.send(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        refuse_control(&statement.sql, self.dialect)?;
-        Ok(self.core.lock().await.statement(Message::Statement(statement, Fetch::All)).await?.rows())
+        Ok(self.send(Message::Statement(statement, Fetch::All)).await?.rows())
     }
 }
