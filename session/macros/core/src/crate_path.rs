@@ -77,7 +77,8 @@ pub(crate) fn replaced(written: TokenStream, path: &Path) -> TokenStream {
     let mut replaced: Vec<TokenTree> = vec![];
     let mut rest = &tokens[..];
     while let Some((first, after)) = rest.split_first() {
-        let continues = matches!(replaced.last(), Some(TokenTree::Ident(_))) || replaced.last().is_some_and(is('>'));
+        // `crate::sea_session` is somebody's module, `mut ::sea_session` is not.
+        let continues = matches!(replaced.last(), Some(TokenTree::Ident(before)) if is_segment(before));
         match (first, after) {
             (first, [second, TokenTree::Ident(name), after @ ..])
                 if is(':')(first) && is(':')(second) && name == "sea_session" && !continues =>
@@ -98,6 +99,12 @@ pub(crate) fn replaced(written: TokenStream, path: &Path) -> TokenStream {
         }
     }
     replaced.into_iter().collect()
+}
+
+/// Whether a word can stand before `::` in a path, which most keywords cannot.
+fn is_segment(word: &Ident) -> bool {
+    ["crate", "self", "super", "Self"].iter().any(|segment| word == segment)
+        || syn::parse2::<Ident>(word.to_token_stream()).is_ok()
 }
 
 /// A token of the path where the name was that it stands for: what rustc says of it belongs there.
