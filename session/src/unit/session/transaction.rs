@@ -4,6 +4,8 @@
 //! SeaORM's transactions borrow nothing, so the compiler does not say which of them may be used: here only the innermost may send,
 //! and what is sent through another is refused. No statement may ever run in a block that is not its own.
 
+#![expect(clippy::disallowed_methods, reason = "these are SeaORM's transactions that are blocks of a session (INV1)")]
+
 use std::{
     fmt,
     future::{Future, ready},
