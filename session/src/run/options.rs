@@ -193,6 +193,15 @@ impl<Q> UnitOptions<Q> {
     }
 
     /// Also retries errors of the caller's own (R5). The closure names the error type of the body; another does not compile.
+    ///
+    /// ```compile_fail
+    /// use sea_session::{Error, prelude::*};
+    ///
+    /// async fn run(db: &Db) -> Result<(), Error> {
+    ///     let unit = db.session().retry(3).retry_on(|_: &std::io::Error| true);
+    ///     unit.run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await
+    /// }
+    /// ```
     pub fn retry_on<E: 'static>(self, predicate: impl Fn(&E) -> bool + Send + Sync + 'static) -> UnitOptions<About<E>>
     where
         Q: Accepts<E>,
