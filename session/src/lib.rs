@@ -63,8 +63,9 @@ pub use unit::{
     filters::Filtering,
     hooks::{HookBody, HookOutcome, Hooks, Registered},
     observer::{FlushObserver, Flushing},
+    predicate::{About, AboutAny, Accepts},
     retry::Retry,
-    session::{NestedBlock, NoAutoflush, Savepoint, Session},
+    session::{NestedBlock, NestedTransaction, NoAutoflush, Savepoint, Session},
 };
 
 /// What an application needs in scope.

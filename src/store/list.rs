@@ -385,7 +385,9 @@ impl Walk<'_> {
         place.of(sql, "w.key");
         sql.push(" || ");
         place.end(sql, "w.key");
-        sql.push(" AND n.tree_key < ").bind(high).push(" ORDER BY n.tree_key LIMIT 1) FROM walk w WHERE w.key IS NOT NULL");
+        sql.push(" AND n.tree_key < ")
+            .bind(high)
+            .push(" ORDER BY n.tree_key LIMIT 1) FROM walk w WHERE w.key IS NOT NULL");
         if !sql.is_postgres() {
             // PostgreSQL goes as far as it is asked to, and has no such limit. The last key may be the NULL behind them all.
             sql.push(" LIMIT ").bind(self.limit() + 1);
@@ -462,7 +464,8 @@ impl Place<'_> {
             (false, _) => {
                 // A key has only characters that mean nothing in JSON.
                 let list = format!("'[\"' || replace(substr({key}, ? + 1), char(1), '\",\"') || '\"]'");
-                let segments = format!("SELECT group_concat(j.value, char(1)) FROM json_each({list}) j WHERE j.key < ?");
+                let segments =
+                    format!("SELECT group_concat(j.value, char(1)) FROM json_each({list}) j WHERE j.key < ?");
                 sql.with(&format!("({segments})"), [skip, self.depth.into()])
             }
         };

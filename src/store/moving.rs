@@ -219,10 +219,7 @@ async fn relocate(s: &mut Session, account: &str, from: &Uri, to: &Uri, space: &
     // ever was, which is asked once, no row asks.
     let (low, high) = to.below();
     sql.push("version = 1 + CASE WHEN EXISTS (SELECT 1 FROM node_versions v WHERE v.account_id = ").bind(account);
-    sql.with(
-        " AND (v.uri = ? OR (v.uri >= ? AND v.uri < ?))) THEN ",
-        [text(to.as_str()), text(low), text(high)],
-    );
+    sql.with(" AND (v.uri = ? OR (v.uri >= ? AND v.uri < ?))) THEN ", [text(to.as_str()), text(low), text(high)]);
     sql.either("greatest", "max").push("(version, coalesce((SELECT max(v.version) FROM node_versions v");
     sql.push(" WHERE v.account_id = nodes.account_id AND v.uri = ");
     sql.with("? || substr(nodes.uri, ? + 1)), 0)) ELSE version END", [text(to.as_str()), length.clone()]);

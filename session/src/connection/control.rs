@@ -18,9 +18,24 @@ pub(crate) fn refuse_control(sql: &str, dialect: &Dialect) -> Result<(), Error> 
     }
 }
 
-/// Whether a statement is a question and nothing else, as far as its first word tells.
-pub(crate) fn only_reads(sql: &str) -> bool {
-    sql.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("SELECT"))
+/// Whether a text is one query that a cursor can be declared for: it reads, and only that. A query that only looks as if it
+/// wrote is not taken for one.
+pub(crate) fn is_cursor_query(sql: &str, dialect: &Dialect) -> bool {
+    let mut words = Words { rest: sql, lexing: dialect.lexing };
+    let first = words.next_word().unwrap_or_default().to_ascii_uppercase();
+    let writes: &[&str] = match first.as_str() {
+        "SELECT" | "VALUES" => &["INTO"],
+        "WITH" => &["INTO", "INSERT", "UPDATE", "DELETE", "MERGE"],
+        _ => return false,
+    };
+    while let Some(token) = words.token() {
+        match token {
+            Lexeme::Word(word) if writes.iter().any(|writes| word.eq_ignore_ascii_case(writes)) => return false,
+            Lexeme::Semicolon => return false,
+            _ => {}
+        }
+    }
+    true
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -349,6 +364,29 @@ mod tests {
             "SELECT `; commit`, [; commit]",
         ] {
             assert_eq!(word(sql, "SQLite"), None, "{sql}");
+        }
+    }
+
+    #[test]
+    fn u8_a_stream_knows_which_texts_only_read() {
+        let cases = [
+            ("SELECT a FROM t", true),
+            ("(select 1) union (select 2)", true),
+            ("SELECT 'a; INTO b' FROM t FOR UPDATE", true),
+            ("-- why\nVALUES (1)", true),
+            ("WITH x AS (SELECT 1) SELECT * FROM x", true),
+            ("WITH x AS (DELETE FROM t RETURNING a) SELECT * FROM x", false),
+            ("SELECT a INTO b FROM t", false),
+            ("SELECT 1; SELECT 2", false),
+            ("INSERT INTO t (a) VALUES (1) RETURNING a", false),
+            ("UPDATE t SET a = 1 RETURNING a", false),
+            ("EXPLAIN SELECT 1", false),
+            ("", false),
+        ];
+        for dialect in DIALECTS {
+            for (sql, reads) in cases {
+                assert_eq!(is_cursor_query(sql, dialect), reads, "{}: {sql}", dialect.name);
+            }
         }
     }
 }

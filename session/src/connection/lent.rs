@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use super::{
     Connection, Fetch, Message, Reply,
-    control::{only_reads, refuse_control},
+    control::{is_cursor_query, refuse_control},
 };
 use crate::dialect::{Dialect, SeaBackend};
 
@@ -24,7 +24,7 @@ impl<'a> FlushConnection<'a> {
     async fn send(&self, message: Message<'_>) -> Result<Reply, DbErr> {
         let mut connection = self.connection.lock().await;
         connection.lent |= match &message {
-            Message::Statement(statement, _) => !only_reads(&statement.sql),
+            Message::Statement(statement, _) => !is_cursor_query(&statement.sql, self.dialect),
             _ => true,
         };
         Ok(connection.send(message).await?)

@@ -456,7 +456,7 @@ impl Message<'_> {
         }
     }
 
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         match self {
             Message::Control(sql) | Message::Unprepared(sql) | Message::Copy { sql, .. } => sql,
             Message::Built { sql, .. } | Message::Bound { sql, .. } => sql,

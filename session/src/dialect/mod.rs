@@ -37,6 +37,7 @@ use crate::{
     },
 };
 pub(crate) use driver::{Driver, Listener, Unfinished};
+use errors::Names;
 use message::Arguments;
 pub(crate) use transaction_ids::TransactionIds;
 
@@ -154,8 +155,8 @@ pub(crate) struct Dialect {
     pub(crate) acquire: fn(&DatabaseConnection) -> Acquiring<'_>,
     /// The class of an error with this code, if it is of this driver.
     pub(crate) class: fn(&dyn sqlx::error::DatabaseError, code: &str) -> Option<Class>,
-    /// The constraint that only the sentence of an error names.
-    pub(crate) constraint: fn(message: &str) -> Option<&str>,
+    /// What an error of this database's driver names; `None` if it is another driver's.
+    pub(crate) names_in: for<'e> fn(&'e (dyn sqlx::error::DatabaseError + 'static)) -> Option<Names<'e>>,
     /// What the columns of a row are called, if the row is of this driver.
     pub(crate) column_names: for<'r> fn(&'r QueryResult) -> Option<ColumnNames<'r>>,
 }

@@ -138,15 +138,37 @@ impl Session {
         Ok(held.filter(|object| core.gives(object)).map(|object| object.clone().into()).collect())
     }
 
-    /// The objects with these keys, in the order of the keys; keys without a row are left out. Asks only for what the map
-    /// does not hold, in one statement (I5); in as few as their parameters allow, if there are thousands.
+    /// The objects with these keys, one answer for each key in the order of the keys; `None` where there is no row. Asks only
+    /// for what the map does not hold, in one statement (I5); in as few as their parameters allow, if there are thousands.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let keys = [2, 1];
+    ///     for (key, note) in keys.into_iter().zip(s.get_many::<note::Entity>(keys).await?) {
+    ///         match note {
+    ///             Some(note) => assert_eq!((key, note.title()), (1, "first".to_owned())),
+    ///             None => assert_eq!(key, 2),
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
+    /// As [`Session::get`].
+    ///
+    /// # Cancel safety
     /// As [`Session::get`].
     pub async fn get_many<E: TrackedEntity>(
         &mut self,
         keys: impl IntoIterator<Item = impl IntoValueTuple>,
-    ) -> Result<Vec<Tracked<E>>, Error> {
+    ) -> Result<Vec<Option<Tracked<E>>>, Error> {
         let tuples: Vec<ValueTuple> = keys.into_iter().map(IntoValueTuple::into_value_tuple).collect();
         let core = self.core();
         let missing: Vec<ValueTuple> = tuples
@@ -187,11 +209,11 @@ impl Session {
             }
         }
         let core = self.core();
-        let held = tuples.into_iter().filter_map(|tuple| {
+        let held = tuples.into_iter().map(|tuple| {
             let key = Key::from_tuple(tuple);
             core.map.get::<E>(spelled.get(&key).unwrap_or(&key))
         });
-        Ok(held.filter(|object| core.gives(object)).map(|object| object.clone().into()).collect())
+        Ok(held.map(|object| object.filter(|object| core.gives(object)).cloned().map(Tracked::from)).collect())
     }
 
     async fn all_compared<E: TrackedEntity>(

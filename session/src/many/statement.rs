@@ -17,12 +17,7 @@ use crate::{
         entity::{TrackedEntity, table_of},
         key_of,
     },
-    table::{
-        facts::TableFacts,
-        meta::TableMeta,
-        sql::quote,
-        value::last_integer,
-    },
+    table::{facts::TableFacts, meta::TableMeta, sql::quote, value::last_integer},
     unit::core::Core,
 };
 

@@ -107,9 +107,11 @@ impl Session {
         if values.is_empty() {
             return Ok(Vec::new());
         }
-        let of_tenant = |values: &Vec<Value>| values.iter().cloned().chain(tenant.iter().map(|(_, own)| own.clone())).collect();
+        let of_tenant =
+            |values: &Vec<Value>| values.iter().cloned().chain(tenant.iter().map(|(_, own)| own.clone())).collect();
         let values: &[Vec<Value>] = &values.iter().map(of_tenant).collect::<Vec<_>>();
-        let columns: &[usize] = &columns.iter().copied().chain(tenant.iter().map(|(column, _)| *column)).collect::<Vec<_>>();
+        let columns: &[usize] =
+            &columns.iter().copied().chain(tenant.iter().map(|(column, _)| *column)).collect::<Vec<_>>();
         self.autoflush().await?;
         let facts = match columns.iter().any(|column| table.columns[*column].may_fold()) {
             true => Some(self.core().table_facts(table).await?),

@@ -1,7 +1,9 @@
 //! SeaORM's UPDATE of many rows, and what it makes of the objects in the map (U2).
 
 use chrono::{SubsecRound, Utc};
-use sea_orm::{ColumnTrait, Condition, Iterable, QueryFilter, QueryResult, QueryTrait, UpdateMany, Value, sea_query::Expr};
+use sea_orm::{
+    ColumnTrait, Condition, Iterable, QueryFilter, QueryResult, QueryTrait, UpdateMany, Value, sea_query::Expr,
+};
 
 use super::statement::{
     Answer, doubt_all, doubt_children, held_object, next_version, returned, take_row, wants_xid, write,

@@ -74,6 +74,12 @@ pub trait TrackedEntity:
         Vec::new()
     }
 
+    /// A moment, in microseconds since 1970, as a value of the field behind the column at `position`. `None`: the column's kind
+    /// tells how. The derive writes it for types of the crate `time`, which this crate may not know.
+    fn moment(_position: usize, _microseconds: i64) -> Option<Value> {
+        None
+    }
+
     /// The value that `draft` holds there; `None` if it was never set.
     fn value_of_draft(draft: &Self::ActiveModel, position: usize) -> Option<ValueRef<'_>> {
         match draft.get(Self::Column::iter().nth(position)?) {
@@ -94,6 +100,7 @@ pub struct EntitySpec<E: EntityTrait> {
     not_optimistic: Vec<E::Column>,
     read_only: Vec<E::Column>,
     secret: Vec<E::Column>,
+    hidden: Vec<&'static str>,
     not_brought: Vec<E::Column>,
     unique_keys: Vec<(&'static str, E::Column)>,
     hooks: bool,
@@ -114,6 +121,7 @@ impl<E: EntityTrait> Default for EntitySpec<E> {
             not_optimistic: vec![],
             read_only: vec![],
             secret: vec![],
+            hidden: vec![],
             not_brought: vec![],
             unique_keys: vec![],
             hooks: true,
@@ -219,9 +227,15 @@ impl<E: EntityTrait> EntitySpec<E> {
         self
     }
 
-    /// A column whose value is never shown, even with `show_values`.
+    /// A column whose value is never shown, even with `show_values`, and left out where an object is serialized.
     pub fn secret(mut self, column: E::Column) -> Self {
         self.secret.push(column);
+        self.hidden(column.as_str())
+    }
+
+    /// What serde calls the field of a secret column, where that is not the column's name.
+    pub fn hidden(mut self, name: &'static str) -> Self {
+        self.hidden.push(name);
         self
     }
 }
@@ -293,6 +307,7 @@ impl TableMeta {
             soft_delete,
             not_optimistic: set(&spec.not_optimistic),
             secret: set(&spec.secret),
+            hidden: spec.hidden,
             read_only: spec.read_only.iter().filter_map(|c| at(*c)).collect(),
             not_brought: spec.not_brought.iter().filter_map(|c| at(*c)).collect(),
             hooks: spec.hooks,

@@ -67,6 +67,8 @@ pub(crate) struct TableMeta {
     pub(crate) soft_delete: Option<usize>,
     pub(crate) not_optimistic: ColumnSet,
     pub(crate) secret: ColumnSet,
+    /// What serde calls the fields of secret columns.
+    pub(crate) hidden: Vec<&'static str>,
     /// Columns without a setter, and those that a model from outside does not bring.
     pub(crate) read_only: Vec<usize>,
     pub(crate) not_brought: Vec<usize>,

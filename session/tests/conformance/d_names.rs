@@ -106,7 +106,7 @@ macro_rules! any_order {
                 db.session()
                     .optimistic()
                     .run(async |s: &mut Session| -> Done {
-                        for person in s.get_many::<$person::Entity>(ids.clone()).await? {
+                        for person in s.get_many::<$person::Entity>(ids.clone()).await?.into_iter().flatten() {
                             let (first, last) = (person.first(), person.last());
                             assert!(first.starts_with("first "), "{first}");
                             person.set_last(Some(format!("{first}, {last:?}")));

@@ -20,7 +20,7 @@ impl From<Error> for Refusal {
     }
 }
 
-fn allowing(db: &Db) -> sea_session::UnitOptions {
+fn allowing(db: &Db) -> sea_session::UnitOptions<sea_session::About<Refusal>> {
     db.session().allow(|e: &Refusal| matches!(e, Refusal::Allowed))
 }
 
@@ -160,10 +160,6 @@ fn x3_both_allowed_and_retried_is_refused_at_set_up() {
 #[test]
 fn x3_a_predicate_that_could_never_match_is_refused() {
     on_both(async |db: Db| {
-        let about_another = db.session().allow(|_: &std::io::Error| true);
-        let outcome = about_another.run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await;
-        let refusal = outcome.unwrap_err().to_string();
-        assert!(refusal.contains("`allow` looks at `std::io::error::Error`"), "{refusal}");
         let never = db.session().retry_on(|_: &Error| true);
         let outcome = never.run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await;
         assert!(outcome.unwrap_err().to_string().contains(".retry(5)"));

@@ -10,9 +10,17 @@
 
 mod blog;
 mod changes;
+mod errors;
 mod filters;
+mod forms;
 mod graphs;
 mod many;
 mod nested;
 mod pages;
+mod renamed;
+#[cfg(feature = "rbac")]
+mod rights;
+mod sea_orm_inside;
+mod small;
 mod support;
+mod written_out;

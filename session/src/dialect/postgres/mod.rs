@@ -14,7 +14,7 @@ use sea_orm::{
     sqlx::{self, Column, Executor, Row, postgres::PgDatabaseError},
 };
 
-use super::{AdvisoryLocks, Begin, Channels, Dialect, Lexing, Recheck, Sets, TransactionIds};
+use super::{AdvisoryLocks, Begin, Channels, Dialect, Lexing, Recheck, Sets, TransactionIds, errors::Names};
 use crate::{
     error::{Class, class_of_sqlstate},
     table::{columns::ColumnMeta, sql::literal, value_ref::Exactness},
@@ -85,7 +85,7 @@ pub(super) static POSTGRES: Dialect = Dialect {
     owns: |pool: &DatabaseConnection| matches!(pool.inner, DatabaseConnectionType::SqlxPostgresPoolConnection(_)),
     acquire: driver::acquire,
     class,
-    constraint: |_| None,
+    names_in,
     column_names: |row| Some(row.try_as_pg_row()?.columns().iter().map(Column::name).collect()),
 };
 
@@ -187,4 +187,9 @@ fn is_plan_changed(code: &str, routine: Option<&str>, message: &str) -> bool {
         "XX000" => message.starts_with("cache lookup failed for type"),
         _ => false,
     }
+}
+
+fn names_in<'e>(error: &'e (dyn sqlx::error::DatabaseError + 'static)) -> Option<Names<'e>> {
+    let error = error.try_downcast_ref::<PgDatabaseError>()?;
+    Some(Names { constraint: error.constraint(), table: error.table(), column: error.column() })
 }

@@ -15,7 +15,7 @@ use sea_orm::{
     },
 };
 
-use super::{Begin, Dialect, Lexing, Sets};
+use super::{Begin, Dialect, Lexing, Sets, errors::Names};
 use crate::{
     error::Class,
     table::{columns::ColumnMeta, value_ref::Exactness},
@@ -83,7 +83,7 @@ pub(super) static SQLITE: Dialect = Dialect {
     owns: |pool: &DatabaseConnection| matches!(pool.inner, DatabaseConnectionType::SqlxSqlitePoolConnection(_)),
     acquire: driver::acquire,
     class,
-    constraint,
+    names_in,
     column_names: |row| Some(row.try_as_sqlite_row()?.columns().iter().map(Column::name).collect()),
 };
 
@@ -141,7 +141,15 @@ fn class(error: &dyn sqlx::error::DatabaseError, code: &str) -> Option<Class> {
     })
 }
 
-/// SQLite names a constraint in its message only: `UNIQUE constraint failed: author.name`.
-fn constraint(message: &str) -> Option<&str> {
-    message.split_once(" constraint failed: ").map(|(_, name)| name)
+/// SQLite names things in its message only: `UNIQUE constraint failed: author.name, author.born`.
+fn names_in<'e>(error: &'e (dyn sqlx::error::DatabaseError + 'static)) -> Option<Names<'e>> {
+    error.try_downcast_ref::<SqliteError>()?;
+    let Some((kind, constraint)) = error.message().split_once(" constraint failed: ") else {
+        return Some(Names::default());
+    };
+    // A CHECK is named by itself, or by its expression.
+    let columns = matches!(kind, "UNIQUE" | "NOT NULL").then_some(constraint);
+    let (table, column) = columns.and_then(|columns| columns.split_once('.')).unzip();
+    let column = column.filter(|column| !column.contains(", "));
+    Some(Names { constraint: Some(constraint), table, column })
 }

@@ -51,6 +51,7 @@ fn table(index: usize, parents: [Option<usize>; 2], nullable: [bool; WIDTH]) -> 
         soft_delete: None,
         not_optimistic: Default::default(),
         secret: Default::default(),
+        hidden: vec![],
         read_only: vec![],
         not_brought: vec![],
         hooks: true,

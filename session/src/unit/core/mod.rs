@@ -2,12 +2,13 @@
 //!
 //! Memory follows the database (INV4): every path that rolls back SQL rolls back objects first, by value and without a
 //! query. The first cause of a failure is never replaced (INV6). What a session does is in the files beside this one:
-//! statements, rounds of flushes, blocks, and the end of the unit.
+//! statements, rows that come one at a time, rounds of flushes, blocks, and the end of the unit.
 
 mod blocks;
 mod cascades;
 mod end;
 mod rounds;
+pub(crate) mod row_source;
 mod statements;
 
 use std::{sync::Arc, time::Instant};

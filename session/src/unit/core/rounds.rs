@@ -63,24 +63,20 @@ impl Core {
         if due.is_empty() {
             return Ok(());
         }
-        if let Err(e) = refuse_last_versions(&due) {
-            return Err(self.keep_dirty(due, e));
-        }
-        if let Err(e) = self.ready().await {
-            return Err(self.keep_dirty(due, e));
-        }
+        // If this future is dropped, the objects are found again by the rollback of their block.
+        let mut guard = Requeue { shared: self.shared.clone(), due };
+        refuse_last_versions(&guard.due)?;
+        self.ready().await?;
         self.connection.counters().flush();
-        let span = debug_span!("sea_session.flush", objects = due.len());
+        let span = debug_span!("sea_session.flush", objects = guard.due.len());
         self.shared.joins.flushed();
         let watch = match self.observes_all() {
             true => Watch::All,
-            false if due.iter().any(|(object, _)| object.table().is_observed()) => Watch::Observed,
+            false if guard.due.iter().any(|(object, _)| object.table().is_observed()) => Watch::Observed,
             false => Watch::Nothing,
         };
         // Dropped half-way, the changes would be there without what is to be told of them.
         self.observing = watch != Watch::Nothing;
-        // If this future is dropped, the objects are found again by the rollback of their block.
-        let mut guard = Requeue { shared: self.shared.clone(), due };
         let outcome = in_span(&span, self.flushing(watch).run(&guard.due)).await;
         match outcome {
             Ok(changes) => {
@@ -139,11 +135,6 @@ impl Core {
             }
         }
         Ok(dirty)
-    }
-
-    fn keep_dirty(&self, due: Vec<Member>, error: Error) -> Error {
-        due.into_iter().for_each(|(object, _)| self.shared.enlist_again(object));
-        error
     }
 
     /// A failed flush puts memory and database back to the nearest boundary at once (S8); the block then stays flagged.

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, sync::Arc, time::Instant};
 
 use super::{Core, UnitState};
 use crate::{
-    connection::{Message, Reply, boxed::boxed},
+    connection::{Message, Reply, boxed::boxed, control::is_cursor_query},
     error::{Class, Error},
     objects::{entity::TrackedEntity, identity::Key},
     table::{facts::TableFacts, meta::TableMeta},
@@ -21,12 +21,21 @@ const MANY_SAVEPOINTS: usize = 64;
 impl Core {
     /// Sends a statement of the caller: pending changes first, then BEGIN and SAVEPOINT if they are still owed.
     pub(crate) async fn statement(&mut self, message: Message<'_>) -> Result<Reply, Error> {
+        // What SQL of the caller's own may have changed nobody knows (U1).
+        if self.shared.joins.is_watched() && !is_cursor_query(message.text(), self.dialect()) {
+            self.shared.joins.unknown();
+        }
         self.statement_about(message, false).await
     }
 
     /// As [`Core::statement`]; `hide_values` keeps the values of a table with secrets out of the log.
     pub(crate) async fn statement_about(&mut self, message: Message<'_>, hide_values: bool) -> Result<Reply, Error> {
         self.flush_before_query().await?;
+        self.unflushed(message, hide_values).await
+    }
+
+    /// As [`Core::statement_about`], and pending changes wait: for what belongs to a statement that was sent before.
+    pub(super) async fn unflushed(&mut self, message: Message<'_>, hide_values: bool) -> Result<Reply, Error> {
         self.ready().await?;
         if hide_values {
             self.connection.hide_values();

@@ -6,6 +6,7 @@
 mod membership;
 mod nested;
 mod savepoint;
+mod transaction;
 
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
@@ -14,11 +15,13 @@ use std::{
 
 use futures_util::FutureExt;
 use sea_orm::{ConnectionTrait, DbErr, ExecResult, IsolationLevel, QueryResult, Statement};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 pub use membership::NoAutoflush;
 pub use nested::NestedBlock;
 pub use savepoint::Savepoint;
+pub use transaction::NestedTransaction;
+use transaction::{Lending, Place};
 
 use super::{
     block_table::{BlockKind, BlockState},
@@ -28,13 +31,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    connection::{
-        Connection, Fetch, Message,
-        control::{only_reads, refuse_control},
-        db::Db,
-        lent::executed,
-        text::Text,
-    },
+    connection::{Connection, Fetch, Message, db::Db, lent::executed, text::Text},
     dialect::{Dialect, SeaBackend},
     error::Error,
     objects::shared::Shared,
@@ -62,6 +59,8 @@ use crate::{
 /// ```
 pub struct Session {
     core: Mutex<Core>,
+    /// Set while the core is out on loan to transactions and streams of SeaORM (U8).
+    lent: parking_lot::Mutex<Option<(Arc<Lending>, Place)>>,
     // What a look at the session needs, so that it does not wait for a statement that is under way.
     standing: parking_lot::Mutex<Standing>,
     shared: Arc<Shared>,
@@ -128,7 +127,7 @@ impl Standing {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.core.get_mut().dropped();
+        self.core().dropped();
     }
 }
 
@@ -140,26 +139,25 @@ impl Session {
             .with_settings(settings.set_local.iter().chain(&settings.tenant));
         let core = Core::new(connection, settings.clone());
         let (shared, hooks) = (core.shared.clone(), core.hooks.clone());
-        let standing = parking_lot::Mutex::new(Standing::of(&core));
-        Self { core: Mutex::new(core), standing, shared, settings, hooks, counters, dialect, in_run: false }
+        let (standing, lent) = (parking_lot::Mutex::new(Standing::of(&core)), parking_lot::Mutex::default());
+        Self { core: Mutex::new(core), standing, lent, shared, settings, hooks, counters, dialect, in_run: false }
     }
 
     pub(crate) fn core(&mut self) -> &mut Core {
+        if self.lent.get_mut().is_some() {
+            self.take_back();
+        }
         self.core.get_mut()
-    }
-
-    /// The inside, for a statement through a shared session.
-    async fn shared_core(&self) -> MutexGuard<'_, Core> {
-        // While it is under way, looks are answered with what is seen now.
-        self.standing();
-        self.core.lock().await
     }
 
     /// Where the session stands; while a statement is under way, as it stood when that began.
     fn standing(&self) -> Standing {
         // Those who look do so one at a time: whom the inside is kept from here, it is kept from by a statement.
         let mut standing = self.standing.lock();
-        if let Ok(core) = self.core.try_lock() {
+        // What stands in for a core that is out on loan is no answer: it stands as it did when that was lent.
+        if let Ok(core) = self.core.try_lock()
+            && self.lent.lock().is_none()
+        {
             *standing = Standing::of(&core);
         }
         *standing
@@ -292,15 +290,7 @@ impl Session {
     /// [`Error::Usage`] if it was opened with another, or with none; on SQLite too, where all are granted, so that what is
     /// tried out there does not surprise on PostgreSQL.
     pub fn require_isolation(&self, level: IsolationLevel) -> Result<(), Error> {
-        match self.settings.isolation {
-            Some(has) if has == level => Ok(()),
-            Some(has) => Err(Error::usage(format!(
-                "{level} is asked for inside a unit of work that is {has}: a transaction has one isolation level"
-            ))),
-            None => Err(Error::usage(format!(
-                "{level} is asked for inside a unit of work that was opened without: open it with `.isolation(…)`"
-            ))),
-        }
+        self.settings.require_isolation(level)
     }
 
     /// Says whether the unit was opened with `.read_only()`, for code that must not write or hold the write lock (B4): a
@@ -309,9 +299,7 @@ impl Session {
     /// # Errors
     /// [`Error::Usage`] if it was not.
     pub fn require_read_only(&self) -> Result<(), Error> {
-        self.settings.read_only.then_some(()).ok_or_else(|| {
-            Error::usage("a read-only unit of work is asked for inside one that may write: open it with `.read_only()`")
-        })
+        self.settings.require_read_only()
     }
 
     /// Says whether the unit was opened with `.deferrable()`, for code that must not fail for a concurrent one (B4): a function
@@ -333,6 +321,11 @@ impl Session {
     /// An empty text for a statement of this database.
     pub fn text(&self) -> Text {
         Text::new(self.dialect, "")
+    }
+
+    /// As [`Session::backend`], by the name that two traits of SeaORM's have for it.
+    pub fn get_database_backend(&self) -> SeaBackend {
+        self.dialect.backend
     }
 
     /// What this database can do, and how.
@@ -505,13 +498,6 @@ impl Session {
         self.core().flush_before_query().await
     }
 
-    /// SQL of the caller's own: what it may have changed nobody knows (U1).
-    fn note_sql(&self, sql: &str) {
-        if !only_reads(sql) {
-            self.shared.joins.unknown();
-        }
-    }
-
     pub(crate) async fn query_all(&mut self, statement: Statement) -> Result<Vec<QueryResult>, Error> {
         Ok(self.core().statement(Message::Statement(statement, Fetch::All)).await?.rows())
     }
@@ -524,33 +510,18 @@ impl ConnectionTrait for Session {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        refuse_control(&statement.sql, self.dialect)?;
-        self.note_sql(&statement.sql);
-        executed(self.shared_core().await.statement(Message::Statement(statement, Fetch::Nothing)).await?)
+        executed(self.send(Message::Statement(statement, Fetch::Nothing)).await?)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        refuse_control(sql, self.dialect)?;
-        self.note_sql(sql);
-        executed(self.shared_core().await.statement(Message::Unprepared(sql)).await?)
+        executed(self.send(Message::Unprepared(sql)).await?)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        refuse_control(&statement.sql, self.dialect)?;
-        self.note_sql(&statement.sql);
-        Ok(self
-            .shared_core()
-            .await
-            .statement(Message::Statement(statement, Fetch::One))
-            .await?
-            .rows()
-            .into_iter()
-            .next())
+        Ok(self.send(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        refuse_control(&statement.sql, self.dialect)?;
-        self.note_sql(&statement.sql);
-        Ok(self.shared_core().await.statement(Message::Statement(statement, Fetch::All)).await?.rows())
+        Ok(self.send(Message::Statement(statement, Fetch::All)).await?.rows())
     }
 }

@@ -203,7 +203,7 @@ impl<E: Subject> World for Of<E> {
     ) -> BoxFuture<'a, Result<Vec<Arc<dyn Handle>>, Error>> {
         Box::pin(async move {
             let found = s.get_many::<E>(keys.into_iter().map(tuple)).await?;
-            Ok(found.into_iter().map(|found| Arc::new(found) as Arc<dyn Handle>).collect())
+            Ok(found.into_iter().flatten().map(|found| Arc::new(found) as Arc<dyn Handle>).collect())
         })
     }
 

@@ -144,7 +144,9 @@ impl World {
             assert!(found.is_err(), "get_many {keys:?} should have failed");
             return;
         }
-        let found = found.unwrap();
+        let answers = found.unwrap();
+        assert_eq!(answers.len(), keys.len(), "get_many {keys:?}");
+        let found: Vec<_> = answers.into_iter().flatten().collect();
         // New objects in the order in which the database gave them, which is not the model's business.
         for handle in &found {
             let key = handle.id();

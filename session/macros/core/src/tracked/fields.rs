@@ -22,6 +22,8 @@ pub(super) struct Column<'a> {
     pub(super) unique_keys: Vec<LitStr>,
     /// Whether serde leaves the field out of what it reads.
     pub(super) not_brought: bool,
+    /// What the field is called where serde writes it, if it says so itself.
+    pub(super) renamed: Option<LitStr>,
 }
 
 /// The `#[tracked(…)]` options of one field, each with the tokens that gave it.
@@ -75,7 +77,56 @@ pub(super) fn column<'a>(field: &'a Field, errors: &mut Vec<Error>) -> Option<Co
     check(field, name, &marks, sea_orm.primary_key, errors);
     let variant = sea_orm.variant.unwrap_or_else(|| names::column_variant(name));
     let not_brought = is_not_brought(&field.attrs);
-    Some(Column { field, name, variant, marks, unique_keys: sea_orm.unique_keys, not_brought })
+    let renamed = serde_text(&field.attrs, "rename");
+    Some(Column { field, name, variant, marks, unique_keys: sea_orm.unique_keys, not_brought, renamed })
+}
+
+/// What serde's `rename` or `rename_all` says of writing: `rename = "…"`, or `rename(serialize = "…")`.
+pub(super) fn serde_text(attrs: &[Attribute], option: &str) -> Option<LitStr> {
+    let mut found = None;
+    for attr in attrs.iter().filter(|a| a.path().is_ident("serde")) {
+        // What is wrong in it, serde's own derive reports.
+        let _ = attr.parse_nested_meta(|meta| {
+            if !meta.path.is_ident(option) {
+                return skip(&meta);
+            }
+            if meta.input.peek(Token![=]) {
+                found = Some(meta.value()?.parse()?);
+                return Ok(());
+            }
+            meta.parse_nested_meta(|inside| {
+                let text: LitStr = inside.value()?.parse()?;
+                if inside.path.is_ident("serialize") {
+                    found = Some(text);
+                }
+                Ok(())
+            })
+        });
+    }
+    found
+}
+
+/// The types of the crate `time` that hold a moment.
+#[derive(Clone, Copy)]
+pub(super) enum Moment {
+    /// With an offset.
+    Offset,
+    /// Without.
+    Plain,
+}
+
+/// The type of a tracked time, if it is one of the crate `time`, and which.
+pub(super) fn moment<'a>(column: &Column<'a>) -> Option<(Moment, &'a Type)> {
+    if column.marks.created_at.is_none() && column.marks.updated_at.is_none() {
+        return None;
+    }
+    let ty = &column.field.ty;
+    let time = generic(ty).filter(|(outer, _)| *outer == "Option").map_or(ty, |(_, inner)| inner);
+    match last_name(time)?.as_str() {
+        "TimeDateTimeWithTimeZone" | "OffsetDateTime" => Some((Moment::Offset, time)),
+        "TimeDateTime" | "PrimitiveDateTime" => Some((Moment::Plain, time)),
+        _ => None,
+    }
 }
 
 /// Whether serde reads the field's value from nowhere, or writes none that could come back, so that it is a default which
@@ -153,7 +204,7 @@ fn sea_orm(attrs: &[Attribute]) -> SeaOrm {
 }
 
 /// Moves past whatever follows an option that is not ours.
-pub(super) fn skip(meta: &ParseNestedMeta<'_>) -> Result<()> {
+pub(crate) fn skip(meta: &ParseNestedMeta<'_>) -> Result<()> {
     if meta.input.peek(Token![=]) {
         meta.value()?.parse::<syn::Expr>()?;
     } else if meta.input.peek(syn::token::Paren) {

@@ -10,7 +10,7 @@ use syn::{Attribute, DataStruct, DeriveInput, Error, Fields, Ident, Result, Type
 
 use super::{
     entity::Options,
-    fields::{self, Column, Marks},
+    fields::{self, Column, Marks, Moment},
 };
 use crate::names;
 
@@ -31,10 +31,11 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
 
     let handle = handle(input);
     let offset = &table_iden(&input.attrs);
-    let entity = entity(&columns, &of_entity, columns.len() == named.named.len(), offset);
+    let hidden = hidden(&columns, &input.attrs);
+    let entity = entity(&columns, &of_entity, &hidden, columns.len() == named.named.len(), offset);
     let behavior = options.no_hooks.then(no_behavior);
     let graph = graph();
-    let accessors = columns.iter().map(|column| accessors(column, offset));
+    let accessors = columns.iter().map(|column| accessors(column, &columns, offset));
     Ok(quote! {
         #(#mistakes)*
         #handle
@@ -132,13 +133,61 @@ fn handle(input: &DeriveInput) -> TokenStream {
     }
 }
 
-fn entity(columns: &[Column<'_>], of_entity: &[TokenStream], whole: bool, offset: &TokenStream) -> TokenStream {
+/// What serde calls the secret fields.
+fn hidden(columns: &[Column<'_>], attrs: &[Attribute]) -> Vec<String> {
+    let rule = fields::serde_text(attrs, "rename_all").map(|rule| rule.value());
+    let secret = columns.iter().filter(|column| column.marks.secret.is_some());
+    let names = secret.map(|column| match &column.renamed {
+        Some(name) => name.value(),
+        None => names::in_serde(column.name, rule.as_deref()),
+    });
+    names.collect()
+}
+
+/// Moments as the crate `time` has them, whose types only the user's crate is sure to know.
+fn moments(columns: &[Column<'_>], column_at: &TokenStream) -> Option<TokenStream> {
+    let moments = columns.iter().filter_map(|column| Some((column, fields::moment(column)?)));
+    let arms = moments.map(|(Column { variant, .. }, (kind, ty))| {
+        let made = match kind {
+            Moment::Offset => quote!(<#ty>::from_unix_timestamp_nanos(nanoseconds).ok()?),
+            Moment::Plain => quote!({
+                let moment = sea_orm::prelude::TimeDateTimeWithTimeZone::from_unix_timestamp_nanos(nanoseconds).ok()?;
+                <#ty>::new(moment.date(), moment.time())
+            }),
+        };
+        quote!(::core::option::Option::Some(Column::#variant) => {
+            ::core::option::Option::Some(::core::convert::Into::into(#made))
+        })
+    });
+    let arms: Vec<TokenStream> = arms.collect();
+    (!arms.is_empty()).then(|| {
+        quote! {
+            fn moment(position: usize, microseconds: i64) -> ::core::option::Option<sea_orm::Value> {
+                let nanoseconds = ::core::convert::Into::<i128>::into(microseconds) * 1_000;
+                match #column_at {
+                    #(#arms)*
+                    _ => ::core::option::Option::None,
+                }
+            }
+        }
+    })
+}
+
+fn entity(
+    columns: &[Column<'_>],
+    of_entity: &[TokenStream],
+    hidden: &[String],
+    whole: bool,
+    offset: &TokenStream,
+) -> TokenStream {
     let options = columns.iter().flat_map(options).chain(of_entity.iter().cloned());
+    let options = options.chain(hidden.iter().map(|name| quote!(.hidden(#name))));
     let names: Vec<&Ident> = columns.iter().map(|column| column.name).collect();
     let types: Vec<&Type> = columns.iter().map(|column| &column.field.ty).collect();
     // Columns are told by their variants: the enum may be written by hand, in any order and with more members.
     let variants: Vec<&Ident> = columns.iter().map(|column| &column.variant).collect();
     let column_at = quote!(<Column as sea_orm::Iterable>::iter().nth(position));
+    let moments = moments(columns, &column_at);
     // A model with fields that are no columns is read by SeaORM, which knows how to fill those.
     let from_row = whole.then(|| {
         quote! {
@@ -222,6 +271,8 @@ fn entity(columns: &[Column<'_>], of_entity: &[TokenStream], whole: bool, offset
             }
 
             #from_row
+
+            #moments
         }
     }
 }
@@ -249,7 +300,7 @@ fn options(column: &Column<'_>) -> Vec<TokenStream> {
 }
 
 /// The getter and, unless there is none, the setter of a column.
-fn accessors(column: &Column<'_>, offset: &TokenStream) -> TokenStream {
+fn accessors(column: &Column<'_>, all: &[Column<'_>], offset: &TokenStream) -> TokenStream {
     let Column { field, name, variant, marks, .. } = column;
     let (vis, ty) = (&field.vis, &field.ty);
     let docs: Vec<&Attribute> = field.attrs.iter().filter(|a| a.path().is_ident("doc")).collect();
@@ -273,12 +324,26 @@ fn accessors(column: &Column<'_>, offset: &TokenStream) -> TokenStream {
             }
         }
     });
+    let try_name = format_ident!("try_{plain}", span = name.span());
+    // A column of that name has a getter of its own.
+    let try_getter = all.iter().all(|other| *other.name != try_name).then(|| {
+        let doc = format!(" As `{plain}`; an error while the database has yet to make the value.");
+        quote! {
+            #[doc = #doc]
+            #[inline]
+            #vis fn #try_name(&self) -> ::core::result::Result<#ty, ::sea_session::Error> {
+                self.0.try_get_field(#position, |m: &Model| &m.#name, |a: &ActiveModel| &a.#name)
+            }
+        }
+    });
     quote! {
         #getter_doc
         #[inline]
         #vis fn #name(&self) -> #ty {
             self.0.get_field(#position, |m: &Model| &m.#name, |a: &ActiveModel| &a.#name)
         }
+
+        #try_getter
 
         #setter
     }

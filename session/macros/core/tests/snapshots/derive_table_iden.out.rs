@@ -131,6 +131,16 @@ impl TrackedModel {
                 |a: &ActiveModel| &a.id,
             )
     }
+    /// As `id`; an error while the database has yet to make the value.
+    #[inline]
+    pub fn try_id(&self) -> ::core::result::Result<i32, ::sea_session::Error> {
+        self.0
+            .try_get_field(
+                Column::Id as usize - 1,
+                |m: &Model| &m.id,
+                |a: &ActiveModel| &a.id,
+            )
+    }
     /// Sets `id`; the next flush sends it.
     pub fn set_id(&self, value: impl ::core::convert::Into<i32>) -> &Self {
         let value = value.into();
