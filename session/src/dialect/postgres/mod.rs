@@ -43,6 +43,7 @@ pub(super) static POSTGRES: Dialect = Dialect {
         never_given: "22023",
     }),
     aborts_after_errors: true,
+    breaks_off: false,
     cursors: true,
     queues: true,
     channels: Some(Channels { tell: listener::tell, listen: listener::listen }),
