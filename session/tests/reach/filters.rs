@@ -313,12 +313,12 @@ fn u5_no_read_sees_a_deleted_row() {
                 assert_eq!(ids(s).await?, [1]);
                 assert_eq!(task::Entity::find().count_in(s).await?, 1);
                 assert_eq!(project.related::<task::Entity>(s).await?.len(), 1);
-                assert_eq!(s.load_related(&[project.clone()], task::Entity).await?[0].len(), 1);
+                assert_eq!(s.load_related(std::slice::from_ref(&project), task::Entity).await?[0].len(), 1);
                 assert!(task::Entity::find_by_id(2).load_one(s).await?.is_none());
                 assert_eq!(task::Entity::find().filtered(s)?.all(s).await?.len(), 1);
                 let labels: Vec<String> = one.related::<label::Entity>(s).await?.iter().map(|l| l.name()).collect();
                 assert_eq!(labels, ["blue"]);
-                assert_eq!(s.load_related(&[one.clone()], label::Entity).await?[0].len(), 1);
+                assert_eq!(s.load_related(std::slice::from_ref(&one), label::Entity).await?[0].len(), 1);
                 let mut rows = task::Entity::find().rows(s).await?;
                 assert_eq!(rows.next().await?.unwrap().id, 1);
                 assert!(rows.next().await?.is_none());
@@ -487,7 +487,7 @@ fn u5_a_filter_of_the_callers_holds_in_every_read_until_its_guard_is_dropped() {
                     assert_eq!(ids(&mut s).await?, [1]);
                     assert_eq!(task::Entity::find().count_in(&mut s).await?, 1);
                     assert_eq!(project.related::<task::Entity>(&mut s).await?.len(), 1);
-                    assert_eq!(s.load_related(&[project.clone()], task::Entity).await?[0].len(), 1);
+                    assert_eq!(s.load_related(std::slice::from_ref(&project), task::Entity).await?[0].len(), 1);
                     assert!(matches!(s.refresh(&two).await, Err(Error::Stale { .. })));
                     assert_eq!(s.state(&two), State::Persistent, "it is hidden, not gone");
                     assert_eq!(task::Entity::find().unfiltered().load(&mut s).await?.len(), 2);
@@ -521,7 +521,7 @@ fn u5_an_expired_object_that_a_filter_hides_is_not_taken_for_gone() {
                 s.expire(&two);
                 let mut narrow = s.with_filter::<task::Entity>(task::Column::Title.eq("t1"));
                 assert!(narrow.get::<task::Entity>(2).await?.is_none());
-                assert_eq!(narrow.get_many::<task::Entity>([2_i64]).await?, [None]);
+                assert!(narrow.get_many::<task::Entity>([2_i64]).await?.iter().all(Option::is_none));
                 drop(narrow);
                 assert!(Tracked::ptr_eq(&s.get::<task::Entity>(2).await?.unwrap(), &two));
                 Ok(())
