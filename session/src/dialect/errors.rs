@@ -20,7 +20,7 @@ fn from_sqlx(e: &Arc<sqlx::Error>) -> Error {
             code = db.code().map(|c| c.as_ref().into());
             constraint = db
                 .constraint()
-                .or_else(|| DIALECTS.into_iter().find_map(|dialect| (dialect.constraint)(db.message())))
+                .or_else(|| DIALECTS.iter().find_map(|dialect| (dialect.constraint)(db.message())))
                 .map(Into::into);
             class = class_of(db.as_ref(), code.as_deref().unwrap_or_default());
         }
@@ -53,7 +53,7 @@ fn class_of(error: &dyn sqlx::error::DatabaseError, code: &str) -> Class {
         ErrorKind::CheckViolation => return Class::Check,
         _ => {}
     }
-    let known = DIALECTS.into_iter().find_map(|dialect| (dialect.class)(error, code));
+    let known = DIALECTS.iter().find_map(|dialect| (dialect.class)(error, code));
     known.unwrap_or_else(|| class_of_sqlstate(code))
 }
 

@@ -5,9 +5,12 @@
 //! Nothing outside this room names a backend: what differs is asked of the dialect, by what it can do.
 
 pub(crate) mod columns;
+pub(crate) mod documents;
 mod driver;
 mod errors;
 pub(crate) mod message;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod postgres;
 mod sqlite;
 
@@ -43,7 +46,12 @@ pub(crate) use postgres::{
 pub(crate) type SeaBackend = DbBackend;
 
 /// Every dialect, in the order of their numbers.
-pub(crate) static DIALECTS: [&Dialect; 2] = [&sqlite::SQLITE, &postgres::POSTGRES];
+pub(crate) static DIALECTS: &[&Dialect] = &[
+    &sqlite::SQLITE,
+    &postgres::POSTGRES,
+    #[cfg(feature = "mysql")]
+    &mysql::MYSQL,
+];
 
 /// A thing that can be done, or why it cannot and what to do instead.
 pub(crate) type Can<T = ()> = Result<T, &'static str>;
@@ -66,8 +74,8 @@ pub(crate) struct Dialect {
     pub(crate) two_phase: Can,
     /// Whether a lost answer to COMMIT is something that can happen, and be asked about (R9).
     pub(crate) settle: Can,
-    /// The statement that makes the table of commit tokens (R9, M2).
-    pub(crate) commit_tokens: Can<&'static str>,
+    /// What is sent about the table of commit tokens (R9, M2).
+    pub(crate) commit_tokens: Can<CommitTokens>,
     pub(crate) advisory_locks: Can<AdvisoryLocks>,
     /// Whether each write may tell the transaction's id, and the server what became of it (R9): see [`xid`].
     pub(crate) transaction_ids: bool,
@@ -85,6 +93,12 @@ pub(crate) struct Dialect {
     pub(crate) acts_within_statements: bool,
     /// Whether `(a, b) IN ((1, 2), …)` takes a list; otherwise it takes the rows of a query.
     pub(crate) row_lists: bool,
+    /// Whether parameters have numbers, and so may stand in any order.
+    pub(crate) numbered_parameters: bool,
+    /// Whether an INSERT may name the key whose conflict makes it an UPDATE; otherwise a row that is there is updated.
+    pub(crate) on_conflict: bool,
+    /// Whether statements that change tables, or rights, commit (D11).
+    pub(crate) implicit_commits: bool,
     /// The backend for which SeaORM writes a query's locks, which say how it was meant.
     pub(crate) shows_locks_as: SeaBackend,
     /// Whether enums are types of their own, to be created before the tables that use them.
@@ -94,12 +108,16 @@ pub(crate) struct Dialect {
     // ---- limits
     /// The most parameters of one statement.
     pub(crate) most_parameters: usize,
+    /// What the values of one statement may come to (D10).
+    pub(crate) most_bytes: usize,
 
     // ---- texts
     /// What stands before the number of a parameter.
     pub(crate) sign: char,
     /// A single parameter in an expression of SeaORM's.
     pub(crate) hole: &'static str,
+    /// What a number of 64 bits is cast to.
+    pub(crate) big: &'static str,
     /// The moment at which a statement began, if the server knows it better than the caller.
     pub(crate) now: Can<&'static str>,
     pub(crate) lexing: Lexing,
@@ -161,6 +179,8 @@ pub(crate) enum Sets {
     Arrays,
     /// One parameter a value, in chunks.
     Values,
+    /// New rows as with [`Sets::Values`]; rows that are there as one document, which the statement reads as a table.
+    Documents,
 }
 
 /// Locks of the transaction by number (B5); each takes the number as its one parameter.
@@ -169,6 +189,17 @@ pub(crate) struct AdvisoryLocks {
     pub(crate) wait: &'static str,
     /// Answers with `taken`.
     pub(crate) try_once: &'static str,
+}
+
+/// The table of commit tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommitTokens {
+    /// Makes it.
+    pub(crate) create: &'static str,
+    /// What stands before `INTO` and after the values of an INSERT that does nothing where the token is there.
+    pub(crate) insert_unless_there: (&'static str, &'static str),
+    /// What stands before and after the number of seconds that a span of time lasts.
+    pub(crate) seconds: (&'static str, &'static str),
 }
 
 /// What tells words of SQL from what only looks like them (D11).
@@ -186,6 +217,12 @@ pub(crate) struct Lexing {
     pub(crate) brackets: bool,
     /// BEGIN alone opens the body of a trigger; otherwise only `BEGIN ATOMIC` does.
     pub(crate) bare_bodies: bool,
+    /// `\` in a string means the character that follows.
+    pub(crate) backslashes: bool,
+    /// `# …` is a comment, up to the end of the line; and `--` only before a space.
+    pub(crate) hash_comments: bool,
+    /// `/*! … */` is carried out.
+    pub(crate) executable_comments: bool,
 }
 
 /// What a transaction is begun with.
@@ -214,8 +251,9 @@ impl Dialect {
     /// The dialect of a pool. One of a backend that is not built in is document of when a connection is taken from it.
     pub(crate) fn of(pool: &DatabaseConnection) -> &'static Dialect {
         let backend = pool.get_database_backend();
-        let owner = DIALECTS.into_iter().find(|dialect| (dialect.owns)(pool));
-        owner.or_else(|| DIALECTS.into_iter().find(|dialect| dialect.backend == backend)).unwrap_or(DIALECTS[0])
+        let all = || DIALECTS.iter().copied();
+        let owner = all().find(|dialect| (dialect.owns)(pool));
+        owner.or_else(|| all().find(|dialect| dialect.backend == backend)).unwrap_or(DIALECTS[0])
     }
 
     /// The dialect of a URL.
@@ -224,8 +262,9 @@ impl Dialect {
     /// The URL is of no backend that is built in.
     pub(crate) fn of_url(url: &str) -> Result<&'static Dialect, Error> {
         let scheme = url.split(':').next().unwrap_or_default();
-        DIALECTS.into_iter().find(|dialect| dialect.schemes.contains(&scheme)).ok_or_else(|| {
-            let known = DIALECTS.map(|dialect| format!("`{}:`", dialect.schemes[0])).join(" or ");
+        DIALECTS.iter().copied().find(|dialect| dialect.schemes.contains(&scheme)).ok_or_else(|| {
+            let known = DIALECTS.iter().map(|dialect| format!("`{}:`", dialect.schemes[0])).collect::<Vec<_>>();
+            let known = known.join(" or ");
             Error::usage(format!("unknown database scheme `{scheme}`: use {known}"))
         })
     }
@@ -264,6 +303,23 @@ impl Dialect {
         sizes
     }
 
+    /// Rows of values as something to select from, with these names for its columns.
+    pub(crate) fn rows_of(&self, rows: &str, names: &[String], tuples: &[String]) -> String {
+        match self.sets {
+            Sets::Arrays | Sets::Values => {
+                let called = names.iter().enumerate().map(|(at, name)| format!("column{} AS {name}", at + 1));
+                let called = called.collect::<Vec<_>>().join(", ");
+                format!("(SELECT {called} FROM (VALUES {}) AS {rows}) AS {rows}", tuples.join(", "))
+            }
+            // The names of the first row's columns are those of all.
+            Sets::Documents => {
+                let selects = tuples.iter().map(|tuple| format!("SELECT {}", &tuple[1..tuple.len() - 1]));
+                let selects = selects.collect::<Vec<_>>().join(" UNION ALL ");
+                format!("(WITH {rows}({}) AS ({selects}) SELECT * FROM {rows}) AS {rows}", names.join(", "))
+            }
+        }
+    }
+
     /// What the catalogue's answer about a table says (D1).
     ///
     /// # Errors
@@ -290,7 +346,7 @@ impl fmt::Debug for Dialect {
 
 /// What the columns of a row are called; nothing if it is a row of no driver.
 pub(crate) fn column_names(row: &QueryResult) -> ColumnNames<'_> {
-    DIALECTS.into_iter().find_map(|dialect| (dialect.column_names)(row)).unwrap_or_default()
+    DIALECTS.iter().find_map(|dialect| (dialect.column_names)(row)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -299,7 +355,7 @@ mod tests {
 
     #[test]
     fn y1_each_dialect_stands_at_its_number() {
-        for (number, dialect) in DIALECTS.into_iter().enumerate() {
+        for (number, dialect) in DIALECTS.iter().enumerate() {
             assert_eq!(dialect.number, number, "{dialect:?}");
         }
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use sea_orm::{QueryResult, Value};
 
 use super::{
@@ -24,10 +25,11 @@ use crate::{
         xid::{XID, and_xid, telling_xid},
     },
     error::Error,
+    objects::row::Put,
     stats::Path,
     table::{
         columns::ColumnSet,
-        facts::{Draw, Identity, Rowid},
+        facts::{Draw, Identity, Rowid, Stored},
         kinds::ColumnKind,
         meta::TableMeta,
         sql::quote,
@@ -52,6 +54,8 @@ enum Way {
     Draw(Vec<(usize, Draw)>),
     /// Together, numbered on from the last row of the table (SQLite).
     Rowid(Rowid),
+    /// Together; the answer tells each row's key beside what it was sent with, and that is found again in these columns (MariaDB).
+    Recognized(Vec<usize>),
 }
 
 /// The texts of a set's INSERT.
@@ -62,6 +66,29 @@ struct Texts<'s, 'a> {
 }
 
 impl RowSet<'_> {
+    /// The columns that tell new rows apart by what they are sent with: one, if its values differ, else all. `None` if that is not
+    /// told by what comes back.
+    fn recognized_by(&self) -> Option<Vec<usize>> {
+        let odd = self.oddly_stored().ok()?;
+        let exact = |column: &usize| {
+            let kind = ColumnKind::of(&self.table.columns[*column].kind);
+            let stored = self.facts.columns[*column].stored;
+            let kept = stored == Stored::AsSent || stored == Stored::UnlessSpaces && !odd.contains(column);
+            kept && (kind.is_integer() || matches!(kind, ColumnKind::String | ColumnKind::Uuid | ColumnKind::Bytes))
+        };
+        let distinct = |columns: &[usize]| {
+            let mut seen = FxHashSet::default();
+            (0..self.len()).all(|row| self.sent(row, columns).is_ok_and(|values| seen.insert(values)))
+        };
+        let mut exact_ones: Vec<usize> = self.columns.iter().copied().filter(exact).collect();
+        exact_ones.sort_by_key(|column| !ColumnKind::of(&self.table.columns[*column].kind).is_integer());
+        if let Some(one) = exact_ones.iter().find(|column| distinct(&[**column])) {
+            return Some(vec![*one]);
+        }
+        let all = exact_ones.len() == self.columns.len();
+        (all || distinct(&exact_ones)).then_some(exact_ones)
+    }
+
     /// The one place that chooses how rows come in (D2); `docs/paths.md` shows it as a table.
     fn way(&self, dialect: &Dialect) -> Way {
         let (table, facts) = (self.table, &self.facts);
@@ -71,10 +98,15 @@ impl RowSet<'_> {
             && !facts.insert.row_by_row
             && !self.columns.is_empty()
             && self.columns.iter().chain(&table.keys).all(travels)
-            && self.keeps_keys();
+            && self.keeps_keys()
+            && (self.kind != Kind::Switch || dialect.on_conflict);
         match (together, &unset[..]) {
             (false, _) => Way::Single,
             (true, []) => Way::Known,
+            (true, _) if dialect.sets == Sets::Documents => match facts.insert.mute {
+                false => self.recognized_by().map_or(Way::Single, Way::Recognized),
+                true => Way::Single,
+            },
             (true, _) if self.kind == Kind::Switch => Way::Single,
             (true, [key]) if dialect.sets == Sets::Values => match facts.rowid {
                 Some(rowid) if rowid.column == *key => Way::Rowid(rowid),
@@ -96,6 +128,7 @@ impl Flush<'_> {
         match set.way(self.connection.dialect()) {
             Way::Single => self.insert_single(&set, 0).await,
             Way::Known => self.insert_known(set, 0).await,
+            Way::Recognized(columns) => self.insert_recognized(&set, &columns).await,
             Way::Rowid(rowid) => self.insert_numbered(set, rowid).await,
             Way::Draw(keys) if set.len() < DRAWN_ROWS => self.insert_drawing(set, &keys).await,
             Way::Draw(keys) => {
@@ -125,16 +158,20 @@ impl Flush<'_> {
         let places: Places = set.new_values().collect();
         for row in from..set.len() {
             let window = set.window(row, row + 1);
+            if set.kind == Kind::Switch && !dialect.on_conflict && self.replace(&texts, row).await? {
+                continue;
+            }
             let xid = self.wants_xid();
             let sql = texts.alone(xid, wanted.odd);
             let fetch = if xid || wanted.back != Back::Nothing { Fetch::One } else { Fetch::Nothing };
             let reply = self.send_row(window, sql, &places, fetch).await?;
             let written = reply.affected();
+            let counted = if wanted.apart && set.facts.insert.mute { reply.last_number() } else { 0 };
             let answer = reply.rows();
             self.learn_xid(&answer, xid);
             expect_rows(window, 1, written)?;
             if wanted.apart {
-                let read = self.read_new(set, row).await?;
+                let read = self.read_by(set, row, set.key_after(row, counted)?).await?;
                 self.tell(set, row, &Back::Row, read.first())?;
             } else {
                 self.tell(set, row, &wanted.back, answer.first())?;
@@ -151,7 +188,7 @@ impl Flush<'_> {
     async fn insert_known(&mut self, set: RowSet<'_>, from: usize) -> Result<(), Error> {
         let wanted = set.wanted()?;
         let dialect = self.connection.dialect();
-        if dialect.sets == Sets::Values {
+        if dialect.sets != Sets::Arrays {
             return self.insert_values(&set, &wanted, from).await;
         }
         if wanted.back == Back::Nothing
@@ -167,7 +204,7 @@ impl Flush<'_> {
         let places: Places = set.new_values().collect();
         let mut at = from;
         while at < set.len() {
-            let (to, arguments) = arrays(&set, at, ROWS_A_STATEMENT, &places)?;
+            let (to, arguments) = arrays(&set, self.connection.dialect(), at, ROWS_A_STATEMENT, &places)?;
             let window = set.window(at, to);
             self.insert_arrays(&texts, window, arguments).await?;
             at = to;
@@ -220,7 +257,7 @@ impl Flush<'_> {
         let places: Places = set.new_values().collect();
         let mut at = 0;
         while at < set.len() {
-            let (to, arguments) = arrays(&set, at, ROWS_A_STATEMENT, &places)?;
+            let (to, arguments) = arrays(&set, self.connection.dialect(), at, ROWS_A_STATEMENT, &places)?;
             let (window, xid) = (set.window(at, to), self.wants_xid());
             let sql = texts.drawing(keys, xid);
             let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::All };
@@ -306,7 +343,50 @@ impl Flush<'_> {
             }
         }
         self.connection.counters().path(Path::Chunks, set.len() - from);
+        match wanted.again {
+            true => self.read_again(set).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Rows whose keys the database makes, each recognized in the answer by what it was sent with. Rows that were sent with the
+    /// same are the same to everybody.
+    async fn insert_recognized(&mut self, set: &RowSet<'_>, columns: &[usize]) -> Result<(), Error> {
+        let table = set.table;
+        let wanted = set.wanted()?;
+        let texts = Texts { set, dialect: self.connection.dialect(), back: &wanted.back };
+        let places: Places = set.new_values().collect();
+        let mut chunks = Chunks::new(set, texts.dialect, 0, texts.dialect.chunks(set.len(), places.len()), places);
+        while let Some((window, arguments)) = chunks.take()? {
+            let sql = texts.recognizing(window.len(), columns);
+            let sent = self.send(table, &window, Message::Bound { sql: sql.into(), arguments, fetch: Fetch::All });
+            let answer = chunks.encode_while(sent).await?.rows();
+            expect_rows(window, window.len() as u64, answer.len() as u64)?;
+            let mut rows: FxHashMap<Vec<Value>, Vec<usize>> = FxHashMap::default();
+            for row in (window.from..window.to).rev() {
+                rows.entry(set.sent(row, columns)?).or_default().push(row);
+            }
+            for row in &answer {
+                let held = columns.iter().map(|c| table.columns[*c].decode(row)).collect::<Result<Vec<_>, Error>>()?;
+                let at = rows.get_mut(&held).and_then(Vec::pop).ok_or_else(|| unasked(window))?;
+                self.tell(set, at, &wanted.back, Some(row))?;
+            }
+        }
+        self.connection.counters().path(Path::Chunks, set.len());
         Ok(())
+    }
+
+    /// Writes a row switch as an UPDATE of the row that is there. `false`: it is not there any more.
+    async fn replace(&mut self, texts: &Texts<'_, '_>, row: usize) -> Result<bool, Error> {
+        let set = texts.set;
+        let (sql, places) = texts.replacing();
+        let window = set.window(row, row + 1);
+        if self.send_row(window, sql.into(), &places, Fetch::Nothing).await?.affected() == 0 {
+            return Ok(false);
+        }
+        let read = self.read_new(set, row).await?;
+        self.tell(set, row, &Back::Row, read.first())?;
+        Ok(true)
     }
 
     /// Rows that SQLite numbers: they are given the numbers that it would give them, in the statement that inserts them. The
@@ -392,7 +472,7 @@ impl Texts<'_, '_> {
     /// A row switch keeps the row and replaces every other column, defaults included (`excluded` holds them). What the
     /// database computes follows from them (D4).
     fn on_conflict(&self) -> String {
-        if self.set.kind != Kind::Switch {
+        if self.set.kind != Kind::Switch || !self.dialect.on_conflict {
             return String::new();
         }
         let (table, facts) = (self.table(), &self.set.facts);
@@ -435,13 +515,63 @@ impl Texts<'_, '_> {
     fn one(&self) -> String {
         let table = &self.table().table;
         if self.set.columns.is_empty() {
-            return format!("INSERT INTO {table} DEFAULT VALUES{}", self.on_conflict());
+            let nothing = if self.dialect.sets == Sets::Documents { "() VALUES ()" } else { "DEFAULT VALUES" };
+            return format!("INSERT INTO {table} {nothing}{}", self.on_conflict());
         }
         let values = self.saved(|at| match self.dialect.sets {
-            Sets::Values => "?".to_owned(),
+            Sets::Values | Sets::Documents => "?".to_owned(),
             Sets::Arrays => self.dialect.parameter(at + 1),
         });
         format!("INSERT INTO {table} ({}) VALUES ({values}){}", self.written(), self.on_conflict())
+    }
+
+    /// So many rows in one text, which answer with their keys and with what they are recognized by.
+    fn recognizing(&self, rows: usize, columns: &[usize]) -> String {
+        let mut back = self.back.list(self.table(), self.dialect, true);
+        let also = |column: &&usize| match self.back {
+            Back::Columns(told) => !told.contains(column) && !self.table().keys.contains(column),
+            Back::Nothing => !self.table().keys.contains(column),
+            Back::Row => false,
+        };
+        let also = columns.iter().filter(also).map(|c| self.table().columns[*c].select(self.dialect).to_owned());
+        back.extend(also);
+        let tuple = format!("({})", self.saved(|_| "?".to_owned()));
+        let tuples = vec![&*tuple; rows].join(", ");
+        format!(
+            "INSERT INTO {} ({}) VALUES {tuples} RETURNING {}",
+            self.table().table,
+            self.written(),
+            back.join(", ")
+        )
+    }
+
+    /// A row switch as an UPDATE: every column is replaced, defaults included; and the order of its values.
+    fn replacing(&self) -> (String, Places) {
+        let (table, facts) = (self.table(), &self.set.facts);
+        let folds = facts.folds(&table.keys);
+        let replaced = |c: &usize| (folds || !table.keys.contains(c)) && !facts.columns[*c].generated;
+        let (mut places, mut assigned) = (Places::new(), Vec::new());
+        for column in (0..table.columns.len()).filter(replaced) {
+            let meta = &table.columns[column];
+            match self.set.columns.contains(&column) {
+                true => {
+                    places.push(Put::New(column));
+                    assigned.push(format!("{} = {}", meta.quoted(), meta.save(self.dialect, "?")));
+                }
+                false => assigned.push(format!("{} = DEFAULT", meta.quoted())),
+            }
+        }
+        let matched = table.keys.iter().map(|key| {
+            places.push(Put::New(*key));
+            let meta = &table.columns[*key];
+            format!("{} = {}", meta.quoted(), facts.compared(*key, &meta.save(self.dialect, "?")))
+        });
+        let matched = matched.collect::<Vec<_>>().join(" AND ");
+        if assigned.is_empty() {
+            let key = table.columns[table.keys[0]].quoted();
+            assigned.push(format!("{key} = {key}"));
+        }
+        (format!("UPDATE {} SET {} WHERE {matched}", table.table, assigned.join(", ")), places)
     }
 
     /// So many rows in one text (SQLite).

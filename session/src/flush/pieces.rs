@@ -4,8 +4,7 @@ use futures_util::future::join;
 
 use super::set::{Places, RowSet, Window};
 use crate::{
-    connection::text::MOST_BYTES,
-    dialect::{ArrayRows, Dialect, message::Arguments},
+    dialect::{ArrayRows, Dialect, documents::DocumentRows, message::Arguments},
     error::Error,
     objects::row::Put,
 };
@@ -77,7 +76,7 @@ pub(super) fn flat(
     loop {
         let mut arguments = (dialect.rows)(size * places.len());
         let mut taken = 0;
-        while taken < size && arguments.bytes() <= MOST_BYTES {
+        while taken < size && arguments.bytes() <= dialect.most_bytes {
             set.put(from + taken, places, arguments.sink())?;
             taken += 1;
         }
@@ -90,14 +89,39 @@ pub(super) fn flat(
 }
 
 /// The values of rows from `from` on, as arrays: of as many rows as one statement takes, and where they end.
-pub(super) fn arrays(set: &RowSet<'_>, from: usize, most: usize, places: &[Put]) -> Result<(usize, Arguments), Error> {
+pub(super) fn arrays(
+    set: &RowSet<'_>,
+    dialect: &Dialect,
+    from: usize,
+    most: usize,
+    places: &[Put],
+) -> Result<(usize, Arguments), Error> {
     let to = set.len().min(from + most);
     let mut sink = ArrayRows::new(to - from, places.iter().map(|put| &set.table.columns[put.column()].kind))?;
     for row in from..to {
         set.put(row, places, &mut sink)?;
-        if sink.bytes() > MOST_BYTES {
+        if sink.bytes() > dialect.most_bytes {
             return Ok((row + 1, sink.arguments()?));
         }
     }
     Ok((to, sink.arguments()?))
+}
+
+/// The values of rows from `from` on, as one document: of as many rows as one statement takes, and where they end.
+pub(super) fn documents(
+    set: &RowSet<'_>,
+    dialect: &Dialect,
+    from: usize,
+    most: usize,
+    places: &[Put],
+) -> Result<(usize, String), Error> {
+    let to = set.len().min(from + most);
+    let mut sink = DocumentRows::new();
+    for row in from..to {
+        set.put(row, places, &mut sink)?;
+        if sink.bytes() > dialect.most_bytes {
+            return Ok((row + 1, sink.finish()));
+        }
+    }
+    Ok((to, sink.finish()))
 }

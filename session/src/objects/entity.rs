@@ -275,7 +275,7 @@ fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
     let alias = column.as_str();
     let def = column.def();
     let declared = def.get_column_type();
-    let sql = DIALECTS.map(|dialect| {
+    let sql = DIALECTS.iter().map(|dialect| {
         let save = (dialect.expression)(write.clone());
         ColumnSql {
             exactness: (dialect.exactness)(declared),
@@ -283,6 +283,7 @@ fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
             select: format!("{} AS {}", (dialect.expression)(read.clone()), quote(alias)),
         }
     });
+    let sql: Box<[ColumnSql]> = sql.collect();
     // SeaORM has no kind for a vector, which is an array of floats.
     let vector = matches!(declared, ColumnType::Vector(_));
     let kind = if vector { ArrayType::Float } else { E::Model::get_value_type(column) };
@@ -303,7 +304,7 @@ fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
         at,
         read: E::value_in_row,
         kind,
-        sql: sql.into(),
+        sql,
     }
 }
 

@@ -102,7 +102,7 @@ mod tests {
     use crate::dialect::DIALECTS;
 
     fn dialect(name: &str) -> &'static Dialect {
-        DIALECTS.into_iter().find(|dialect| dialect.name == name).unwrap()
+        DIALECTS.iter().copied().find(|dialect| dialect.name == name).unwrap()
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::fmt::Debug;
 use sea_orm::{ConnectionTrait, EntityTrait, Schema};
 use tempfile::TempDir;
 
+#[cfg(feature = "mysql")]
+use super::cluster::mariadb::MariaDbDatabase;
 use super::cluster::{self, TestDatabase};
 use crate::{connection::db::Db, error::Error, unit::session::Session};
 
@@ -18,6 +20,19 @@ pub enum Backend {
     Sqlite,
     /// A new database on the test cluster, see [`cluster::fresh_database`].
     Postgres,
+    /// A new database on the MariaDB test server, see [`cluster::mariadb::fresh_database`].
+    #[cfg(feature = "mysql")]
+    MariaDb,
+}
+
+impl Backend {
+    /// Every backend that is built in.
+    pub const ALL: &[Backend] = &[
+        Backend::Sqlite,
+        Backend::Postgres,
+        #[cfg(feature = "mysql")]
+        Backend::MariaDb,
+    ];
 }
 
 /// What a test may return: nothing, or a `Result` whose error fails it.
@@ -99,6 +114,8 @@ pub fn run_test_on<S, R>(
 enum OpenedDatabase {
     Sqlite(TempDir),
     Postgres(TestDatabase),
+    #[cfg(feature = "mysql")]
+    MariaDb(MariaDbDatabase),
 }
 
 impl OpenedDatabase {
@@ -107,6 +124,8 @@ impl OpenedDatabase {
             // A file and not memory: a test may want more than one connection.
             Backend::Sqlite => Self::Sqlite(tempfile::tempdir()?),
             Backend::Postgres => Self::Postgres(cluster::fresh_database().await?),
+            #[cfg(feature = "mysql")]
+            Backend::MariaDb => Self::MariaDb(cluster::mariadb::fresh_database().await?),
         })
     }
 
@@ -114,6 +133,8 @@ impl OpenedDatabase {
         let url = match self {
             Self::Sqlite(folder) => format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display()),
             Self::Postgres(database) => database.url(),
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(database) => database.url(),
         };
         Db::connect(url).await
     }

@@ -40,7 +40,7 @@ async fn bring(s: &mut Session, state: BlockState, asked: Asked) -> Result<(), E
         }
         (BlockState::Lost, _) => {
             look(s).await?;
-            s.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await.unwrap_err();
+            s.execute_unprepared(lose_connection(s.backend())).await.unwrap_err();
         }
     }
     Ok(())
@@ -162,7 +162,7 @@ async fn check_parent(s: &mut Session, cell: &BlockCell, recorder: &Recorder) {
 
 #[test]
 fn a1_a8_every_cell_of_the_block_table_is_tried() {
-    on_both(async |db: Db| {
+    on_every_backend(async |db: Db| {
         let mut tried = 0;
         for cell in BLOCK_TABLE {
             if cell.state == BlockState::Lost && db.backend() == DbBackend::Sqlite {
