@@ -59,7 +59,7 @@ impl Db {
     /// What the database says.
     pub async fn purge_commit_tokens(&self, age: Duration) -> Result<u64, Error> {
         let (before, after) = self.dialect().need(self.dialect().commit_tokens)?.seconds;
-        let sql = format!("DELETE FROM {TABLE} WHERE at < now() - {before}{}{after}", age.as_secs());
+        let sql = format!("DELETE FROM {TABLE} WHERE at < CURRENT_TIMESTAMP(6) - {before}{}{after}", age.as_secs());
         Ok(alone(self, &sql, Fetch::Nothing).await?.affected())
     }
 }

@@ -121,7 +121,7 @@ const TABLES: [&str; 6] = [
      touched datetime(6) NOT NULL DEFAULT '2020-01-01' ON UPDATE CURRENT_TIMESTAMP(6))",
     "CREATE TABLE kinds (id binary(16) PRIMARY KEY, big bigint unsigned, small tinyint unsigned, single float, `double` double, \
      flag tinyint(1), text text, bytes varbinary(40), day date, hour time(6), naive datetime(6), moment timestamp(6) NULL, \
-     offset timestamp(6) NULL, document json)",
+     `offset` timestamp(6) NULL, document json)",
     "CREATE TABLE word (text varchar(20) COLLATE utf8mb4_general_ci PRIMARY KEY, n int NOT NULL)",
     "CREATE TABLE node (id bigint PRIMARY KEY, parent_id bigint, \
      CONSTRAINT tree FOREIGN KEY (parent_id) REFERENCES node (id) ON DELETE CASCADE)",
