@@ -63,10 +63,25 @@ struct Texts<'s, 'a> {
 }
 
 impl RowSet<'_> {
+    /// Whether foreign keys have anything to say of the change: not of one that writes no column which refers or is referred to.
+    fn moves_references(&self) -> bool {
+        let facts = &self.facts;
+        let named = |column: &usize, names: &[String]| {
+            names.iter().any(|name| name.eq_ignore_ascii_case(self.table.columns[*column].name))
+        };
+        let moves = |column: &usize| {
+            facts.actions.iter().chain(&facts.refusing).any(|action| {
+                let own = Some(&action.child) == facts.identity.as_ref();
+                named(column, &action.to) || own && named(column, &action.from)
+            })
+        };
+        self.kind != Kind::Update || self.columns.iter().any(moves)
+    }
+
     /// Whether rows may be changed together (D2).
     fn goes_together(&self, dialect: &Dialect) -> bool {
         let event = if self.kind == Kind::Delete { self.facts.delete } else { self.facts.update };
-        if dialect.acts_within_statements && self.facts.acts_on_itself() {
+        if dialect.acts_within_statements && self.facts.acts_on_itself() && self.moves_references() {
             return false;
         }
         let travels = |put: Put| {

@@ -384,8 +384,13 @@ impl Flush<'_> {
         if self.send_row(window, sql.into(), &places, Fetch::Nothing).await?.affected() == 0 {
             return Ok(false);
         }
-        let read = self.read_new(set, row).await?;
-        self.tell(set, row, &Back::Row, read.first())?;
+        match texts.back {
+            Back::Nothing => self.tell(set, row, &Back::Nothing, None)?,
+            _ => {
+                let read = self.read_new(set, row).await?;
+                self.tell(set, row, &Back::Row, read.first())?;
+            }
+        }
         Ok(true)
     }
 

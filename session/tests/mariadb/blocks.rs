@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sea_orm::{ConnectionTrait, EntityTrait, IsolationLevel, Statement, entity::prelude::*};
+use sea_orm::{ConnectionTrait, EntityTrait, IsolationLevel, Statement};
 use sea_session::{Class, Error, Recorder, Retry, Session, prelude::*};
 use tokio::sync::Barrier;
 
@@ -350,5 +350,53 @@ fn y2_what_cannot_be_had_is_refused_by_name() {
         })
         .await
         .unwrap();
+    });
+}
+
+/// A message that is dropped half-way, while its text is being prepared too, never shifts the answers of the next ones.
+#[test]
+fn c2_a_block_that_is_dropped_at_any_poll_leaves_the_answers_of_the_next_in_their_places() {
+    on_mariadb(async |db: Db| {
+        two_items(&db).await;
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        let order = std::sync::atomic::Ordering::SeqCst;
+        for polls in 1..200_u32 {
+            db.run(async |s: &mut Session| -> Result<(), Error> {
+                s.execute_unprepared("UPDATE item SET amount = amount + 1 WHERE id = 2").await?;
+                let backend = db.backend();
+                {
+                    let block = s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                        for part in 0..3 {
+                            // A text of its own, so that it is prepared.
+                            let sql = format!("SELECT {polls}, {part}, id, name FROM item WHERE id < ?");
+                            s.query_all_raw(Statement::from_sql_and_values(backend, sql, [9.into()])).await?;
+                        }
+                        s.execute_unprepared("UPDATE item SET amount = 0").await?;
+                        Ok(())
+                    });
+                    let mut block = std::pin::pin!(block);
+                    for _ in 0..polls {
+                        if futures_util::poll!(block.as_mut()).is_ready() {
+                            ended.store(true, order);
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_micros(50)).await;
+                    }
+                }
+                for id in [1, 2_i64] {
+                    let sql = format!("SELECT {polls}, id FROM item WHERE id = ?");
+                    let row = s.query_one_raw(Statement::from_sql_and_values(backend, sql, [id.into()])).await?.unwrap();
+                    assert_eq!(row.try_get_by_index::<i64>(1)?, id);
+                }
+                s.set_rollback(true)
+            })
+            .await
+            .unwrap();
+            if ended.load(order) {
+                break;
+            }
+        }
+        assert!(ended.load(order), "the block came to its end at last");
+        assert_eq!(amounts(&db).await, [100, 100]);
     });
 }

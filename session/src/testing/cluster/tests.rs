@@ -344,3 +344,53 @@ fn the_watcher_of_one_who_never_came_ends() {
     assert!(folder.join("lease").exists());
     eventually("the folder is gone", || !folder.exists());
 }
+
+/// What is MariaDB's own; the watcher is the same.
+#[cfg(feature = "mysql")]
+mod mariadb {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_of_its_own_restarts_on_its_data_and_goes_with_its_holder() {
+        let lease = Lease::private(Engine::MariaDb).await.expect("a server");
+        let folder = lease.socket_folder();
+        let url = format!("mysql://root@localhost/mysql?socket={}", lease.socket().display());
+        let db = connect(&url).await;
+        run(&db, "CREATE DATABASE kept; CREATE TABLE kept.t (id int)").await;
+        drop(db.close().await);
+        for mode in ["fast", "immediate"] {
+            lease.restart(mode).await.expect("a restart");
+            let db = connect(&url).await;
+            assert_eq!(text(&db, "SELECT CAST(count(*) AS char) FROM kept.t").await, "0");
+            drop(db.close().await);
+        }
+        lease.end().await.expect("an end");
+        assert!(!folder.exists());
+    }
+
+    #[tokio::test]
+    async fn a_database_goes_with_its_value_whatever_is_open_in_it() {
+        let database = super::super::mariadb::fresh_database().await.expect("a database");
+        let (url, name) = (database.url(), database.name().to_owned());
+        let open = connect(&url).await;
+        run(&open, "CREATE TABLE t (id int)").await;
+        let transaction = sea_orm::TransactionTrait::begin(&open).await.expect("a transaction");
+        transaction.execute_unprepared("INSERT INTO t VALUES (1)").await.expect("a row");
+        drop(database);
+        let other = super::super::mariadb::fresh_database().await.expect("another");
+        let there = format!("SELECT CAST(count(*) AS char) FROM information_schema.schemata WHERE schema_name = '{name}'");
+        assert_eq!(text(&connect(&other.url()).await, &there).await, "0");
+    }
+
+    #[test]
+    fn programs_that_do_not_work_are_passed_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mariadbd");
+        fs::write(&file, "#!/bin/sh\necho 'mariadbd  Ver 10.3.39-MariaDB for Linux'\n").expect("a program");
+        assert!(Command::new("chmod").arg("755").arg(&file).arg(folder.path()).status().expect("chmod").success());
+        let path = format!("{}:{}", folder.path().display(), variable("PATH").expect("a PATH"));
+        let output = script(&["find", "mariadb"], Path::new(&path));
+        let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert!(output.status.success() && found != folder.path().display().to_string(), "{output:?}");
+    }
+}

