@@ -317,7 +317,7 @@ impl Error {
         Error::Usage(message.into())
     }
 
-    /// The SQLSTATE (PostgreSQL) or the extended result code (SQLite) of the error that started this one.
+    /// The SQLSTATE (PostgreSQL, MySQL) or the extended result code (SQLite) of the error that started this one.
     pub fn sqlstate(&self) -> Option<&str> {
         match self.root() {
             Error::Database(e) => e.code.as_deref(),

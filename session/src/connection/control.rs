@@ -89,8 +89,24 @@ fn control(first: &str, rest: &mut Words<'_>) -> Option<Control> {
 /// Statements that commit where the database has no transactions of such changes. What is only about temporary tables does not.
 fn implicit_commit(first: &str, mut rest: Words<'_>) -> Option<Control> {
     const COMMITTING: [&str; 18] = [
-        "ALTER", "CREATE", "DROP", "TRUNCATE", "RENAME", "GRANT", "REVOKE", "ANALYZE", "OPTIMIZE", "REPAIR", "LOCK", "UNLOCK",
-        "FLUSH", "RESET", "INSTALL", "UNINSTALL", "CACHE", "XA",
+        "ALTER",
+        "CREATE",
+        "DROP",
+        "TRUNCATE",
+        "RENAME",
+        "GRANT",
+        "REVOKE",
+        "ANALYZE",
+        "OPTIMIZE",
+        "REPAIR",
+        "LOCK",
+        "UNLOCK",
+        "FLUSH",
+        "RESET",
+        "INSTALL",
+        "UNINSTALL",
+        "CACHE",
+        "XA",
     ];
     let is = |word: &str, keyword: &str| word.eq_ignore_ascii_case(keyword);
     if is(first, "SET") {
@@ -369,8 +385,11 @@ mod tests {
             ("lock tables t write", "LOCK"),
             ("SELECT 5--1; COMMIT", "COMMIT"),
             (r"SELECT 'a'; ', 1; COMMIT", "COMMIT"),
-            ("# a comment; it's
-COMMIT", "COMMIT"),
+            (
+                "# a comment; it's
+COMMIT",
+                "COMMIT",
+            ),
             ("start transaction", "START TRANSACTION"),
         ] {
             assert_eq!(word(sql, "MySQL"), Some(expected), "{sql}");

@@ -54,11 +54,12 @@ impl From<DatabaseConnection> for Db {
 }
 
 impl Db {
-    /// Connects to a URL (`sqlite::memory:`, `sqlite://file.db?mode=rwc`, `postgres://…`) or by SeaORM's options.
+    /// Connects to a URL (`sqlite::memory:`, `sqlite://file.db?mode=rwc`, `postgres://…`, `mysql://…`) or by SeaORM's options.
     ///
     /// SQLite gets WAL, foreign keys, a busy timeout of five seconds, and for a database in memory one connection that is
     /// never closed. PostgreSQL connections notice a client that went away within 100 ms, so that a dropped unit frees its
-    /// locks (C3).
+    /// locks (C3). MySQL's and MariaDB's speak utf8mb4 and UTC, and each unit's BEGIN sets their `sql_mode`: names are quoted as in
+    /// the standard, and a value that does not fit is an error.
     ///
     /// SeaORM has one place for a function that maps the driver's options (`map_sqlx_sqlite_opts`) or the pool's
     /// (`map_sqlx_postgres_pool_opts`), and this takes it: for hooks or pragmas of your own, connect with SeaORM and use

@@ -137,7 +137,11 @@ mod tests {
         for values in [
             vec![ValueRef::Big(-1), ValueRef::Text("a\"b\\\n"), ValueRef::Null],
             vec![ValueRef::Double(0.1), ValueRef::Bytes(&[0, 255]), ValueRef::Bool(true)],
-            vec![ValueRef::Owned(Box::new(Value::BigUnsigned(Some(u64::MAX)))), ValueRef::Char('ß'), ValueRef::Float(0.5)],
+            vec![
+                ValueRef::Owned(Box::new(Value::BigUnsigned(Some(u64::MAX)))),
+                ValueRef::Char('ß'),
+                ValueRef::Float(0.5),
+            ],
         ] {
             rows.begin_row();
             values.iter().enumerate().try_for_each(|(at, value)| rows.put(at, value)).unwrap();

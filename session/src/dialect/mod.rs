@@ -83,6 +83,8 @@ pub(crate) struct Dialect {
     pub(crate) aborts_after_errors: bool,
     /// Whether large answers are read through a cursor; otherwise the statement itself is stepped (I6).
     pub(crate) cursors: bool,
+    /// Whether an outbox runs here.
+    pub(crate) outbox: Can,
     /// Whether locked rows can be skipped, and others be document of an event: what an outbox divides its work by (Q3, Q6).
     pub(crate) queues: bool,
     /// How rows of a set travel in one statement.

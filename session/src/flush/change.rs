@@ -589,9 +589,11 @@ impl Texts<'_, '_> {
         let rows = documents::table(&table.names, facts, columns()).unwrap_or_default();
         let value = |(at, column): (usize, usize)| documents::value(&table.names, facts, at, column);
         let name = |column: usize| format!("{}.{}", table.table, table.columns[column].quoted());
-        let matched = self.set.found_by().enumerate().map(|(at, put)| {
-            self.matched(put, &name(put.column()), &value((at, put.column())))
-        });
+        let matched = self
+            .set
+            .found_by()
+            .enumerate()
+            .map(|(at, put)| self.matched(put, &name(put.column()), &value((at, put.column()))));
         let matched = matched.collect::<Vec<_>>().join(" AND ");
         if self.deletes() {
             return format!("DELETE {0} FROM {rows} STRAIGHT_JOIN {0}{1} ON {matched}", table.table, facts.lookup);

@@ -13,6 +13,7 @@ mod insert;
 mod known;
 mod pieces;
 pub(crate) mod plan;
+mod recognized;
 mod rows;
 mod set;
 

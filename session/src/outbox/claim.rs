@@ -115,12 +115,14 @@ impl Outbox {
     }
 
     pub(super) async fn rows(&self, s: &mut Session, sql: &str, values: &[Value]) -> Result<Vec<QueryResult>, Error> {
+        self.dialect().need(self.dialect().outbox)?;
         let mut text = Text::new(self.dialect(), sql);
         text.values = values.to_vec();
         Ok(s.core().statement(text.message(Fetch::All)).await?.rows())
     }
 
     pub(super) async fn changed(&self, s: &mut Session, sql: &str, values: &[Value]) -> Result<u64, Error> {
+        self.dialect().need(self.dialect().outbox)?;
         let mut text = Text::new(self.dialect(), sql);
         text.values = values.to_vec();
         Ok(s.core().statement(text.message(Fetch::Nothing)).await?.affected())

@@ -311,6 +311,7 @@ pub async fn forget_received(
     most: u64,
 ) -> Result<u64, Error> {
     use crate::connection::{Fetch, text::Text};
+    s.dialect().need(s.dialect().outbox)?;
     let mut text = Text::new(s.dialect(), "");
     let before = text.bind((Utc::now() - age).into());
     let (table, received) = (quote(table), quote(received));
@@ -335,6 +336,7 @@ pub async fn first_time(
     message: &str,
 ) -> Result<bool, Error> {
     use crate::connection::{Fetch, Message, text::Text};
+    s.dialect().need(s.dialect().outbox)?;
     let mut text = Text::new(s.dialect(), "");
     let places: Vec<String> = [consumer, message, account].into_iter().map(|value| text.bind(value.into())).collect();
     text.sql = format!(

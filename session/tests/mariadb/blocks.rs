@@ -273,7 +273,8 @@ fn r7_a_statement_timeout_cancels_the_statement_and_holds_for_its_unit_only() {
         }
         let left: String = db
             .run(async |s: &mut Session| -> Result<String, Error> {
-                let asked = Statement::from_string(s.get_database_backend(), "SELECT CAST(@@max_statement_time AS char)");
+                let asked =
+                    Statement::from_string(s.get_database_backend(), "SELECT CAST(@@max_statement_time AS char)");
                 Ok(s.query_one_raw(asked).await?.unwrap().try_get_by_index(0)?)
             })
             .await
@@ -385,7 +386,8 @@ fn c2_a_block_that_is_dropped_at_any_poll_leaves_the_answers_of_the_next_in_thei
                 }
                 for id in [1, 2_i64] {
                     let sql = format!("SELECT {polls}, id FROM item WHERE id = ?");
-                    let row = s.query_one_raw(Statement::from_sql_and_values(backend, sql, [id.into()])).await?.unwrap();
+                    let row =
+                        s.query_one_raw(Statement::from_sql_and_values(backend, sql, [id.into()])).await?.unwrap();
                     assert_eq!(row.try_get_by_index::<i64>(1)?, id);
                 }
                 s.set_rollback(true)
@@ -398,5 +400,20 @@ fn c2_a_block_that_is_dropped_at_any_poll_leaves_the_answers_of_the_next_in_thei
         }
         assert!(ended.load(order), "the block came to its end at last");
         assert_eq!(amounts(&db).await, [100, 100]);
+    });
+}
+
+#[test]
+fn y2_an_outbox_is_refused_by_name() {
+    use sea_session::outbox::{Outbox, first_time};
+    on_mariadb(async |db: Db| {
+        let refused = |error: Error| assert!(matches!(error, Error::Unsupported { backend: "MySQL", .. }), "{error:?}");
+        refused(Outbox::new(&db, "events", "topic").metrics().await.unwrap_err());
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            refused(first_time(s, "inbox", "a", "b", "c").await.unwrap_err());
+            Ok(())
+        })
+        .await
+        .unwrap();
     });
 }

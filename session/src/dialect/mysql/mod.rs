@@ -27,7 +27,9 @@ pub(super) static MYSQL: Dialect = Dialect {
     name: "MySQL",
     backend: DbBackend::MySql,
     schemes: &["mysql", "mariadb"],
-    deferrable: Err("`deferrable`; a read-only unit with `isolation(RepeatableRead)` reads one snapshot and waits for nobody"),
+    deferrable: Err(
+        "`deferrable`; a read-only unit with `isolation(RepeatableRead)` reads one snapshot and waits for nobody",
+    ),
     immediate: Err("`immediate`; it is SQLite's way to take the write lock at BEGIN"),
     set_local: Err("`set_local`; there are no settings of a transaction, use `tenant` for tenants"),
     statement_timeout: Ok(()),
@@ -44,6 +46,7 @@ pub(super) static MYSQL: Dialect = Dialect {
     transaction_ids: false,
     aborts_after_errors: false,
     cursors: false,
+    outbox: Err("an outbox; keep its table in SQLite or PostgreSQL"),
     queues: false,
     sets: Sets::Documents,
     compares_every_kind: false,
@@ -118,8 +121,7 @@ fn begin(begin: &Begin<'_>, sql: &mut String) {
             );
         }
         None => {
-            *sql +=
-                "/*M!100600 , max_statement_time = DEFAULT */ /*!80000 , max_execution_time = DEFAULT */";
+            *sql += "/*M!100600 , max_statement_time = DEFAULT */ /*!80000 , max_execution_time = DEFAULT */";
         }
     }
     if let Some(level) = begin.isolation {

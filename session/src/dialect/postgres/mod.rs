@@ -43,6 +43,7 @@ pub(super) static POSTGRES: Dialect = Dialect {
     transaction_ids: true,
     aborts_after_errors: true,
     cursors: true,
+    outbox: Ok(()),
     queues: true,
     sets: Sets::Arrays,
     compares_every_kind: true,

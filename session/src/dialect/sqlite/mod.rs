@@ -40,6 +40,7 @@ pub(super) static SQLITE: Dialect = Dialect {
     transaction_ids: false,
     aborts_after_errors: false,
     cursors: false,
+    outbox: Ok(()),
     queues: false,
     sets: Sets::Values,
     // Moments are texts that may be written in many ways, and decimals are numbers.

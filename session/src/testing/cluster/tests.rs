@@ -378,7 +378,8 @@ mod mariadb {
         transaction.execute_unprepared("INSERT INTO t VALUES (1)").await.expect("a row");
         drop(database);
         let other = super::super::mariadb::fresh_database().await.expect("another");
-        let there = format!("SELECT CAST(count(*) AS char) FROM information_schema.schemata WHERE schema_name = '{name}'");
+        let there =
+            format!("SELECT CAST(count(*) AS char) FROM information_schema.schemata WHERE schema_name = '{name}'");
         assert_eq!(text(&connect(&other.url()).await, &there).await, "0");
     }
 
