@@ -61,6 +61,7 @@ impl TryFrom<Model> for Node {
 
 /// A node without its texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Stat {
     /// Stable, also through moves.
     pub id: Uuid,

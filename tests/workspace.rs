@@ -243,3 +243,27 @@ fn no_test_stands_in_a_target_that_is_not_tested() {
     }
     assert!(looked_at >= 5, "{looked_at} targets");
 }
+
+/// Third parties that a crate of ours is built with, without its default features but with this one.
+fn built_with(package: &str, feature: &str) -> BTreeSet<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
+    cargo.args(["--package", package, "--no-default-features", "--features", feature]).current_dir(here());
+    let output = cargo.output().expect("cargo");
+    assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    lines.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn y4_a_build_with_one_driver_has_no_code_of_the_others() {
+    for package in ["sea-session", "sea-session-migration", "context-entities", "context-migration", "context-store"] {
+        for (driver, own, other) in
+            [("sqlite", "sqlx-sqlite", "sqlx-postgres"), ("postgres", "sqlx-postgres", "sqlx-sqlite")]
+        {
+            let crates = built_with(package, driver);
+            assert!(crates.contains(own), "{package} with {driver}: {crates:?}");
+            assert!(!crates.contains(other), "{package} with {driver} alone is built with {other}");
+        }
+    }
+}

@@ -1,81 +1,47 @@
-//! The context store's migrations and the runner that applies them.
+//! The context store's migrations.
 //!
-//! What it is for: [`Migrator`] holds the schema; [`Runner`] is what an operator runs in a deployment with many
-//! replicas, and what an application calls at start. What it must never do: know the store, or leave a schema that
-//! is neither the old one nor the new one without saying so.
-//!
-//! [`Runner`] takes any SeaORM migrator as it is, and adopts the table that SeaORM keeps:
+//! What it is for: [`Migrator`] holds the schema, for any SeaORM tool; [`Runner`] applies it in a deployment with many replicas,
+//! and is what an application calls at start. What it must never do: know the store.
 //!
 //! ```no_run
 //! # async fn f(db: sea_orm::DatabaseConnection) -> Result<(), context_migration::Error> {
-//! use context_migration::{Runner, Options};
+//! use context_migration::Runner;
 //!
-//! let runner = Runner::new(db).on_event(|event| println!("{event}"));
-//! runner.up().await?;
-//! for status in runner.status().await? {
-//!     println!("{} {:?} {:?}", status.name, status.state, status.findings);
-//! }
+//! let report = Runner::new(db).up().await?;          // at the start of each replica: one migrates, the others wait
+//! println!("{} migrations applied", report.steps.len());
 //! # Ok(()) }
 //! ```
-//!
-//! | Question | Answer |
-//! |---|---|
-//! | Many replicas start at once | One migrates, the others wait and find nothing to do ([`lock`] holds the reasons). |
-//! | A migration fails | It is rolled back together with its record; the error names migration, statement and cause. |
-//! | It cannot run in a transaction | It says so by SeaORM's `use_transaction() -> Some(false)`; it is noted statement by statement and resumed. |
-//! | A migration was edited after it was applied | [`Runner::verify`] says so, [`Runner::up`] refuses. |
-//! | The service must go on meanwhile | [`Options::lock_timeout`] bounds how long anybody queues behind a migration. |
 
-// A migration's code takes SeaORM's own connection and transaction, so this crate cannot go through a session: here is
-// no unit of work, no object and no nesting, and the connections are the runner's own.
+// A migration's code takes SeaORM's own connection and transaction.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "SeaORM's MigrationTrait asks for them")]
 
-pub mod catalogue;
-#[cfg(feature = "cli")]
-pub mod cli;
-mod direction;
-pub mod doctor;
-mod error;
-mod findings;
-mod fresh;
-mod holder;
-mod ledger;
-pub mod lock;
 mod migrations;
-mod options;
-pub mod record;
-mod report;
-pub mod role;
-mod runner;
-mod shown;
-mod sql;
-mod state;
-#[cfg(feature = "cli")]
-mod template;
-mod workplace;
 
-pub use direction::Direction;
-pub use error::Error;
-pub use findings::{Finding, Status};
+use context_entities::{edge, inbox, index_record, node, node_version, outbox_event, session_archive};
+use sea_orm_migration::MigratorTrait;
+use sea_session_migration::doctor::Entities;
+pub use sea_session_migration::{Error, State, knock, without_password};
+
 pub use migrations::Migrator;
-pub use options::{Event, Options};
-pub use report::{Plan, Report, Step};
-pub use runner::Runner;
-pub use shown::without_password;
-pub use state::State;
-pub use workplace::knock;
+
+/// The runner of the context store's migrations.
+pub type Runner = sea_session_migration::Runner<Migrator>;
 
 /// How many migrations the context store's schema has.
 #[must_use]
 pub fn migrations() -> usize {
-    <Migrator as sea_orm_migration::MigratorTrait>::migrations().len()
+    Migrator::migrations().len()
 }
 
-/// A statement as one line of bearable length, for messages.
-fn shortened(sql: &str) -> String {
-    let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(160) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line,
-    }
+/// The entities that the schema is for: what its doctor compares it with.
+#[must_use]
+pub fn entities() -> Entities {
+    Entities::default()
+        .and::<node::Entity>()
+        .and::<node_version::Entity>()
+        .and::<edge::Entity>()
+        .and::<session_archive::Entity>()
+        .and::<outbox_event::Entity>()
+        .and::<inbox::Entity>()
+        .and::<index_record::Entity>()
 }

@@ -167,6 +167,20 @@ pub enum Error {
         /// What it said.
         cause: Arc<Error>,
     },
+
+    /// The database did something else with rows than was sent: a rule, trigger or view of the table drops or adds rows, or
+    /// changes their keys. Nothing was sent again (D2, F8).
+    #[error("{rows}: {what}")]
+    Diverted {
+        /// Table and keys of the rows.
+        rows: Box<str>,
+        /// What was to happen to them, and what did.
+        what: Box<str>,
+    },
+
+    /// The receiver of events is down: they are held back, and none is counted as failed (Q5).
+    #[error("the receiver cannot be reached: {0}")]
+    Unavailable(Box<str>),
 }
 
 fn unknown_of(names: &[String]) -> String {
@@ -192,6 +206,8 @@ pub struct DatabaseError {
     pub(crate) class: Class,
     pub(crate) code: Option<Box<str>>,
     pub(crate) constraint: Option<Box<str>>,
+    pub(crate) table: Option<Box<str>>,
+    pub(crate) column: Option<Box<str>>,
     pub(crate) place: Option<Box<str>>,
 }
 
@@ -203,6 +219,8 @@ impl fmt::Debug for DatabaseError {
             .field("class", &self.class)
             .field("code", &self.code)
             .field("constraint", &self.constraint)
+            .field("table", &self.table)
+            .field("column", &self.column)
             .finish_non_exhaustive()
     }
 }
@@ -253,6 +271,33 @@ impl fmt::Display for DatabaseError {
 }
 
 impl DatabaseError {
+    /// What kind of failure it is.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The SQLSTATE (PostgreSQL) or the extended result code (SQLite), if the database has answered at all.
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// The constraint that was violated. SQLite names unique ones by their columns (`author.name, author.born`), and foreign keys
+    /// not at all.
+    pub fn constraint(&self) -> Option<&str> {
+        self.constraint.as_deref()
+    }
+
+    /// The table, where the database names it: with a violated constraint on PostgreSQL; with a unique one or a NOT NULL on
+    /// SQLite.
+    pub fn table(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+
+    /// The column, where the database names a single one: with a NOT NULL; on SQLite also with a unique constraint of one column.
+    pub fn column(&self) -> Option<&str> {
+        self.column.as_deref()
+    }
+
     fn source_mentions(&self, what: &str) -> bool {
         self.source.to_string().contains(what)
     }
@@ -317,28 +362,49 @@ impl Error {
         Error::Usage(message.into())
     }
 
-    /// The SQLSTATE (PostgreSQL, MySQL) or the extended result code (SQLite) of the error that started this one.
-    pub fn sqlstate(&self) -> Option<&str> {
+    pub(crate) fn diverted(rows: String, what: impl Into<Box<str>>) -> Self {
+        Error::Diverted { rows: rows.into(), what: what.into() }
+    }
+
+    /// What the database said that started this error; `None` if it was none.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// use sea_session::Class;
+    /// # let db = example().await?;
+    /// let twice = db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let taken = note::ActiveModel { id: Set(1), ..draft("second") };
+    ///     s.add(taken);
+    ///     s.flush().await
+    /// }).await.expect_err("there is a note 1");
+    /// let said = twice.database().expect("it was the database");
+    /// assert_eq!((said.class(), said.code()), (Class::Unique, Some("1555")));
+    /// assert_eq!((said.table(), said.column()), (Some("note"), Some("id")));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn database(&self) -> Option<&DatabaseError> {
         match self.root() {
-            Error::Database(e) => e.code.as_deref(),
+            Error::Database(e) => Some(e),
             _ => None,
         }
+    }
+
+    /// The SQLSTATE (PostgreSQL) or the extended result code (SQLite) of the error that started this one.
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.database()?.code()
     }
 
     /// The name of the constraint that was violated, where the database says it.
     pub fn constraint(&self) -> Option<&str> {
-        match self.root() {
-            Error::Database(e) => e.constraint.as_deref(),
-            _ => None,
-        }
+        self.database()?.constraint()
     }
 
     /// What kind of database failure started this error; `None` if it was none.
     pub fn class(&self) -> Option<Class> {
-        match self.root() {
-            Error::Database(e) => Some(e.class),
-            _ => None,
-        }
+        self.database().map(DatabaseError::class)
     }
 
     /// Whether a unique constraint was violated.
@@ -386,6 +452,8 @@ impl Error {
             class: Class::Decode,
             code: None,
             constraint: None,
+            table: None,
+            column: None,
             place: None,
         }))
     }
@@ -397,7 +465,8 @@ impl Error {
     fn internal(message: &str, class: Class, code: Option<&str>) -> Self {
         let source = DbErr::Conn(RuntimeErr::Internal(message.to_owned()));
         let code = code.map(Into::into);
-        Error::Database(Arc::new(DatabaseError { source, class, code, constraint: None, place: None }))
+        let cause = DatabaseError { source, class, code, constraint: None, table: None, column: None, place: None };
+        Error::Database(Arc::new(cause))
     }
 
     /// One error of each kind that a unit can meet, to ask predicates about before any has happened (X3).
@@ -446,7 +515,7 @@ impl Error {
     pub(crate) fn doubts_facts(&self) -> bool {
         match self {
             Error::Database(e) => matches!(e.class, Class::Other | Class::Decode | Class::PlanChanged),
-            Error::Usage(_) => true,
+            Error::Usage(_) | Error::Diverted { .. } => true,
             _ => false,
         }
     }

@@ -1,12 +1,18 @@
 #![doc = include_str!("../docs/crate.md")]
+#![cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres")),
+    allow(dead_code, reason = "what only another driver needs: the rooms know capabilities, not drivers")
+)]
 
 extern crate self as sea_session;
 
 mod connection;
+mod derived;
 mod dialect;
 mod error;
 mod flush;
 mod load;
+mod many;
 mod objects;
 pub mod outbox;
 #[cfg(test)]
@@ -21,12 +27,20 @@ mod unit;
 pub use connection::db::Db;
 pub use error::{Class, DatabaseError, Error, class_of_sqlstate};
 pub use load::{
+    graph::Graph,
+    joined::LoadJoined,
+    page::{Cursor, Page, Pages},
     query::{LoadExt, Loader},
-    relation::Junction,
+    relation::{
+        Junction,
+        path::{By, Link, Path, SelfVia, Then, ThenExt, linked, self_via},
+    },
     stream::Rows,
 };
+pub use many::UniqueColumns;
 pub use objects::{
     Object, Tracked,
+    changes::{Change, ChangeKind, ChangeSet, ColumnChange},
     entity::{EntitySpec, Shape, TrackedEntity},
     states::State,
 };
@@ -40,21 +54,39 @@ pub use run::{
 pub use sea_session_macros::atomic_block as atomic;
 pub use sea_session_macros::*;
 pub use stats::{Paths, Recorder, Stats};
+pub use unit::audit;
 pub use unit::{
     block_table::{BlockKind, BlockState},
     body::{BatchBody, Block, BlockOnce},
     core::UnitState,
     fate::Fate,
+    filters::Filtering,
     hooks::{HookBody, HookOutcome, Hooks, Registered},
+    observer::{FlushObserver, Flushing},
+    predicate::{About, AboutAny, Accepts},
     retry::Retry,
-    session::{NestedBlock, NoAutoflush, Savepoint, Session},
+    session::{NestedBlock, NestedTransaction, NoAutoflush, Savepoint, Session},
 };
 
 /// What an application needs in scope.
 pub mod prelude {
-    pub use crate::{Db, Error as SessionError, LoadExt, Retry, Session, State, Tracked, TrackedEntity, UnitOptions};
+    pub use crate::{
+        Db, Error as SessionError, LoadExt, LoadJoined, Retry, Session, State, ThenExt, Tracked, TrackedEntity,
+        UnitOptions,
+    };
     pub use sea_orm::IsolationLevel;
     pub use sea_session_macros::*;
+}
+
+/// What a crate that is built on sessions needs beside SeaORM's own traits; the outbox uses nothing else.
+pub mod extend {
+    pub use crate::{
+        connection::{
+            channel::{Channel, Listener},
+            text::Text,
+        },
+        table::{sql::quote, value::number_array},
+    };
 }
 
 /// The declared tables of blocks and of objects as data, for tools and tests that walk them: `docs/blocks.md` and
@@ -69,5 +101,9 @@ pub mod tables {
 /// What the macros write names of. No part of the interface: it may change with any version.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::table::value_ref::*;
+    pub use crate::{
+        load::graph::{Adding, JunctionRows, Node, Through, ThroughSelf},
+        objects::entity::NoRelations,
+        table::value_ref::*,
+    };
 }

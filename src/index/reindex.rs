@@ -30,6 +30,7 @@ pub struct ReindexOptions {
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReindexProgress {
     /// Nodes that were there at the start.
     pub nodes: u64,
@@ -39,6 +40,7 @@ pub struct ReindexProgress {
 
 /// What it came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct ReindexReport {
     /// Nodes that were gone through.
     pub nodes: u64,

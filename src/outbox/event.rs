@@ -7,6 +7,7 @@ pub const TOPIC: &str = "context";
 
 /// What happened to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EventType {
     /// It was created, or its text or metadata changed.
     Write,

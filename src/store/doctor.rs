@@ -61,6 +61,7 @@ pub enum Ailment {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// What kind.
     pub ailment: Ailment,
@@ -74,6 +75,7 @@ pub struct Finding {
 
 /// What the doctor has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Diagnosis {
     /// Nodes looked at.
     pub nodes: u64,

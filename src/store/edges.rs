@@ -74,6 +74,7 @@ pub struct LinkTo {
 
 /// An edge between two nodes that the caller may see.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Edge {
     /// Its identity.
     pub id: Uuid,

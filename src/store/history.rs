@@ -27,6 +27,7 @@ use crate::{
 
 /// One version of a node, without its texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct HistoryEntry {
     /// The node.
     pub node_id: Uuid,
@@ -45,6 +46,7 @@ pub struct HistoryEntry {
 
 /// A version of a node with its texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct VersionedNode {
     /// The node.
     pub node_id: Uuid,

@@ -46,6 +46,7 @@ impl Default for ImportOptions {
 
 /// How far an import is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImportProgress {
     /// Files in the folder, or lines of the archive.
     pub files: u64,
@@ -55,6 +56,7 @@ pub struct ImportProgress {
 
 /// What an import did.
 #[derive(Clone, Debug, Default, serde::Serialize)]
+#[non_exhaustive]
 pub struct ImportReport {
     /// Files found.
     pub files: u64,
@@ -81,6 +83,7 @@ pub struct ImportReport {
 
 /// A file that was not imported.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Refusal {
     /// The file, relative to the folder.
     pub path: String,

@@ -363,11 +363,11 @@ impl Walk<'_> {
     }
 
     /// One row an entry of at most `depth` levels. A folder in which nothing lies deeper than its children is a range of the
-    /// index of children; in any other, each step asks for the first row after the entry before, and takes the row along.
+    /// index of children; in any other, each step asks the index for the first key after the entry before, and the rows that
+    /// are entries themselves are looked up at the end.
     fn skipping(&self, sql: &mut Sql, depth: i64) {
         let (low, high) = self.bounds();
-        let levels_wanted = count(sql, depth);
-        let low_chars = i64::try_from(low.chars().count()).unwrap_or(i64::MAX);
+        let place = Place { low: &low, skip: i64::try_from(low.chars().count()).unwrap_or(i64::MAX), depth };
         let start = match self.after {
             Some(after) => next_key(&low, &tree_key(after.as_str()), depth),
             None => low.clone(),
@@ -376,46 +376,24 @@ impl Walk<'_> {
         self.active(sql, "d");
         let (first, end) = self.folder.below();
         sql.with(" AND d.parent_uri >= ? AND d.parent_uri < ?", [text(first), text(end)]);
-        sql.push(")), walk AS (");
-        sql.either("(", "");
-        self.place(sql, &low, low_chars, depth);
-        if sql.is_postgres() {
-            sql.push(" FROM nodes n WHERE (SELECT found FROM deeper) AND ");
-            self.active(sql, "n");
-            sql.with(
-                " AND n.tree_key >= ? AND n.tree_key < ? ORDER BY n.tree_key LIMIT 1)",
-                [text(start), text(high.clone())],
-            );
-            sql.push(" UNION ALL SELECT s.* FROM walk w CROSS JOIN LATERAL (");
-            self.place(sql, &low, low_chars, depth);
-            sql.push(" FROM nodes n WHERE ");
-            self.active(sql, "n");
-            sql.push(" AND n.tree_key >= w.place || CASE WHEN w.levels >= ").bind(levels_wanted);
-            sql.push(" THEN chr(2) ELSE chr(1) END AND n.tree_key < ")
-                .bind(high)
-                .push(" ORDER BY n.tree_key LIMIT 1) s");
-        } else {
-            // It has no LATERAL: the row by its number, and the number by the key.
-            sql.push(
-                " FROM nodes n WHERE n.rowid = (SELECT x.rowid FROM nodes x WHERE (SELECT found FROM deeper) AND ",
-            );
-            self.active(sql, "x");
-            sql.with(
-                " AND x.tree_key >= ? AND x.tree_key < ? ORDER BY x.tree_key LIMIT 1)",
-                [text(start), text(high.clone())],
-            );
-            sql.push(" UNION ALL ");
-            self.place(sql, &low, low_chars, depth);
-            sql.push(" FROM walk w CROSS JOIN nodes n WHERE n.rowid = (SELECT x.rowid FROM nodes x WHERE ");
-            self.active(sql, "x");
-            sql.push(" AND x.tree_key >= w.place || CASE WHEN w.levels >= ").bind(levels_wanted);
-            sql.push(" THEN char(2) ELSE char(1) END AND x.tree_key < ")
-                .bind(high)
-                .push(" ORDER BY x.tree_key LIMIT 1)");
-            // PostgreSQL goes as far as it is asked to, and has no such limit.
-            sql.push(" LIMIT ").bind(self.limit());
+        sql.push(")), walk(key) AS (SELECT (SELECT n.tree_key FROM nodes n WHERE (SELECT found FROM deeper) AND ");
+        self.active(sql, "n");
+        sql.with(" AND n.tree_key >= ? AND n.tree_key < ?", [text(start), text(high.clone())]);
+        sql.push(" ORDER BY n.tree_key LIMIT 1) UNION ALL SELECT (SELECT n.tree_key FROM nodes n WHERE ");
+        self.active(sql, "n");
+        sql.push(" AND n.tree_key >= ");
+        place.of(sql, "w.key");
+        sql.push(" || ");
+        place.end(sql, "w.key");
+        sql.push(" AND n.tree_key < ")
+            .bind(high)
+            .push(" ORDER BY n.tree_key LIMIT 1) FROM walk w WHERE w.key IS NOT NULL");
+        if !sql.is_postgres() {
+            // PostgreSQL goes as far as it is asked to, and has no such limit. The last key may be the NULL behind them all.
+            sql.push(" LIMIT ").bind(self.limit() + 1);
         }
-        sql.push(") SELECT * FROM (SELECT n.tree_key AS key, ").either("false", "0").push(" AS is_folder, ");
+        // The URI of a child is its place as well: no key is made of it.
+        sql.push(") SELECT * FROM (SELECT n.uri AS key, ").either("false", "0").push(" AS is_folder, ");
         columns(sql);
         sql.push(" FROM nodes n WHERE NOT (SELECT found FROM deeper) AND ");
         self.active(sql, "n");
@@ -425,24 +403,16 @@ impl Walk<'_> {
         }
         sql.push(" ORDER BY n.name LIMIT ").bind(self.limit()).push(") flat");
         // A place below which the walk went on, and which is no row of its own, is a folder and nothing else.
-        sql.push(" UNION ALL SELECT * FROM (SELECT w.place, CASE WHEN w.place = w.key THEN ");
-        self.is_folder(sql, "w.key");
-        sql.either(" ELSE true END", " ELSE 1 END");
-        for column in ["id", "node_type", "version", "abstract", "content_bytes", "updated_at"] {
-            sql.push(&format!(", CASE WHEN w.place = w.key THEN w.{column} END"));
-        }
-        sql.push(" FROM walk w LIMIT ").bind(self.limit()).push(") deep");
-    }
-
-    /// Selects a row as a walk carries it: with the place that it stands for, and how many levels that lies below the folder.
-    fn place(&self, sql: &mut Sql, low: &str, skip: i64, depth: i64) {
-        sql.push("SELECT n.tree_key AS key, ");
+        sql.push(" UNION ALL SELECT * FROM (SELECT p.place, CASE WHEN n.id IS NULL THEN ").either("true", "1");
+        sql.push(" ELSE ");
+        self.is_folder(sql, "p.key");
+        sql.push(" END, ");
         columns(sql);
-        sql.push(", ").bind(low).push(" || ");
-        cut(sql, "n.tree_key", skip, depth);
-        sql.push(" AS place, ");
-        levels(sql, "n.tree_key", skip);
-        sql.push(" AS levels");
+        sql.push(" FROM (SELECT w.key, ");
+        place.of(sql, "w.key");
+        sql.push(" AS place FROM walk w WHERE w.key IS NOT NULL) p LEFT JOIN nodes n ON ");
+        self.active(sql, "n");
+        sql.push(" AND n.tree_key = CASE WHEN p.place = p.key THEN p.key END LIMIT ").bind(self.limit()).push(") deep");
     }
 
     /// Whether something lies below the place of a key.
@@ -466,38 +436,52 @@ fn columns(sql: &mut Sql) {
     sql.push("n.id, n.node_type, n.version, n.abstract, ").push(&bytes).push(" AS content_bytes, n.updated_at");
 }
 
-/// The first `depth` segments of what follows the first `skip` characters of a key.
-fn cut(sql: &mut Sql, key: &str, skip: i64, depth: i64) {
-    let skip = count(sql, skip);
-    match (sql.is_postgres(), depth) {
-        (true, 1) => sql.with(&format!("split_part(substr({key}, ? + 1), chr(1), 1)"), [skip]),
-        (true, _) => {
-            let depth = count(sql, depth);
-            let segments = format!("string_to_array(substr({key}, ? + 1), chr(1))");
-            sql.with(&format!("array_to_string(({segments})[1:?], chr(1))"), [skip, depth])
-        }
-        (false, 1) => {
-            let rest = format!("substr({key}, ? + 1)");
-            let first = format!("substr({rest}, 1, instr({rest} || char(1), char(1)) - 1)");
-            sql.with(&first, [skip.clone(), skip])
-        }
-        (false, _) => {
-            // A key has only characters that mean nothing in JSON.
-            let list = format!("'[\"' || replace(substr({key}, ? + 1), char(1), '\",\"') || '\"]'");
-            let segments = format!("SELECT group_concat(j.value, char(1)) FROM json_each({list}) j WHERE j.key < ?");
-            sql.with(&format!("({segments})"), [skip, depth.into()])
-        }
-    };
+/// Which entry of a listing a key belongs to: what it is, or the folder `depth` levels below the listed one that it lies in.
+struct Place<'a> {
+    /// The key below which everything listed lies, and its length in characters.
+    low: &'a str,
+    skip: i64,
+    depth: i64,
 }
 
-/// How many segments follow the first `skip` characters of a key.
-fn levels(sql: &mut Sql, key: &str, skip: i64) {
-    let skip = count(sql, skip);
-    let separator = if sql.is_postgres() { "chr(1)" } else { "char(1)" };
-    sql.with(
-        &format!("length(substr({key}, ? + 1)) - length(replace(substr({key}, ? + 1), {separator}, '')) + 1"),
-        [skip.clone(), skip],
-    );
+impl Place<'_> {
+    /// The place itself: what is listed, and the first `depth` segments of what follows.
+    fn of(&self, sql: &mut Sql, key: &str) {
+        let skip = count(sql, self.skip);
+        sql.bind(self.low).push(" || ");
+        match (sql.is_postgres(), self.depth) {
+            (true, 1) => sql.with(&format!("split_part(substr({key}, ? + 1), chr(1), 1)"), [skip]),
+            (true, _) => {
+                let depth = count(sql, self.depth);
+                let segments = format!("string_to_array(substr({key}, ? + 1), chr(1))");
+                sql.with(&format!("array_to_string(({segments})[1:?], chr(1))"), [skip, depth])
+            }
+            (false, 1) => {
+                let rest = format!("substr({key}, ? + 1)");
+                let first = format!("substr({rest}, 1, instr({rest} || char(1), char(1)) - 1)");
+                sql.with(&first, [skip.clone(), skip])
+            }
+            (false, _) => {
+                // A key has only characters that mean nothing in JSON.
+                let list = format!("'[\"' || replace(substr({key}, ? + 1), char(1), '\",\"') || '\"]'");
+                let segments =
+                    format!("SELECT group_concat(j.value, char(1)) FROM json_each({list}) j WHERE j.key < ?");
+                sql.with(&format!("({segments})"), [skip, self.depth.into()])
+            }
+        };
+    }
+
+    /// What follows the place where the walk goes on: below it while there are levels left, else behind all of it.
+    fn end(&self, sql: &mut Sql, key: &str) {
+        if self.depth == 1 {
+            sql.either("chr(2)", "char(2)");
+            return;
+        }
+        let (skip, depth) = (count(sql, self.skip), count(sql, self.depth));
+        let separators = format!("length(substr({key}, ? + 1)) - length(replace(substr({key}, ? + 1), ");
+        sql.push("CASE WHEN ").with(&separators, [skip.clone(), skip]).either("chr(1)", "char(1)");
+        sql.with(", '')) + 1 >= ? ", [depth]).either("THEN chr(2) ELSE chr(1) END", "THEN char(2) ELSE char(1) END");
+    }
 }
 
 /// A number of characters or segments: PostgreSQL's functions of texts take an `integer`.

@@ -16,7 +16,7 @@
 //! already; one inside the caller's unit leaves that unit to be rolled back.
 
 use sea_orm::{ConnectionTrait, DbBackend};
-use sea_session::prelude::*;
+use sea_session::{About, prelude::*};
 
 use crate::{
     access::{Access, Caller},
@@ -139,7 +139,7 @@ impl Store {
 
     /// A unit of work in which this caller's operations may run: the account is its tenant, the caller's owner spaces are
     /// bound to the transaction, and a unit that lost against a concurrent one runs again.
-    pub fn unit(&self, caller: &Caller) -> UnitOptions {
+    pub fn unit(&self, caller: &Caller) -> UnitOptions<About<StoreError>> {
         let unit = self.bound(caller).retry(Retry::times(RETRIES));
         unit.retry_on(lost_a_race)
     }

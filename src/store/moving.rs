@@ -22,6 +22,7 @@ use crate::{
 
 /// What a move did.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Moved {
     /// Where it was.
     pub from: Uri,
@@ -214,12 +215,14 @@ async fn relocate(s: &mut Session, account: &str, from: &Uri, to: &Uri, space: &
         "node_type = ?, updated_at = ?, ",
         [text(to.node_type().unwrap_or(NodeType::Resource).as_str()), super::write::now().into()],
     );
-    // Above whatever the new URI ever had: a version number that somebody kept of its former node is refused (V3).
-    sql.push("version = 1 + ")
-        .either("greatest", "max")
-        .push("(version, coalesce((SELECT max(v.version) FROM node_versions v");
+    // Above whatever the new URI ever had: a version number that somebody kept of its former node is refused (V3). Where nothing
+    // ever was, which is asked once, no row asks.
+    let (low, high) = to.below();
+    sql.push("version = 1 + CASE WHEN EXISTS (SELECT 1 FROM node_versions v WHERE v.account_id = ").bind(account);
+    sql.with(" AND (v.uri = ? OR (v.uri >= ? AND v.uri < ?))) THEN ", [text(to.as_str()), text(low), text(high)]);
+    sql.either("greatest", "max").push("(version, coalesce((SELECT max(v.version) FROM node_versions v");
     sql.push(" WHERE v.account_id = nodes.account_id AND v.uri = ");
-    sql.with("? || substr(nodes.uri, ? + 1)), 0))", [text(to.as_str()), length.clone()]);
+    sql.with("? || substr(nodes.uri, ? + 1)), 0)) ELSE version END", [text(to.as_str()), length.clone()]);
     sql.push(" WHERE account_id = ").bind(account).push(" AND ");
     set::within(&mut sql, "nodes", from, Extent::Subtree);
     set::recorded(&mut sql, "nodes", Change::Move);

@@ -32,6 +32,7 @@ pub struct Retention {
 
 /// What was forgotten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Pruned {
     /// Versions.
     pub versions: u64,

@@ -36,6 +36,7 @@ impl DeleteOptions {
 
 /// What a delete, an archive or a restore did.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Removed {
     /// Where.
     pub uri: Uri,

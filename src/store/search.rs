@@ -53,6 +53,7 @@ pub struct SearchOptions {
 
 /// A node that a search has found.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Hit {
     /// The node.
     pub id: Uuid,

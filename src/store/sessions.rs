@@ -97,6 +97,7 @@ fn beginning(text: &str) -> String {
 
 /// A log without its messages.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LogEntry {
     /// Where it is.
     pub uri: Uri,
@@ -114,6 +115,7 @@ pub struct LogEntry {
 
 /// What an import of conversations did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ConversationReport {
     /// Logs created.
     pub created: u64,

@@ -8,6 +8,7 @@ use crate::{access::Caller, error::StoreError, outbox::TOPIC, sql::Sql};
 
 /// The numbers of an account, as far as the caller may see them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, FromQueryResult)]
+#[non_exhaustive]
 pub struct StoreStatus {
     /// Nodes that take part.
     pub active: i64,

@@ -31,6 +31,7 @@ pub struct SinkStream {
 
 /// What there is to know of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, FromQueryResult, serde::Serialize)]
+#[non_exhaustive]
 pub struct StreamInfo {
     /// Its name.
     pub name: String,

@@ -45,6 +45,7 @@ impl Default for Traverse {
 
 /// A node that a walk has reached.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Neighbour {
     /// The node.
     pub id: Uuid,

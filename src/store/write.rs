@@ -86,6 +86,7 @@ impl Write {
 
 /// What a write did.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Written {
     /// The node.
     pub id: Uuid,

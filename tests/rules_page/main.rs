@@ -2,6 +2,7 @@
 //!
 //! `cargo test --test rules_page` compares; `UPDATE=1 cargo test --test rules_page` writes.
 
+mod performance;
 mod rules;
 mod scan;
 
@@ -36,7 +37,7 @@ of the test PostgreSQL) and on what the helpers open that it calls. A test that 
 /// The tests of one rule in one file on the same backends.
 type Cited = BTreeMap<(PathBuf, BTreeSet<Backend>), BTreeSet<String>>;
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

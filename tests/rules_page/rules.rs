@@ -196,7 +196,7 @@ pub const GROUPS: &[Group] = &[
         title: "T. Tenants",
         rules: &[
             ("T1", "`set_local` binds for the transaction only, in BEGIN's message, whatever the value holds."),
-            ("T2", "A tenant's entity is refused in a unit without a tenant or with another."),
+            ("T2", "A tenant's entity is refused in a unit without a tenant, and none is written for another."),
             ("T3", "Row-level security is forced on PostgreSQL and tested as a role that it binds."),
             ("T4", "Two tenants may hold the same URI."),
         ],
@@ -291,7 +291,10 @@ pub const GROUPS: &[Group] = &[
         rules: &[
             ("E1", "An order is found wherever one exists for single rows."),
             ("E2", "A lost answer to any COMMIT of several databases is settled, or named as unknown."),
-            ("E3", "`merge` accepts only the version that it finds; `patch` changes what is set and never inserts."),
+            (
+                "E3",
+                "`merge` accepts only the version that it finds; `patch` changes what is set and never inserts; both take forms.",
+            ),
             ("E4", "A receiver's reason is data, and each sink has its own stream."),
             ("E5", "A plan that the table outgrew is dropped, and the unit may be repeated."),
             ("E6", "A unit may be dropped outside a runtime, in one that ends, in a panic."),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use context_store::{Caller, DeleteOptions, Direction, Link, Paging, Role, Store, StoreError, TreeOptions, Uri, Write};
-use sea_session::{Session, UnitOptions};
+use sea_session::{About, Session, UnitOptions};
 
 use crate::support::{TestStore, uri};
 
@@ -38,7 +38,7 @@ fn at(folder: &Uri, path: &str) -> Uri {
 }
 
 /// In a unit whose statements are counted elsewhere as well.
-async fn carry_out(store: &Store, unit: UnitOptions, folder: &Uri, op: Op) -> String {
+async fn carry_out(store: &Store, unit: UnitOptions<About<StoreError>>, folder: &Uri, op: Op) -> String {
     let (caller, deep) = (root(), DeleteOptions::recursive());
     let run = async |s: &mut Session| -> Result<(), StoreError> {
         match op {
@@ -114,7 +114,7 @@ enum Stop {
 /// One that gets no further within `patience` is taken to wait for a lock.
 async fn advance<F: Future<Output = String>>(
     mut future: Pin<&mut F>,
-    unit: &UnitOptions,
+    unit: &UnitOptions<About<StoreError>>,
     statements: u64,
     patience: Duration,
 ) -> Stop {

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use context_migration::{Migrator, entities};
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    context_migration::cli::main::<context_migration::Migrator>().await
+    sea_session_migration::cli::main::<Migrator>(entities()).await
 }

@@ -1,4 +1,4 @@
-//! The rules G of the runner, and the schema that our migrations make, on both backends.
+//! The context store's migrations under the rules G, and the schema that they make, on both backends.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,6 +6,10 @@
     reason = "a test fails by panicking, and looks past the session"
 )]
 
+// What `common` keeps its files in.
+use tempfile as _;
+
+#[path = "../../../session/migration/tests/runner/common.rs"]
 mod common;
 mod runner;
 mod schema;

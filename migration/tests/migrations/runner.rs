@@ -1,23 +1,15 @@
-//! The rules G, on both backends, with the migrations of the context store and with some made for the purpose.
+//! The rules G with the migrations of the context store, on both backends.
 
-mod failures;
+use std::process::{Child, Command, Stdio};
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
-
-use context_migration::{Direction, Error, Event, Finding, Migrator, Options, Runner, State, doctor, role};
-use sea_orm::{ConnectionTrait, DbBackend, TransactionTrait};
+use context_migration::{Error, Migrator, Runner, State, entities};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 use sea_orm_migration::MigratorTrait;
+use sea_session::Db;
+use sea_session_migration::{Direction, doctor, role};
 
-use crate::common::{Fresh, connect};
-use crate::support::{self, foreign_bakery, foreign_forum, scripted, scripted::Script};
+use crate::common::Fresh;
+use crate::support;
 
 const CONTEXT: usize = 10;
 
@@ -27,44 +19,8 @@ fn migrate(url: &str) -> Command {
     command
 }
 
-/// This test program once more, as a child that runs the scripted migrations named: the test that it is told to run
-/// begins with [`child_runs`].
-fn child(script: Script, url: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "runner::failures::g3_a_runner_that_is_killed_leaves_nothing_and_the_next_one_waits_for_what_is_left_of_it",
-            "--nocapture",
-        ])
-        .env("CHILD_SCRIPT", script.to_string())
-        .env("CHILD_URL", url)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// Runs the script that this process was started for, if it was.
-async fn child_runs() -> bool {
-    let (Ok(script), Ok(url)) = (std::env::var("CHILD_SCRIPT"), std::env::var("CHILD_URL")) else { return false };
-    let (script, db) = (script.parse().unwrap(), connect(&url).await);
-    scripted::run_with(script, db, Options::default(), |event| println!("{event}")).await.unwrap();
-    true
-}
-
-/// Blocks until the child says that it begins this migration.
-fn until_child_starts(child: &mut Child, migration: &str) {
-    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-    let found = lines.map_while(Result::ok).any(|line| line.contains(&format!("{migration} up …")));
-    assert!(found, "the child ended before it began {migration}");
-}
-
-async fn until(what: &str, limit: Duration, mut done: impl AsyncFnMut() -> bool) {
-    let since = Instant::now();
-    while !done().await {
-        assert!(since.elapsed() < limit, "{what}: not within {limit:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+async fn examine(db: &DatabaseConnection) -> Result<Vec<doctor::Complaint>, Error> {
+    doctor::examine::<Migrator>(db.clone(), &entities()).await
 }
 
 // --- G1, G8 -----------------------------------------------------------------------------------------------------------
@@ -163,6 +119,16 @@ async fn g1_the_command_migrates_and_its_exit_codes_say_what_happened() {
     assert!(String::from_utf8_lossy(&missing.stderr).contains("cannot connect"));
 }
 
+#[tokio::test]
+async fn g1_a_database_in_memory_is_migrated_through_its_one_connection() {
+    let db = Db::connect("sqlite::memory:").await.unwrap();
+    assert_eq!(Runner::new(db.clone()).up().await.unwrap().steps.len(), CONTEXT);
+    assert_eq!(Runner::new(db.clone()).refresh().await.unwrap().steps.len(), 2 * CONTEXT);
+    assert_eq!(Runner::new(db.clone()).fresh().await.unwrap().steps.len(), CONTEXT);
+    assert_eq!(examine(db.connection()).await.unwrap(), []);
+    db.close().await.unwrap();
+}
+
 // --- G2 ---------------------------------------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -178,63 +144,12 @@ async fn g2_sixteen_processes_at_once_apply_each_migration_once() {
         }
         assert_eq!(applied, CONTEXT, "each migration is applied by one process");
         assert_eq!(fresh.count("SELECT count(*) FROM seaql_migrations").await, i64::try_from(CONTEXT).unwrap());
-        assert!(doctor::examine(fresh.db.clone()).await.unwrap().is_empty());
-        fresh.close().await;
-    }
-}
-
-#[tokio::test]
-async fn g2_a_runner_that_waits_too_long_says_who_holds_the_lock() {
-    for fresh in Fresh::each().await {
-        let started = Arc::new(AtomicBool::new(false));
-        let seen = started.clone();
-        let slow = tokio::spawn(scripted::run_with(Script::Slow, fresh.db.clone(), Options::default(), move |event| {
-            if matches!(event, Event::Started { name, .. } if name == "m2_slow") {
-                seen.store(true, Ordering::Relaxed);
-            }
-        }));
-        let other = connect(&fresh.url).await;
-        until("the slow migration", Duration::from_secs(20), async || started.load(Ordering::Relaxed)).await;
-        let mut options = Options::default();
-        options.wait = Duration::from_millis(100);
-        let since = Instant::now();
-        let error = scripted::run(Script::Slow, other.clone(), options).await.unwrap_err();
-        assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
-        let Error::Locked { holder: Some(holder), .. } = &error else { panic!("{error}") };
-        assert!(holder.who.contains(&format!(":{}", std::process::id())), "{error}");
-        slow.await.unwrap().unwrap();
-        // The one who waited long enough finds nothing to do.
-        assert!(scripted::run(Script::Slow, other, Options::default()).await.unwrap().steps.is_empty());
+        assert!(examine(&fresh.db).await.unwrap().is_empty());
         fresh.close().await;
     }
 }
 
 // --- G4 ---------------------------------------------------------------------------------------------------------------
-
-#[tokio::test]
-async fn g4_changed_missing_and_out_of_order_migrations_are_reported_and_refused() {
-    for fresh in Fresh::each().await {
-        let db = || fresh.db.clone();
-        scripted::run(Script::Halfway, db(), Options::default()).await.unwrap();
-        let error = scripted::run(Script::HalfwayEdited, db(), Options::default()).await.unwrap_err();
-        assert!(matches!(&error, Error::Changed { names } if names == &["m2_halfway"]), "{error}");
-        let status = scripted::status(Script::HalfwayEdited, db()).await;
-        assert!(matches!(status[1].findings.as_slice(), [Finding::Changed { .. }]), "{status:?}");
-        let mut options = Options::default();
-        options.allow_changed = true;
-        scripted::run(Script::HalfwayEdited, db(), options).await.unwrap();
-        scripted::accept(Script::HalfwayEdited, db(), "m2_halfway").await.unwrap();
-        scripted::run(Script::HalfwayEdited, db(), Options::default()).await.unwrap();
-
-        let error = scripted::run(Script::Base, db(), Options::default()).await.unwrap_err();
-        assert!(matches!(&error, Error::Missing { names } if names == &["m2_halfway"]), "{error}");
-        assert_eq!(scripted::status(Script::Base, db()).await[1].findings, [Finding::Missing]);
-
-        let status = scripted::status(Script::Inserted, db()).await;
-        assert_eq!(status[1].findings, [Finding::OutOfOrder { after: "m2_halfway".into() }], "{status:?}");
-        fresh.close().await;
-    }
-}
 
 #[tokio::test]
 async fn g4_a_table_that_seaorm_keeps_is_adopted_as_it_is() {
@@ -293,116 +208,15 @@ async fn g6_plan_prints_what_up_sends_and_runs_nothing() {
     }
 }
 
-// --- G7 ---------------------------------------------------------------------------------------------------------------
-
-#[tokio::test]
-async fn g7_eight_writers_go_on_while_a_column_and_an_index_are_added() {
-    let fresh = Fresh::postgres().await;
-    scripted::run(Script::Base, fresh.db.clone(), Options::default()).await.unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..8_i32)
-        .map(|writer| {
-            let (stop, url) = (stop.clone(), fresh.url.clone());
-            tokio::spawn(async move {
-                let db = connect(&url).await;
-                let (mut writes, mut longest, mut next) = (0_u32, Duration::ZERO, writer * 1_000_000);
-                while !stop.load(Ordering::Relaxed) {
-                    let since = Instant::now();
-                    let transaction = db.begin().await.unwrap();
-                    next += 1;
-                    transaction
-                        .execute_unprepared(&format!("INSERT INTO things (id, name) VALUES ({next}, 'w{next}')"))
-                        .await
-                        .unwrap();
-                    // Holds its lock for a while, so that the migration has somebody to wait for.
-                    tokio::time::sleep(Duration::from_millis(3)).await;
-                    transaction.commit().await.unwrap();
-                    writes += 1;
-                    longest = longest.max(since.elapsed());
-                }
-                (writes, longest)
-            })
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    // One reader that never ends: the first attempts cannot have their lock, and must let the writers by.
-    let reader = fresh.db.begin().await.unwrap();
-    reader.execute_unprepared("SELECT count(*) FROM things").await.unwrap();
-    let mut options = Options::default();
-    options.lock_timeout = Duration::from_millis(250);
-    options.lock_attempts = 40;
-    let retries = Arc::new(Mutex::new(0));
-    let counter = retries.clone();
-    let migration = tokio::spawn(scripted::run_with(Script::Load, fresh.db.clone(), options.clone(), move |event| {
-        if matches!(event, Event::Retrying { .. }) {
-            *counter.lock().unwrap() += 1;
-        }
-    }));
-    until("two attempts", Duration::from_secs(20), async || *retries.lock().unwrap() >= 2).await;
-    reader.rollback().await.unwrap();
-    migration.await.unwrap().unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    stop.store(true, Ordering::Relaxed);
-    let (mut total, mut longest) = (0, Duration::ZERO);
-    for writer in writers {
-        let (writes, pause) = writer.await.unwrap();
-        assert!(writes > 20, "a writer was starved: {writes}");
-        total += writes;
-        longest = longest.max(pause);
-    }
-    println!(
-        "{total} writes by 8 writers; the longest took {longest:?}, with a lock timeout of {:?}",
-        options.lock_timeout
-    );
-    assert!(longest < options.lock_timeout + Duration::from_millis(500), "{longest:?}");
-    assert_eq!(fresh.count("SELECT count(*) FROM pg_index WHERE NOT indisvalid").await, 0);
-    assert_eq!(fresh.count("SELECT count(*) FROM things").await, i64::from(total));
-    fresh.close().await;
-}
-
-// --- foreign projects -------------------------------------------------------------------------------------------------
-
-#[tokio::test]
-async fn g1_the_migrations_of_other_projects_run_unchanged() {
-    for fresh in Fresh::each().await {
-        let runner = Runner::<foreign_bakery::Migrator>::of(fresh.db.clone());
-        assert_eq!(runner.up().await.unwrap().steps.len(), 3);
-        let ours = fresh.catalogue().await;
-        assert_eq!(runner.refresh().await.unwrap().steps.len(), 6);
-        assert_eq!(fresh.catalogue().await, ours);
-        let reference = if fresh.is_postgres() { Fresh::postgres().await } else { Fresh::sqlite().await };
-        foreign_bakery::Migrator::up(&reference.db, None).await.unwrap();
-        assert_eq!(reference.catalogue().await, ours, "SeaORM's own tool makes the same");
-        // A table of its own name, beside the first.
-        let forum = Runner::<foreign_forum::Migrator>::of(fresh.db.clone());
-        assert_eq!(forum.up().await.unwrap().steps.len(), 3);
-        assert_eq!(fresh.count("SELECT count(*) FROM forum_migrations").await, 3);
-        assert!(forum.verify().await.unwrap().iter().all(|(_, finding)| !finding.is_error()));
-        assert_eq!(forum.reset().await.unwrap().steps.len(), 3);
-        assert_eq!(
-            fresh
-                .catalogue()
-                .await
-                .iter()
-                .filter(|line| !line.contains("forum_migrations"))
-                .cloned()
-                .collect::<Vec<_>>(),
-            ours
-        );
-        reference.close().await;
-        fresh.close().await;
-    }
-}
-
 // --- doctor and roles -------------------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn g8_doctor_names_what_is_missing_and_what_is_too_much() {
     for fresh in Fresh::each().await {
-        let missing = doctor::examine(fresh.db.clone()).await.unwrap();
+        let missing = examine(&fresh.db).await.unwrap();
         assert!(missing.iter().any(|complaint| complaint.to_string() == "table nodes is missing"), "{missing:?}");
         Runner::new(fresh.db.clone()).up().await.unwrap();
-        assert_eq!(doctor::examine(fresh.db.clone()).await.unwrap(), []);
+        assert_eq!(examine(&fresh.db).await.unwrap(), []);
         fresh.sql("DROP INDEX edges_to_id_edge_type_idx").await;
         fresh.sql("CREATE INDEX extra_idx ON edges (reason)").await;
         fresh.sql("ALTER TABLE nodes DROP COLUMN content_hash").await;
@@ -413,8 +227,7 @@ async fn g8_doctor_names_what_is_missing_and_what_is_too_much() {
             fresh.sql("ALTER TABLE edges ALTER COLUMN reason DROP NOT NULL").await;
             fresh.sql("DROP POLICY edges_tenant ON edges").await;
         }
-        let complaints: Vec<String> =
-            doctor::examine(fresh.db.clone()).await.unwrap().iter().map(ToString::to_string).collect();
+        let complaints: Vec<String> = examine(&fresh.db).await.unwrap().iter().map(ToString::to_string).collect();
         let has = |text: &str| assert!(complaints.iter().any(|line| line.contains(text)), "{text}: {complaints:#?}");
         has("edges_to_id_edge_type_idx");
         has("unexpected: index edges.extra_idx");

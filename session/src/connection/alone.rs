@@ -2,10 +2,23 @@
 
 use std::sync::Arc;
 
-use sea_orm::Statement;
+use sea_orm::{QueryResult, Statement};
 
 use super::{Connection, Fetch, Message, Reply, db::Db};
 use crate::{error::Error, stats::Counters};
+
+impl Db {
+    /// Sends one statement outside of any unit of work, and gives what it answers.
+    ///
+    /// # Errors
+    /// What the database says.
+    ///
+    /// # Cancel safety
+    /// Dropped, the statement may have been carried out or not.
+    pub async fn send_alone(&self, sql: &str) -> Result<Vec<QueryResult>, Error> {
+        Ok(alone(self, sql, Fetch::All).await?.rows())
+    }
+}
 
 /// Sends one statement outside of any unit.
 pub(crate) async fn alone(db: &Db, sql: &str, fetch: Fetch) -> Result<Reply, Error> {

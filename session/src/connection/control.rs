@@ -18,6 +18,26 @@ pub(crate) fn refuse_control(sql: &str, dialect: &Dialect) -> Result<(), Error> 
     }
 }
 
+/// Whether a text is one query that a cursor can be declared for: it reads, and only that. A query that only looks as if it
+/// wrote is not taken for one.
+pub(crate) fn is_cursor_query(sql: &str, dialect: &Dialect) -> bool {
+    let mut words = Words { rest: sql, lexing: dialect.lexing };
+    let first = words.next_word().unwrap_or_default().to_ascii_uppercase();
+    let writes: &[&str] = match first.as_str() {
+        "SELECT" | "VALUES" => &["INTO"],
+        "WITH" => &["INTO", "INSERT", "UPDATE", "DELETE", "MERGE"],
+        _ => return false,
+    };
+    while let Some(token) = words.token() {
+        match token {
+            Lexeme::Word(word) if writes.iter().any(|writes| word.eq_ignore_ascii_case(writes)) => return false,
+            Lexeme::Semicolon => return false,
+            _ => {}
+        }
+    }
+    true
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Control {
     word: &'static str,
@@ -112,10 +132,10 @@ fn implicit_commit(first: &str, mut rest: Words<'_>) -> Option<Control> {
     if is(first, "SET") {
         while let Some(token) = rest.token() {
             match token {
-                Token::Word(word) if is(word, "AUTOCOMMIT") => {
+                Lexeme::Word(word) if is(word, "AUTOCOMMIT") => {
                     return Some(Control { word: "SET AUTOCOMMIT", instead: COMMITS });
                 }
-                Token::Semicolon => break,
+                Lexeme::Semicolon => break,
                 _ => {}
             }
         }
@@ -138,7 +158,7 @@ struct Words<'s> {
 }
 
 /// A piece of a text.
-enum Token<'s> {
+enum Lexeme<'s> {
     Word(&'s str),
     Semicolon,
     /// A literal, a quoted name, a sign.
@@ -151,10 +171,10 @@ impl<'s> Words<'s> {
         loop {
             let opens = self.rest.trim_start().starts_with('(');
             match self.token()? {
-                Token::Word(word) => return Some(word),
-                Token::Semicolon => {}
-                Token::Other if opens => {}
-                Token::Other => return Some(""),
+                Lexeme::Word(word) => return Some(word),
+                Lexeme::Semicolon => {}
+                Lexeme::Other if opens => {}
+                Lexeme::Other => return Some(""),
             }
         }
     }
@@ -164,8 +184,8 @@ impl<'s> Words<'s> {
         let (mut head, mut has_body, mut depth) = (first.eq_ignore_ascii_case("CREATE").then_some(0), false, 0_usize);
         while let Some(token) = self.token() {
             match token {
-                Token::Semicolon if depth == 0 => return,
-                Token::Word(word) => {
+                Lexeme::Semicolon if depth == 0 => return,
+                Lexeme::Word(word) => {
                     let is = |keyword: &str| word.eq_ignore_ascii_case(keyword);
                     // CREATE OR REPLACE TEMPORARY TRIGGER
                     if let Some(words) = head.filter(|words| *words < 4) {
@@ -188,7 +208,7 @@ impl<'s> Words<'s> {
         }
     }
 
-    fn token(&mut self) -> Option<Token<'s>> {
+    fn token(&mut self) -> Option<Lexeme<'s>> {
         loop {
             // SQLite takes the mark of the byte order for a space.
             self.rest = self.rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
@@ -210,14 +230,14 @@ impl<'s> Words<'s> {
             // E'…' has escapes; other words may stand before a string as well (N'…', U&'…', x'…').
             if word.eq_ignore_ascii_case("E") && self.lexing.escape_strings && rest.starts_with('\'') {
                 self.skip_string(true);
-                return Some(Token::Other);
+                return Some(Lexeme::Other);
             }
-            return Some(Token::Word(word));
+            return Some(Lexeme::Word(word));
         }
         match first {
             ';' => {
                 self.rest = &self.rest[1..];
-                return Some(Token::Semicolon);
+                return Some(Lexeme::Semicolon);
             }
             '\'' => self.skip_string(self.lexing.backslashes),
             '"' => self.skip_quoted('"'),
@@ -230,7 +250,7 @@ impl<'s> Words<'s> {
             }
             other => self.rest = &self.rest[other.len_utf8()..],
         }
-        Some(Token::Other)
+        Some(Lexeme::Other)
     }
 
     /// What stands in a comment up to the end of the line.
@@ -320,7 +340,7 @@ mod tests {
     use crate::dialect::DIALECTS;
 
     fn word(sql: &str, backend: &str) -> Option<&'static str> {
-        let dialect = DIALECTS.iter().copied().find(|dialect| dialect.name == backend).unwrap();
+        let dialect = DIALECTS.iter().find(|dialect| dialect.name == backend).unwrap();
         control_in(sql, dialect).map(|control| control.word)
     }
 
@@ -370,9 +390,11 @@ mod tests {
         assert_eq!(word(function, "PostgreSQL"), Some("COMMIT"));
     }
 
-    #[cfg(feature = "mysql")]
     #[test]
     fn d11_what_commits_without_saying_so_is_control_where_it_does() {
+        if !DIALECTS.iter().any(|dialect| dialect.implicit_commits) {
+            return;
+        }
         for (sql, expected) in [
             ("CREATE TABLE t (a int)", "CREATE"),
             ("create or replace view v as select 1", "CREATE"),
@@ -384,12 +406,8 @@ mod tests {
             ("set autocommit=0", "SET AUTOCOMMIT"),
             ("lock tables t write", "LOCK"),
             ("SELECT 5--1; COMMIT", "COMMIT"),
-            (r"SELECT 'a'; ', 1; COMMIT", "COMMIT"),
-            (
-                "# a comment; it's
-COMMIT",
-                "COMMIT",
-            ),
+            (r"SELECT 'a\'; ', 1; COMMIT", "COMMIT"),
+            ("# a comment; it's\nCOMMIT", "COMMIT"),
             ("start transaction", "START TRANSACTION"),
         ] {
             assert_eq!(word(sql, "MySQL"), Some(expected), "{sql}");
@@ -400,7 +418,7 @@ COMMIT",
             "DROP TEMPORARY TABLE t",
             "-- COMMIT",
             "# COMMIT",
-            r"SELECT 'a'; COMMIT'",
+            r"SELECT 'a\'; COMMIT'",
             "SET @a = 1; SELECT `commit`",
             "UPDATE t SET autocommit = 1",
         ] {
@@ -452,6 +470,29 @@ COMMIT",
             "SELECT `; commit`, [; commit]",
         ] {
             assert_eq!(word(sql, "SQLite"), None, "{sql}");
+        }
+    }
+
+    #[test]
+    fn u8_a_stream_knows_which_texts_only_read() {
+        let cases = [
+            ("SELECT a FROM t", true),
+            ("(select 1) union (select 2)", true),
+            ("SELECT 'a; INTO b' FROM t FOR UPDATE", true),
+            ("-- why\nVALUES (1)", true),
+            ("WITH x AS (SELECT 1) SELECT * FROM x", true),
+            ("WITH x AS (DELETE FROM t RETURNING a) SELECT * FROM x", false),
+            ("SELECT a INTO b FROM t", false),
+            ("SELECT 1; SELECT 2", false),
+            ("INSERT INTO t (a) VALUES (1) RETURNING a", false),
+            ("UPDATE t SET a = 1 RETURNING a", false),
+            ("EXPLAIN SELECT 1", false),
+            ("", false),
+        ];
+        for dialect in DIALECTS {
+            for (sql, reads) in cases {
+                assert_eq!(is_cursor_query(sql, dialect), reads, "{}: {sql}", dialect.name);
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The engine: a pool of connections, and the door to units of work.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
+use parking_lot::RwLock;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
 use crate::{
@@ -36,7 +37,11 @@ struct Pool {
     connection: DatabaseConnection,
     dialect: &'static Dialect,
     facts: Arc<FactsCache>,
+    /// What a room below keeps for the pool: this one only knows that it is there.
+    kept: RwLock<Option<Kept>>,
 }
+
+type Kept = Arc<dyn Any + Send + Sync>;
 
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,7 +54,7 @@ impl From<DatabaseConnection> for Db {
     /// client that went away on PostgreSQL) is then the caller's to set.
     fn from(connection: DatabaseConnection) -> Self {
         let dialect = Dialect::of(&connection);
-        Db(Arc::new(Pool { connection, dialect, facts: Arc::default() }))
+        Db(Arc::new(Pool { connection, dialect, facts: Arc::default(), kept: RwLock::default() }))
     }
 }
 
@@ -99,14 +104,45 @@ impl Db {
         &self.0.facts
     }
 
-    /// Equal for clones of one handle.
-    pub(crate) fn identity(&self) -> usize {
+    /// What is kept for the pool, if anything is.
+    pub(crate) fn kept<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.kept.read().clone()?.downcast().ok()
+    }
+
+    /// Keeps for the pool what `change` makes of what was kept.
+    pub(crate) fn change_kept<T: Default + Send + Sync + 'static>(&self, change: impl FnOnce(&T) -> T) {
+        let mut kept = self.0.kept.write();
+        let before = kept.clone().and_then(|kept| kept.downcast::<T>().ok()).unwrap_or_default();
+        *kept = Some(Arc::new(change(&before)));
+    }
+
+    /// A number that is the same for clones of one handle, and different for others that live.
+    pub fn identity(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
     }
 
     /// Which database this is.
     pub fn backend(&self) -> SeaBackend {
         self.connection().get_database_backend()
+    }
+
+    /// Whether rows that others have locked can be passed over (`SKIP LOCKED`) and arrays be rows (`UNNEST`): what a queue divides
+    /// its work by.
+    pub fn has_queues(&self) -> bool {
+        self.dialect().queues
+    }
+
+    /// That an outbox can be kept here.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`]: it cannot (MySQL, MariaDB).
+    pub fn takes_outbox(&self) -> Result<(), Error> {
+        self.dialect().need(self.dialect().outbox)
+    }
+
+    /// The moment at which a statement began, as SQL, where the server knows it better than the caller.
+    pub fn clock(&self) -> Option<&'static str> {
+        self.dialect().now.ok()
     }
 
     /// What this database can do, and how.

@@ -4,7 +4,10 @@
 use sea_orm::{ConnectionTrait, DbErr, ExecResult, QueryResult, Statement};
 use tokio::sync::Mutex;
 
-use super::{Connection, Fetch, Message, Reply, control::refuse_control};
+use super::{
+    Connection, Fetch, Message, Reply,
+    control::{is_cursor_query, refuse_control},
+};
 use crate::dialect::{Dialect, SeaBackend};
 
 /// The session's connection, lent to the hooks of `ActiveModelBehavior` while a flush runs.
@@ -19,7 +22,12 @@ impl<'a> FlushConnection<'a> {
     }
 
     async fn send(&self, message: Message<'_>) -> Result<Reply, DbErr> {
-        Ok(self.connection.lock().await.send(message).await?)
+        let mut connection = self.connection.lock().await;
+        connection.lent |= match &message {
+            Message::Statement(statement, _) => !is_cursor_query(&statement.sql, self.dialect),
+            _ => true,
+        };
+        Ok(connection.send(message).await?)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod alone;
 pub(crate) mod boxed;
+pub(crate) mod channel;
 pub(crate) mod control;
 pub(crate) mod db;
 pub(crate) mod lent;
@@ -71,6 +72,8 @@ pub(crate) struct Connection {
     facts: Arc<FactsCache>,
     /// This transaction may have changed tables: what it sees is not what others see, and its end tells them.
     altered: bool,
+    /// A hook of SeaORM's has sent something else than a question.
+    lent: bool,
 }
 
 impl Connection {
@@ -99,6 +102,7 @@ impl Connection {
             hide_next: false,
             facts,
             altered: false,
+            lent: false,
         }
     }
 
@@ -143,6 +147,11 @@ impl Connection {
     pub(crate) fn tables_altered(&mut self) {
         self.facts = Arc::default();
         self.altered = true;
+    }
+
+    /// Whether a hook of SeaORM's has sent something else than a question since this was last asked.
+    pub(crate) fn was_lent(&mut self) -> bool {
+        std::mem::take(&mut self.lent)
     }
 
     /// Keeps the values of the next message out of the log (`#[tracked(secret)]`).
@@ -447,7 +456,7 @@ impl Message<'_> {
         }
     }
 
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         match self {
             Message::Control(sql) | Message::Unprepared(sql) | Message::Copy { sql, .. } => sql,
             Message::Built { sql, .. } | Message::Bound { sql, .. } => sql,

@@ -2,26 +2,43 @@
 
 use sea_orm::{Statement, Value, sea_query::Values};
 
-use super::{Fetch, Message};
+use super::{Fetch, Message, db::Db};
 use crate::dialect::Dialect;
 
 /// Stands around the number of a place until the text is whole; in no text of SQL.
 const PLACE: char = '\u{1}';
 
-/// Builds a statement of numbered parameters, and keeps their values.
-pub(crate) struct Text {
+/// Builds a statement of numbered parameters, and keeps their values: `$1` or `?1`, as the database has them.
+#[derive(Clone, Debug)]
+pub struct Text {
     dialect: &'static Dialect,
-    pub(crate) sql: String,
-    pub(crate) values: Vec<Value>,
+    /// The statement.
+    pub sql: String,
+    /// The values of its parameters.
+    pub values: Vec<Value>,
+}
+
+impl Db {
+    /// An empty text for a statement of this database.
+    pub fn text(&self) -> Text {
+        Text::new(self.dialect(), "")
+    }
 }
 
 impl Text {
+    /// The statement, for SeaORM's functions.
+    pub fn statement(&self) -> Statement {
+        let mut text = self.clone();
+        text.in_order();
+        Statement { sql: text.sql, values: Some(Values(text.values)), db_backend: self.dialect.backend }
+    }
+
     pub(crate) fn new(dialect: &'static Dialect, sql: &str) -> Self {
         Self { dialect, sql: sql.to_owned(), values: Vec::new() }
     }
 
     /// A place for `value`; places may stand in the text in any order.
-    pub(crate) fn bind(&mut self, value: Value) -> String {
+    pub fn bind(&mut self, value: Value) -> String {
         self.values.push(value);
         match self.dialect.numbered_parameters {
             true => self.dialect.parameter(self.values.len()),

@@ -9,18 +9,18 @@ use crate::table::{
 impl ColumnMeta {
     /// Whether SeaORM writes this column through a cast (an enum, `save_as`).
     pub(crate) fn is_cast(&self, dialect: &Dialect) -> bool {
-        self.sql[dialect.number].save.is_some()
+        self.sql[dialect.number()].save.is_some()
     }
 
     /// The SQL that writes `value` into this column.
     pub(crate) fn save(&self, dialect: &Dialect, value: &str) -> String {
-        let template = &self.sql[dialect.number].save;
+        let template = &self.sql[dialect.number()].save;
         template.as_ref().map_or_else(|| value.to_owned(), |t| t.replace(HOLE, value))
     }
 
     /// What makes two values of this column the same.
     pub(crate) fn exactness(&self, dialect: &Dialect) -> Exactness {
-        self.sql[dialect.number].exactness
+        self.sql[dialect.number()].exactness
     }
 
     /// The condition that this column (which the statement calls `column`) still holds `loaded`, which is SQL (P1).
@@ -30,6 +30,6 @@ impl ColumnMeta {
 
     /// The SQL that reads this column back, named as the column.
     pub(crate) fn select(&self, dialect: &Dialect) -> &str {
-        &self.sql[dialect.number].select
+        &self.sql[dialect.number()].select
     }
 }

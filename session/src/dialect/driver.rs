@@ -40,6 +40,18 @@ pub(crate) trait Driver: Send {
     fn sever(self: Box<Self>, runtime: Option<Handle>);
 }
 
+/// A connection that hears what is told on a channel.
+pub(crate) trait Listener: Send {
+    /// Sends a statement that answers with `true` or `false`.
+    fn ask(&mut self, sql: String) -> BoxFuture<'_, Result<bool, sqlx::Error>>;
+
+    /// What is told next; `None` once the connection is lost.
+    fn heard(&mut self) -> BoxFuture<'_, Option<String>>;
+
+    /// Gives the connection up.
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
 /// A connection whose transaction is still to be ended. Dropped before, with its runtime for example, it does not go back to the
 /// pool as it is (INV3).
 pub(crate) struct Unfinished {

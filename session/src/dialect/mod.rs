@@ -1,8 +1,9 @@
 //! The backends (Y1). A dialect is a static of one type: what the backend can do, its limits, its texts and functions. It says
 //! why it cannot do a thing, so that the refusal is the same wherever it is asked for.
 //!
-//! A new backend is a folder here and a line in [`DIALECTS`]; its drivers, facts and encoders are reached through its [`Dialect`].
-//! Nothing outside this room names a backend: what differs is asked of the dialect, by what it can do.
+//! A new backend is a folder here, a line in [`DIALECTS`], and a Cargo feature, without which it is not there at all (Y4); its
+//! driver, facts and encoders are reached through its [`Dialect`]. Nothing outside this room names a backend: what differs is
+//! asked of the dialect, by what it can do.
 
 pub(crate) mod columns;
 pub(crate) mod documents;
@@ -11,14 +12,17 @@ mod errors;
 pub(crate) mod message;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "sqlite")]
 mod sqlite;
+mod transaction_ids;
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, ptr, time::Duration};
 
 use futures_util::future::BoxFuture;
 use sea_orm::{
-    ColumnType, ConnectOptions, DatabaseConnection, DbBackend, IsolationLevel, QueryResult, Statement,
+    ColumnType, ConnectOptions, DatabaseConnection, DbBackend, DbErr, IsolationLevel, QueryResult, Statement,
     sea_query::{ArrayType, Expr},
     sqlx,
 };
@@ -28,38 +32,39 @@ use crate::{
     error::{Class, Error},
     table::{
         columns::ColumnMeta,
-        facts::{Stored, TableFacts},
+        facts::{KnownDefault, Stored, TableFacts},
+        kinds::Form,
         meta::TableMeta,
         row_sink::RowSink,
         value_ref::Exactness,
     },
 };
-pub(crate) use driver::{Driver, Unfinished};
+pub(crate) use driver::{Driver, Listener, Unfinished};
+use errors::Names;
 use message::Arguments;
-pub(crate) use postgres::{
-    encoders::{ArrayRows, CopyRows, JSONB, copy_types},
-    facts::{still_default, undisturbed},
-    xid,
-};
+pub(crate) use transaction_ids::TransactionIds;
 
 /// The backend as SeaORM names it, for signatures of its own and for statements; nothing is decided by it.
 pub(crate) type SeaBackend = DbBackend;
 
-/// Every dialect, in the order of their numbers.
+/// Every dialect that is built in: a line each.
 pub(crate) static DIALECTS: &[&Dialect] = &[
+    #[cfg(feature = "sqlite")]
     &sqlite::SQLITE,
+    #[cfg(feature = "postgres")]
     &postgres::POSTGRES,
     #[cfg(feature = "mysql")]
     &mysql::MYSQL,
 ];
+
+const _: () =
+    assert!(!DIALECTS.is_empty(), "sea-session needs a driver: turn its feature `sqlite`, `postgres` or `mysql` on");
 
 /// A thing that can be done, or why it cannot and what to do instead.
 pub(crate) type Can<T = ()> = Result<T, &'static str>;
 
 /// One backend.
 pub(crate) struct Dialect {
-    /// Its place in [`DIALECTS`], by which columns keep their texts.
-    pub(crate) number: usize,
     /// What errors call it.
     pub(crate) name: &'static str,
     pub(crate) backend: SeaBackend,
@@ -77,8 +82,8 @@ pub(crate) struct Dialect {
     /// What is sent about the table of commit tokens (R9, M2).
     pub(crate) commit_tokens: Can<CommitTokens>,
     pub(crate) advisory_locks: Can<AdvisoryLocks>,
-    /// Whether each write may tell the transaction's id, and the server what became of it (R9): see [`xid`].
-    pub(crate) transaction_ids: bool,
+    /// How a write tells the transaction's id, and the server what became of it (R9).
+    pub(crate) transaction_ids: Option<TransactionIds>,
     /// Whether a failed statement leaves the transaction, up to the nearest savepoint, refusing everything.
     pub(crate) aborts_after_errors: bool,
     /// Whether large answers are read through a cursor; otherwise the statement itself is stepped (I6).
@@ -87,8 +92,12 @@ pub(crate) struct Dialect {
     pub(crate) outbox: Can,
     /// Whether locked rows can be skipped, and others be document of an event: what an outbox divides its work by (Q3, Q6).
     pub(crate) queues: bool,
+    /// How one process tells others something at once; without, they poll (Q6).
+    pub(crate) channels: Option<Channels>,
     /// How rows of a set travel in one statement.
     pub(crate) sets: Sets,
+    /// A way for many new rows that is quicker than any statement, where a table permits it (D2).
+    pub(crate) copying: Option<Copying>,
     /// Whether equal values of every kind compare equal: moments in any spelling, numbers of any scale (P1).
     pub(crate) compares_every_kind: bool,
     /// Whether foreign keys act row by row in the middle of a statement, on rows that it is still to change too.
@@ -141,9 +150,9 @@ pub(crate) struct Dialect {
     /// Whether a single value of this kind can be bound without a detour through `Value`.
     pub(crate) binds: fn(&ArrayType) -> bool,
     /// Takes the values of one row, of columns of these kinds.
-    pub(crate) row: for<'k> fn(&[&'k ArrayType]) -> Box<dyn RowArguments + Send + 'k>,
-    /// Takes so many values, row by row, for a statement with a parameter for each ([`Sets::Values`]).
-    pub(crate) rows: fn(values: usize) -> Box<dyn RowArguments + Send>,
+    pub(crate) row: for<'k> fn(&[&'k ArrayType]) -> BoxedArguments<'k>,
+    /// Takes the values of so many rows, of columns of these kinds, as [`Sets`] says that they travel.
+    pub(crate) rows: for<'k> fn(rows: usize, &[&'k ArrayType]) -> Result<BoxedArguments<'k>, Error>,
 
     // ---- the catalogue
     /// The question about a table (D1).
@@ -152,6 +161,8 @@ pub(crate) struct Dialect {
     pub(crate) facts_again: fn(&TableMeta, &TableFacts) -> Option<Statement>,
     /// What the answer, a document, says.
     pub(crate) facts: fn(&TableMeta, &str) -> Result<TableFacts, serde_json::Error>,
+    /// How a statement makes sure that the facts which it was built from still hold.
+    pub(crate) recheck: Option<Recheck>,
 
     // ---- the driver
     /// Sets what connections of this kind should have, before the pool is made.
@@ -162,8 +173,8 @@ pub(crate) struct Dialect {
     pub(crate) acquire: fn(&DatabaseConnection) -> Acquiring<'_>,
     /// The class of an error with this code, if it is of this driver.
     pub(crate) class: fn(&dyn sqlx::error::DatabaseError, code: &str) -> Option<Class>,
-    /// The constraint that only the sentence of an error names.
-    pub(crate) constraint: fn(message: &str) -> Option<&str>,
+    /// What an error of this database's driver names; `None` if it is another driver's.
+    pub(crate) names_in: for<'e> fn(&'e (dyn sqlx::error::DatabaseError + 'static)) -> Option<Names<'e>>,
     /// What the columns of a row are called, if the row is of this driver.
     pub(crate) column_names: for<'r> fn(&'r QueryResult) -> Option<ColumnNames<'r>>,
 }
@@ -184,6 +195,58 @@ pub(crate) enum Sets {
     /// New rows as with [`Sets::Values`]; rows that are there as one document, which the statement reads as a table.
     Documents,
 }
+
+/// Rows that go to the server in a form of their own, beside SQL.
+#[derive(Clone, Copy)]
+pub(crate) struct Copying {
+    /// A column, of a type with this number in the catalogue, as it is copied; `None` if it does not take its values' form.
+    pub(crate) column: fn(&ColumnMeta, type_oid: i64) -> Option<CopyColumn<'_>>,
+    /// The condition that the table still takes rows so; `tables` as in [`Recheck`].
+    pub(crate) still: fn(tables: &str) -> String,
+    /// The statement that begins it, for columns of these names.
+    pub(crate) statement: fn(table: &str, columns: &str) -> String,
+    /// What it begins and ends with.
+    pub(crate) header: &'static [u8],
+    pub(crate) trailer: &'static [u8],
+    /// Appends rows of these columns.
+    pub(crate) rows: for<'r> fn(&'r mut Vec<u8>, &'r [CopyColumn<'r>]) -> Box<dyn CopyRows + 'r>,
+}
+
+/// A column that takes rows beside SQL.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CopyColumn<'a> {
+    pub(crate) form: Form,
+    pub(crate) kind: &'a ArrayType,
+    pub(crate) type_oid: i64,
+}
+
+/// What appends rows to a piece of a copy.
+pub(crate) trait CopyRows {
+    fn sink(&mut self) -> &mut dyn RowSink;
+    /// How long the piece is so far.
+    fn bytes(&self) -> usize;
+}
+
+/// Conditions that a table still is as its facts say. `tables` is an array of the catalogue's numbers, the table's own first.
+#[derive(Clone, Copy)]
+pub(crate) struct Recheck {
+    /// Nothing has come between new rows and these tables.
+    pub(crate) undisturbed: fn(tables: &str) -> String,
+    /// A default still is what it was.
+    pub(crate) still_default: fn(KnownDefault, tables: &str, bind: &mut dyn FnMut(i64) -> String) -> String,
+}
+
+/// Names of channels on the server, on which what is told reaches all who listen.
+#[derive(Clone, Copy)]
+pub(crate) struct Channels {
+    /// The statement that tells; it answers with `true`.
+    pub(crate) tell: fn(channel: &str, payload: &str) -> String,
+    /// Listens on a connection that is not the pool's, which may be as small as it likes.
+    pub(crate) listen: for<'a> fn(&'a DatabaseConnection, channel: &'a str) -> Listening<'a>,
+}
+
+/// A listener on its way.
+pub(crate) type Listening<'a> = BoxFuture<'a, Result<Box<dyn Listener>, sqlx::Error>>;
 
 /// Locks of the transaction by number (B5); each takes the number as its one parameter.
 #[derive(Clone, Copy, Debug)]
@@ -241,21 +304,23 @@ pub(crate) struct Begin<'a> {
     pub(crate) tell_id: bool,
 }
 
+/// What takes values of columns of kinds that live so long.
+pub(crate) type BoxedArguments<'k> = Box<dyn RowArguments + Send + 'k>;
+
 /// Values on their way into a driver's own form.
 pub(crate) trait RowArguments {
     fn sink(&mut self) -> &mut dyn RowSink;
     /// How many bytes its texts and bytes come to.
     fn bytes(&self) -> usize;
-    fn finish(self: Box<Self>) -> Arguments;
+    fn finish(self: Box<Self>) -> Result<Arguments, Error>;
 }
 
 impl Dialect {
     /// The dialect of a pool. One of a backend that is not built in is document of when a connection is taken from it.
     pub(crate) fn of(pool: &DatabaseConnection) -> &'static Dialect {
         let backend = pool.get_database_backend();
-        let all = || DIALECTS.iter().copied();
-        let owner = all().find(|dialect| (dialect.owns)(pool));
-        owner.or_else(|| all().find(|dialect| dialect.backend == backend)).unwrap_or(DIALECTS[0])
+        let owner = DIALECTS.iter().find(|dialect| (dialect.owns)(pool));
+        owner.or_else(|| DIALECTS.iter().find(|dialect| dialect.backend == backend)).unwrap_or(&DIALECTS[0])
     }
 
     /// The dialect of a URL.
@@ -265,10 +330,17 @@ impl Dialect {
     pub(crate) fn of_url(url: &str) -> Result<&'static Dialect, Error> {
         let scheme = url.split(':').next().unwrap_or_default();
         DIALECTS.iter().copied().find(|dialect| dialect.schemes.contains(&scheme)).ok_or_else(|| {
-            let known = DIALECTS.iter().map(|dialect| format!("`{}:`", dialect.schemes[0])).collect::<Vec<_>>();
+            let known: Vec<_> = DIALECTS.iter().map(|dialect| format!("`{}:`", dialect.schemes[0])).collect();
             let known = known.join(" or ");
-            Error::usage(format!("unknown database scheme `{scheme}`: use {known}"))
+            Error::usage(format!(
+                "no driver for `{scheme}:` is built in: use {known}, or turn its feature of sea-session on"
+            ))
         })
+    }
+
+    /// Its place in [`DIALECTS`], by which columns keep their texts.
+    pub(crate) fn number(&self) -> usize {
+        DIALECTS.iter().position(|dialect| ptr::eq(*dialect, self)).unwrap_or_default()
     }
 
     /// The error of what this backend cannot do.
@@ -330,7 +402,8 @@ impl Dialect {
         let document: Option<String> = answer.first().map(|row| row.try_get_by_index(0)).transpose()?.flatten();
         let Some(document) = document else { return Ok(TableFacts::unknown(table)) };
         let mut facts = (self.facts)(table, &document).map_err(|e| {
-            Error::usage(format!("the catalogue's answer about {} was not understood: {e}", table.table))
+            let what = format!("the catalogue's answer about {} was not understood: {e}", table.table);
+            Error::decode(DbErr::Type(what))
         })?;
         let micros = facts.columns.iter().enumerate().filter(|(_, column)| column.stored == Stored::Micros);
         facts.micros = micros.map(|(at, _)| at).collect();
@@ -349,16 +422,4 @@ impl fmt::Debug for Dialect {
 /// What the columns of a row are called; nothing if it is a row of no driver.
 pub(crate) fn column_names(row: &QueryResult) -> ColumnNames<'_> {
     DIALECTS.iter().find_map(|dialect| (dialect.column_names)(row)).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::DIALECTS;
-
-    #[test]
-    fn y1_each_dialect_stands_at_its_number() {
-        for (number, dialect) in DIALECTS.iter().enumerate() {
-            assert_eq!(dialect.number, number, "{dialect:?}");
-        }
-    }
 }

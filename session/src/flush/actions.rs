@@ -47,7 +47,7 @@ struct Cause {
 }
 
 /// The tables of the map, with their facts.
-type Known = Vec<(&'static TableMeta, Arc<TableFacts>)>;
+type MapTables = Vec<(&'static TableMeta, Arc<TableFacts>)>;
 
 impl Flush<'_> {
     /// What a set's rows hold that others refer to and whose end, or change, has consequences.
@@ -85,10 +85,7 @@ impl Flush<'_> {
     /// Does to the objects of the map what the database did because these rows were written.
     pub(super) async fn act(&mut self, referred: Referred) -> Result<(), Error> {
         let Referred { table: of, facts, deleted, rows } = referred;
-        let mut known: Known = Vec::new();
-        for table in self.map.tables() {
-            known.push((table, self.connection.table_facts(table).await?));
-        }
+        let known = self.known_tables().await?;
         let mut causes: Vec<Cause> = Vec::with_capacity(rows.len());
         for (object, old) in rows {
             let now = |object: &Arc<dyn AnyObject>| {
@@ -100,14 +97,38 @@ impl Flush<'_> {
             };
             causes.push(Cause { table: of, facts: facts.clone(), old, new });
         }
+        self.act_on(&known, &facts, causes)
+    }
+
+    /// Does to the objects of the map what the database did because rows that held this were deleted.
+    pub(crate) async fn act_on_deleted(
+        &mut self,
+        table: &'static TableMeta,
+        facts: &Arc<TableFacts>,
+        rows: Vec<Vec<(usize, Value)>>,
+    ) -> Result<(), Error> {
+        let known = self.known_tables().await?;
+        let causes = rows.into_iter().map(|old| Cause { table, facts: facts.clone(), old, new: None });
+        self.act_on(&known, facts, causes.collect())
+    }
+
+    fn act_on(&mut self, known: &MapTables, facts: &TableFacts, mut causes: Vec<Cause>) -> Result<(), Error> {
         while !causes.is_empty() {
-            causes = self.follow(&known, causes)?;
+            causes = self.follow(known, causes)?;
         }
-        self.doubt_the_rest(&known, &facts)
+        self.doubt_the_rest(known, facts)
+    }
+
+    async fn known_tables(&mut self) -> Result<MapTables, Error> {
+        let mut known: MapTables = Vec::new();
+        for table in self.map.tables() {
+            known.push((table, self.connection.table_facts(table).await?));
+        }
+        Ok(known)
     }
 
     /// The rows that refer to those of `causes`; what became of them is a cause in turn.
-    fn follow(&mut self, known: &Known, causes: Vec<Cause>) -> Result<Vec<Cause>, Error> {
+    fn follow(&mut self, known: &MapTables, causes: Vec<Cause>) -> Result<Vec<Cause>, Error> {
         let mut next = Vec::new();
         let Some(first) = causes.first() else { return Ok(next) };
         let (table, facts) = (first.table, first.facts.clone());
@@ -219,11 +240,11 @@ impl Flush<'_> {
     }
 
     /// Objects of tables that are reached by way of rows which the map does not hold: their own keys do not tell their fate.
-    fn doubt_the_rest(&mut self, known: &Known, facts: &TableFacts) -> Result<(), Error> {
+    fn doubt_the_rest(&mut self, known: &MapTables, facts: &TableFacts) -> Result<(), Error> {
         for (table, _) in known {
             let identity = known.iter().find(|(of, _)| std::ptr::eq(*of, *table)).and_then(|(_, f)| f.identity.clone());
             let Some(identity) = identity.filter(|identity| facts.far.contains(identity)) else { continue };
-            let told = Told::of(self, known, &identity, table);
+            let told = ParentsInMap::of(self, known, &identity, table);
             for object in self.map.objects_of(table) {
                 if !told.tells(&object) {
                     object.doubt();
@@ -235,13 +256,13 @@ impl Flush<'_> {
 }
 
 /// The rows of the map that objects of one table may refer to.
-struct Told {
+struct ParentsInMap {
     /// For each foreign key with consequences: its columns, and the values that rows of the map hold.
     keys: Vec<(Vec<usize>, FxHashSet<Vec<Value>>)>,
 }
 
-impl Told {
-    fn of(flush: &Flush<'_>, known: &Known, child: &Identity, child_table: &TableMeta) -> Self {
+impl ParentsInMap {
+    fn of(flush: &Flush<'_>, known: &MapTables, child: &Identity, child_table: &TableMeta) -> Self {
         let mut keys = Vec::new();
         for (table, facts) in known {
             for action in facts.actions.iter().filter(|action| action.child == *child) {

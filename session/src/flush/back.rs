@@ -7,13 +7,13 @@ use smallvec::SmallVec;
 use super::{
     Flush,
     plan::{Kind, Part},
-    rows::Place,
+    rows::NamedRows,
     set::{Drawn, MANY_ROWS, RowSet, RowSource, Window},
 };
 use crate::{
     connection::{Fetch, Message, text::Text},
     dialect::{
-        ArrayRows, Dialect, Sets,
+        Dialect, Sets,
         documents::{self, DocumentRows},
     },
     error::Error,
@@ -304,14 +304,14 @@ fn read_text(set: &RowSet<'_>, dialect: &Dialect, source: &str, in_document: boo
 
 fn read_arrays<'m>(set: &RowSet<'_>, dialect: &Dialect, rows: &[(usize, Vec<Value>)]) -> Result<Message<'m>, Error> {
     let (table, names) = (set.table, &set.table.names);
-    let kinds = table.keys.iter().map(|key| &table.columns[*key].kind);
-    let mut sink = ArrayRows::new(rows.len(), kinds)?;
+    let kinds: Vec<_> = table.keys.iter().map(|key| &table.columns[*key].kind).collect();
+    let mut arguments = (dialect.rows)(rows.len(), &kinds)?;
     for (_, key) in rows {
-        key.iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
+        key.iter().enumerate().try_for_each(|(at, value)| arguments.sink().put(at, &ValueRef::from(value)))?;
     }
     let source = names.unnest_numbered(table.keys.len());
     let sql = read_text(set, dialect, &source, false);
-    Ok(Message::Bound { sql: sql.into(), arguments: sink.arguments()?, fetch: Fetch::All })
+    Ok(Message::Bound { sql: sql.into(), arguments: arguments.finish()?, fetch: Fetch::All })
 }
 
 fn read_document<'m>(set: &RowSet<'_>, dialect: &Dialect, rows: &[(usize, Vec<Value>)]) -> Result<Message<'m>, Error> {
@@ -343,9 +343,6 @@ fn read_values<'m>(set: &RowSet<'_>, dialect: &'static Dialect, rows: &[(usize, 
 
 /// The database answered with rows that nobody has sent, or not with all that were: nothing is sent again because of it.
 pub(super) fn unasked(window: Window<'_, '_>) -> Error {
-    let table = window.set.table;
-    Error::usage(format!(
-        "{}: the database's answer does not say what became of each row (a trigger, rule or view may change keys); nothing was sent again",
-        window.place(table)
-    ))
+    let what = "the database's answer does not say what became of each row (a trigger, rule or view may change keys); nothing was sent again";
+    Error::diverted(window.place(window.set.table), what)
 }

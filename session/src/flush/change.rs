@@ -10,16 +10,12 @@ use super::{
     back::{Back, unasked},
     pieces::{Chunks, arrays, documents as documents_of},
     plan::{Kind, Part},
-    rows::Place,
+    rows::NamedRows,
     set::{Found, MANY_ROWS, Places, RowSet, RowSource, Window},
 };
 use crate::{
     connection::{Fetch, Message, text::Text},
-    dialect::{
-        Dialect, Sets, documents,
-        message::Arguments,
-        xid::{XID, and_xid, telling_xid},
-    },
+    dialect::{Dialect, Sets, documents, message::Arguments},
     error::Error,
     objects::row::Put,
     stats::Path,
@@ -54,7 +50,7 @@ impl From<u64> for Changed {
 }
 
 /// The texts of a set's UPDATE or DELETE. The columns that a row travels with: key, version, checks, then what is written.
-struct Texts<'s, 'a> {
+struct ChangeTexts<'s, 'a> {
     set: &'s RowSet<'a>,
     dialect: &'static Dialect,
     back: &'s Back,
@@ -96,7 +92,7 @@ impl Flush<'_> {
     pub(super) async fn change(&mut self, set: &RowSet<'_>) -> Result<(), Error> {
         let dialect = self.connection.dialect();
         let wanted = set.wanted()?;
-        let texts = Texts { set, dialect, back: &wanted.back, odd: wanted.odd };
+        let texts = ChangeTexts { set, dialect, back: &wanted.back, odd: wanted.odd };
         // Where an answer is matched by its key, the database must keep keys as they are sent.
         let matched = dialect.sets == Sets::Arrays || wanted.back == Back::Nothing || set.keeps_keys();
         match (set.goes_together(dialect) && matched, dialect.sets) {
@@ -117,7 +113,7 @@ impl Flush<'_> {
         }
     }
 
-    async fn change_alone(&mut self, texts: &Texts<'_, '_>, row: usize, places: &[Put]) -> Result<(), Error> {
+    async fn change_alone(&mut self, texts: &ChangeTexts<'_, '_>, row: usize, places: &[Put]) -> Result<(), Error> {
         let (window, xid) = (texts.set.window(row, row + 1), self.wants_xid());
         let fetch = if xid || *texts.back != Back::Nothing { Fetch::One } else { Fetch::Nothing };
         let reply = self.send_row(window, texts.text(ChangeForm::One, xid), places, fetch).await?;
@@ -129,7 +125,7 @@ impl Flush<'_> {
     }
 
     /// Many rows in texts of VALUES (SQLite).
-    async fn change_values(&mut self, texts: &Texts<'_, '_>) -> Result<(), Error> {
+    async fn change_values(&mut self, texts: &ChangeTexts<'_, '_>) -> Result<(), Error> {
         let (set, table) = (texts.set, texts.set.table);
         let places: Places = set.found_by().chain(set.new_values()).collect();
         let alone: Places = set.new_values().chain(set.found_by()).collect();
@@ -154,7 +150,7 @@ impl Flush<'_> {
     }
 
     /// Many rows as arrays (PostgreSQL).
-    async fn change_arrays(&mut self, texts: &Texts<'_, '_>) -> Result<(), Error> {
+    async fn change_arrays(&mut self, texts: &ChangeTexts<'_, '_>) -> Result<(), Error> {
         let set = texts.set;
         let places: Places = set.found_by().chain(set.new_values()).collect();
         let alone: Places = set.new_values().chain(set.found_by()).collect();
@@ -184,7 +180,7 @@ impl Flush<'_> {
     }
 
     /// Many rows as documents that the statement reads as tables (MariaDB, MySQL).
-    async fn change_documents(&mut self, texts: &Texts<'_, '_>) -> Result<(), Error> {
+    async fn change_documents(&mut self, texts: &ChangeTexts<'_, '_>) -> Result<(), Error> {
         let (set, table) = (texts.set, texts.set.table);
         let places: Places = set.found_by().chain(set.new_values()).collect();
         let alone: Places = set.new_values().chain(set.found_by()).collect();
@@ -211,7 +207,7 @@ impl Flush<'_> {
     /// Sends a change whose rows answer with their number and what they hold.
     async fn send_asking(
         &mut self,
-        texts: &Texts<'_, '_>,
+        texts: &ChangeTexts<'_, '_>,
         window: Window<'_, '_>,
         arguments: Arguments,
     ) -> Result<(), Error> {
@@ -232,7 +228,7 @@ impl Flush<'_> {
     /// Sends a change of several rows, each of which must be there, and says which is not.
     async fn send_counting(
         &mut self,
-        texts: &Texts<'_, '_>,
+        texts: &ChangeTexts<'_, '_>,
         window: Window<'_, '_>,
         arguments: Arguments,
         again: impl Fn() -> Result<Arguments, Error>,
@@ -257,14 +253,14 @@ impl Flush<'_> {
     /// change is undone: the statement that names one has to find them as this one did.
     async fn changed_all(
         &mut self,
-        texts: &Texts<'_, '_>,
+        texts: &ChangeTexts<'_, '_>,
         window: Window<'_, '_>,
         arguments: Arguments,
     ) -> Result<bool, Error> {
         let (table, xid) = (window.set.table, self.wants_xid());
         let savepoint = match xid {
             false => format!("SAVEPOINT {SET}"),
-            true => format!("SAVEPOINT {SET}; SELECT {XID}"),
+            true => format!("SAVEPOINT {SET}; SELECT {}", texts.dialect.xid()),
         };
         let answer = self.send(table, &window, Message::Control(&savepoint)).await?.rows();
         self.learn_xid(&answer, xid);
@@ -302,7 +298,7 @@ impl Flush<'_> {
             rows: RowSource::Planned { rows: loaded, members },
             drawn: None,
         };
-        let texts = Texts { set: &there, dialect: self.connection.dialect(), back: &Back::Nothing, odd: false };
+        let texts = ChangeTexts { set: &there, dialect: self.connection.dialect(), back: &Back::Nothing, odd: false };
         let alone: Places = there.new_values().chain(there.found_by()).collect();
         for row in 0..there.len() {
             let (window, xid) = (there.window(row, row + 1), self.wants_xid());
@@ -323,7 +319,7 @@ impl Flush<'_> {
     /// deleted rows those that are still there are; if there is none, one of them was gone before.
     async fn expect_all(
         &mut self,
-        texts: &Texts<'_, '_>,
+        texts: &ChangeTexts<'_, '_>,
         window: Window<'_, '_>,
         changed: Changed,
     ) -> Result<(), Error> {
@@ -337,7 +333,7 @@ impl Flush<'_> {
     /// Why fewer, or more, rows were changed than were to be; nothing if rows that were to be deleted went with others.
     async fn find_the_one(
         &mut self,
-        texts: &Texts<'_, '_>,
+        texts: &ChangeTexts<'_, '_>,
         window: Window<'_, '_>,
         mut changed: Changed,
     ) -> Result<Option<Error>, Error> {
@@ -384,12 +380,9 @@ impl Flush<'_> {
             let one_of = format!("(one of {})", window.place(table));
             return Ok(Some(Error::Stale { entity: table.entity, key: one_of.into(), expected: None, found: None }));
         }
-        Ok(Some(Error::usage(format!(
-            "{}: {} rows were to be changed, {} were; a rule or trigger of the table drops changes",
-            window.place(table),
-            window.len(),
-            changed.rows
-        ))))
+        let (all, some) = (window.len(), changed.rows);
+        let what = format!("{all} rows were to be changed, {some} were; a rule or trigger of the table drops changes");
+        Ok(Some(Error::diverted(window.place(table), what)))
     }
 
     /// Whether the database may have deleted rows of the set because of others that this flush has deleted, or deletes with
@@ -402,7 +395,12 @@ impl Flush<'_> {
     }
 
     /// What is wrong with one row; nothing if it is as it was loaded, or, where that is `written_ones`, as it was written.
-    async fn blame(&mut self, texts: &Texts<'_, '_>, row: usize, written_ones: bool) -> Result<Option<Error>, Error> {
+    async fn blame(
+        &mut self,
+        texts: &ChangeTexts<'_, '_>,
+        row: usize,
+        written_ones: bool,
+    ) -> Result<Option<Error>, Error> {
         let (set, table, dialect) = (texts.set, texts.set.table, texts.dialect);
         let Found { key, version, checks } = set.found(row)?;
         let mut text = Text::new(dialect, "");
@@ -481,7 +479,7 @@ fn by_count(answer: &[QueryResult]) -> Result<Changed, Error> {
 
 // ---- texts ---------------------------------------------------------------------------------------------------------
 
-impl Texts<'_, '_> {
+impl ChangeTexts<'_, '_> {
     fn table(&self) -> &TableMeta {
         self.set.table
     }
@@ -519,7 +517,7 @@ impl Texts<'_, '_> {
             return build().into();
         }
         let written = self.set.columns.iter().copied().collect();
-        let (dialect, versioned) = (self.dialect.number, self.set.version().is_some());
+        let (dialect, versioned) = (self.dialect.number(), self.set.version().is_some());
         self.set.facts.texts.change(ChangeText { dialect, form, written, versioned, xid }, build)
     }
 
@@ -543,7 +541,7 @@ impl Texts<'_, '_> {
             write = self.change_arrays(true),
             arrays = crate::table::names::Names::parameters(keys),
             same = same.collect::<Vec<_>>().join(" AND "),
-            xid = and_xid(xid),
+            xid = self.dialect.and_xid(xid),
         )
     }
 
@@ -556,7 +554,7 @@ impl Texts<'_, '_> {
             true => format!("DELETE FROM {table} USING {rows}"),
             false => format!("UPDATE {table} SET {} FROM {rows}", self.assignments()),
         };
-        let (matching, back, xid) = (self.matching(), self.and_back(), and_xid(xid));
+        let (matching, back, xid) = (self.matching(), self.and_back(), self.dialect.and_xid(xid));
         format!("{write} WHERE {matching} RETURNING {}.{}{back}{xid}", names.rows, names.number)
     }
 
@@ -694,8 +692,8 @@ impl Texts<'_, '_> {
             false => format!("UPDATE {} SET {assigned} WHERE {matched}", table.table),
         };
         match &self.back.list(table, self.dialect, false)[..] {
-            [] => telling_xid(write, xid),
-            list => format!("{write} RETURNING {}{}", list.join(", "), and_xid(xid)),
+            [] => self.dialect.telling_xid(write, xid),
+            list => format!("{write} RETURNING {}{}", list.join(", "), self.dialect.and_xid(xid)),
         }
     }
 }

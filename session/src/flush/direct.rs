@@ -36,10 +36,10 @@ pub(super) struct Set<'a> {
 }
 
 /// Most flushes are one set.
-type Sets<'a> = SmallVec<[Set<'a>; 1]>;
+type DirectSets<'a> = SmallVec<[Set<'a>; 1]>;
 
 /// The sets of a flush, in the order in which they are sent; `None` if it needs a plan.
-pub(super) fn sets(due: &[Member]) -> Option<Sets<'_>> {
+pub(super) fn sets(due: &[Member]) -> Option<DirectSets<'_>> {
     let mut tables: SmallVec<[&'static TableMeta; 1]> = SmallVec::new();
     let mut found: SmallVec<[(usize, ColumnSet, Set<'_>); 1]> = SmallVec::new();
     let mut last = 0;

@@ -12,17 +12,12 @@ use super::{
     back::{Back, Wanted, unasked},
     pieces::{Chunks, arrays, flat},
     plan::Kind,
-    rows::Place,
+    rows::NamedRows,
     set::{Drawn, Places, RowSet, Window},
 };
 use crate::{
     connection::{Fetch, Message, text::Text},
-    dialect::{
-        Dialect, Sets,
-        message::Arguments,
-        still_default, undisturbed,
-        xid::{XID, and_xid, telling_xid},
-    },
+    dialect::{Dialect, Sets, message::Arguments},
     error::Error,
     stats::Path,
     table::{
@@ -57,7 +52,7 @@ enum Way {
 }
 
 /// The texts of a set's INSERT.
-pub(super) struct Texts<'s, 'a> {
+pub(super) struct InsertTexts<'s, 'a> {
     pub(super) set: &'s RowSet<'a>,
     pub(super) dialect: &'static Dialect,
     pub(super) back: &'s Back,
@@ -129,7 +124,7 @@ impl Flush<'_> {
     async fn insert_single(&mut self, set: &RowSet<'_>, from: usize) -> Result<(), Error> {
         let dialect = self.connection.dialect();
         let wanted = set.wanted()?;
-        let texts = Texts { set, dialect, back: &wanted.back };
+        let texts = InsertTexts { set, dialect, back: &wanted.back };
         let places: Places = set.new_values().collect();
         for row in from..set.len() {
             let window = set.window(row, row + 1);
@@ -169,17 +164,17 @@ impl Flush<'_> {
         if wanted.back == Back::Nothing
             && let Some(form) = super::copy::CopyForm::of(&set, dialect)
         {
-            if !self.may_copy(&set).await? {
+            if !self.may_copy(&form, &set).await? {
                 return self.insert_afresh(set).await;
             }
             self.copy_in(&form, &set).await?;
             return self.all_told(set.window(0, set.len()));
         }
-        let texts = Texts { set: &set, dialect: self.connection.dialect(), back: &wanted.back };
+        let texts = InsertTexts { set: &set, dialect: self.connection.dialect(), back: &wanted.back };
         let places: Places = set.new_values().collect();
         let mut at = from;
         while at < set.len() {
-            let (to, arguments) = arrays(&set, self.connection.dialect(), at, ROWS_A_STATEMENT, &places)?;
+            let (to, arguments) = arrays(&set, texts.dialect, at, ROWS_A_STATEMENT, &places)?;
             let window = set.window(at, to);
             self.insert_arrays(&texts, window, arguments).await?;
             at = to;
@@ -190,7 +185,7 @@ impl Flush<'_> {
 
     async fn insert_arrays(
         &mut self,
-        texts: &Texts<'_, '_>,
+        texts: &InsertTexts<'_, '_>,
         window: Window<'_, '_>,
         arguments: Arguments,
     ) -> Result<(), Error> {
@@ -199,7 +194,7 @@ impl Flush<'_> {
         let expected = window.len() as u64;
         if *texts.back != Back::Nothing {
             let list = texts.back.list(table, texts.dialect, true).join(", ");
-            let sql = format!("{insert} RETURNING {list}{}", and_xid(xid));
+            let sql = format!("{insert} RETURNING {list}{}", texts.dialect.and_xid(xid));
             let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::All };
             let answer = self.send(table, &window, message).await?.rows();
             self.learn_xid(&answer, xid);
@@ -212,7 +207,8 @@ impl Flush<'_> {
                 self.send(table, &window, message).await?.affected()
             }
             true => {
-                let sql = format!("WITH written AS ({insert} RETURNING 1) SELECT count(*), {XID} FROM written");
+                let told = texts.dialect.and_xid(true);
+                let sql = format!("WITH written AS ({insert} RETURNING 1) SELECT count(*){told} FROM written");
                 let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::One };
                 let answer = self.send(table, &window, message).await?.rows();
                 self.learn_xid(&answer, xid);
@@ -228,11 +224,11 @@ impl Flush<'_> {
     async fn insert_drawing(&mut self, set: RowSet<'_>, keys: &[(usize, Draw)]) -> Result<(), Error> {
         let table = set.table;
         let wanted = set.wanted()?;
-        let texts = Texts { set: &set, dialect: self.connection.dialect(), back: &wanted.back };
+        let texts = InsertTexts { set: &set, dialect: self.connection.dialect(), back: &wanted.back };
         let places: Places = set.new_values().collect();
         let mut at = 0;
         while at < set.len() {
-            let (to, arguments) = arrays(&set, self.connection.dialect(), at, ROWS_A_STATEMENT, &places)?;
+            let (to, arguments) = arrays(&set, texts.dialect, at, ROWS_A_STATEMENT, &places)?;
             let (window, xid) = (set.window(at, to), self.wants_xid());
             let sql = texts.drawing(keys, xid);
             let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::All };
@@ -264,16 +260,19 @@ impl Flush<'_> {
             false => format!("({}) AS {}", draw.expression, table.columns[*key].quoted()),
         });
         let made = made.collect::<Vec<_>>().join(", ");
-        let mut text = Text::new(self.connection.dialect(), "");
+        let dialect = self.connection.dialect();
+        let Some(recheck) = dialect.recheck else { return Ok(None) };
+        let mut text = Text::new(dialect, "");
         let count = text.bind(Value::BigInt(i64::try_from(set.len()).ok()));
         let tables = text.bind(number_array(set.facts.tree.iter().copied()));
         let mut bind = |number: i64| text.bind(number.into());
-        let still = keys.iter().map(|(_, draw)| still_default(draw.default, &tables, &mut bind)).collect::<Vec<_>>();
+        let still =
+            keys.iter().map(|(_, draw)| (recheck.still_default)(draw.default, &tables, &mut bind)).collect::<Vec<_>>();
         text.sql = format!(
             "SELECT {made}{} FROM generate_series(1, {count}::int8) WHERE {} AND {}",
-            and_xid(xid && whole),
+            dialect.and_xid(xid && whole),
             still.join(" AND "),
-            undisturbed(&tables)
+            (recheck.undisturbed)(&tables)
         );
         let answer = self.send(table, &set.window(0, set.len()), text.message(Fetch::All)).await?.rows();
         self.learn_xid(&answer, xid && whole);
@@ -302,7 +301,7 @@ impl Flush<'_> {
     /// Many rows in one text of VALUES, their keys known (SQLite).
     async fn insert_values(&mut self, set: &RowSet<'_>, wanted: &Wanted, from: usize) -> Result<(), Error> {
         let table = set.table;
-        let texts = Texts { set, dialect: self.connection.dialect(), back: &wanted.back };
+        let texts = InsertTexts { set, dialect: self.connection.dialect(), back: &wanted.back };
         let places: Places = set.new_values().collect();
         let mut chunks =
             Chunks::new(set, texts.dialect, from, texts.dialect.chunks(set.len() - from, places.len()), places);
@@ -332,7 +331,7 @@ impl Flush<'_> {
         let places: Places = set.new_values().collect();
         let dialect = self.connection.dialect();
         let (first, arguments) = flat(&set, dialect, 0, dialect.chunk(count, places.len() + 1), &places)?;
-        let sql = Texts { set: &set, dialect, back: &wanted.back }.numbered(rowid, first, count);
+        let sql = InsertTexts { set: &set, dialect, back: &wanted.back }.numbered(rowid, first, count);
         let message = Message::Bound { sql: sql.into(), arguments, fetch: Fetch::All };
         let answer = self.send(table, &set.window(0, first), message).await?.rows();
         if answer.is_empty() {
@@ -374,15 +373,15 @@ pub(super) fn expect_rows(window: Window<'_, '_>, expected: u64, found: u64) -> 
     if expected == found {
         return Ok(());
     }
-    let place = window.place(window.set.table);
-    Err(Error::usage(format!(
-        "{place}: {expected} rows were to be inserted, {found} were; a rule or trigger of the table drops or adds rows (nothing was sent again)"
-    )))
+    let what = format!(
+        "{expected} rows were to be inserted, {found} were; a rule or trigger of the table drops or adds rows (nothing was sent again)"
+    );
+    Err(Error::diverted(window.place(window.set.table), what))
 }
 
 // ---- texts ---------------------------------------------------------------------------------------------------------
 
-impl Texts<'_, '_> {
+impl InsertTexts<'_, '_> {
     pub(super) fn table(&self) -> &TableMeta {
         self.set.table
     }
@@ -435,15 +434,15 @@ impl Texts<'_, '_> {
             let back = self.returning(false);
             let row = self.one();
             match back.is_empty() {
-                true => telling_xid(row, xid),
-                false => format!("{row}{back}{}", and_xid(xid)),
+                true => self.dialect.telling_xid(row, xid),
+                false => format!("{row}{back}{}", self.dialect.and_xid(xid)),
             }
         };
         if odd || self.set.kind != Kind::Insert || !ColumnSet::tells_apart(self.table().columns.len()) {
             return build().into();
         }
         let written = self.set.columns.iter().copied().collect();
-        let what = ChangeText { dialect: self.dialect.number, form: ChangeForm::New, written, versioned: false, xid };
+        let what = ChangeText { dialect: self.dialect.number(), form: ChangeForm::New, written, versioned: false, xid };
         self.set.facts.texts.change(what, build)
     }
 
@@ -545,7 +544,7 @@ impl Texts<'_, '_> {
             self.written(),
             self.saved(|at| format!("{input}.{}", names.bare(at))),
             self.returning(true),
-            and_xid(xid),
+            self.dialect.and_xid(xid),
         )
     }
 }

@@ -9,6 +9,7 @@ mod back;
 mod change;
 mod copy;
 mod direct;
+mod expressions;
 mod insert;
 mod known;
 mod pieces;
@@ -26,10 +27,10 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::{
     connection::{Connection, Fetch, Message, Reply, lent::FlushConnection, text::Text},
-    dialect::xid::{XID, xid_in},
     error::Error,
     objects::{
         AnyObject,
+        changes::{Change, RowImage},
         identity::IdentityMap,
         row::{Carried, Put, Returned, RowChange, RowKind, Stamp, WrittenValue, not_in_unit},
         undo::UndoLog,
@@ -42,7 +43,7 @@ use crate::{
     },
 };
 use plan::{Kind, Known, Op, PlannedValue};
-use rows::{Place, Rows};
+use rows::{NamedRows, StepRows};
 use set::{RowSet, Window};
 
 /// Refuses changes of rows whose version cannot be raised any more, before anything is sent (E7).
@@ -72,12 +73,25 @@ pub(crate) struct Flush<'a> {
     /// The transaction's id, learned from the first write (R9).
     pub(crate) xid: &'a mut Option<String>,
     pub(crate) show_values: bool,
+    /// Whether columns may be set by expressions.
+    pub(crate) expresses: bool,
     /// Objects whose rows were found to be gone (D7).
     pub(crate) gone: &'a mut Vec<Arc<dyn AnyObject>>,
     /// Whether this flush has found that a row is gone: in most none is, and no object is asked about it.
     pub(crate) found_gone: bool,
+    /// Whether what is done to each row is wanted, or only to rows of observed tables, or to none (U7).
+    pub(crate) watch: Watch,
     /// Tables whose rows the database may have deleted because of rows that this flush has deleted (D6).
     pub(crate) cascaded: FxHashSet<Identity>,
+}
+
+/// Which changes somebody wants to see (U7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    Nothing,
+    /// Those of tables that are audited, or whose changes are events.
+    Observed,
+    All,
 }
 
 /// An object of this flush.
@@ -87,8 +101,8 @@ pub(crate) type Member = (Arc<dyn AnyObject>, RowKind);
 type Behind = SmallVec<[Member; 1]>;
 
 impl Flush<'_> {
-    /// Writes `due` to the database, in order, and brings the objects up to date.
-    pub(crate) async fn run(mut self, due: &[Member]) -> Result<(), Error> {
+    /// Writes `due` to the database, in order, and brings the objects up to date. Gives the changes that are wanted.
+    pub(crate) async fn run(mut self, due: &[Member]) -> Result<Vec<Change>, Error> {
         let outcome = self.run_all(due).await;
         if outcome.as_ref().is_err_and(Error::doubts_facts) {
             due.iter().for_each(|(object, _)| self.connection.doubt_facts(object.table()));
@@ -96,12 +110,29 @@ impl Flush<'_> {
         outcome
     }
 
-    async fn run_all(&mut self, due: &[Member]) -> Result<(), Error> {
+    async fn run_all(&mut self, due: &[Member]) -> Result<Vec<Change>, Error> {
         let carried = self.before(due).await?;
         due.iter().for_each(|(object, _)| object.hold());
         self.ask_about_tables(due).await?;
-        self.write(due).await?;
-        self.after(due, carried).await
+        let images = self.images(due);
+        match self.expresses {
+            false => self.write(due).await?,
+            // Boxed: few flushes send an expression.
+            true => Box::pin(self.write_with_expressions(due)).await?,
+        }
+        let changes = changes_since(due, images);
+        self.after(due, carried).await?;
+        Ok(changes)
+    }
+
+    /// What the database holds of the rows whose changes are wanted, before they are written.
+    fn images(&self, due: &[Member]) -> Vec<(usize, Option<RowImage>)> {
+        if self.watch == Watch::Nothing {
+            return Vec::new();
+        }
+        let wanted = |object: &Arc<dyn AnyObject>| self.watch == Watch::All || object.table().is_observed();
+        let members = due.iter().enumerate().filter(|(_, (object, _))| wanted(object));
+        members.map(|(at, (object, _))| (at, object.image())).collect()
     }
 
     /// Asks for the facts of tables that are not known yet (D1), and takes back what was set in columns that the database
@@ -177,7 +208,7 @@ impl Flush<'_> {
         let plan = plan::plan(&tables, &ops, &known).map_err(|cycle| Error::Cycle { cycle: cycle.0.into() })?;
         for step in &plan.steps {
             let table = tables[step.table];
-            let rows = Rows::take(table, step, &plan, &mut ops, &members)?;
+            let rows = StepRows::take(table, step, &plan, &mut ops, &members)?;
             let facts = self.connection.table_facts(table).await?;
             self.write_set(RowSet::planned(table, facts, step, rows, &members)).await?;
         }
@@ -186,7 +217,7 @@ impl Flush<'_> {
 
     async fn write_set(&mut self, set: RowSet<'_>) -> Result<(), Error> {
         if self.wants_xid() && !set.may_answer() {
-            let question = Text::new(self.connection.dialect(), &format!("SELECT {XID}"));
+            let question = Text::new(self.connection.dialect(), &format!("SELECT {}", self.connection.dialect().xid()));
             let answer = self.send(set.table, &set.window(0, set.len()), question.message(Fetch::One)).await?.rows();
             self.learn_xid(&answer, true);
         }
@@ -207,7 +238,7 @@ impl Flush<'_> {
     }
 
     /// Sends one flush statement and says which rows it was about if it fails.
-    async fn send(&mut self, table: &TableMeta, rows: &dyn Place, message: Message<'_>) -> Result<Reply, Error> {
+    async fn send(&mut self, table: &TableMeta, rows: &dyn NamedRows, message: Message<'_>) -> Result<Reply, Error> {
         if !table.secret.is_empty() {
             self.connection.hide_values();
         }
@@ -234,7 +265,7 @@ impl Flush<'_> {
             let kinds: SmallVec<[&ArrayType; 8]> = metas().map(|meta| &meta.kind).collect();
             let mut arguments = (dialect.row)(&kinds);
             set.put(row, places, arguments.sink())?;
-            Message::Bound { sql, arguments: arguments.finish(), fetch }
+            Message::Bound { sql, arguments: arguments.finish()?, fetch }
         };
         self.send(set.table, &window, message).await
     }
@@ -242,13 +273,13 @@ impl Flush<'_> {
     /// Whether the next write is to tell the transaction's id, which a lost answer to COMMIT is settled by, at no further round
     /// trip (R9).
     fn wants_xid(&self) -> bool {
-        self.xid.is_none() && self.connection.dialect().transaction_ids
+        self.xid.is_none() && self.connection.dialect().transaction_ids.is_some()
     }
 
     /// Takes the transaction's id from an answer that was asked for it.
     fn learn_xid(&mut self, answer: &[QueryResult], asked: bool) {
         if asked && self.xid.is_none() {
-            *self.xid = xid_in(answer);
+            *self.xid = self.connection.dialect().xid_in(answer);
         }
     }
 
@@ -278,6 +309,15 @@ impl Flush<'_> {
         }
         Ok(())
     }
+}
+
+/// What was written of the members of these numbers, as far as it differs from what they held.
+fn changes_since(due: &[Member], images: Vec<(usize, Option<RowImage>)>) -> Vec<Change> {
+    let changes = images.into_iter().filter_map(|(at, image)| {
+        let (object, kind) = &due[at];
+        object.change_since_image(*kind, image.as_ref())
+    });
+    changes.collect()
 }
 
 /// One object's change, in the table of this number.

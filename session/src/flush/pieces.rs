@@ -1,10 +1,12 @@
 //! The rows of a set as pieces of the size that one statement takes: in rows, and in bytes (D10). Knows no SQL.
 
 use futures_util::future::join;
+use sea_orm::sea_query::ArrayType;
+use smallvec::SmallVec;
 
 use super::set::{Places, RowSet, Window};
 use crate::{
-    dialect::{ArrayRows, Dialect, documents::DocumentRows, message::Arguments},
+    dialect::{Dialect, documents::DocumentRows, message::Arguments},
     error::Error,
     objects::row::Put,
 };
@@ -74,7 +76,7 @@ pub(super) fn flat(
     places: &[Put],
 ) -> Result<(usize, Arguments), Error> {
     loop {
-        let mut arguments = (dialect.rows)(size * places.len());
+        let mut arguments = (dialect.rows)(size, &kinds(set, places))?;
         let mut taken = 0;
         while taken < size && arguments.bytes() <= dialect.most_bytes {
             set.put(from + taken, places, arguments.sink())?;
@@ -82,7 +84,7 @@ pub(super) fn flat(
         }
         // One row too many is none if it was the last of all.
         if taken == size {
-            return Ok((size, arguments.finish()));
+            return Ok((size, arguments.finish()?));
         }
         size = 1 << (taken - 1).max(1).ilog2();
     }
@@ -97,14 +99,19 @@ pub(super) fn arrays(
     places: &[Put],
 ) -> Result<(usize, Arguments), Error> {
     let to = set.len().min(from + most);
-    let mut sink = ArrayRows::new(to - from, places.iter().map(|put| &set.table.columns[put.column()].kind))?;
+    let mut arguments = (dialect.rows)(to - from, &kinds(set, places))?;
     for row in from..to {
-        set.put(row, places, &mut sink)?;
-        if sink.bytes() > dialect.most_bytes {
-            return Ok((row + 1, sink.arguments()?));
+        set.put(row, places, arguments.sink())?;
+        if arguments.bytes() > dialect.most_bytes {
+            return Ok((row + 1, arguments.finish()?));
         }
     }
-    Ok((to, sink.arguments()?))
+    Ok((to, arguments.finish()?))
+}
+
+/// The kinds of the values at these places.
+fn kinds<'a>(set: &RowSet<'a>, places: &[Put]) -> SmallVec<[&'a ArrayType; 16]> {
+    places.iter().map(|put| &set.table.columns[put.column()].kind).collect()
 }
 
 /// The values of rows from `from` on, as one document: of as many rows as one statement takes, and where they end.

@@ -7,7 +7,7 @@ use sea_orm::Value;
 use super::{
     Flush,
     back::{Back, unasked},
-    insert::{Texts, expect_rows},
+    insert::{InsertTexts, expect_rows},
     pieces::Chunks,
     set::{Places, RowSet},
 };
@@ -50,7 +50,7 @@ impl Flush<'_> {
     pub(super) async fn insert_recognized(&mut self, set: &RowSet<'_>, columns: &[usize]) -> Result<(), Error> {
         let table = set.table;
         let wanted = set.wanted()?;
-        let texts = Texts { set, dialect: self.connection.dialect(), back: &wanted.back };
+        let texts = InsertTexts { set, dialect: self.connection.dialect(), back: &wanted.back };
         let places: Places = set.new_values().collect();
         let mut chunks = Chunks::new(set, texts.dialect, 0, texts.dialect.chunks(set.len(), places.len()), places);
         while let Some((window, arguments)) = chunks.take()? {
@@ -73,7 +73,7 @@ impl Flush<'_> {
     }
 
     /// Writes a row switch as an UPDATE of the row that is there. `false`: it is not there any more.
-    pub(super) async fn replace(&mut self, texts: &Texts<'_, '_>, row: usize) -> Result<bool, Error> {
+    pub(super) async fn replace(&mut self, texts: &InsertTexts<'_, '_>, row: usize) -> Result<bool, Error> {
         let set = texts.set;
         let (sql, places) = texts.replacing();
         let window = set.window(row, row + 1);
@@ -93,7 +93,7 @@ impl Flush<'_> {
 
 // ---- texts ---------------------------------------------------------------------------------------------------------
 
-impl Texts<'_, '_> {
+impl InsertTexts<'_, '_> {
     /// So many rows in one text, which answer with their keys and with what they are recognized by.
     fn recognizing(&self, rows: usize, columns: &[usize]) -> String {
         let mut back = self.back.list(self.table(), self.dialect, true);

@@ -13,7 +13,7 @@ use crate::{
 
 /// The rows of one step, column by column in the step's order.
 #[derive(Clone)]
-pub(super) struct Rows {
+pub(super) struct StepRows {
     pub(crate) ops: Vec<usize>,
     pub(crate) keys: Vec<Vec<Value>>,
     pub(crate) versions: Vec<Value>,
@@ -21,7 +21,7 @@ pub(super) struct Rows {
     pub(crate) checks: Vec<Vec<Value>>,
 }
 
-impl Rows {
+impl StepRows {
     pub(super) fn take(
         table: &TableMeta,
         step: &Step,
@@ -29,7 +29,7 @@ impl Rows {
         ops: &mut [Op],
         members: &[Behind],
     ) -> Result<Self, Error> {
-        let mut rows = Rows {
+        let mut rows = StepRows {
             ops: step.ops.clone(),
             keys: Vec::with_capacity(step.ops.len()),
             versions: Vec::new(),
@@ -72,7 +72,7 @@ impl Rows {
 }
 
 /// Which rows a message is about, for the error that it may end in.
-pub(super) trait Place: Sync {
+pub(super) trait NamedRows: Sync {
     /// How many rows there are.
     fn count(&self) -> usize;
     /// The keys of the first so many rows that have one already.

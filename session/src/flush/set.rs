@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::{
     Behind,
     plan::{Kind, Part, Step},
-    rows::{Place, Rows},
+    rows::{NamedRows, StepRows},
 };
 use crate::{
     error::Error,
@@ -49,7 +49,7 @@ pub(super) struct RowSet<'a> {
 /// Where the rows of a set stand.
 pub(super) enum RowSource<'a> {
     Objects(Vec<&'a Arc<dyn AnyObject>>),
-    Planned { rows: Rows, members: &'a [Behind] },
+    Planned { rows: StepRows, members: &'a [Behind] },
 }
 
 /// Values that the database has made before their rows.
@@ -88,7 +88,7 @@ impl<'a> RowSet<'a> {
         table: &'static TableMeta,
         facts: Arc<TableFacts>,
         step: &Step,
-        rows: Rows,
+        rows: StepRows,
         members: &'a [Behind],
     ) -> Self {
         RowSet {
@@ -172,7 +172,7 @@ impl<'a> RowSet<'a> {
         Ok(())
     }
 
-    fn planned_value<'r>(&self, rows: &'r Rows, row: usize, put: Put) -> Result<&'r Value, Error> {
+    fn planned_value<'r>(&self, rows: &'r StepRows, row: usize, put: Put) -> Result<&'r Value, Error> {
         let lost = || Error::usage(format!("{}: a value of the row was lost on its way", self.table.entity));
         let at = |columns: &[usize], column: usize| columns.iter().position(|known| *known == column);
         let value = match put {
@@ -406,7 +406,7 @@ impl Window<'_, '_> {
     }
 }
 
-impl Place for Window<'_, '_> {
+impl NamedRows for Window<'_, '_> {
     fn count(&self) -> usize {
         self.len()
     }

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 use sea_orm::{
-    ColumnTrait, Condition, Iterable, PrimaryKeyToColumn, QueryFilter, QueryTrait, Value,
+    ColumnTrait, Condition, Iterable, PrimaryKeyToColumn, QueryFilter, QueryTrait, Statement, Value,
     sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, Query, ValueTuple, Values},
 };
 
@@ -26,7 +26,7 @@ use crate::{
         meta::TableMeta,
         value,
     },
-    unit::session::Session,
+    unit::{core::Core, session::Session},
 };
 
 /// At most this many values of keys are asked for in one statement: SQLite takes 32,766 parameters.
@@ -68,10 +68,11 @@ impl Session {
         let core = self.core();
         if let Some(object) = core.map.get::<E>(&Key::borrowed(&tuple))
             && let Some(phase) = object.phase_unless_expired()
+            && let Some(shown) = core.filters.shows(object)
         {
             core.hits += 1;
             core.usable()?;
-            return Ok(is_there(phase).then(|| object.clone().into()));
+            return Ok((shown && is_there(phase)).then(|| object.clone().into()));
         }
         // Boxed, so that a look-up which needs no SQL carries no room for one.
         boxed(|| self.fetch::<E>(tuple)).await
@@ -79,11 +80,9 @@ impl Session {
 
     async fn fetch<E: TrackedEntity>(&mut self, tuple: ValueTuple) -> Result<Option<Tracked<E>>, Error> {
         self.core().connection.counters().miss();
-        let (table, dialect) = (table_of::<E>(), self.dialect());
+        let table = table_of::<E>();
         let values = key_values(table, tuple)?;
-        let by_key = || E::find().filter(key_filter::<E>(values.clone())).build(dialect.backend).sql;
-        let sql = table.texts.by_key(dialect.number, by_key);
-        let message = Message::Built { sql, values: Values(values.clone()), fetch: Fetch::One };
+        let message = self.core().row_with_key::<E>(&values)?;
         let rows = ask(self, table, message).await?.rows();
         if let Some(row) = rows.first() {
             let model = RowReader::<E>::in_order().read(row)?;
@@ -96,7 +95,7 @@ impl Session {
                 return Ok(self.get_by_values::<E>(vec![key]).await?.pop());
             }
         }
-        self.core().vanished::<E>(&Key::from_values(values.values));
+        self.core().not_found::<E>(&Key::from_values(values.values));
         Ok(None)
     }
 
@@ -119,7 +118,8 @@ impl Session {
         let table = table_of::<E>();
         let mut missing = Vec::new();
         for key in &keys {
-            if self.core().map.get::<E>(&Key::from_values(key.clone())).is_none_or(Object::is_expired) {
+            let core = self.core();
+            if core.map.get::<E>(&Key::from_values(key.clone())).is_none_or(|object| core.must_ask(object)) {
                 missing.push(key.clone());
             }
         }
@@ -135,23 +135,48 @@ impl Session {
         }
         let core = self.core();
         let held = keys.into_iter().filter_map(|key| core.map.get::<E>(&Key::from_values(key)));
-        Ok(held.filter(|object| is_there(object.phase())).map(|object| object.clone().into()).collect())
+        Ok(held.filter(|object| core.gives(object)).map(|object| object.clone().into()).collect())
     }
 
-    /// The objects with these keys, in the order of the keys; keys without a row are left out. Asks only for what the map
-    /// does not hold, in one statement (I5); in as few as their parameters allow, if there are thousands.
+    /// The objects with these keys, one answer for each key in the order of the keys; `None` where there is no row. Asks only
+    /// for what the map does not hold, in one statement (I5); in as few as their parameters allow, if there are thousands.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let keys = [2, 1];
+    ///     for (key, note) in keys.into_iter().zip(s.get_many::<note::Entity>(keys).await?) {
+    ///         match note {
+    ///             Some(note) => assert_eq!((key, note.title()), (1, "first".to_owned())),
+    ///             None => assert_eq!(key, 2),
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
+    /// As [`Session::get`].
+    ///
+    /// # Cancel safety
     /// As [`Session::get`].
     pub async fn get_many<E: TrackedEntity>(
         &mut self,
         keys: impl IntoIterator<Item = impl IntoValueTuple>,
-    ) -> Result<Vec<Tracked<E>>, Error> {
+    ) -> Result<Vec<Option<Tracked<E>>>, Error> {
         let tuples: Vec<ValueTuple> = keys.into_iter().map(IntoValueTuple::into_value_tuple).collect();
         let core = self.core();
         let missing: Vec<ValueTuple> = tuples
             .iter()
-            .filter(|tuple| core.map.get::<E>(&Key::from_tuple((*tuple).clone())).is_none_or(Object::is_expired))
+            .filter(|tuple| {
+                let held = core.map.get::<E>(&Key::from_tuple((*tuple).clone()));
+                held.is_none_or(|object| core.must_ask(object))
+            })
             .cloned()
             .collect();
         core.hits += (tuples.len() - missing.len()) as u64;
@@ -179,16 +204,16 @@ impl Session {
             for key in missing {
                 let key = Key::from_values(key);
                 if !spelled.contains_key(&key) {
-                    self.core().vanished::<E>(&key);
+                    self.core().not_found::<E>(&key);
                 }
             }
         }
         let core = self.core();
-        let held = tuples.into_iter().filter_map(|tuple| {
+        let held = tuples.into_iter().map(|tuple| {
             let key = Key::from_tuple(tuple);
             core.map.get::<E>(spelled.get(&key).unwrap_or(&key))
         });
-        Ok(held.filter(|object| is_there(object.phase())).map(|object| object.clone().into()).collect())
+        Ok(held.map(|object| object.filter(|object| core.gives(object)).cloned().map(Tracked::from)).collect())
     }
 
     async fn all_compared<E: TrackedEntity>(
@@ -206,12 +231,39 @@ struct Compared<V = Vec<Value>> {
     folding: Option<Vec<Option<Equality>>>,
 }
 
+impl Core {
+    /// The question for the row with this key, as this unit may see it.
+    fn row_with_key<'m, E: TrackedEntity>(&self, key: &[Value]) -> Result<Message<'m>, Error> {
+        let (table, dialect) = (table_of::<E>(), self.dialect());
+        // Refused before a text is kept.
+        let tenant = self.tenant_of(table)?;
+        let select = || -> Result<Statement, Error> {
+            Ok(self.filtered(E::find().filter(key_filter::<E>(key.to_vec())))?.build(dialect.backend))
+        };
+        if !self.reads_as_usual::<E>() {
+            return Ok(Message::Statement(select()?, Fetch::One));
+        }
+        let sql = table.texts.by_key(dialect.number(), || select().map(|select| select.sql))?;
+        Ok(Message::Built { sql, values: Values(key.iter().cloned().chain(tenant).collect()), fetch: Fetch::One })
+    }
+
+    /// Whether only the database can tell if a read gives this object of the map.
+    pub(crate) fn must_ask<E: TrackedEntity>(&self, object: &Object<E>) -> bool {
+        object.is_expired() || self.filters.shows(object).is_none()
+    }
+
+    /// Whether a read gives this object of the map.
+    pub(crate) fn gives<E: TrackedEntity>(&self, object: &Object<E>) -> bool {
+        is_there(object.phase()) && !object.wants_reading() && self.filters.shows(object) == Some(true)
+    }
+}
+
 fn is_there(phase: Phase) -> bool {
     matches!(phase, Phase::Persistent | Phase::Pending)
 }
 
 /// Values of a key as the columns want them: an `i32` for an `i64` column and the other way round (I7).
-pub(super) fn key_values(table: &TableMeta, tuple: ValueTuple) -> Result<Vec<Value>, Error> {
+pub(crate) fn key_values(table: &TableMeta, tuple: ValueTuple) -> Result<Vec<Value>, Error> {
     let mut values = match tuple {
         ValueTuple::One(value) => vec![value],
         several => several.into_iter().collect(),
@@ -233,7 +285,7 @@ pub(super) fn key_values(table: &TableMeta, tuple: ValueTuple) -> Result<Vec<Val
     Ok(values)
 }
 
-pub(super) fn key_filter<E: TrackedEntity>(values: Vec<Value>) -> Condition {
+pub(crate) fn key_filter<E: TrackedEntity>(values: Vec<Value>) -> Condition {
     let columns = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column);
     columns.zip(values).fold(Condition::all(), |all, (column, value)| all.add(column.eq(value)))
 }
@@ -246,7 +298,7 @@ fn keys_filter<E: TrackedEntity>(rows: &[Vec<Value>], dialect: &Dialect) -> Cond
 }
 
 /// Rows whose key is one of these, compared as the columns compare their own values (D5).
-pub(super) fn compared_filter<E: TrackedEntity>(
+pub(crate) fn compared_filter<E: TrackedEntity>(
     rows: &[Vec<Value>],
     facts: &TableFacts,
     dialect: &Dialect,

@@ -4,7 +4,7 @@ use sea_orm::{QueryFilter, QuerySelect, sea_query::LockType};
 
 use super::{
     by_key::{compared_filter, key_filter, key_values},
-    query::Loader,
+    query::{LoadExt, Loader},
 };
 use crate::{
     error::Error,
@@ -79,13 +79,14 @@ impl Session {
         }
         // A guard, so that a dropped future leaves autoflush as it was.
         let mut quiet = self.no_autoflush();
-        let found = Loader { select, refresh: overwrite, lock: lock.is_some() }.load(&mut quiet).await?;
+        let loader = Loader { refresh: overwrite, lock: lock.is_some(), ..select.tracked() };
+        let found = loader.load(&mut quiet).await?;
         drop(quiet);
         if !found.is_empty() {
             return Ok(());
         }
         if let Some(key) = object.map_key() {
-            self.core().vanished::<E>(&key);
+            self.core().not_found::<E>(&key);
         }
         Err(Error::Stale { entity, key: shown.into(), expected: None, found: None })
     }

@@ -6,8 +6,9 @@ use futures_util::future::BoxFuture;
 use sea_orm::{QueryResult, Value};
 
 use super::{
+    changes::{Change, RowImage},
     identity::IdentityMap,
-    row::{Carried, Put, Returned, RowChange, RowKind, Stamp, Straight},
+    row::{Carried, Expressed, Put, Returned, RowChange, RowKind, Stamp, Straight},
 };
 use crate::{
     connection::lent::FlushConnection,
@@ -39,6 +40,10 @@ pub(crate) trait AnyObject: Send + Sync {
     fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error>;
     /// Takes the object off the dirty list; says what the flush has to do about it, if anything.
     fn due(&self) -> Option<RowKind>;
+    /// Whether nothing is to be written of the row but what expressions give.
+    fn only_expressed(&self) -> bool;
+    /// Takes out the expressions that the row is to be changed by, and what it is found by.
+    fn expressed(&self) -> Option<Expressed>;
     /// Notes that the object goes back on the dirty list. `false`: it is on it already.
     fn requeue(&self) -> bool;
     /// Sets what the flush itself sets: versions, times, tenants.
@@ -103,6 +108,19 @@ pub(crate) trait AnyObject: Send + Sync {
         kind: RowKind,
         carried: Carried,
     ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// What the database holds of the row before it is written (U7).
+    fn image(&self) -> Option<RowImage>;
+    /// What was written of the row since.
+    fn change_since_image(&self, kind: RowKind, before: Option<&RowImage>) -> Option<Change>;
+    /// What the next flush would write of it.
+    fn pending_change(&self) -> Option<Change>;
+    /// Whether a delete of the row is to be sent.
+    fn is_deleting(&self) -> bool;
+    /// Whether a foreign key without which the row is to be deleted has become NULL (U3).
+    fn is_orphan(&self) -> bool;
+    /// Marks the object as deleted, as the caller might.
+    fn delete(&self, map: &mut IdentityMap);
 
     /// Says that the object was added in `frame`.
     fn added(&self, frame: u64) -> bool;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, DbErr, EntityTrait, IdenStatic, IntoActiveModel, Iterable,
-    ModelTrait, PrimaryKeyToColumn, QueryResult, RelationTrait, TryIntoModel, Value,
+    ModelTrait, PrimaryKeyToColumn, QueryResult, RelationDef, RelationTrait, TryIntoModel, Value,
     sea_query::{ArrayType, Expr},
 };
 
@@ -15,7 +15,7 @@ use crate::{
     table::{
         columns::{ColumnMeta, ColumnSet, ColumnSql, HOLE},
         kinds::null_of_kind,
-        meta::{ForeignKey, TableMeta},
+        meta::{Cascade, ForeignKey, TableMeta},
         names::Names,
         sql::{quote, quoted_table},
         texts::KeptTexts,
@@ -74,6 +74,12 @@ pub trait TrackedEntity:
         Vec::new()
     }
 
+    /// A moment, in microseconds since 1970, as a value of the field behind the column at `position`. `None`: the column's kind
+    /// tells how. The derive writes it for types of the crate `time`, which this crate may not know.
+    fn moment(_position: usize, _microseconds: i64) -> Option<Value> {
+        None
+    }
+
     /// The value that `draft` holds there; `None` if it was never set.
     fn value_of_draft(draft: &Self::ActiveModel, position: usize) -> Option<ValueRef<'_>> {
         match draft.get(Self::Column::iter().nth(position)?) {
@@ -90,12 +96,18 @@ pub struct EntitySpec<E: EntityTrait> {
     created_at: Option<E::Column>,
     updated_at: Option<E::Column>,
     tenant: Option<E::Column>,
+    soft_delete: Option<E::Column>,
     not_optimistic: Vec<E::Column>,
     read_only: Vec<E::Column>,
     secret: Vec<E::Column>,
+    hidden: Vec<&'static str>,
     not_brought: Vec<E::Column>,
     unique_keys: Vec<(&'static str, E::Column)>,
     hooks: bool,
+    audit: bool,
+    outbox: Option<&'static str>,
+    cascades: Vec<E::Relation>,
+    orphans: Vec<E::Relation>,
 }
 
 impl<E: EntityTrait> Default for EntitySpec<E> {
@@ -105,12 +117,18 @@ impl<E: EntityTrait> Default for EntitySpec<E> {
             created_at: None,
             updated_at: None,
             tenant: None,
+            soft_delete: None,
             not_optimistic: vec![],
             read_only: vec![],
             secret: vec![],
+            hidden: vec![],
             not_brought: vec![],
             unique_keys: vec![],
             hooks: true,
+            audit: false,
+            outbox: None,
+            cascades: vec![],
+            orphans: vec![],
         }
     }
 }
@@ -142,6 +160,13 @@ impl<E: EntityTrait> EntitySpec<E> {
     /// The tenant that the row belongs to (T2).
     pub fn tenant(mut self, column: E::Column) -> Self {
         self.tenant = Some(column);
+        self
+    }
+
+    /// The nullable time that marks deleted rows (U5): a delete sets it, and reads pass over rows that have it. The row itself
+    /// is deleted by [`Session::hard_delete`](crate::Session::hard_delete).
+    pub fn soft_delete(mut self, column: E::Column) -> Self {
+        self.soft_delete = Some(column);
         self
     }
 
@@ -178,12 +203,53 @@ impl<E: EntityTrait> EntitySpec<E> {
         self
     }
 
-    /// A column whose value is never shown, even with `show_values`.
+    /// Each change of a row is told in the audit table (U7): see [`crate::audit`].
+    pub fn audit(mut self) -> Self {
+        self.audit = true;
+        self
+    }
+
+    /// Each change of a row is an event of this topic (U7): see [`crate::outbox::Outbox::derive_into`].
+    pub fn outbox(mut self, topic: &'static str) -> Self {
+        self.outbox = Some(topic);
+        self
+    }
+
+    /// Rows of this relation are deleted along with their parent, as far as the map holds them (U3).
+    pub fn cascade(mut self, relation: E::Relation) -> Self {
+        self.cascades.push(relation);
+        self
+    }
+
+    /// A row whose key to this relation becomes NULL is deleted (U3).
+    pub fn delete_orphans(mut self, relation: E::Relation) -> Self {
+        self.orphans.push(relation);
+        self
+    }
+
+    /// A column whose value is never shown, even with `show_values`, and left out where an object is serialized.
     pub fn secret(mut self, column: E::Column) -> Self {
         self.secret.push(column);
+        self.hidden(column.as_str())
+    }
+
+    /// What serde calls the field of a secret column, where that is not the column's name.
+    pub fn hidden(mut self, name: &'static str) -> Self {
+        self.hidden.push(name);
         self
     }
 }
+
+/// What an entity says whose relations say nothing; the derive's own function of that name comes before it.
+#[doc(hidden)]
+pub trait NoRelations {
+    #[doc(hidden)]
+    fn __relations<E: EntityTrait>(spec: EntitySpec<E>) -> EntitySpec<E> {
+        spec
+    }
+}
+
+impl<T> NoRelations for T {}
 
 /// What was read of an entity's table, once, for the life of the process. Only the session looks inside.
 #[derive(Debug, Default)]
@@ -224,7 +290,13 @@ impl TableMeta {
         };
         let places = places::<E>(&at);
         let (parents, relations) = foreign_keys::<E>(&columns);
+        let claimed: ColumnSet = keys.iter().chain(unique.iter().flatten()).copied().collect();
+        let foreign = parents.iter().flat_map(|key: &ForeignKey| &key.columns).copied();
+        let soft_delete = spec.soft_delete.and_then(at);
         Self {
+            joining: claimed.union(foreign.chain(soft_delete).collect()),
+            cascades: spec.cascades.iter().filter_map(|relation| cascade(&relation.def(), &columns)).collect(),
+            orphans: spec.orphans.iter().filter_map(|relation| own_key(&relation.def(), &columns)).collect(),
             entity: entity.table_name(),
             schema: entity.schema_name().map(str::to_owned),
             table,
@@ -232,14 +304,18 @@ impl TableMeta {
             created_at: spec.created_at.and_then(at),
             updated_at: spec.updated_at.and_then(at),
             tenant: spec.tenant.and_then(at),
+            soft_delete,
             not_optimistic: set(&spec.not_optimistic),
             secret: set(&spec.secret),
+            hidden: spec.hidden,
             read_only: spec.read_only.iter().filter_map(|c| at(*c)).collect(),
             not_brought: spec.not_brought.iter().filter_map(|c| at(*c)).collect(),
             hooks: spec.hooks,
+            audit: spec.audit,
+            outbox: spec.outbox,
             parents,
             relations,
-            claimed: keys.iter().chain(unique.iter().flatten()).copied().collect(),
+            claimed,
             stamped: spec.version.is_some()
                 || spec.created_at.is_some()
                 || spec.updated_at.is_some()
@@ -306,6 +382,17 @@ fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
         kind,
         sql,
     }
+}
+
+/// Where the rows stand that are deleted along with a row, and what they hold then.
+fn cascade(def: &RelationDef, columns: &[ColumnMeta]) -> Option<Cascade> {
+    let to = def.to_col.iter().map(|name| name.inner().into_owned()).collect();
+    Some(Cascade { columns: own_key(def, columns)?, table: quoted_table(&def.to_tbl), to })
+}
+
+/// The columns of the entity's own that a relation starts from.
+fn own_key(def: &RelationDef, columns: &[ColumnMeta]) -> Option<Vec<usize>> {
+    def.from_col.iter().map(|name| columns.iter().position(|column| column.name == name.inner())).collect()
 }
 
 /// The foreign keys of an entity, and which of them each of its relations is.

@@ -10,15 +10,22 @@ use sea_orm::{ActiveModelBehavior, FromQueryResult, Iterable, ModelTrait, Primar
 
 use super::{
     AnyObject, Data, Link, ObjectCell, Phase,
+    changes::{Change, RowImage},
     entity::{TrackedEntity, table_of},
     identity::IdentityMap,
     inner::{Moved, column_at, key_of, keys_of},
-    row::{Carried, Put, Returned, RowChange, RowKind, Stamp, Straight, WrittenValue, not_in_unit},
+    row::{Carried, Expressed, Put, Returned, RowChange, RowKind, Stamp, Straight, WrittenValue, not_in_unit},
 };
 use crate::{
     connection::lent::FlushConnection,
     error::Error,
-    table::{columns::ColumnSet, meta::TableMeta, row_sink::RowSink, value::next_version, value_ref::ValueRef},
+    table::{
+        columns::ColumnSet,
+        meta::TableMeta,
+        row_sink::RowSink,
+        value::{is_null, next_version},
+        value_ref::ValueRef,
+    },
 };
 
 impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
@@ -85,7 +92,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         match inner.phase {
             Phase::Pending => Some(RowKind::Insert),
             Phase::Deleting => Some(RowKind::Delete),
-            Phase::Persistent if !inner.links.is_empty() || inner.differing().next().is_some() => Some(RowKind::Update),
+            Phase::Persistent if inner.is_due() => Some(RowKind::Update),
             Phase::Persistent => {
                 inner.base = None;
                 inner.untouch();
@@ -93,6 +100,15 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             }
             _ => None,
         }
+    }
+
+    fn only_expressed(&self) -> bool {
+        let inner = self.inner.lock();
+        !inner.expressions.is_empty() && inner.links.is_empty() && inner.differing().next().is_none()
+    }
+
+    fn expressed(&self) -> Option<Expressed> {
+        self.take_expressions()
     }
 
     fn requeue(&self) -> bool {
@@ -278,6 +294,8 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
 
     fn database_set(&self, values: &[(usize, Value)], frame: u64, map: &mut IdentityMap) -> Result<bool, Error> {
         let mut inner = self.inner.lock();
+        inner.passed = 0;
+        inner.joins_anew();
         let before = inner.base.clone().map(Data::Full).or_else(|| Some(inner.data.clone()));
         let key = inner.key.clone();
         let told = inner.remember(frame, Phase::Persistent, before, key);
@@ -317,6 +335,28 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         inner.phase == Phase::Persistent && inner.led
     }
 
+    fn is_deleting(&self) -> bool {
+        self.inner.lock().phase == Phase::Deleting
+    }
+
+    fn is_orphan(&self) -> bool {
+        let inner = self.inner.lock();
+        let (Phase::Persistent, Some(held)) = (inner.phase, &inner.base) else { return false };
+        let has = |model: &E::Model, columns: &[usize]| {
+            columns.iter().all(|column| column_at::<E>(*column).is_some_and(|column| !is_null(&model.get(column))))
+        };
+        match &inner.data {
+            Data::Full(now) => self.table.orphans.iter().any(|key| has(held, key) && !has(now, key)),
+            Data::Draft(_) => false,
+        }
+    }
+
+    fn delete(&self, map: &mut IdentityMap) {
+        if let Some(object) = self.object() {
+            object.mark_deleted(map);
+        }
+    }
+
     fn is_gone(&self) -> bool {
         self.inner.lock().phase == Phase::Deleted
     }
@@ -325,6 +365,9 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Persistent {
             inner.expired = true;
+            if let Some(unit) = &inner.unit {
+                unit.joins.expired(self.address());
+            }
             // This unit's own write has changed it: what was read before is no promise (P5).
             inner.read = ColumnSet::default();
         }
@@ -335,6 +378,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         if inner.phase != Phase::Persistent {
             return false;
         }
+        inner.joins_anew();
         let (touched, moved) = self.deleted(&mut inner, frame);
         // Whoever rolls back to before this does not know whether the row is there again.
         if touched && let Some(undo) = inner.undo.last_mut() {
@@ -372,6 +416,18 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         })
     }
 
+    fn image(&self) -> Option<RowImage> {
+        self.row_image()
+    }
+
+    fn change_since_image(&self, kind: RowKind, before: Option<&RowImage>) -> Option<Change> {
+        self.change_since(kind, before)
+    }
+
+    fn pending_change(&self) -> Option<Change> {
+        self.change_ahead()
+    }
+
     fn added(&self, frame: u64) -> bool {
         let mut inner = self.inner.lock();
         inner.remember(frame, Phase::Transient, None, None)
@@ -384,11 +440,13 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             return false;
         }
         inner.let_go();
+        inner.passed = 0;
         // One that was never inserted keeps the parent that it follows: it may be added again (S3).
         if inner.phase != Phase::Pending {
             inner.links.clear();
         }
         inner.untouch();
+        inner.expressions.clear();
         let dropped = inner.base.is_some();
         if let Some(base) = inner.base.take() {
             inner.data = Data::Full(base);
@@ -411,7 +469,9 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         }
         let Some(undo) = inner.undo.pop() else { return };
         inner.base = None;
+        inner.passed = 0;
         inner.untouch();
+        inner.expressions.clear();
         if let Some(data) = undo.data {
             inner.data = data;
         }
@@ -443,6 +503,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         if inner.phase == Phase::Transient {
             return;
         }
+        inner.joins_anew();
         inner.phase = Phase::Detached;
         let key = inner.key.take();
         drop(inner);

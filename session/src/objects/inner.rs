@@ -105,16 +105,48 @@ impl<E: TrackedEntity> Data<E> {
 }
 
 /// Whether the database of this unit holds the same for two values of a column (F3, D12).
-fn same<E: TrackedEntity>(unit: Option<&Shared>, column: usize, one: &ValueRef<'_>, other: &ValueRef<'_>) -> bool {
+pub(super) fn same<E: TrackedEntity>(
+    unit: Option<&Shared>,
+    column: usize,
+    one: &ValueRef<'_>,
+    other: &ValueRef<'_>,
+) -> bool {
     one.same(other, || unit.map(|unit| table_of::<E>().columns[column].exactness(unit.dialect)).unwrap_or_default())
 }
 
 impl<E: TrackedEntity> Inner<E> {
     /// A column is set. Of an expired object it is not known what the row holds, so the value is sent in any case (D8).
     pub(super) fn touch(&mut self, column: usize) {
+        if table_of::<E>().joining.contains(column) {
+            self.joins_anew();
+        }
         self.touched.insert(column);
         if self.expired {
             self.forced.insert(column);
+        }
+    }
+
+    /// The row comes, goes, or joins others than before: relations to its table that were loaded are not known any more (U1).
+    pub(super) fn joins_anew(&self) {
+        if let Some(unit) = &self.unit {
+            unit.joins.changed(&table_of::<E>().table);
+        }
+    }
+
+    /// As [`Inner::joins_anew`], if what the row was found to hold says so.
+    pub(super) fn compare_joins(&self, found: &E::Model) {
+        let Some(unit) = self.unit.as_ref().filter(|unit| unit.joins.is_watched()) else { return };
+        let held = self.base.as_ref().or(match &self.data {
+            Data::Full(held) => Some(held),
+            Data::Draft(_) => None,
+        });
+        let table = table_of::<E>();
+        let joining = table.joining.columns(table.columns.len());
+        let same = |held: &E::Model| {
+            joining.into_iter().all(|c| same::<E>(Some(unit), c, &E::value_of(held, c), &E::value_of(found, c)))
+        };
+        if !held.is_some_and(|held| same(held)) {
+            self.joins_anew();
         }
     }
 
@@ -175,8 +207,14 @@ impl<E: TrackedEntity> Inner<E> {
         })
     }
 
+    /// Whether a row is to be changed.
+    pub(super) fn is_due(&self) -> bool {
+        !self.links.is_empty() || !self.expressions.is_empty() || self.differing().next().is_some()
+    }
+
     /// The row holds this now; changes that were not sent yet stay changes of it.
     pub(super) fn now_holds(&mut self, model: E::Model) -> Result<(), DbErr> {
+        self.compare_joins(&model);
         let model = Arc::new(model);
         let Data::Full(now) = &self.data else {
             self.data = Data::Full(model);
@@ -197,8 +235,9 @@ impl<E: TrackedEntity> Inner<E> {
         Ok(())
     }
 
-    /// A foreign key that is set by hand no longer follows the parent it was pointed at before.
+    /// A column that is set by hand follows neither the parent that it was pointed at before nor an expression.
     pub(super) fn unlink(&mut self, column: usize) {
+        self.expressions.retain(|(expressed, _)| *expressed != column);
         self.links.retain(|link| !link.columns.contains(&column));
     }
 

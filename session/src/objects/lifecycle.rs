@@ -23,7 +23,7 @@ impl<E: TrackedEntity> Object<E> {
     /// Enlists a new object, so that the next flush sees it.
     pub(crate) fn enlist_new(&self) {
         // One that was added, deleted and added again is on the list already.
-        drop(self.make_due(self.0.inner.lock()));
+        self.make_due(self.0.inner.lock()).joins_anew();
     }
 
     /// The unit refused the object: it is in none (I2).
@@ -94,6 +94,7 @@ impl<E: TrackedEntity> Object<E> {
     /// Marks the object as deleted. A pending one becomes transient: nothing was ever sent (F6).
     pub(crate) fn mark_deleted(&self, map: &mut IdentityMap) {
         let mut inner = self.0.inner.lock();
+        inner.joins_anew();
         match inner.phase {
             Phase::Pending => {
                 inner.phase = Phase::Transient;
@@ -112,6 +113,7 @@ impl<E: TrackedEntity> Object<E> {
     /// Takes the object out of its unit; it keeps its values and nothing about it is sent (S7).
     pub(crate) fn expunge(&self, map: &mut IdentityMap) {
         let mut inner = self.0.inner.lock();
+        inner.joins_anew();
         inner.phase = Phase::Detached;
         inner.undo.clear();
         let key = inner.key.take();
@@ -122,7 +124,11 @@ impl<E: TrackedEntity> Object<E> {
     }
 
     pub(crate) fn expire(&self) {
-        self.0.inner.lock().expired = true;
+        let mut inner = self.0.inner.lock();
+        inner.expired = true;
+        if let Some(unit) = &inner.unit {
+            unit.joins.expired(self.address());
+        }
     }
 
     pub(crate) fn is_expired(&self) -> bool {
@@ -157,6 +163,7 @@ impl<E: TrackedEntity> Object<E> {
         if !(overwrite || expired || optimistic) {
             return Ok(false);
         }
+        inner.compare_joins(&model);
         // What a block read it may have written by SQL of its own, and its rollback takes row locks back too (INV4).
         let before = inner.base.take().map(Data::Full).or_else(|| Some(inner.data.clone()));
         let key = inner.key.clone();
@@ -164,6 +171,7 @@ impl<E: TrackedEntity> Object<E> {
         inner.locked |= locked;
         inner.data = Data::Full(Arc::new(model));
         inner.untouch();
+        inner.expressions.clear();
         Ok(told)
     }
 

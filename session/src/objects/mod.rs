@@ -5,14 +5,21 @@
 
 mod any_object;
 mod behavior;
+pub(crate) mod changes;
 pub(crate) mod entity;
+mod expression;
+mod filtered;
 mod flushed;
 mod follow;
 pub(crate) mod identity;
 mod inner;
+pub(crate) mod joins;
 mod lifecycle;
+pub(crate) mod loaded;
+mod reading;
 pub(crate) mod row;
 mod row_change;
+mod serialize;
 pub(crate) mod shared;
 mod stamp;
 pub(crate) mod states;
@@ -26,7 +33,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use sea_orm::{ActiveModelTrait, ActiveValue, Iterable, ModelTrait, PrimaryKeyToColumn, TryIntoModel, Value};
+use sea_orm::{ActiveModelTrait, ActiveValue, Iterable, ModelTrait, PrimaryKeyToColumn, Value, sea_query::Expr};
 use thin_vec::ThinVec;
 
 use crate::{
@@ -41,8 +48,8 @@ use crate::{
     table::{columns::ColumnSet, meta::TableMeta},
 };
 pub(crate) use any_object::AnyObject;
+pub(crate) use inner::key_of;
 use inner::{all_set, held_columns, position};
-pub(crate) use inner::{key_of, keys_of};
 
 /// The state as the object keeps it: whether a delete was sent matters to the flush only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,11 +118,15 @@ struct Inner<E: TrackedEntity> {
     expired: bool,
     /// Nothing was changed since it expired but what follows a parent: its row may be gone, and then nothing is lost (D7).
     led: bool,
+    /// The last of the caller's filters that the row has passed since it was changed (U5).
+    passed: u32,
     unit: Option<Arc<Shared>>,
     /// Where the identity map holds the object.
     key: Option<Key>,
     undo: ThinVec<Undo<E>>,
     links: ThinVec<Link>,
+    /// Columns that the next flush sets to what an expression gives.
+    expressions: ThinVec<(usize, Expr)>,
     /// The children that were linked to the object (D6).
     family: follow::Family,
     /// Whether a flush is writing the object: a setter then keeps what is being written in `outgoing` first.
@@ -133,6 +144,12 @@ struct ObjectCell<E: TrackedEntity> {
     table: &'static TableMeta,
     this: Weak<ObjectCell<E>>,
     inner: Mutex<Inner<E>>,
+}
+
+impl<E: TrackedEntity> ObjectCell<E> {
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
 }
 
 /// One object of a unit of work, without the typed accessors that the derive adds. Cheap to clone; all clones are the
@@ -226,10 +243,12 @@ impl<E: TrackedEntity> Object<E> {
                 locked: false,
                 expired: false,
                 led: false,
+                passed: 0,
                 unit,
                 key: None,
                 undo: ThinVec::new(),
                 links: ThinVec::new(),
+                expressions: ThinVec::new(),
                 family: ThinVec::new(),
                 sending: false,
                 outgoing: None,
@@ -258,6 +277,11 @@ impl<E: TrackedEntity> Object<E> {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Where the object stands in memory, which no other does while it lives.
+    pub(crate) fn address(&self) -> usize {
+        self.0.address()
+    }
+
     fn any(&self) -> Arc<dyn AnyObject> {
         self.0.clone()
     }
@@ -266,70 +290,7 @@ impl<E: TrackedEntity> Object<E> {
         self.any()
     }
 
-    // ---- reading -------------------------------------------------------------------------------------------------
-
-    /// One field's value; called by the derived getters.
-    ///
-    /// # Panics
-    /// If the field has no value yet because the database makes it: flush first.
-    pub fn get_field<T: Clone + Into<Value>>(
-        &self,
-        column: usize,
-        full: impl FnOnce(&E::Model) -> &T,
-        draft: impl FnOnce(&E::ActiveModel) -> &ActiveValue<T>,
-    ) -> T {
-        let column = self.0.table.place(column);
-        let mut inner = self.0.inner.lock();
-        inner.note_read(column);
-        match &inner.data {
-            Data::Full(model) => full(model).clone(),
-            Data::Draft(active) => match draft(active) {
-                ActiveValue::Set(value) | ActiveValue::Unchanged(value) => value.clone(),
-                ActiveValue::NotSet => {
-                    let (entity, name) = (self.0.table.entity, self.0.table.columns[column].name);
-                    drop(inner);
-                    panic!(
-                        "`{entity}.{name}` has no value yet: the database makes it, so call `s.flush().await?` before reading it"
-                    )
-                }
-            },
-        }
-    }
-
-    /// Looks at the whole model without cloning its fields. Other handles may read and write meanwhile, inside the closure
-    /// too: it sees the values of the moment it was called.
-    ///
-    /// # Panics
-    /// If the object was added and some of its columns come from the database: flush first.
-    pub fn with<R>(&self, look: impl FnOnce(&E::Model) -> R) -> R {
-        look(&self.snapshot())
-    }
-
-    /// A copy of the model.
-    ///
-    /// # Panics
-    /// As [`Object::with`].
-    pub fn model(&self) -> E::Model {
-        (*self.snapshot()).clone()
-    }
-
-    fn snapshot(&self) -> Arc<E::Model> {
-        let mut inner = self.0.inner.lock();
-        inner.note_read_all();
-        match &inner.data {
-            Data::Full(model) => model.clone(),
-            Data::Draft(draft) => match (**draft).clone().try_into_model() {
-                Ok(model) => Arc::new(model),
-                Err(e) => {
-                    let entity = self.0.table.entity;
-                    drop(inner);
-                    panic!(
-                        "`{entity}` is not complete before its insert ({e}): call `s.flush().await?` before reading it whole"
-                    )
-                }
-            },
-        }
-    }
+    // ---- looking at it without all of its values ---------------------------------------------------------------------
 
     /// One column's value; `None` if the database has yet to make it.
     pub fn get(&self, column: E::Column) -> Option<Value> {
@@ -363,10 +324,13 @@ impl<E: TrackedEntity> Object<E> {
         }
     }
 
-    /// The columns whose value differs from what the database holds, by name.
+    /// The columns whose value differs from what the database holds, by name; those that are set by an expression last.
     pub fn changed(&self) -> Vec<&'static str> {
         let inner = self.0.inner.lock();
-        inner.changed_columns().into_iter().map(|c| self.0.table.columns[c].name).collect()
+        let set = inner.changed_columns().into_iter();
+        let given =
+            inner.expressions.iter().map(|(column, _)| *column).filter(|c| !inner.differing().any(|set| set == *c));
+        set.chain(given).map(|c| self.0.table.columns[c].name).collect()
     }
 
     /// The primary key of the object's row, whatever key it was given since.
@@ -412,10 +376,13 @@ impl<E: TrackedEntity> Object<E> {
     /// Sets one column by value.
     ///
     /// # Errors
-    /// The value is not of the column's type; nothing is changed then.
+    /// The value is not of the column's type; or the object's unit has ended, and was `strict` (S12). Nothing is changed then.
     pub fn set(&self, column: E::Column, value: impl Into<Value>) -> Result<(), Error> {
         let value = value.into();
         let inner = self.0.inner.lock();
+        if let Some(refused) = self.late_write(&inner) {
+            return Err(refused);
+        }
         let mut next = inner.data.clone();
         match &mut next {
             Data::Full(model) => Arc::make_mut(model).try_set(column, value)?,
@@ -427,7 +394,10 @@ impl<E: TrackedEntity> Object<E> {
                 inner.touch(position);
                 inner.unlink(position);
             }
-            None => inner.touched = ColumnSet::all(),
+            None => {
+                inner.touched = ColumnSet::all();
+                inner.joins_anew();
+            }
         }
         inner.data = next;
         Ok(())
@@ -437,12 +407,28 @@ impl<E: TrackedEntity> Object<E> {
     /// result then wins.
     ///
     /// # Panics
-    /// As [`Object::with`].
+    /// As [`Object::with`]; see [`Object::try_update`].
     pub fn update<R>(&self, change: impl FnOnce(&mut E::Model) -> R) -> R {
-        let mut model = self.model();
+        self.updated(self.model(), change)
+    }
+
+    /// As [`Object::update`].
+    ///
+    /// # Errors
+    /// As [`Object::try_with`]; or the object's unit has ended, and was `strict` (S12). Nothing is changed then.
+    pub fn try_update<R>(&self, change: impl FnOnce(&mut E::Model) -> R) -> Result<R, Error> {
+        let model = self.try_model()?;
+        if let Some(refused) = self.late_write(&self.0.inner.lock()) {
+            return Err(refused);
+        }
+        Ok(self.updated(model, change))
+    }
+
+    fn updated<R>(&self, mut model: E::Model, change: impl FnOnce(&mut E::Model) -> R) -> R {
         let result = change(&mut model);
         let mut inner = self.change(self.0.inner.lock());
         inner.touched = ColumnSet::all();
+        inner.joins_anew();
         if inner.expired {
             let before = &inner.data;
             let set = (0..self.0.table.columns.len()).filter(|column| {
@@ -481,6 +467,7 @@ impl<E: TrackedEntity> Object<E> {
         }
         inner.keep_outgoing();
         inner.led = false;
+        inner.passed = 0;
         if unit.is_doomed() {
             tracing::warn!(
                 entity = self.0.table.entity,
@@ -494,13 +481,22 @@ impl<E: TrackedEntity> Object<E> {
         Some(unit)
     }
 
+    /// Why the object cannot be changed: its unit has ended, and was strict (S12).
+    fn late_write(&self, inner: &Inner<E>) -> Option<Error> {
+        let unit = inner.unit.as_ref().filter(|unit| unit.strict)?;
+        (inner.phase != Phase::Transient && (unit.has_ended() || inner.phase == Phase::Detached)).then(|| {
+            Error::usage(format!(
+                "`{}` was changed after its unit of work had ended; load it in a new unit and change it there",
+                self.0.table.entity
+            ))
+        })
+    }
+
     fn refuse_late_write(&self, inner: &Inner<E>) {
-        let entity = self.0.table.entity;
-        if inner.unit.as_ref().is_some_and(|unit| unit.strict) {
-            panic!(
-                "`{entity}` was changed after its unit of work had ended; load it in a new unit and change it there"
-            );
+        if let Some(refused) = self.late_write(inner) {
+            panic!("{refused}");
         }
+        let entity = self.0.table.entity;
         tracing::warn!(entity, "an object was changed after its unit of work had ended; the change is not sent (S12)");
     }
 

@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc};
 
-use sea_orm::{QueryResult, Value};
+use sea_orm::{QueryResult, Value, sea_query::Expr};
 
 use super::AnyObject;
 use crate::{
@@ -33,6 +33,15 @@ pub(crate) struct RowChange {
     pub(crate) leaves: Vec<(usize, Value)>,
     pub(crate) frees: Vec<Option<Vec<Value>>>,
     pub(crate) takes: Vec<Option<Vec<Value>>>,
+}
+
+/// A row that expressions change.
+pub(crate) struct Expressed {
+    pub(crate) key: Vec<Value>,
+    pub(crate) version: Option<Value>,
+    pub(crate) columns: Vec<(usize, Expr)>,
+    /// Columns that were read, and what they must still hold (P1).
+    pub(crate) checks: Vec<(usize, Value)>,
 }
 
 /// A row that can go straight to the wire.

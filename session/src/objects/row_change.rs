@@ -104,7 +104,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
     }
 
     /// Columns that were read before they were written, with the value that was loaded (P1, P3).
-    fn optimistic_checks(&self, inner: &Inner<E>, base: &E::Model) -> Vec<(usize, Value)> {
+    pub(super) fn optimistic_checks(&self, inner: &Inner<E>, base: &E::Model) -> Vec<(usize, Value)> {
         if inner.locked || !inner.unit.as_ref().is_some_and(|unit| unit.optimistic) {
             return Vec::new();
         }

@@ -9,7 +9,7 @@ use std::sync::{
 
 use parking_lot::Mutex;
 
-use super::AnyObject;
+use super::{AnyObject, joins::Joins};
 use crate::dialect::Dialect;
 
 /// One unit of work as its objects see it.
@@ -21,6 +21,10 @@ pub(crate) struct Shared {
     doomed: AtomicBool,
     /// Whether an object of the unit has had children linked to it (D6): in most units none has.
     leads: AtomicBool,
+    /// Whether a column of an object was set by an expression (U2): in most units none is.
+    expresses: AtomicBool,
+    /// What relations join on, once one was loaded (U1).
+    pub(crate) joins: Joins,
     pub(crate) strict: bool,
     /// Whether reads are noted (P1).
     pub(crate) optimistic: bool,
@@ -35,6 +39,8 @@ impl Shared {
             ended: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
             leads: AtomicBool::new(false),
+            expresses: AtomicBool::new(false),
+            joins: Joins::default(),
             strict,
             optimistic,
             show_values,
@@ -54,6 +60,11 @@ impl Shared {
 
     pub(crate) fn take_dirty(&self) -> Vec<Arc<dyn AnyObject>> {
         std::mem::take(&mut *self.dirty.lock())
+    }
+
+    /// The dirty objects, which stay so.
+    pub(crate) fn dirty_objects(&self) -> Vec<Arc<dyn AnyObject>> {
+        self.dirty.lock().clone()
     }
 
     pub(crate) fn has_dirty(&self) -> bool {
@@ -76,6 +87,16 @@ impl Shared {
     /// Whether some object of the unit may have children that follow it.
     pub(crate) fn has_leaders(&self) -> bool {
         self.leads.load(Ordering::Acquire)
+    }
+
+    /// A column of an object is to be set by an expression.
+    pub(crate) fn note_expression(&self) {
+        self.expresses.store(true, Ordering::Release);
+    }
+
+    /// Whether some object of the unit may have columns that an expression sets.
+    pub(crate) fn has_expressions(&self) -> bool {
+        self.expresses.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_doomed(&self, doomed: bool) {

@@ -19,11 +19,12 @@ impl<E: TrackedEntity> ObjectCell<E> {
         self.check_tenant(kind, stamp)?;
         let time = |column: usize| {
             let meta = &table.columns[column];
-            time_value(&meta.kind, stamp.now).ok_or_else(|| {
+            let made = E::moment(column, stamp.now.timestamp_micros());
+            made.or_else(|| time_value(&meta.kind, stamp.now)).ok_or_else(|| {
                 let (entity, column, kind) = (table.entity, meta.name, &meta.kind);
                 Error::usage(format!(
-                    "`{entity}.{column}` is a tracked time of a type that no moment is made of here ({kind:?}): for a type of the \
-                     crate `time` turn on the feature `with-time` of sea-session"
+                    "`{entity}.{column}` is a tracked time of a type that no moment is made of here ({kind:?}): for another name of a \
+                     type of the crate `time` turn on the feature `with-time` of sea-session"
                 ))
             })
         };

@@ -74,7 +74,7 @@ impl Outbox {
             let done = self.remove(s, endings).await?;
             return Ok(Acknowledged { done, stale: endings.len() as u64 - done, ..Acknowledged::default() });
         }
-        let rows = match self.dialect().queues {
+        let rows = match self.db().has_queues() {
             true => self.finish_by_arrays(s, endings).await?,
             false => self.finish_one_by_one(s, endings).await?,
         };
@@ -101,7 +101,7 @@ impl Outbox {
             return Ok(());
         }
         let mut text = self.text();
-        let held = match self.dialect().queues {
+        let held = match self.db().has_queues() {
             true => {
                 let ids = text.bind(number_array(settled.iter().map(|ending| ending.id)));
                 let fences = text.bind(number_array(settled.iter().map(|ending| ending.fence)));
@@ -112,10 +112,7 @@ impl Outbox {
             }
             false => held_as(&mut text, settled.iter().map(|ending| [ending.id, ending.fence])),
         };
-        let now = match self.dialect().now {
-            Ok(now) => now.to_owned(),
-            Err(_) => text.bind(Utc::now().into()),
-        };
+        let now = self.db().clock().map_or_else(|| text.bind(Utc::now().into()), str::to_owned);
         let topic = text.bind(subscriptions.clone().into());
         text.sql = format!(
             "INSERT INTO {0} (account_id, topic, event_key, sequence, event_type, payload, state, attempts, fence, available_at, created_at) \
@@ -124,7 +121,7 @@ impl Outbox {
              WHERE {held} ORDER BY e.id RETURNING topic",
             self.table()
         );
-        let rows = self.rows(s, &text.sql, &text.values).await?;
+        let rows = self.rows(s, &text).await?;
         let mut streams: Vec<String> = rows.iter().map(|row| row.try_get("", "topic")).collect::<Result<_, _>>()?;
         streams.sort_unstable();
         streams.dedup();
@@ -138,7 +135,7 @@ impl Outbox {
     async fn remove(&self, s: &mut Session, endings: &[Ending]) -> Result<u64, Error> {
         let mut text = self.text();
         let table = self.table();
-        match self.dialect().queues {
+        match self.db().has_queues() {
             true => {
                 let ids = text.bind(number_array(endings.iter().map(|ending| ending.id)));
                 let fence = endings[0].fence;
@@ -155,7 +152,7 @@ impl Outbox {
                 text.sql = format!("DELETE FROM {table} WHERE {held}");
             }
         }
-        self.changed(s, &text.sql, &text.values).await
+        self.changed(s, &text).await
     }
 
     /// Each event with its own end, in one statement; done ones that are not kept are marked here and removed by the next
@@ -179,7 +176,7 @@ impl Outbox {
              WHERE {HELD} RETURNING e.id, e.state",
             self.table()
         );
-        self.rows(s, &text.sql, &text.values).await
+        self.rows(s, &text).await
     }
 
     async fn finish_one_by_one(&self, s: &mut Session, endings: &[Ending]) -> Result<Vec<QueryResult>, Error> {
@@ -211,7 +208,7 @@ impl Outbox {
              WHERE {0}.id = u.id AND {0}.fence = u.fence AND {0}.state = 'processing' RETURNING {0}.id, {0}.state",
             self.table()
         );
-        self.rows(s, &text.sql, &text.values).await
+        self.rows(s, &text).await
     }
 }
 

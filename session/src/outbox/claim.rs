@@ -11,19 +11,14 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use sea_orm::{QueryResult, Value, sea_query::ArrayType};
+use sea_orm::{ConnectionTrait, QueryResult, Value, sea_query::ArrayType};
 
 use super::{
     Event, Outbox,
     scan::{Aim, Found, Scan},
     share::Share,
 };
-use crate::{
-    connection::{Fetch, text::Text},
-    error::Error,
-    table::value::number_array,
-    unit::session::Session,
-};
+use crate::{connection::text::Text, error::Error, table::value::number_array, unit::session::Session};
 
 /// What a claim found.
 #[derive(Debug, Default)]
@@ -101,31 +96,32 @@ impl Event {
 
 impl Outbox {
     pub(super) fn text(&self) -> Text {
-        Text::new(self.dialect(), "")
+        self.db().text()
+    }
+
+    /// A statement whose parameters have their numbers already.
+    fn numbered(&self, sql: String, values: Vec<Value>) -> Text {
+        let mut text = self.text();
+        (text.sql, text.values) = (sql, values);
+        text
     }
 
     pub(super) async fn query(&self, text: Text) -> Result<Vec<QueryResult>, Error> {
-        let (sql, values) = (text.sql, text.values);
-        self.unit().run(async |s: &mut Session| -> Result<_, Error> { self.rows(s, &sql, &values).await }).await
+        self.unit().run(async |s: &mut Session| -> Result<_, Error> { self.rows(s, &text).await }).await
     }
 
     pub(super) async fn execute(&self, text: Text) -> Result<u64, Error> {
-        let (sql, values) = (text.sql, text.values);
-        self.unit().run(async |s: &mut Session| -> Result<_, Error> { self.changed(s, &sql, &values).await }).await
+        self.unit().run(async |s: &mut Session| -> Result<_, Error> { self.changed(s, &text).await }).await
     }
 
-    pub(super) async fn rows(&self, s: &mut Session, sql: &str, values: &[Value]) -> Result<Vec<QueryResult>, Error> {
-        self.dialect().need(self.dialect().outbox)?;
-        let mut text = Text::new(self.dialect(), sql);
-        text.values = values.to_vec();
-        Ok(s.core().statement(text.message(Fetch::All)).await?.rows())
+    pub(super) async fn rows(&self, s: &mut Session, text: &Text) -> Result<Vec<QueryResult>, Error> {
+        s.takes_outbox()?;
+        Ok(s.query_all_raw(text.statement()).await?)
     }
 
-    pub(super) async fn changed(&self, s: &mut Session, sql: &str, values: &[Value]) -> Result<u64, Error> {
-        self.dialect().need(self.dialect().outbox)?;
-        let mut text = Text::new(self.dialect(), sql);
-        text.values = values.to_vec();
-        Ok(s.core().statement(text.message(Fetch::Nothing)).await?.affected())
+    pub(super) async fn changed(&self, s: &mut Session, text: &Text) -> Result<u64, Error> {
+        s.takes_outbox()?;
+        Ok(s.execute_raw(text.statement()).await?.rows_affected())
     }
 
     /// Claims up to `most` due events for `lease`, in the unit of `s`, as this one.
@@ -135,7 +131,7 @@ impl Outbox {
     pub(crate) async fn claim(&self, s: &mut Session, by: &Claimant<'_>, most: usize) -> Result<Look, Error> {
         loop {
             let aim = by.scan.aim(most, by.share);
-            let look = match self.dialect().queues {
+            let look = match self.db().has_queues() {
                 true => self.claim_skipping_locks(s, by, aim, most).await?,
                 false => self.claim_under_write_lock(s, by, aim, most).await?,
             };
@@ -205,7 +201,7 @@ impl Outbox {
              lease_until = statement_timestamp() + $5 * interval '1 microsecond' WHERE id = ANY(ARRAY({taken} LIMIT $6)) RETURNING {CLAIMED}) \
              SELECT look.*, taken.* FROM (SELECT min(id) AS first, count(*) AS due, CASE WHEN count(*) = 0 THEN EXISTS (SELECT {due}) ELSE false END AS locked FROM seen) AS look LEFT JOIN taken ON true"
         );
-        let rows = self.rows(s, &sql, &values).await?;
+        let rows = self.rows(s, &self.numbered(sql, values)).await?;
         let mut look = Look::at(&rows)?;
         for row in &rows {
             look.events.extend(Event::read(row, Look::COLUMNS)?);
@@ -236,8 +232,8 @@ impl Outbox {
              free AS (SELECT id FROM run WHERE free ORDER BY place, sequence, id LIMIT ?5) \
              SELECT look.*, free.id FROM (SELECT min(id) AS first, count(*) AS due, false AS locked FROM seen) AS look LEFT JOIN free ON true"
         );
-        let values = [self.topic.clone().into(), aim.floor.into(), now.into(), number(aim.window), number(most)];
-        let rows = self.rows(s, &sql, &values).await?;
+        let values = vec![self.topic.clone().into(), aim.floor.into(), now.into(), number(aim.window), number(most)];
+        let rows = self.rows(s, &self.numbered(sql, values)).await?;
         let mut look = Look::at(&rows)?;
         let ids: Vec<Option<i64>> = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
         let ids: Vec<i64> = ids.into_iter().flatten().collect();
@@ -248,8 +244,8 @@ impl Outbox {
             "UPDATE {table} SET state = 'processing', fence = fence + 1, attempts = attempts + 1, claimed_by = ?1, lease_until = ?2 \
              WHERE id IN (SELECT value FROM json_each(?3)) RETURNING {CLAIMED}"
         );
-        let values = [by.worker.into(), (now + by.lease).into(), serde_json::json!(ids).to_string().into()];
-        for row in self.rows(s, &sql, &values).await? {
+        let values = vec![by.worker.into(), (now + by.lease).into(), serde_json::json!(ids).to_string().into()];
+        for row in self.rows(s, &self.numbered(sql, values)).await? {
             look.events.extend(Event::read(&row, 0)?);
         }
         in_order(&mut look.events);
@@ -259,7 +255,7 @@ impl Outbox {
     /// Extends the leases of events that are still being handled: those that are still held under their tokens.
     pub(crate) async fn extend(&self, events: &[Event], lease: Duration) -> Result<u64, Error> {
         let (mut text, table) = (self.text(), self.table());
-        text.sql = if self.dialect().queues {
+        text.sql = if self.db().has_queues() {
             let lease = text.bind(i64::try_from(lease.as_micros()).unwrap_or(i64::MAX).into());
             let ids = text.bind(number_array(events.iter().map(|e| e.id)));
             let fences = text.bind(number_array(events.iter().map(|e| e.fence)));
@@ -312,6 +308,6 @@ fn number(n: usize) -> Value {
 }
 
 /// An array of texts for UNNEST.
-pub(super) fn texts<'t>(values: impl Iterator<Item = &'t str>) -> Value {
+pub(crate) fn texts<'t>(values: impl Iterator<Item = &'t str>) -> Value {
     Value::Array(ArrayType::String, Some(Box::new(values.map(Value::from).collect())))
 }

@@ -5,10 +5,11 @@ use chrono::{DateTime, Utc};
 use sea_orm::FromQueryResult;
 
 use super::{Outbox, reason::plain};
-use crate::error::Error;
+use crate::{connection::text::Text, error::Error};
 
 /// An event that was given up.
 #[derive(Clone, Debug, PartialEq, FromQueryResult)]
+#[non_exhaustive]
 pub struct DeadLetter {
     /// Its number.
     pub id: i64,
@@ -96,7 +97,7 @@ impl Outbox {
         self.execute(text).await
     }
 
-    fn which(&self, text: &mut crate::connection::text::Text, ids: Option<&[i64]>) -> String {
+    fn which(&self, text: &mut Text, ids: Option<&[i64]>) -> String {
         let topic = text.bind(self.topic.clone().into());
         let dead = format!("topic = {topic} AND state = 'dead' AND finished_at IS NOT NULL AND last_error IS NOT NULL");
         match ids {

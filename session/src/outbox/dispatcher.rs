@@ -17,6 +17,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::{OptionFuture, join_all};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
+use tracing::Instrument;
 
 use super::{
     Event, Handler, Health, Outbox, Unavailable,
@@ -29,11 +30,7 @@ use super::{
     scan::Scan,
     share::StreamMember,
 };
-use crate::{
-    connection::span::{debug_span, in_span},
-    error::Error,
-    unit::session::Session,
-};
+use crate::{error::Error, unit::session::Session};
 
 /// The first look after events that another claim held up, and the bound of its doubling.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
@@ -226,7 +223,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
     /// Delivers until nothing can be delivered now, then returns what was done.
     ///
     /// # Errors
-    /// What the database says; [`Unavailable`] as [`Error::Usage`] if the receiver is down. What was delivered stays so.
+    /// What the database says; [`Error::Unavailable`] if the receiver is down. What was delivered stays so.
     ///
     /// # Cancel safety
     /// Dropped, the batch at hand is delivered again when its lease runs out.
@@ -243,7 +240,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
             debt.lock().add(owed);
             if let Some(down) = down {
                 self.turn(&claimant, &debt, 0).await?;
-                return Err(Error::usage(down.to_string()));
+                return Err(Error::Unavailable(down.0.into()));
             }
         }
     }
@@ -255,7 +252,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
     /// Dropped, the batch at hand is delivered again when its lease runs out.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Report {
         let (told, stop) = watch::channel(false);
-        let place = StreamMember::new(self.outbox.waker().channel(), self.claims);
+        let place = StreamMember::new(self.outbox.waker().name(), self.claims);
         let (scan, pace) = (Scan::new(self.batch), Pace::new(self.batch, self.linger.min(self.lease / 4)));
         let crew = Crew { place, scan, pace, debt: Debt::default(), turns: tokio::sync::Mutex::default() };
         let stop = Stop(Some(stop));
@@ -457,7 +454,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
 
     /// Hands a batch to the receiver; what is owed for it then, and whether the receiver is down.
     async fn hand_over(&self, events: &[Event], stop: &Stop) -> (Owed, Option<Unavailable>) {
-        let span = debug_span!("sea_session.outbox", worker = self.worker, events = events.len());
+        let span = tracing::debug_span!("sea_session.outbox", worker = self.worker, events = events.len());
         let ours_until = Mutex::new(Instant::now() + self.lease);
         let batch = EventBatch::new(events, &ours_until);
         let deadline = async {
@@ -465,7 +462,7 @@ impl<H: Handler + 'static> Dispatcher<H> {
             tokio::time::sleep(self.deadline).await;
         };
         let outcome = tokio::select! {
-            outcome = in_span(&span, batch.deliver(&*self.handler)) => outcome,
+            outcome = batch.deliver(&*self.handler).instrument(span) => outcome,
             never = self.keep_leases(events, &ours_until) => match never {},
             () = deadline => {
                 let release = |event| Ending::released(event, Duration::ZERO, "the dispatcher was shut down");

@@ -1,11 +1,7 @@
 //! What a table of events needs so that claims stay quick, whatever has gone through it.
 
 use super::Outbox;
-use crate::{
-    connection::{Fetch, alone::alone},
-    error::Error,
-    table::sql::quote,
-};
+use crate::{error::Error, table::sql::quote};
 
 impl Outbox {
     /// The statements of [`Outbox::create_indexes`], for a migration of the application's own.
@@ -35,7 +31,7 @@ impl Outbox {
                 index("dead")
             ),
         ];
-        if self.dialect().queues {
+        if self.db().has_queues() {
             statements.push(format!(
                 "ALTER TABLE {table} SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, \
                  autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)"
@@ -54,7 +50,7 @@ impl Outbox {
     /// Safe: what is there is left as it is, so it may be called again.
     pub async fn create_indexes(&self) -> Result<(), Error> {
         for statement in self.index_statements() {
-            alone(self.db(), &statement, Fetch::Nothing).await?;
+            self.db().send_alone(&statement).await?;
         }
         Ok(())
     }

@@ -36,16 +36,15 @@ mod wake;
 use std::{fmt, time::Duration};
 
 use chrono::{DateTime, Utc};
+use sea_orm::ConnectionTrait;
 
+pub(crate) use claim::texts;
 pub use dead::DeadLetter;
 pub use dispatcher::{Dispatcher, Report};
 pub use health::Health;
 pub use wake::Waker;
 
-use crate::{
-    connection::db::Db, dialect::Dialect, error::Error, run::options::UnitOptions, table::sql::quote,
-    unit::session::Session,
-};
+use crate::{connection::db::Db, error::Error, run::options::UnitOptions, table::sql::quote, unit::session::Session};
 
 /// An outbox: a table, one stream in it, and how to reach it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -191,13 +190,17 @@ impl Outbox {
         self.waker.wake();
     }
 
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
     pub(crate) fn waker(&self) -> &Waker {
         &self.waker
     }
 
     fn unit(&self) -> UnitOptions {
         let mut unit = self.db.session().retry(5);
-        if self.db.dialect().queues {
+        if self.db.has_queues() {
             // A queue is empty when its statements are planned and long when they run, or the other way round: what the
             // planner knows of its size is always wrong. Its indexes are right for every size, so a statement is planned once:
             // it may take longer to plan a claim than to carry it out.
@@ -217,10 +220,6 @@ impl Outbox {
 
     fn table(&self) -> String {
         quote(&self.table)
-    }
-
-    fn dialect(&self) -> &'static Dialect {
-        self.db.dialect()
     }
 
     /// Depth, age and dead letters of the stream, as numbers (Q10).
@@ -310,16 +309,15 @@ pub async fn forget_received(
     age: Duration,
     most: u64,
 ) -> Result<u64, Error> {
-    use crate::connection::{Fetch, text::Text};
-    s.dialect().need(s.dialect().outbox)?;
-    let mut text = Text::new(s.dialect(), "");
+    s.takes_outbox()?;
+    let mut text = s.text();
     let before = text.bind((Utc::now() - age).into());
     let (table, received) = (quote(table), quote(received));
     text.sql = format!(
         "DELETE FROM {table} WHERE (consumer, message_id) IN \
          (SELECT consumer, message_id FROM {table} WHERE {received} < {before} ORDER BY {received} LIMIT {most})"
     );
-    Ok(s.core().statement(text.message(Fetch::Nothing)).await?.affected())
+    Ok(s.execute_raw(text.statement()).await?.rows_affected())
 }
 
 /// Whether `message` reaches `consumer` for the first time (Q8): call it in the unit of the effect, on a table with
@@ -335,15 +333,13 @@ pub async fn first_time(
     consumer: &str,
     message: &str,
 ) -> Result<bool, Error> {
-    use crate::connection::{Fetch, Message, text::Text};
-    s.dialect().need(s.dialect().outbox)?;
-    let mut text = Text::new(s.dialect(), "");
+    s.takes_outbox()?;
+    let mut text = s.text();
     let places: Vec<String> = [consumer, message, account].into_iter().map(|value| text.bind(value.into())).collect();
     text.sql = format!(
         "INSERT INTO {} (consumer, message_id, account_id) VALUES ({}) ON CONFLICT DO NOTHING",
         quote(table),
         places.join(", ")
     );
-    let message: Message<'_> = text.message(Fetch::Nothing);
-    Ok(s.core().statement(message).await?.affected() == 1)
+    Ok(s.execute_raw(text.statement()).await?.rows_affected() == 1)
 }

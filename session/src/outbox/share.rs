@@ -20,14 +20,10 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sea_orm::sqlx::{self, postgres::PgListener};
 use tokio::sync::watch;
 
 use super::Outbox;
-use crate::{
-    connection::{Fetch, alone::alone},
-    error::Error,
-};
+use crate::{connection::channel::Listener, error::Error};
 
 /// A range of the values that the hash of a key has modulo `of`: one value for each claim that a dispatcher has in hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,17 +98,15 @@ impl StreamMember {
         self.take(taken);
     }
 
-    /// Takes part, for as long as this connection lives. Whether it does.
-    #[expect(clippy::disallowed_methods, reason = "the connection that listens is outside of every unit of work")]
-    pub(super) async fn join(&self, listener: &mut PgListener, channel: &str) -> Result<bool, sqlx::Error> {
+    /// Takes part, for as long as this connection lives, and tells the others. Whether it does.
+    pub(super) async fn join(&self, listener: &mut Listener) -> Result<bool, Error> {
         let member = (fastrand::u32(..) >> (CLAIMS + 1)) << CLAIMS | self.claims;
         let lock = format!("SELECT pg_try_advisory_lock({}, {member})", self.stream);
-        if !sqlx::query_scalar(sqlx::AssertSqlSafe(lock)).fetch_one(&mut *listener).await? {
+        if !listener.ask(lock).await? {
             return Ok(false);
         }
         *self.member.lock() = Some(member);
-        let tell = sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(JOINED);
-        tell.execute(&mut *listener).await?;
+        listener.tell(JOINED).await?;
         tokio::time::sleep(TOGETHER).await;
         Ok(true)
     }
@@ -141,7 +135,7 @@ impl StreamMember {
             self.stream
         );
         let mut members = Vec::new();
-        for row in alone(outbox.db(), &sql, Fetch::All).await?.rows() {
+        for row in outbox.db().send_alone(&sql).await? {
             members.push(u32::try_from(row.try_get::<i64>("", "member")?).unwrap_or_default());
         }
         self.take(divided(members, member));

@@ -16,17 +16,13 @@ use std::{
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use sea_orm::sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::Notify;
 
 use super::{
     Outbox,
     share::{JOINED, StreamMember},
 };
-use crate::{
-    connection::{Fetch, alone::alone, db::Db},
-    table::sql::literal,
-};
+use crate::connection::{channel::Channel, db::Db};
 
 /// A commit so soon after a NOTIFY is one of many: they share the next.
 const BURST: Duration = Duration::from_micros(500);
@@ -45,8 +41,9 @@ struct WakeSignal {
     /// The task that tells other processes waits here.
     remote: Notify,
     notifying: AtomicBool,
-    channel: String,
-    db: Db,
+    name: String,
+    /// How others are told; where there is no such thing they poll.
+    channel: Option<Channel>,
 }
 
 /// Wakes the dispatchers of one stream. Cheap to clone.
@@ -55,7 +52,7 @@ pub struct Waker(Arc<WakeSignal>);
 
 impl std::fmt::Debug for Waker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Waker").field(&self.0.channel).finish()
+        f.debug_tuple("Waker").field(&self.0.name).finish()
     }
 }
 
@@ -67,11 +64,11 @@ static WAKE_SIGNALS: Mutex<Option<WakeSignals>> = Mutex::new(None);
 
 impl Waker {
     pub(crate) fn new(db: &Db, table: &str, topic: &str) -> Self {
-        let channel = format!("sea_session_{table}_{topic}");
+        let name = format!("sea_session_{table}_{topic}");
         let mut signals = WAKE_SIGNALS.lock();
         let signals = signals.get_or_insert_with(FxHashMap::default);
         signals.retain(|_, signal| signal.strong_count() > 0);
-        let key = (db.identity(), channel.clone());
+        let key = (db.identity(), name.clone());
         if let Some(signal) = signals.get(&key).and_then(Weak::upgrade) {
             return Self(signal);
         }
@@ -79,8 +76,8 @@ impl Waker {
             local: Notify::new(),
             remote: Notify::new(),
             notifying: AtomicBool::new(false),
-            channel,
-            db: db.clone(),
+            channel: db.channel(&*name),
+            name,
         });
         signals.insert(key, Arc::downgrade(&signal));
         Self(signal)
@@ -89,16 +86,14 @@ impl Waker {
     /// Wakes dispatchers, here and elsewhere. Costs the caller nothing: no statement, no wait.
     pub fn wake(&self) {
         self.0.local.notify_one();
-        if !self.0.db.dialect().queues {
-            return;
-        }
+        let Some(channel) = &self.0.channel else { return };
         self.0.remote.notify_one();
         if !self.0.notifying.swap(true, Ordering::AcqRel) {
-            self.start_notifying();
+            self.start_notifying(channel.clone());
         }
     }
 
-    fn start_notifying(&self) {
+    fn start_notifying(&self, channel: Channel) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             self.0.notifying.store(false, Ordering::Release);
             return;
@@ -106,7 +101,6 @@ impl Waker {
         // It holds the signal: the outbox that was written through may be gone before the NOTIFY is sent.
         let signal = self.0.clone();
         runtime.spawn(async move {
-            let sql = format!("SELECT pg_notify({}, '')", literal(&signal.channel));
             let mut apart = APART;
             loop {
                 if tokio::time::timeout(IDLE, signal.remote.notified()).await.is_err() {
@@ -121,7 +115,7 @@ impl Waker {
                     }
                     continue;
                 }
-                if let Err(e) = alone(&signal.db, &sql, Fetch::One).await {
+                if let Err(e) = channel.tell("").await {
                     tracing::debug!(error = %e, "dispatchers elsewhere were not woken; they poll");
                 }
                 if tokio::time::timeout(BURST, signal.remote.notified()).await.is_ok() {
@@ -136,8 +130,8 @@ impl Waker {
     }
 
     /// Its name on the server.
-    pub(crate) fn channel(&self) -> &str {
-        &self.0.channel
+    pub(crate) fn name(&self) -> &str {
+        &self.0.name
     }
 
     /// Passes the signal on to one more dispatcher of this process: there is more than one can take.
@@ -150,26 +144,18 @@ impl Waker {
         self.0.local.notified().await;
     }
 
-    /// Passes wake-ups of other processes on to this one's dispatchers, for as long as it is polled. It listens on a
-    /// connection that is not the pool's, which may be as small as it likes.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "LISTEN needs a connection of its own, outside of every unit of work"
-    )]
+    /// Passes wake-ups of other processes on to this one's dispatchers, for as long as it is polled.
     pub(crate) async fn listen(&self, place: &StreamMember, outbox: &Outbox) -> Infallible {
-        if !self.0.db.dialect().queues {
+        let WakeSignal { local, channel, .. } = &*self.0;
+        let Some(channel) = channel else {
             place.settle();
             return std::future::pending().await;
-        }
+        };
         loop {
-            let pool = self.0.db.connection().get_postgres_connection_pool();
-            let own = PgPoolOptions::new().max_connections(1).connect_lazy_with((*pool.connect_options()).clone());
             // The first message after a lost connection may be lost with it, so a new listener rings once.
-            if let Ok(mut listener) = PgListener::connect_with(&own).await
-                && listener.listen(&self.0.channel).await.is_ok()
-            {
-                self.0.local.notify_one();
-                match place.join(&mut listener, &self.0.channel).await {
+            if let Ok(mut listener) = channel.listen().await {
+                local.notify_one();
+                match place.join(&mut listener).await {
                     Ok(true) => place.look(outbox).await,
                     Ok(false) => place.settle(),
                     Err(e) => {
@@ -177,16 +163,16 @@ impl Waker {
                         place.settle();
                     }
                 }
-                // A lost connection is an error here rather than silence: the loop rings once it listens again.
-                while let Ok(Some(heard)) = listener.try_recv().await {
-                    match heard.payload() {
+                // A lost connection ends this rather than being silent: the loop rings once it listens again.
+                while let Some(heard) = listener.heard().await {
+                    match &*heard {
                         JOINED => place.look(outbox).await,
-                        _ => self.0.local.notify_one(),
+                        _ => local.notify_one(),
                     }
                 }
                 place.leave();
+                listener.close().await;
             }
-            own.close().await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }

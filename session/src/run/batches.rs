@@ -15,6 +15,7 @@ use crate::{
     unit::{
         body::BatchBody,
         fate::{Fate, FateCell},
+        predicate::{AboutAny, Accepts},
         session::{Attempt, Session},
     },
 };
@@ -71,7 +72,7 @@ impl From<BatchError<Error>> for Error {
     }
 }
 
-type Report = Box<dyn FnMut(&Progress) + Send>;
+type OnProgress = Box<dyn FnMut(&Progress) + Send>;
 
 /// Items that are worked through in batches, one unit of work each; made by [`Db::batches`] and [`UnitOptions::batches`].
 ///
@@ -102,12 +103,12 @@ type Report = Box<dyn FnMut(&Progress) + Send>;
 /// # }
 /// ```
 #[must_use = "batches do nothing until `.run(…)` or `.step(…)`"]
-pub struct Batches<I: Iterator> {
-    options: UnitOptions,
+pub struct Batches<I: Iterator, Q = AboutAny> {
+    options: UnitOptions<Q>,
     items: I,
     size: usize,
     pause: Duration,
-    on_progress: Option<Report>,
+    on_progress: Option<OnProgress>,
     /// The batch that is next, or under way; kept until it is known to be done.
     batch: Vec<I::Item>,
     /// Batches that are behind us, done or skipped.
@@ -120,7 +121,7 @@ pub struct Batches<I: Iterator> {
     fate_cell: Option<FateCell>,
 }
 
-impl<I: Iterator> fmt::Debug for Batches<I> {
+impl<I: Iterator, Q> fmt::Debug for Batches<I, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batches")
             .field("size", &self.size)
@@ -139,12 +140,12 @@ impl Db {
     }
 }
 
-impl UnitOptions {
+impl<Q> UnitOptions<Q> {
     /// Works through `items` in batches of `size`, one unit of work each with these options (retries too), and waits for
     /// `pause` between them, by the clock of [`crate::Retry::sleep_with`]. See [`Batches`].
     ///
     /// `items` is read a batch at a time, so it may be longer than memory.
-    pub fn batches<I: IntoIterator>(self, items: I, size: usize, pause: Duration) -> Batches<I::IntoIter> {
+    pub fn batches<I: IntoIterator>(self, items: I, size: usize, pause: Duration) -> Batches<I::IntoIter, Q> {
         Batches {
             options: self,
             items: items.into_iter(),
@@ -161,7 +162,7 @@ impl UnitOptions {
     }
 }
 
-impl<I: Iterator> Batches<I> {
+impl<I: Iterator, Q> Batches<I, Q> {
     /// Calls `report` after each batch.
     pub fn on_progress(mut self, report: impl FnMut(&Progress) + Send + 'static) -> Self {
         self.on_progress = Some(Box::new(report));
@@ -236,7 +237,7 @@ impl<I: Iterator> Batches<I> {
     }
 }
 
-impl<I> Batches<I>
+impl<I, Q> Batches<I, Q>
 where
     I: Iterator<Item: Send + Sync> + Send,
 {
@@ -258,6 +259,7 @@ where
     where
         F: for<'a> BatchBody<&'a mut Session, &'a [I::Item], Result<(), E>, Fut: Send> + Sync,
         E: From<Error> + Send + 'static,
+        Q: Accepts<E>,
     {
         while self.step(&body).await?.is_some() {}
         Ok(self.done)
@@ -274,6 +276,7 @@ where
     where
         F: for<'a> BatchBody<&'a mut Session, &'a [I::Item], Result<(), E>, Fut: Send> + Sync,
         E: From<Error> + Send + 'static,
+        Q: Accepts<E>,
     {
         self.begin()?;
         if self.batch.is_empty() {

@@ -1,6 +1,6 @@
 //! What a unit of work may be asked to be. Nothing is emulated silently: what a backend cannot do is an error that says so.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use sea_orm::IsolationLevel;
 
@@ -13,7 +13,7 @@ use crate::{
     unit::{
         body::Block,
         fate::FateCell,
-        predicate::Predicate,
+        predicate::{About, AboutAny, Accepts, Predicate},
         retry::Retry,
         session::{Attempt, Session, Whole},
         settings::Settings,
@@ -41,15 +41,25 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+///
+/// `Q` is whom its questions are about: [`UnitOptions::allow`] and [`UnitOptions::retry_on`] make it [`About`] of an error type,
+/// which the body's error must then be.
 #[must_use = "options do nothing until `.run(…)`, `.begin()` or `.batches(…)`"]
-pub struct UnitOptions {
+pub struct UnitOptions<Q = AboutAny> {
     db: Db,
     settings: Settings,
     counters: Arc<Counters>,
+    questions: PhantomData<fn(Q)>,
 }
 
-impl fmt::Debug for UnitOptions {
+impl<Q> Clone for UnitOptions<Q> {
+    fn clone(&self) -> Self {
+        let Self { db, settings, counters, .. } = self;
+        Self { db: db.clone(), settings: settings.clone(), counters: counters.clone(), questions: PhantomData }
+    }
+}
+
+impl<Q> fmt::Debug for UnitOptions<Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UnitOptions").field("db", &self.db).finish_non_exhaustive()
     }
@@ -57,7 +67,16 @@ impl fmt::Debug for UnitOptions {
 
 impl UnitOptions {
     pub(crate) fn new(db: Db) -> Self {
-        Self { db, settings: Settings::default(), counters: Arc::default() }
+        Self { db, settings: Settings::default(), counters: Arc::default(), questions: PhantomData }
+    }
+}
+
+impl<Q> UnitOptions<Q> {
+    /// Whose questions are about `E` from now on.
+    fn asking<E>(self, ask: impl FnOnce(&mut Settings)) -> UnitOptions<About<E>> {
+        let Self { db, mut settings, counters, .. } = self;
+        ask(&mut settings);
+        UnitOptions { db, settings, counters, questions: PhantomData }
     }
 
     /// The isolation level. SQLite is always serializable, so every level is granted there.
@@ -90,8 +109,8 @@ impl UnitOptions {
         self
     }
 
-    /// Settings of this library's own for this transaction, each as `; SET LOCAL …`; PostgreSQL only.
-    pub(crate) fn fixed(mut self, settings: &'static str) -> Self {
+    /// Settings for this transaction that are always the same, each as `; SET LOCAL …`, sent as they are; PostgreSQL only.
+    pub fn fixed(mut self, settings: &'static str) -> Self {
         self.settings.fixed = settings;
         self
     }
@@ -111,9 +130,16 @@ impl UnitOptions {
     }
 
     /// Names the tenant of the unit (T2): on PostgreSQL it is bound to the parameter `key` like [`UnitOptions::set_local`];
-    /// on every backend `#[tracked(tenant)]` entities are refused without it, or with another one.
+    /// on every backend `#[tracked(tenant)]` entities are refused without it, and reads of objects see its rows alone (U5).
     pub fn tenant(mut self, key: impl Into<String>, tenant: impl ToString) -> Self {
         self.settings.tenant = Some((key.into(), tenant.to_string()));
+        self
+    }
+
+    /// Reads of objects give soft-deleted rows too (U5), as in a stretch of [`Session::unfiltered`] that lasts as long as the unit.
+    /// The tenant's filter holds all the same.
+    pub fn unfiltered(mut self) -> Self {
+        self.settings.unfiltered = true;
         self
     }
 
@@ -173,13 +199,25 @@ impl UnitOptions {
         self
     }
 
-    /// Also retries errors of the caller's own (R5). The closure names the error type of the body.
-    pub fn retry_on<E: 'static>(mut self, predicate: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
-        self.settings.retry_on = Some(Predicate::new(predicate));
-        self
+    /// Also retries errors of the caller's own (R5). The closure names the error type of the body; another does not compile.
+    ///
+    /// ```compile_fail
+    /// use sea_session::{Error, prelude::*};
+    ///
+    /// async fn run(db: &Db) -> Result<(), Error> {
+    ///     let unit = db.session().retry(3).retry_on(|_: &std::io::Error| true);
+    ///     unit.run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await
+    /// }
+    /// ```
+    pub fn retry_on<E: 'static>(self, predicate: impl Fn(&E) -> bool + Send + Sync + 'static) -> UnitOptions<About<E>>
+    where
+        Q: Accepts<E>,
+    {
+        self.asking(|settings| settings.retry_on = Some(Predicate::new(predicate)))
     }
 
-    /// Errors after which the unit still flushes and commits, and then returns the error (X1).
+    /// Errors after which the unit still flushes and commits, and then returns the error (X1). The closure names the error type
+    /// of the body; another does not compile.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
@@ -209,9 +247,11 @@ impl UnitOptions {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn allow<E: 'static>(mut self, predicate: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
-        self.settings.allow = Some(Predicate::new(predicate));
-        self
+    pub fn allow<E: 'static>(self, predicate: impl Fn(&E) -> bool + Send + Sync + 'static) -> UnitOptions<About<E>>
+    where
+        Q: Accepts<E>,
+    {
+        self.asking(|settings| settings.allow = Some(Predicate::new(predicate)))
     }
 
     /// The numbers of the unit so far; after the run, of all its attempts (L2). Keep a clone of the options to ask.
@@ -233,6 +273,7 @@ impl UnitOptions {
         F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
         E: From<Error> + Send + 'static,
         T: Send,
+        Q: Accepts<E>,
     {
         self.settings.check(self.db.dialect())?;
         self.settings.check_predicates::<E>()?;
@@ -254,9 +295,7 @@ impl UnitOptions {
 
     /// Waits by the clock of the retry policy.
     pub(crate) async fn pause(&self, pause: Duration) {
-        if !pause.is_zero() {
-            self.settings.retry.pause(pause).await;
-        }
+        self.settings.retry.pause(pause).await;
     }
 
     /// Begins a unit of work that is ended by hand (B2). It is never retried (R4).

@@ -12,10 +12,10 @@ use crate::{
     connection::control::refuse_control,
     dialect::Dialect,
     error::Error,
-    unit::{session::Session, settings::Settings},
+    unit::{predicate::Accepts, session::Session, settings::Settings},
 };
 
-impl UnitOptions {
+impl<Q: Accepts<Error>> UnitOptions<Q> {
     /// Sends one reading statement as a unit of its own and gives its rows.
     ///
     /// A single statement sees one state of the database whether or not a transaction is opened for it, so none is where these
@@ -102,7 +102,7 @@ mod tests {
     use crate::dialect::DIALECTS;
 
     fn dialect(name: &str) -> &'static Dialect {
-        DIALECTS.iter().copied().find(|dialect| dialect.name == name).unwrap()
+        DIALECTS.iter().find(|dialect| dialect.name == name).unwrap()
     }
 
     #[test]

@@ -127,6 +127,11 @@ impl ColumnMeta {
         !self.array && ColumnKind::of(&self.kind).is_simple()
     }
 
+    /// Whether an array of its values can be compared with it as it is.
+    pub(crate) fn compares_with_array(&self, dialect: usize) -> bool {
+        self.is_simple() && self.sql[dialect].save.is_none() && !self.json && !matches!(self.kind, ArrayType::Enum(_))
+    }
+
     /// Whether the database may hold values equal that are not the same: texts, and kinds that are compared by value.
     pub(crate) fn may_fold(&self) -> bool {
         !self.is_simple() || ColumnKind::of(&self.kind).may_fold()

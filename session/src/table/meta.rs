@@ -40,6 +40,16 @@ impl From<Option<ForeignKeyAction>> for OnUpdate {
     }
 }
 
+/// Rows of another table that are deleted along with a row.
+#[derive(Clone, Debug)]
+pub(crate) struct Cascade {
+    /// The columns that they refer to.
+    pub(crate) columns: Vec<usize>,
+    /// Their table, as [`TableMeta::table`], and its columns.
+    pub(crate) table: String,
+    pub(crate) to: Vec<String>,
+}
+
 /// The shape of an entity's table.
 #[derive(Debug)]
 pub(crate) struct TableMeta {
@@ -53,13 +63,20 @@ pub(crate) struct TableMeta {
     pub(crate) created_at: Option<usize>,
     pub(crate) updated_at: Option<usize>,
     pub(crate) tenant: Option<usize>,
+    /// The column that marks deleted rows: they are not read (U5).
+    pub(crate) soft_delete: Option<usize>,
     pub(crate) not_optimistic: ColumnSet,
     pub(crate) secret: ColumnSet,
+    /// What serde calls the fields of secret columns.
+    pub(crate) hidden: Vec<&'static str>,
     /// Columns without a setter, and those that a model from outside does not bring.
     pub(crate) read_only: Vec<usize>,
     pub(crate) not_brought: Vec<usize>,
     /// Whether SeaORM's hooks are called (H10).
     pub(crate) hooks: bool,
+    /// Whether changes are told in the audit table, and of which topic they are events (U7).
+    pub(crate) audit: bool,
+    pub(crate) outbox: Option<&'static str>,
     pub(crate) parents: Vec<ForeignKey>,
     /// Which of the parents each relation is, in SeaORM's order; none if it is no foreign key of this table.
     pub(crate) relations: Vec<Option<usize>>,
@@ -67,6 +84,12 @@ pub(crate) struct TableMeta {
     pub(crate) unique: Vec<Vec<usize>>,
     /// Columns that are unique, or part of a key.
     pub(crate) claimed: ColumnSet,
+    /// Rows that are deleted along with one of this table (U3).
+    pub(crate) cascades: Vec<Cascade>,
+    /// Foreign keys without which a row is deleted (U3).
+    pub(crate) orphans: Vec<Vec<usize>>,
+    /// Columns that relations join on: keys, unique ones, foreign keys.
+    pub(crate) joining: ColumnSet,
     /// Whether the model has a field for every column.
     pub(crate) whole: bool,
     /// Whether the flush sets columns of its own: versions, times, tenants.
@@ -90,11 +113,16 @@ impl TableMeta {
         shown.collect::<Vec<_>>().join(", ")
     }
 
+    /// Whether changes of its rows are wanted in any unit (U7).
+    pub(crate) fn is_observed(&self) -> bool {
+        self.audit || self.outbox.is_some()
+    }
+
     /// Whether only the flush, the database or `add` says what stands in a column: no model from outside does (E3).
     pub(crate) fn is_kept(&self, column: usize) -> bool {
         self.keys.contains(&column)
             || self.read_only.contains(&column)
-            || [self.version, self.tenant, self.created_at, self.updated_at].contains(&Some(column))
+            || [self.version, self.tenant, self.created_at, self.updated_at, self.soft_delete].contains(&Some(column))
     }
 
     /// Whether `columns` (by name) are this table's primary key, in its order.

@@ -8,6 +8,7 @@ pub(crate) mod meta;
 pub(crate) mod names;
 pub(crate) mod row_sink;
 pub(crate) mod sql;
+pub(crate) mod text_form;
 pub(crate) mod texts;
 pub(crate) mod value;
 pub mod value_ref;

@@ -3,7 +3,7 @@
 use sea_orm::sea_query::{SchemaName, TableName, TableRef};
 
 /// A quoted identifier, the same on both backends.
-pub(crate) fn quote(name: &str) -> String {
+pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

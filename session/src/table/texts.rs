@@ -1,6 +1,6 @@
 //! The texts of a table's statements that are sent again and again. Knows no SQL of its own.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
@@ -51,19 +51,24 @@ const MOST_TEXTS: usize = 256;
 impl KeptTexts {
     /// The text of a change; `build` makes it the first time.
     pub(crate) fn change(&self, what: ChangeText, build: impl FnOnce() -> String) -> Arc<str> {
+        let Ok(text) = self.kept(what, || Ok::<_, Infallible>(build()));
+        text
+    }
+
+    fn kept<E>(&self, what: ChangeText, build: impl FnOnce() -> Result<String, E>) -> Result<Arc<str>, E> {
         if let Some(text) = self.changes.read().get(&what) {
-            return text.clone();
+            return Ok(text.clone());
         }
-        let text: Arc<str> = build().into();
+        let text: Arc<str> = build()?.into();
         let mut changes = self.changes.write();
         if changes.len() < MOST_TEXTS {
             changes.insert(what, text.clone());
         }
-        text
+        Ok(text)
     }
 
     /// The text of `SELECT … WHERE key = ?` in a dialect; `build` makes it the first time.
-    pub(crate) fn by_key(&self, dialect: usize, build: impl FnOnce() -> String) -> Arc<str> {
+    pub(crate) fn by_key<E>(&self, dialect: usize, build: impl FnOnce() -> Result<String, E>) -> Result<Arc<str>, E> {
         let what = ChangeText {
             dialect,
             form: ChangeForm::ByKey,
@@ -71,6 +76,6 @@ impl KeptTexts {
             versioned: false,
             xid: false,
         };
-        self.change(what, build)
+        self.kept(what, build)
     }
 }

@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use sea_orm::{QueryResult, Value, sea_query::ArrayType};
 use sea_query::OptionEnum;
 
-use super::kinds::{ColumnKind, enum_value, read_kind};
+use super::{
+    kinds::{ColumnKind, enum_value, read_kind},
+    value_ref::ValueRef,
+};
 use crate::error::Error;
 
 /// Whether a value is SQL's NULL.
@@ -50,6 +53,13 @@ pub(crate) fn as_integer(value: &Value) -> Option<i64> {
 pub(crate) fn next_version(kind: &ArrayType, loaded: i64) -> Option<Value> {
     let next = loaded.checked_add(1)?;
     Some(integer(kind, next)).filter(|value| as_integer(value) == Some(next))
+}
+
+/// The largest number that a column's type holds, of those that every backend does.
+pub(crate) fn last_integer(kind: &ArrayType) -> i64 {
+    let ends = [i8::MAX.into(), u8::MAX.into(), i16::MAX.into(), u16::MAX.into(), i32::MAX.into(), u32::MAX.into()];
+    let holds = |number: &i64| as_integer(&integer(kind, *number)) == Some(*number);
+    [i64::MAX].into_iter().chain(ends.into_iter().rev()).find(holds).unwrap_or(i64::MAX)
 }
 
 /// A foreign key's value as a column of `kind` holds it: an `i64` may refer to an `i32`. A value that does not fit stays
@@ -137,6 +147,37 @@ pub(crate) fn decode(row: &QueryResult, column: &str, kind: &ArrayType) -> Resul
     Ok(read.ok_or_else(|| Error::usage(format!("{kind:?} cannot be read back by itself")))??)
 }
 
+/// A value as JSON: moments, UUIDs, and numbers that JSON has no exact form for as texts, bytes as hexadecimal.
+pub(crate) fn json_of(value: &Value) -> serde_json::Value {
+    match ValueRef::from(value) {
+        ValueRef::Null => serde_json::Value::Null,
+        ValueRef::Bool(flag) => flag.into(),
+        ValueRef::Small(n) => n.into(),
+        ValueRef::Int(n) => n.into(),
+        ValueRef::Big(n) => n.into(),
+        ValueRef::Float(n) if n.is_finite() => n.into(),
+        ValueRef::Float(n) => n.to_string().into(),
+        ValueRef::Double(n) if n.is_finite() => n.into(),
+        ValueRef::Double(n) => n.to_string().into(),
+        ValueRef::Text(text) => text.into(),
+        ValueRef::Char(only) => only.to_string().into(),
+        ValueRef::Bytes(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        ValueRef::Json(document) => document.clone(),
+        ValueRef::Date(date) => date.to_string().into(),
+        ValueRef::Time(time) => time.to_string().into(),
+        ValueRef::Naive(moment) => moment.format("%Y-%m-%dT%H:%M:%S%.f").to_string().into(),
+        ValueRef::Utc(moment) => moment.to_rfc3339().into(),
+        ValueRef::Offset(moment) => moment.to_rfc3339().into(),
+        ValueRef::Uuid(id) => id.to_string().into(),
+        ValueRef::Owned(value) => match &*value {
+            Value::Array(_, Some(list)) => list.iter().map(json_of).collect(),
+            null if is_null(null) => serde_json::Value::Null,
+            // As SQL writes it, without the quotes.
+            other => other.to_string().trim_matches('\'').into(),
+        },
+    }
+}
+
 /// A list of documents as one document.
 pub(crate) fn document(list: Vec<Value>) -> serde_json::Value {
     let documents = list.into_iter().map(|value| match value {
@@ -152,6 +193,6 @@ pub(crate) fn too_large(value: Value) -> Error {
 }
 
 /// Numbers as an array, to be bound as one value.
-pub(crate) fn number_array(numbers: impl Iterator<Item = i64>) -> Value {
+pub fn number_array(numbers: impl Iterator<Item = i64>) -> Value {
     Value::Array(ArrayType::BigInt, Some(Box::new(numbers.map(Value::from).collect())))
 }

@@ -3,13 +3,13 @@
 //! Every test has a database of its own, so tests run in parallel and see nothing of each other; it goes with the test,
 //! also when the test panics. Nothing is skipped here: a backend that cannot be had fails the test.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, pin::Pin};
 
 use sea_orm::{ConnectionTrait, EntityTrait, Schema};
-use tempfile::TempDir;
 
 #[cfg(feature = "mysql")]
 use super::cluster::mariadb::MariaDbDatabase;
+#[cfg(feature = "postgres")]
 use super::cluster::{self, TestDatabase};
 use crate::{connection::db::Db, error::Error, unit::session::Session};
 
@@ -17,8 +17,10 @@ use crate::{connection::db::Db, error::Error, unit::session::Session};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
     /// A new SQLite database.
+    #[cfg(feature = "sqlite")]
     Sqlite,
-    /// A new database on the test cluster, see [`cluster::fresh_database`].
+    /// A new database on the test cluster, see `testing::cluster::fresh_database`.
+    #[cfg(feature = "postgres")]
     Postgres,
     /// A new database on the MariaDB test server, see [`cluster::mariadb::fresh_database`].
     #[cfg(feature = "mysql")]
@@ -28,7 +30,9 @@ pub enum Backend {
 impl Backend {
     /// Every backend that is built in.
     pub const ALL: &[Backend] = &[
+        #[cfg(feature = "sqlite")]
         Backend::Sqlite,
+        #[cfg(feature = "postgres")]
         Backend::Postgres,
         #[cfg(feature = "mysql")]
         Backend::MariaDb,
@@ -93,36 +97,49 @@ pub fn run_test_on<S, R>(
         .enable_all()
         .build()
         .unwrap_or_else(|e| panic!("the test's runtime could not be built: {e}"));
-    let failure = runtime.block_on(async {
-        let place =
-            OpenedDatabase::open(backend).await.unwrap_or_else(|e| panic!("there is no {backend:?} database: {e}"));
-        let db = place.connect().await.unwrap_or_else(|e| panic!("the {backend:?} database does not answer: {e}"));
-        if let Err(error) = setup(&db).await {
-            panic!("the set-up of the {backend:?} database failed: {error:?}");
-        }
-        let failure = test(db.clone()).await.failure();
-        // Closed before the database goes; a connection that the test leaked is cut by the drop.
-        drop(db.close().await);
-        failure
-    });
+    let (place, db) = finish(&runtime, Box::pin(OpenedDatabase::with_pool(backend)));
+    let set_up = finish(&runtime, Box::pin(async { setup(&db).await.map_err(|error| format!("{error:?}")) }));
+    if let Err(error) = set_up {
+        panic!("the set-up of the {backend:?} database failed: {error}");
+    }
+    let failure = finish(&runtime, Box::pin(async { test(db.clone()).await.failure() }));
+    // Closed before the database goes; a connection that the test leaked is cut by the drop.
+    drop(finish(&runtime, Box::pin(db.close())));
+    drop(place);
     if let Some(failure) = failure {
         panic!("{failure}");
     }
 }
 
+/// Drives a future of the test to its end. Boxed: a runtime's machinery is compiled once, not once a test.
+fn finish<T>(runtime: &tokio::runtime::Runtime, future: Pin<Box<dyn Future<Output = T> + '_>>) -> T {
+    runtime.block_on(future)
+}
+
 /// An empty database that goes with this value.
 enum OpenedDatabase {
-    Sqlite(TempDir),
+    #[cfg(feature = "sqlite")]
+    Sqlite(tempfile::TempDir),
+    #[cfg(feature = "postgres")]
     Postgres(TestDatabase),
     #[cfg(feature = "mysql")]
     MariaDb(MariaDbDatabase),
 }
 
 impl OpenedDatabase {
+    /// An empty database and a pool of connections to it.
+    async fn with_pool(backend: Backend) -> (Self, Db) {
+        let place = Self::open(backend).await.unwrap_or_else(|e| panic!("there is no {backend:?} database: {e}"));
+        let db = place.connect().await.unwrap_or_else(|e| panic!("the {backend:?} database does not answer: {e}"));
+        (place, db)
+    }
+
     async fn open(backend: Backend) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         Ok(match backend {
             // A file and not memory: a test may want more than one connection.
+            #[cfg(feature = "sqlite")]
             Backend::Sqlite => Self::Sqlite(tempfile::tempdir()?),
+            #[cfg(feature = "postgres")]
             Backend::Postgres => Self::Postgres(cluster::fresh_database().await?),
             #[cfg(feature = "mysql")]
             Backend::MariaDb => Self::MariaDb(cluster::mariadb::fresh_database().await?),
@@ -131,7 +148,9 @@ impl OpenedDatabase {
 
     async fn connect(&self) -> Result<Db, Error> {
         let url = match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(folder) => format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display()),
+            #[cfg(feature = "postgres")]
             Self::Postgres(database) => database.url(),
             #[cfg(feature = "mysql")]
             Self::MariaDb(database) => database.url(),

@@ -1,7 +1,10 @@
 //! An open block as the session keeps it: what was sent for it, why it must roll back, and what it did to objects.
 
 use super::block_table::BlockKind;
-use crate::{error::Error, objects::undo::UndoLog};
+use crate::{
+    error::Error,
+    objects::{changes::Change, undo::UndoLog},
+};
 
 /// Why a block must roll back.
 #[derive(Clone, Debug)]
@@ -24,11 +27,13 @@ pub(crate) struct Frame {
     pub(crate) live: bool,
     pub(crate) flag: Option<Flag>,
     pub(crate) undo: UndoLog,
+    /// What flushes have done in the block, if somebody asked (U7).
+    pub(crate) changes: Vec<Change>,
 }
 
 impl Frame {
     pub(crate) fn new(id: u64, kind: BlockKind, manual: bool) -> Self {
-        Self { id, kind, manual, live: false, flag: None, undo: UndoLog::default() }
+        Self { id, kind, manual, live: false, flag: None, undo: UndoLog::default(), changes: Vec::new() }
     }
 
     /// Keeps the first cause (INV6).

@@ -165,12 +165,12 @@ impl Hooks {
     }
 
     /// A block was rolled back: its `on_commit` hooks are gone (H3), its `on_rollback` hooks are due.
-    pub(crate) fn rolled_back(&self, frame: u64) -> Vec<Due> {
+    pub(crate) fn rolled_back(&self, frame: u64) -> Vec<DueHook> {
         let mut state = self.0.lock();
         let (gone, kept) =
             std::mem::take(&mut state.hooks).into_iter().partition::<Vec<_>, _>(|hook| hook.frame == frame);
         state.hooks = kept;
-        gone.into_iter().filter(|hook| hook.when == When::Rollback).map(Due).collect()
+        gone.into_iter().filter(|hook| hook.when == When::Rollback).map(DueHook).collect()
     }
 
     /// The transaction was committed: runs what is due, first registered first.
@@ -221,9 +221,9 @@ impl Drop for OverOnDrop<'_> {
 }
 
 /// An `on_rollback` hook whose block was rolled back.
-pub(crate) struct Due(Hook);
+pub(crate) struct DueHook(Hook);
 
-impl Due {
+impl DueHook {
     /// Runs it. A failure is logged: the rollback has its own cause to report (INV6).
     pub(crate) async fn run(self) {
         if let Some(message) = (self.0.run)().await {

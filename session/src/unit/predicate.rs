@@ -1,45 +1,51 @@
 //! A yes-or-no question about the error type of a unit's body, which is known only when the unit runs.
 //!
-//! It never answers about another type than its own: such a question is refused before the unit begins.
+//! The type that a unit's questions are about stands in the type of its options ([`About`]), so that one about another type than
+//! the body's does not compile (X3).
 
-use std::{
-    any::{Any, TypeId, type_name},
-    sync::Arc,
-};
-
-use crate::error::Error;
+use std::{any::Any, fmt, marker::PhantomData, sync::Arc};
 
 type Says = dyn Fn(&dyn Any) -> bool + Send + Sync;
 
 #[derive(Clone)]
-pub(crate) struct Predicate {
-    about: TypeId,
-    about_name: &'static str,
-    says: Arc<Says>,
-}
+pub(crate) struct Predicate(Arc<Says>);
 
 impl Predicate {
     pub(crate) fn new<E: 'static>(says: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
-        Self {
-            about: TypeId::of::<E>(),
-            about_name: type_name::<E>(),
-            says: Arc::new(move |error| error.downcast_ref::<E>().is_some_and(&says)),
-        }
+        Self(Arc::new(move |error| error.downcast_ref::<E>().is_some_and(&says)))
     }
 
     pub(crate) fn says<E: 'static>(&self, error: &E) -> bool {
-        (self.says)(error)
+        (self.0)(error)
     }
+}
 
-    /// Refuses a question about another type than `E`, whose answer would always be no.
-    pub(crate) fn check<E: 'static>(&self, option: &str) -> Result<(), Error> {
-        if self.about == TypeId::of::<E>() {
-            return Ok(());
-        }
-        Err(Error::usage(format!(
-            "`{option}` looks at `{}`, but this unit's error is `{}`, so it would never match: name that type in its closure",
-            self.about_name,
-            type_name::<E>()
-        )))
+/// Nothing was asked about the body's error yet: it may be of any type.
+#[derive(Clone, Copy, Debug)]
+pub struct AboutAny;
+
+/// `allow` or `retry_on` ask about `E`, which must be the body's error (X3).
+pub struct About<E>(PhantomData<fn(&E)>);
+
+impl<E> fmt::Debug for About<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("About")
     }
+}
+
+/// Options under which a body may run whose error is `E`.
+#[diagnostic::on_unimplemented(
+    message = "`allow` or `retry_on` asks about another error than `{E}`",
+    label = "this unit's options ask about another error type",
+    note = "the closure of `allow` and of `retry_on` names the error type of the unit's body: `|e: &{E}| …`"
+)]
+pub trait Accepts<E>: sealed::Sealed {}
+
+impl<E> Accepts<E> for AboutAny {}
+impl<E> Accepts<E> for About<E> {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::AboutAny {}
+    impl<E> Sealed for super::About<E> {}
 }

@@ -135,8 +135,12 @@ impl Retry {
         self.limit.is_none_or(|limit| starts < limit).then_some(pause)
     }
 
-    /// Sleeps by the clock that the application may have replaced.
+    /// Sleeps by the clock that the application may have replaced. No time is no sleep: the shortest of a runtime's is a
+    /// millisecond.
     pub(crate) async fn pause(&self, pause: Duration) {
+        if pause.is_zero() {
+            return;
+        }
         match &self.sleep {
             Some(sleep) => sleep(pause).await,
             None => tokio::time::sleep(pause).await,
@@ -153,5 +157,21 @@ impl Retry {
             Some(class) => class.is_retryable(),
             None => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn r1_a_pause_of_no_time_asks_no_clock() {
+        // Outside of a runtime a timer could not even be made.
+        let retry = Retry::times(3).backoff(Duration::ZERO, Duration::ZERO);
+        let pause = retry.next_pause(1, Some(Class::Serialization), Duration::ZERO);
+        assert_eq!(pause, Some(Duration::ZERO));
+        assert_eq!(retry.pause(Duration::ZERO).now_or_never(), Some(()));
     }
 }

@@ -36,25 +36,23 @@ pub(crate) struct Settings {
     pub(crate) allow: Option<Predicate>,
     /// Where the unit leaves word of its COMMIT, if somebody asks (B6).
     pub(crate) fate: Option<FateCell>,
+    /// Reads give soft-deleted rows too (U5).
+    pub(crate) unfiltered: bool,
     /// The unit is one statement that reads, and is sent without BEGIN and COMMIT.
     pub(crate) alone: bool,
 }
 
 impl Settings {
-    /// Refuses questions about the body's error that cannot mean what they say, before anything is sent: about another
-    /// type, without a number of attempts, or with an error of the database's that is both allowed and retried (X3).
+    /// Refuses questions about the body's error that cannot mean what they say, before anything is sent: without a number of
+    /// attempts, or with an error of the database's that is both allowed and retried (X3).
     pub(crate) fn check_predicates<E: From<Error> + 'static>(&self) -> Result<(), Error> {
         let retried = self.retry.attempts() > 1;
-        if let Some(retry_on) = &self.retry_on {
-            retry_on.check::<E>("retry_on")?;
-            if !retried {
-                return Err(Error::usage(
-                    "`retry_on` adds errors to those that are retried: say how often with `.retry(5)`",
-                ));
-            }
+        if self.retry_on.is_some() && !retried {
+            return Err(Error::usage(
+                "`retry_on` adds errors to those that are retried: say how often with `.retry(5)`",
+            ));
         }
         let Some(allow) = &self.allow else { return Ok(()) };
-        allow.check::<E>("allow")?;
         if !retried {
             return Ok(());
         }
@@ -98,6 +96,26 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// See [`crate::Session::require_isolation`].
+    pub(crate) fn require_isolation(&self, level: IsolationLevel) -> Result<(), Error> {
+        match self.isolation {
+            Some(has) if has == level => Ok(()),
+            Some(has) => Err(Error::usage(format!(
+                "{level} is asked for inside a unit of work that is {has}: a transaction has one isolation level"
+            ))),
+            None => Err(Error::usage(format!(
+                "{level} is asked for inside a unit of work that was opened without: open it with `.isolation(…)`"
+            ))),
+        }
+    }
+
+    /// See [`crate::Session::require_read_only`].
+    pub(crate) fn require_read_only(&self) -> Result<(), Error> {
+        self.read_only.then_some(()).ok_or_else(|| {
+            Error::usage("a read-only unit of work is asked for inside one that may write: open it with `.read_only()`")
+        })
     }
 
     /// Writes the message that begins the transaction.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     connection::{Connection, Fetch, Message, db::Db},
-    dialect::xid::{IN_THE_FUTURE, STATUS},
+    dialect::TransactionIds,
     stats::Counters,
 };
 
@@ -26,13 +26,12 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
 /// What became of a unit's COMMIT whose answer was lost.
 pub(crate) async fn fate(core: &mut Core) -> Fate {
-    let xid = core.xid.as_deref();
-    match xid {
+    match (core.dialect().transaction_ids, core.xid.as_deref()) {
         // A read-only unit had nothing to lose.
         _ if core.settings.read_only => Fate::Committed,
         _ if core.token.is_some() => ask_token(core.connection.db(), core.token).await,
-        Some(xid) => ask(core.connection.db(), xid, core.began).await,
-        None => Fate::Unknown,
+        (Some(ids), Some(xid)) => ask(core.connection.db(), ids, xid, core.began).await,
+        _ => Fate::Unknown,
     }
 }
 
@@ -50,11 +49,11 @@ async fn ask_token(db: &Db, token: Option<Token>) -> Fate {
     Fate::Unknown
 }
 
-async fn ask(db: &Db, xid: &str, began: Option<Instant>) -> Fate {
+async fn ask(db: &Db, ids: TransactionIds, xid: &str, began: Option<Instant>) -> Fate {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         let mut connection = Connection::new(db.clone(), Arc::<Counters>::default(), None, false, false);
-        let question = Statement::from_sql_and_values(db.dialect().backend, STATUS, [xid.into()]);
+        let question = Statement::from_sql_and_values(db.dialect().backend, ids.fate, [xid.into()]);
         let answer = match connection.send(Message::Statement(question, Fetch::One)).await {
             Ok(reply) => reply.rows().into_iter().next(),
             Err(e) if e.is_connection_lost() => {
@@ -62,7 +61,7 @@ async fn ask(db: &Db, xid: &str, began: Option<Instant>) -> Fate {
                 continue;
             }
             // Had the COMMIT been durable, recovery would know the id.
-            Err(e) if e.sqlstate() == Some(IN_THE_FUTURE) => return Fate::RolledBack,
+            Err(e) if e.sqlstate() == Some(ids.never_given) => return Fate::RolledBack,
             Err(_) => None,
         };
         let Some(row) = answer else { return Fate::Unknown };

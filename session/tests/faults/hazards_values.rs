@@ -267,7 +267,9 @@ async fn z15_sqlite_writers_do_not_fail_at_once_behind_a_stale_snapshot() {
 async fn z16_sqlite_has_returning_and_the_workspace_names_one_feature_set() {
     assert!(DbBackend::Sqlite.support_returning(), "without the feature every insert needs a second statement");
     let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    for member in [".", "session", "session/macros", "session/macros/core", "entities", "migration"] {
+    for member in
+        [".", "session", "session/macros", "session/macros/core", "session/migration", "entities", "migration"]
+    {
         let manifest = std::fs::read_to_string(format!("{workspace}/{member}/Cargo.toml")).unwrap();
         let own = manifest.split("[workspace.dependencies]").next().unwrap_or_default();
         for line in own.lines().filter(|line| line.starts_with("sea-orm") || line.starts_with("tokio")) {

@@ -1,8 +1,8 @@
-//! What a session does when nothing dies: the conformance suite, the models and random programs that it is compared with,
-//! the macros, the outbox. One program, because each links SeaORM and sqlx; a module is chosen by its name:
-//! `cargo test -p sea-session --test sessions -- conformance::a_blocks`.
+//! What stands around a session: the macros, the outbox, SeaORM's own entities and those of others, COPY, futures that can be
+//! sent. `cargo test -p sea-session --test sessions -- outbox::`.
 //!
-//! What kills a process or a server, or has to be alone in a process, is in the program `faults`.
+//! The rules themselves are in the program `conformance`, random programs in `oracles`; what kills a process or a server, or
+//! has to be alone in a process, is in `faults`. Each program links SeaORM and sqlx: there are few.
 
 #![allow(
     clippy::disallowed_methods,
@@ -15,26 +15,12 @@
 
 pub use sea_orm::*;
 
-mod conformance;
 mod copy;
-mod differential;
-#[path = "../../benches/unit_of_work/entities.rs"]
-#[allow(dead_code, reason = "the benchmark's entities, not all of which are used here")]
-mod entities;
-mod flush_ways;
 mod foreign;
-mod isolation;
-#[path = "../support_item/mod.rs"]
-mod item;
 mod macros;
-mod model;
 mod outbox;
 mod send;
-mod support;
 #[path = "../support_outbox/mod.rs"]
 mod support_outbox;
-#[path = "../support_proof/mod.rs"]
-mod support_proof;
-mod workloads;
 
 use foreign::tests_cfg;

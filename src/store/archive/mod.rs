@@ -20,6 +20,7 @@ use super::Refusal;
 
 /// What an export or the import of an archive did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ExportReport {
     /// Nodes.
     pub nodes: u64,

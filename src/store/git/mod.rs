@@ -49,6 +49,7 @@ impl Default for GitOptions {
 
 /// How far a replay is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GitProgress {
     /// Commits of this run.
     pub commits: u64,
@@ -58,6 +59,7 @@ pub struct GitProgress {
 
 /// What a replay did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct GitReport {
     /// Commits replayed.
     pub commits: u64,

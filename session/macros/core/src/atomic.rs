@@ -13,6 +13,7 @@ use syn::{
 };
 
 use crate::{
+    crate_path,
     function::{self, Analysis, Function, Shape},
     suggest,
 };
@@ -71,10 +72,10 @@ impl Kind {
 
 /// Expands `#[atomic]`, `#[atomic(merged)]` and `#[atomic(durable)]`.
 pub fn atomic(args: TokenStream, item: TokenStream) -> TokenStream {
-    match expand(args, item.clone()) {
+    crate_path::with(args, |args| match expand(args, item.clone()) {
         Ok(expansion) => expansion,
         Err(error) => function::refused(error, item),
-    }
+    })
 }
 
 fn expand(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
@@ -156,16 +157,21 @@ pub(crate) fn require(function: &mut Function, analysis: &Analysis, asked: &[Tok
         Some(name) => name.clone(),
         None => name_session(function, analysis),
     };
-    let Some(body) = &mut function.body else { return };
     // What rustc says of the error type belongs to the return type, where it is written.
     let place = Span::call_site().located_at(analysis.output.span());
     let asked = asked.iter().map(|call| -> Stmt { parse_quote_spanned!(place=> #session.#call?;) });
-    let first = match analysis.shape {
+    begin_with(function, analysis.shape, asked);
+}
+
+/// Puts statements before anything that the body does.
+pub(crate) fn begin_with(function: &mut Function, shape: Shape, first: impl IntoIterator<Item = Stmt>) {
+    let Some(body) = &mut function.body else { return };
+    let stmts = match shape {
         Shape::Async => Some(&mut body.stmts),
         Shape::Boxed | Shape::Returned => async_block(body).map(|block| &mut block.stmts),
     };
-    if let Some(stmts) = first {
-        stmts.splice(..0, asked);
+    if let Some(stmts) = stmts {
+        stmts.splice(..0, first);
     }
 }
 

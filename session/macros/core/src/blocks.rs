@@ -14,18 +14,22 @@ use syn::{
 
 use crate::{
     atomic::Kind,
-    function,
+    crate_path, function,
     options::{self, Options, Place},
 };
 
 /// Expands `atomic!(s, { … })`, with `merged` or `durable` and `-> Result<…>` before the block where wanted.
 pub fn atomic_block(input: TokenStream) -> TokenStream {
-    syn::parse2::<Nested>(input).map_or_else(Error::into_compile_error, |nested| nested.expand())
+    crate_path::with(input, |input| {
+        syn::parse2::<Nested>(input).map_or_else(Error::into_compile_error, |nested| nested.expand())
+    })
 }
 
 /// Expands `unit!(db, …, { … })`; the block has the session as `s`, or as `tx` with `unit!(db as tx, …)`.
 pub fn unit_block(input: TokenStream) -> TokenStream {
-    syn::parse2::<Unit>(input).map_or_else(Error::into_compile_error, |unit| unit.expand())
+    crate_path::with(input, |input| {
+        syn::parse2::<Unit>(input).map_or_else(Error::into_compile_error, |unit| unit.expand())
+    })
 }
 
 struct Nested {

@@ -3,15 +3,16 @@
 //! The function itself stays as it was written (with `durable`, its body becomes a durable block; with `isolation`, `read_only`
 //! or `deferrable`, it refuses a unit that was opened without it first). The second function must never run a body that the first would not run: it calls the first.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, Error, FnArg, GenericParam, Pat, PatType, Result, Type, WhereClause, parse::Parser, parse_quote,
+    Attribute, Error, FnArg, GenericParam, Pat, PatType, Result, Stmt, Type, WhereClause, parse::Parser, parse_quote,
     spanned::Spanned, visit_mut::VisitMut,
 };
 
 use crate::{
     atomic::{self, Kind},
+    crate_path,
     function::{self, Analysis, Function, Passing, Shape},
     options::{Options, Place},
 };
@@ -20,10 +21,10 @@ use crate::{
 ///
 /// A wrong use gives its `compile_error!`s beside the function's signature, so that calls of it still compile.
 pub fn db_session(args: TokenStream, item: TokenStream) -> TokenStream {
-    match expand(args, item.clone()) {
+    crate_path::with(args, |args| match expand(args, item.clone()) {
         Ok(expansion) => expansion,
         Err(error) => function::refused(error, item),
-    }
+    })
 }
 
 fn expand(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
@@ -116,14 +117,14 @@ impl Unit<'_> {
 
     /// The function that joins the caller's unit.
     fn joined(&self) -> TokenStream {
+        let mut joined = self.function.clone();
+        atomic::begin_with(&mut joined, self.analysis.shape, self.mentioned());
         if !self.durable() {
-            let mut joined = self.function.clone();
             atomic::require(&mut joined, self.analysis, &self.requirements());
             return joined.to_token_stream();
         }
-        let mut joined = self.function.clone();
+        let mut body = joined.clone();
         atomic::wrap(&mut joined, self.analysis, Kind::Durable);
-        let mut body = self.function.clone();
         body.sig.ident = self.body_name();
         body.vis = syn::Visibility::Inherited;
         body.attrs.retain(|a| !a.path().is_ident("doc"));
@@ -141,6 +142,21 @@ impl Unit<'_> {
             asked.push(quote!(require_deferrable()));
         }
         asked
+    }
+
+    /// The arguments that options look at (`tenant("app.tenant" = account)`). The body may make no use of them, and rustc shall
+    /// not call them unused.
+    fn mentioned(&self) -> Vec<Stmt> {
+        let mut looked_at = vec![];
+        words(self.options.calls(None), &mut looked_at);
+        let names = self.function.sig.inputs.iter().filter_map(|input| match input {
+            FnArg::Typed(PatType { pat, .. }) => match &**pat {
+                Pat::Ident(name) if looked_at.contains(&name.ident) => Some(&name.ident),
+                _ => None,
+            },
+            FnArg::Receiver(_) => None,
+        });
+        names.map(|name| parse_quote!(let _ = &#name;)).collect()
     }
 
     /// With `durable`, the name of the body without the durable block around it.
@@ -345,6 +361,17 @@ impl Unit<'_> {
                 quote!(#this,)
             }
             _ => quote_spanned!(receiver.span()=> ::core::clone::Clone::clone(&self),),
+        }
+    }
+}
+
+/// The words of a text, those in its groups too.
+fn words(text: TokenStream, found: &mut Vec<Ident>) {
+    for token in text {
+        match token {
+            TokenTree::Ident(word) => found.push(word),
+            TokenTree::Group(group) => words(group.stream(), found),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
     }
 }

@@ -40,6 +40,32 @@ pub(crate) fn method(variant: &Ident) -> Ident {
     }
 }
 
+/// What serde calls a field under a `rename_all`.
+pub(crate) fn in_serde(field: &Ident, rule: Option<&str>) -> String {
+    let name = field.unraw().to_string();
+    // As serde does it: at underscores only.
+    let pascal = || {
+        name.split('_').fold(String::new(), |mut all, word| {
+            let mut letters = word.chars();
+            all.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+            all + letters.as_str()
+        })
+    };
+    match rule {
+        Some("UPPERCASE" | "SCREAMING_SNAKE_CASE") => name.to_ascii_uppercase(),
+        Some("kebab-case") => name.replace('_', "-"),
+        Some("SCREAMING-KEBAB-CASE") => name.to_ascii_uppercase().replace('_', "-"),
+        Some("PascalCase") => pascal(),
+        Some("camelCase") => {
+            let pascal = pascal();
+            let mut letters = pascal.chars();
+            let first = letters.next().map(|first| first.to_ascii_lowercase());
+            first.into_iter().collect::<String>() + letters.as_str()
+        }
+        _ => name,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +89,22 @@ mod tests {
         ] {
             assert_eq!(column_variant(&ident(field)).to_string(), variant, "{field}");
         }
+    }
+
+    #[test]
+    fn fields_are_called_as_serde_calls_them() {
+        for (rule, name) in [
+            (None, "pass_word_2"),
+            (Some("lowercase"), "pass_word_2"),
+            (Some("camelCase"), "passWord2"),
+            (Some("PascalCase"), "PassWord2"),
+            (Some("SCREAMING_SNAKE_CASE"), "PASS_WORD_2"),
+            (Some("kebab-case"), "pass-word-2"),
+            (Some("SCREAMING-KEBAB-CASE"), "PASS-WORD-2"),
+        ] {
+            assert_eq!(in_serde(&ident("pass_word_2"), rule), name, "{rule:?}");
+        }
+        assert_eq!(in_serde(&ident("r#type"), Some("camelCase")), "type");
     }
 
     #[test]

@@ -12,14 +12,14 @@ use syn::{
     spanned::Spanned,
 };
 
-use crate::suggest;
+use crate::{crate_path, suggest};
 
 /// Expands `#[session_test(…)]`.
 pub fn session_test(args: TokenStream, item: TokenStream) -> TokenStream {
-    match expand(args, item.clone()) {
+    crate_path::with(args, |args| match expand(args, item.clone()) {
         Ok(expansion) => expansion,
         Err(error) => crate::function::refused(error, item),
-    }
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -112,3 +112,72 @@ fn every_expansion_is_its_snapshot() {
     }
     assert!(compared >= 15, "only {compared} snapshots were found");
 }
+
+/// `crate = "…"` (U10): whatever a macro writes of this library, it writes under that path.
+#[test]
+fn nothing_names_the_crate_but_the_path() {
+    let function = || {
+        quote!(
+            async fn f(s: &mut Session, a: i64) -> Result<(), E> {
+                Ok(())
+            }
+        )
+    };
+    let written = [
+        core::derive_tracked(quote! {
+            #[tracked(crate = "a::mine", no_hooks)]
+            struct Model {
+                #[sea_orm(primary_key)]
+                id: i64,
+                #[tracked(secret)]
+                word: Option<String>,
+                #[tracked(created_at)]
+                at: TimeDateTime,
+            }
+        }),
+        core::derive_tracked(quote! {
+            #[tracked(crate = "a::mine")]
+            enum Relation {
+                #[sea_orm(belongs_to = "super::b::Entity", from = "Column::B", to = "super::b::Column::Id")]
+                B,
+                #[sea_orm(has_many = "super::c::Entity")]
+                C,
+            }
+        }),
+        core::derive_tracked(quote! {
+            #[tracked(crate = "a::mine")]
+            struct ModelEx {
+                id: i64,
+                #[sea_orm(has_many, via = "d")]
+                all: HasMany<super::b::Entity>,
+                #[sea_orm(has_one)]
+                one: HasOne<super::c::Entity>,
+            }
+        }),
+        core::db_session(
+            quote!(retry = 5, isolation = "serializable", read_only, crate = "a::mine", set_local("a" = a)),
+            function(),
+        ),
+        core::db_session(quote!(durable, crate = "a::mine"), function()),
+        core::atomic(quote!(crate = a::mine, merged), function()),
+        core::atomic_block(quote!(s, crate = "a::mine", { Ok(()) })),
+        core::unit_block(quote!(db, crate = "a::mine", retry = 5, { Ok(()) })),
+        core::session_test(
+            quote!(sqlite, postgres, tables = [b::Entity], crate = "a::mine"),
+            quote!(
+                async fn t(s: &mut Session) {}
+            ),
+        ),
+        core::session_test(
+            quote!(migrations = up, crate = "a::mine"),
+            quote!(
+                async fn t(db: Db) {}
+            ),
+        ),
+    ];
+    for written in written {
+        let text = written.to_string();
+        assert!(!text.contains("compile_error"), "{text}");
+        assert!(text.contains("a :: mine") && !text.contains("sea_session"), "{text}");
+    }
+}

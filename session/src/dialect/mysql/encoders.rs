@@ -7,7 +7,7 @@ use sea_orm::{
 };
 
 use crate::{
-    dialect::{RowArguments, message::Arguments},
+    dialect::{BoxedArguments, RowArguments, message::Arguments},
     error::Error,
     table::{row_sink::RowSink, value::document, value_ref::ValueRef},
 };
@@ -20,6 +20,12 @@ struct FlatRows {
 }
 
 impl FlatRows {
+    fn with_capacity(values: usize) -> Self {
+        let mut arguments = MySqlArguments::default();
+        arguments.reserve(values, values * 9);
+        Self { arguments, bytes: 0 }
+    }
+
     /// A document as the driver would write it, once, so that its length is known.
     fn document(&mut self, value: &serde_json::Value) -> Result<(), BoxDynError> {
         let text = serde_json::to_string(value)?;
@@ -71,15 +77,13 @@ impl RowSink for FlatRows {
 }
 
 /// Takes the values of one row.
-pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> Box<dyn RowArguments + Send + 'k> {
-    rows(kinds.len())
+pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> BoxedArguments<'k> {
+    Box::new(FlatRows::with_capacity(kinds.len()))
 }
 
-/// Takes so many values.
-pub(super) fn rows(values: usize) -> Box<dyn RowArguments + Send> {
-    let mut arguments = MySqlArguments::default();
-    arguments.reserve(values, values * 9);
-    Box::new(FlatRows { arguments, bytes: 0 })
+/// Takes the values of so many rows.
+pub(super) fn rows<'k>(rows: usize, kinds: &[&'k ArrayType]) -> Result<BoxedArguments<'k>, Error> {
+    Ok(Box::new(FlatRows::with_capacity(rows * kinds.len())))
 }
 
 impl RowArguments for FlatRows {
@@ -91,7 +95,7 @@ impl RowArguments for FlatRows {
         self.bytes
     }
 
-    fn finish(self: Box<Self>) -> Arguments {
-        Box::new(self.arguments)
+    fn finish(self: Box<Self>) -> Result<Arguments, Error> {
+        Ok(Box::new(self.arguments))
     }
 }

@@ -16,14 +16,13 @@ use sea_orm::{
     sqlx::{self, Column, Row, mysql::MySqlDatabaseError},
 };
 
-use super::{Begin, CommitTokens, Dialect, Lexing, Sets};
+use super::{Begin, CommitTokens, Dialect, Lexing, Sets, errors::Names};
 use crate::{
     error::Class,
     table::{columns::ColumnMeta, kinds::ColumnKind, value_ref::Exactness},
 };
 
 pub(super) static MYSQL: Dialect = Dialect {
-    number: 2,
     name: "MySQL",
     backend: DbBackend::MySql,
     schemes: &["mysql", "mariadb"],
@@ -43,12 +42,14 @@ pub(super) static MYSQL: Dialect = Dialect {
         seconds: ("INTERVAL ", " SECOND"),
     }),
     advisory_locks: Err("advisory locks of a transaction; `GET_LOCK` outlives it, lock a row `FOR UPDATE` instead"),
-    transaction_ids: false,
+    transaction_ids: None,
     aborts_after_errors: false,
     cursors: false,
     outbox: Err("an outbox; keep its table in SQLite or PostgreSQL"),
     queues: false,
+    channels: None,
     sets: Sets::Documents,
+    copying: None,
     compares_every_kind: false,
     acts_within_statements: true,
     row_lists: true,
@@ -90,11 +91,12 @@ pub(super) static MYSQL: Dialect = Dialect {
     facts_question: facts::question,
     facts_again: |_, _| None,
     facts: facts::facts,
+    recheck: None,
     prepare,
     owns: |pool: &DatabaseConnection| matches!(pool.inner, DatabaseConnectionType::SqlxMySqlPoolConnection(_)),
     acquire: driver::acquire,
     class,
-    constraint,
+    names_in,
     column_names: |row| Some(row.try_as_mysql_row()?.columns().iter().map(Column::name).collect()),
 };
 
@@ -175,6 +177,16 @@ fn class(error: &dyn sqlx::error::DatabaseError, _: &str) -> Option<Class> {
         1040 | 1047 | 1053 | 1152 | 1158..=1161 | 1184 | 1203 | 1927 | 4031 => Class::ConnectionLost,
         _ => Class::Other,
     })
+}
+
+/// The server names things in its message only.
+fn names_in<'e>(error: &'e (dyn sqlx::error::DatabaseError + 'static)) -> Option<Names<'e>> {
+    let error = error.try_downcast_ref::<MySqlDatabaseError>()?;
+    let message = error.message();
+    // `Column 'name' cannot be null`.
+    let column = message.strip_prefix("Column '").filter(|_| error.number() == 1048);
+    let column = column.and_then(|rest| rest.split('\'').next());
+    Some(Names { constraint: constraint(message), table: None, column })
 }
 
 /// `… for key 'name'`, `… CONSTRAINT `name` …`.

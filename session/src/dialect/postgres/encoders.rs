@@ -1,4 +1,4 @@
-//! Values in PostgreSQL's binary form: for COPY, for arrays, and for single rows.
+//! Values in PostgreSQL's binary form, for arrays and for single rows, and what COPY shares with them.
 //!
 //! One pass over the rows, each value written once from where it stands. Nothing here knows tables or statements.
 
@@ -17,7 +17,7 @@ use sea_orm::{
 use smallvec::SmallVec;
 
 use crate::{
-    dialect::{RowArguments, message::Arguments},
+    dialect::{BoxedArguments, RowArguments, message::Arguments},
     error::Error,
     table::{
         kinds::{ColumnKind, Form},
@@ -34,28 +34,8 @@ const EPOCH_DAYS: i32 = 10_957;
 /// The bytes before a value that say how long it is.
 const LENGTH: usize = 4;
 
-/// Rows for binary COPY.
-pub(crate) struct CopyRows<'a> {
-    pub(crate) data: &'a mut Vec<u8>,
-    /// The form and kind of each column.
-    pub(crate) columns: &'a [(Form, &'a ArrayType)],
-    /// Whether each column is `jsonb`, whose binary form begins with its version.
-    pub(crate) json_binary: &'a [bool],
-}
-
-impl RowSink for CopyRows<'_> {
-    fn begin_row(&mut self) {
-        // A table has at most 1,600 columns.
-        self.data.extend_from_slice(&i16::try_from(self.columns.len()).unwrap_or(i16::MAX).to_be_bytes());
-    }
-
-    fn put(&mut self, at: usize, value: &ValueRef<'_>) -> Result<(), Error> {
-        checked(value, self.columns[at].0, self.columns[at].1, |value| field(self.data, value, self.json_binary[at]))
-    }
-}
-
 /// One array a column, for UNNEST and `= ANY`.
-pub(crate) struct ArrayRows<'k> {
+struct ArrayRows<'k> {
     columns: SmallVec<[ArrayColumn<'k>; 4]>,
 }
 
@@ -68,8 +48,8 @@ struct ArrayColumn<'k> {
 
 impl<'k> ArrayRows<'k> {
     /// For so many rows, of columns of these kinds.
-    pub(crate) fn new(rows: usize, kinds: impl Iterator<Item = &'k ArrayType>) -> Result<Self, Error> {
-        let columns = kinds.map(|kind| {
+    fn new(rows: usize, kinds: &[&'k ArrayType]) -> Result<Self, Error> {
+        let columns = kinds.iter().map(|&kind| {
             let form = ColumnKind::of(kind)
                 .form()
                 .ok_or_else(|| Error::usage(format!("{kind:?} cannot be sent as an array")))?;
@@ -81,21 +61,6 @@ impl<'k> ArrayRows<'k> {
             Ok(ArrayColumn { kind, form, data, rows: 0 })
         });
         Ok(Self { columns: columns.collect::<Result<_, Error>>()? })
-    }
-
-    /// How many bytes the values come to so far.
-    pub(crate) fn bytes(&self) -> usize {
-        self.columns.iter().map(|column| column.data.len()).sum()
-    }
-
-    pub(crate) fn arguments(self) -> Result<Arguments, Error> {
-        let mut arguments = Box::new(PgArguments::default());
-        arguments.reserve(self.columns.len(), self.columns.iter().map(|column| column.data.len() + 4).sum());
-        for mut column in self.columns {
-            column.data[12..16].copy_from_slice(&column.rows.to_be_bytes());
-            arguments.add(column).map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))?;
-        }
-        Ok(arguments)
     }
 }
 
@@ -109,8 +74,33 @@ impl RowSink for ArrayRows<'_> {
     }
 }
 
+impl RowArguments for ArrayRows<'_> {
+    fn sink(&mut self) -> &mut dyn RowSink {
+        self
+    }
+
+    fn bytes(&self) -> usize {
+        self.columns.iter().map(|column| column.data.len()).sum()
+    }
+
+    fn finish(self: Box<Self>) -> Result<Arguments, Error> {
+        let mut arguments = Box::new(PgArguments::default());
+        arguments.reserve(self.columns.len(), self.columns.iter().map(|column| column.data.len() + 4).sum());
+        for mut column in self.columns {
+            column.data[12..16].copy_from_slice(&column.rows.to_be_bytes());
+            arguments.add(column).map_err(|e| Error::usage(format!("a value could not be encoded: {e}")))?;
+        }
+        Ok(arguments)
+    }
+}
+
+/// Takes the values of so many rows, of columns of these kinds.
+pub(super) fn rows<'k>(rows: usize, kinds: &[&'k ArrayType]) -> Result<BoxedArguments<'k>, Error> {
+    Ok(Box::new(ArrayRows::new(rows, kinds)?))
+}
+
 /// Makes sure that the value has the wire form of its column.
-fn checked(
+pub(super) fn checked(
     value: &ValueRef<'_>,
     form: Form,
     kind: &ArrayType,
@@ -190,7 +180,7 @@ fn wire(form: Form) -> Wire {
 }
 
 /// The arguments of a single row (PostgreSQL), of the types that a `Value` of each column has.
-pub(crate) struct SingleRow<'k> {
+pub(super) struct SingleRow<'k> {
     kinds: SmallVec<[(Option<Form>, &'k ArrayType); 8]>,
     arguments: PgArguments,
     data: Vec<u8>,
@@ -203,13 +193,13 @@ struct Single<'a> {
 }
 
 impl<'k> SingleRow<'k> {
-    pub(crate) fn new(kinds: impl Iterator<Item = &'k ArrayType>) -> Self {
+    fn new(kinds: impl Iterator<Item = &'k ArrayType>) -> Self {
         let kinds = kinds.map(|kind| (ColumnKind::of(kind).form(), kind)).collect();
         Self { kinds, arguments: PgArguments::default(), data: Vec::new() }
     }
 
     /// SeaORM sends an `i8` as `"char"`, and its arrays as `smallint`.
-    pub(crate) fn takes(kind: &ArrayType) -> bool {
+    pub(super) fn takes(kind: &ArrayType) -> bool {
         ColumnKind::of(kind) != ColumnKind::TinyInt && ColumnKind::of(kind).is_simple()
     }
 }
@@ -255,7 +245,7 @@ impl Encode<'_, Postgres> for Single<'_> {
 }
 
 /// One value in PostgreSQL's binary form, its length first: a field of COPY, or an element of an array.
-pub(crate) fn field(data: &mut Vec<u8>, value: &ValueRef<'_>, json_binary: bool) -> Result<(), Error> {
+pub(super) fn field(data: &mut Vec<u8>, value: &ValueRef<'_>, json_binary: bool) -> Result<(), Error> {
     match value {
         ValueRef::Null => {
             data.extend_from_slice(&(-1_i32).to_be_bytes());
@@ -323,42 +313,8 @@ fn moment(moment: DateTime<Utc>) -> i64 {
     if micros < 0 && cut { micros + 1 } else { micros }
 }
 
-/// The number of `jsonb`.
-pub(crate) const JSONB: i64 = 3802;
-
-/// The types (by PostgreSQL's fixed numbers) whose binary form is the one that this kind of value is encoded in; none where the
-/// column may be of another type than the value travels as.
-pub(crate) fn copy_types(kind: &ArrayType) -> &'static [i64] {
-    match ColumnKind::of(kind) {
-        ColumnKind::Bool => &[16],
-        ColumnKind::SmallInt => &[21],
-        ColumnKind::Int => &[23],
-        ColumnKind::BigInt => &[20],
-        ColumnKind::Float => &[700],
-        ColumnKind::Double => &[701],
-        ColumnKind::String => &[25, 1043],
-        ColumnKind::Bytes => &[17],
-        ColumnKind::Json => &[114, JSONB],
-        ColumnKind::ChronoDate => &[1082],
-        ColumnKind::ChronoTime => &[1083],
-        ColumnKind::ChronoDateTime => &[1114],
-        ColumnKind::ChronoDateTimeUtc | ColumnKind::ChronoDateTimeLocal | ColumnKind::ChronoDateTimeWithTimeZone => {
-            &[1184]
-        }
-        ColumnKind::Uuid => &[2950],
-        ColumnKind::TinyInt
-        | ColumnKind::TinyUnsigned
-        | ColumnKind::SmallUnsigned
-        | ColumnKind::Unsigned
-        | ColumnKind::BigUnsigned
-        | ColumnKind::Char
-        | ColumnKind::Enum
-        | ColumnKind::Foreign => &[],
-    }
-}
-
 /// Takes the values of one row, of columns of these kinds.
-pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> Box<dyn RowArguments + Send + 'k> {
+pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> BoxedArguments<'k> {
     Box::new(SingleRow::new(kinds.iter().copied()))
 }
 
@@ -371,7 +327,7 @@ impl RowArguments for SingleRow<'_> {
         0
     }
 
-    fn finish(self: Box<Self>) -> Arguments {
-        Box::new(self.arguments)
+    fn finish(self: Box<Self>) -> Result<Arguments, Error> {
+        Ok(Box::new(self.arguments))
     }
 }

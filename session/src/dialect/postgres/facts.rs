@@ -259,7 +259,7 @@ fn stored(meta: &ColumnMeta, column: &AnsweredColumn) -> Stored {
 
 /// The condition that nothing has come between new rows and these tables since their facts were asked for; `tables` is an
 /// array of their numbers.
-pub(crate) fn undisturbed(tables: &str) -> String {
+pub(super) fn undisturbed(tables: &str) -> String {
     format!(
         "NOT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger WHERE tgrelid = ANY({tables}::oid[]) AND NOT tgisinternal \
          AND tgenabled <> 'D' AND tgtype & {} <> 0) AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite \
@@ -269,7 +269,7 @@ pub(crate) fn undisturbed(tables: &str) -> String {
 }
 
 /// The condition that a default still is what it was; `tables` as in [`undisturbed`], the first of them the table itself.
-pub(crate) fn still_default(default: KnownDefault, tables: &str, bind: &mut dyn FnMut(i64) -> String) -> String {
+pub(super) fn still_default(default: KnownDefault, tables: &str, bind: &mut dyn FnMut(i64) -> String) -> String {
     match default {
         KnownDefault::Entry(number) => {
             let number = bind(number);

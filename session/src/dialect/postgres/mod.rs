@@ -1,9 +1,10 @@
 //! PostgreSQL.
 
+mod copy;
 mod driver;
-pub(super) mod encoders;
-pub(super) mod facts;
-pub(crate) mod xid;
+mod encoders;
+mod facts;
+mod listener;
 
 use std::fmt::Write as _;
 
@@ -13,14 +14,15 @@ use sea_orm::{
     sqlx::{self, Column, Executor, Row, postgres::PgDatabaseError},
 };
 
-use super::{AdvisoryLocks, Begin, CommitTokens, Dialect, Lexing, Sets};
+use super::{
+    AdvisoryLocks, Begin, Channels, CommitTokens, Dialect, Lexing, Recheck, Sets, TransactionIds, errors::Names,
+};
 use crate::{
     error::{Class, class_of_sqlstate},
     table::{columns::ColumnMeta, sql::literal, value_ref::Exactness},
 };
 
 pub(super) static POSTGRES: Dialect = Dialect {
-    number: 1,
     name: "PostgreSQL",
     backend: DbBackend::Postgres,
     schemes: &["postgres", "postgresql"],
@@ -40,12 +42,19 @@ pub(super) static POSTGRES: Dialect = Dialect {
         wait: "SELECT pg_advisory_xact_lock($1)",
         try_once: "SELECT pg_try_advisory_xact_lock($1) AS taken",
     }),
-    transaction_ids: true,
+    transaction_ids: Some(TransactionIds {
+        id: "pg_current_xact_id()::text",
+        fate: "SELECT pg_xact_status($1::text::xid8) AS status, \
+             extract(epoch FROM clock_timestamp() - stats_reset)::float8 AS recovered FROM pg_stat_archiver",
+        never_given: "22023",
+    }),
     aborts_after_errors: true,
     cursors: true,
     outbox: Ok(()),
     queues: true,
+    channels: Some(Channels { tell: listener::tell, listen: listener::listen }),
     sets: Sets::Arrays,
+    copying: Some(copy::COPY),
     compares_every_kind: true,
     acts_within_statements: false,
     row_lists: true,
@@ -82,15 +91,16 @@ pub(super) static POSTGRES: Dialect = Dialect {
     exactness,
     binds: encoders::SingleRow::takes,
     row: encoders::row,
-    rows: |_| encoders::row(&[]),
+    rows: encoders::rows,
     facts_question: facts::question,
     facts_again: |_, _| None,
     facts: facts::facts,
+    recheck: Some(Recheck { undisturbed: facts::undisturbed, still_default: facts::still_default }),
     prepare,
     owns: |pool: &DatabaseConnection| matches!(pool.inner, DatabaseConnectionType::SqlxPostgresPoolConnection(_)),
     acquire: driver::acquire,
     class,
-    constraint: |_| None,
+    names_in,
     column_names: |row| Some(row.try_as_pg_row()?.columns().iter().map(Column::name).collect()),
 };
 
@@ -113,7 +123,7 @@ fn begin(begin: &Begin<'_>, sql: &mut String) {
     // One statement, whatever is asked for: each is parsed, planned and answered.
     let settings = begin.set_local.iter().chain(begin.tenant);
     let settings = settings.map(|(key, value)| format!("set_config('{key}', {}, true)", literal(value)));
-    let asked = settings.chain(begin.tell_id.then(|| xid::XID.to_owned()));
+    let asked = settings.chain(begin.tell_id.then(|| POSTGRES.xid()));
     for (at, asked) in asked.enumerate() {
         *sql += if at == 0 { "; SELECT " } else { ", " };
         *sql += &asked;
@@ -192,4 +202,9 @@ fn is_plan_changed(code: &str, routine: Option<&str>, message: &str) -> bool {
         "XX000" => message.starts_with("cache lookup failed for type"),
         _ => false,
     }
+}
+
+fn names_in<'e>(error: &'e (dyn sqlx::error::DatabaseError + 'static)) -> Option<Names<'e>> {
+    let error = error.try_downcast_ref::<PgDatabaseError>()?;
+    Some(Names { constraint: error.constraint(), table: error.table(), column: error.column() })
 }

@@ -7,7 +7,7 @@ use sea_orm::{
 };
 
 use crate::{
-    dialect::{RowArguments, message::Arguments},
+    dialect::{BoxedArguments, RowArguments, message::Arguments},
     error::Error,
     table::{
         row_sink::RowSink,
@@ -82,13 +82,13 @@ impl RowSink for FlatRows {
 }
 
 /// Takes the values of one row.
-pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> Box<dyn RowArguments + Send + 'k> {
-    rows(kinds.len())
+pub(super) fn row<'k>(kinds: &[&'k ArrayType]) -> BoxedArguments<'k> {
+    Box::new(FlatRows::with_capacity(kinds.len()))
 }
 
-/// Takes so many values.
-pub(super) fn rows(values: usize) -> Box<dyn RowArguments + Send> {
-    Box::new(FlatRows::with_capacity(values))
+/// Takes the values of so many rows.
+pub(super) fn rows<'k>(rows: usize, kinds: &[&'k ArrayType]) -> Result<BoxedArguments<'k>, Error> {
+    Ok(Box::new(FlatRows::with_capacity(rows * kinds.len())))
 }
 
 impl RowArguments for FlatRows {
@@ -100,7 +100,7 @@ impl RowArguments for FlatRows {
         self.bytes
     }
 
-    fn finish(self: Box<Self>) -> Arguments {
-        Box::new(self.arguments)
+    fn finish(self: Box<Self>) -> Result<Arguments, Error> {
+        Ok(Box::new(self.arguments))
     }
 }

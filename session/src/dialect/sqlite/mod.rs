@@ -15,7 +15,7 @@ use sea_orm::{
     },
 };
 
-use super::{Begin, Dialect, Lexing, Sets};
+use super::{Begin, Dialect, Lexing, Sets, errors::Names};
 use crate::{
     error::Class,
     table::{columns::ColumnMeta, value_ref::Exactness},
@@ -25,7 +25,6 @@ use crate::{
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) static SQLITE: Dialect = Dialect {
-    number: 0,
     name: "SQLite",
     backend: DbBackend::Sqlite,
     schemes: &["sqlite"],
@@ -37,12 +36,14 @@ pub(super) static SQLITE: Dialect = Dialect {
     settle: Err("`settle`; there is no server whose answer could be lost"),
     commit_tokens: Err("commit tokens; there is no server whose answer could be lost"),
     advisory_locks: Err("advisory locks; a writing unit holds the write lock of the whole file already"),
-    transaction_ids: false,
+    transaction_ids: None,
     aborts_after_errors: false,
     cursors: false,
     outbox: Ok(()),
     queues: false,
+    channels: None,
     sets: Sets::Values,
+    copying: None,
     // Moments are texts that may be written in many ways, and decimals are numbers.
     compares_every_kind: false,
     acts_within_statements: true,
@@ -86,11 +87,12 @@ pub(super) static SQLITE: Dialect = Dialect {
     facts_question: |table| facts::question(table, table.schema.as_deref()),
     facts_again: facts::second_question,
     facts: facts::facts,
+    recheck: None,
     prepare,
     owns: |pool: &DatabaseConnection| matches!(pool.inner, DatabaseConnectionType::SqlxSqlitePoolConnection(_)),
     acquire: driver::acquire,
     class,
-    constraint,
+    names_in,
     column_names: |row| Some(row.try_as_sqlite_row()?.columns().iter().map(Column::name).collect()),
 };
 
@@ -148,7 +150,15 @@ fn class(error: &dyn sqlx::error::DatabaseError, code: &str) -> Option<Class> {
     })
 }
 
-/// SQLite names a constraint in its message only: `UNIQUE constraint failed: author.name`.
-fn constraint(message: &str) -> Option<&str> {
-    message.split_once(" constraint failed: ").map(|(_, name)| name)
+/// SQLite names things in its message only: `UNIQUE constraint failed: author.name, author.born`.
+fn names_in<'e>(error: &'e (dyn sqlx::error::DatabaseError + 'static)) -> Option<Names<'e>> {
+    error.try_downcast_ref::<SqliteError>()?;
+    let Some((kind, constraint)) = error.message().split_once(" constraint failed: ") else {
+        return Some(Names::default());
+    };
+    // A CHECK is named by itself, or by its expression.
+    let columns = matches!(kind, "UNIQUE" | "NOT NULL").then_some(constraint);
+    let (table, column) = columns.and_then(|columns| columns.split_once('.')).unzip();
+    let column = column.filter(|column| !column.contains(", "));
+    Some(Names { constraint: Some(constraint), table, column })
 }

@@ -8,7 +8,7 @@ use sea_orm::{
     Select, Value,
 };
 
-use super::{points_to_key, positions};
+use super::{hop::Hop, points_to_key, positions};
 use crate::{
     error::Error,
     load::query::LoadExt,
@@ -33,8 +33,11 @@ impl<E: TrackedEntity> Object<E> {
         s: &mut Session,
         relation: E::Relation,
     ) -> Result<Vec<Tracked<R>>, Error> {
-        s.read_expired(self).await?;
         let def = leads_to::<E, R>(&relation)?;
+        if let Some(known) = s.known_relation(self, &relation.name(), || Hop::new(vec![def.clone()]))? {
+            return Ok(known);
+        }
+        s.read_expired(self).await?;
         if let Some(folding) = s.folding::<E, R>(&def).await? {
             s.note_lazy_load::<E, R>();
             return s.follow_folding::<E, R>(self, &folding).await;
@@ -56,8 +59,11 @@ impl<E: TrackedEntity> Object<E> {
         s: &mut Session,
         relation: E::Relation,
     ) -> Result<Option<Tracked<R>>, Error> {
-        s.read_expired(self).await?;
         let def = leads_to::<E, R>(&relation)?;
+        if let Some(known) = s.known_relation(self, &relation.name(), || Hop::new(vec![def.clone()]))? {
+            return Ok(known.into_iter().next());
+        }
+        s.read_expired(self).await?;
         if !def.is_owner
             && def.on_condition.is_none()
             && points_to_key::<R>(&def)

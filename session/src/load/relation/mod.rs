@@ -3,12 +3,14 @@
 
 mod by;
 mod folding;
+mod hop;
+pub(crate) mod path;
 mod through;
 
 use rustc_hash::FxHashSet;
-use sea_orm::{Identity, LoaderTrait, ModelTrait, Related, RelationDef, RelationTrait, Select, Value};
+use sea_orm::{Identity, ModelTrait, Related, RelationDef, RelationTrait, Select, Value};
 
-use super::{admit::admit, by_key::keys_a_statement, query::LoadExt};
+use super::query::LoadExt;
 use crate::{
     connection::{Fetch, Message, text::Text},
     dialect::Dialect,
@@ -23,10 +25,14 @@ use crate::{
     },
     unit::{core::LAZY_LOADS_REPORTED, session::Session},
 };
+pub(crate) use hop::Follow;
+use hop::Hop;
+pub(super) use hop::self_way;
 use through::equal;
 
 impl<E: TrackedEntity> Object<E> {
-    /// The related objects, through the map. One statement a call: for many parents use [`Session::load_related`].
+    /// The related objects, through the map. One statement a call: for many parents use [`Session::load_related`]. What a graph has
+    /// loaded ([`crate::Loader::with`]) costs none, as long as nothing has changed that the relation joins on (U1).
     ///
     /// # Errors
     /// What the database says.
@@ -35,6 +41,9 @@ impl<E: TrackedEntity> Object<E> {
         R: TrackedEntity,
         E: Related<R>,
     {
+        if let Some(known) = s.known_relation(self, "", Hop::<E, R>::related)? {
+            return Ok(known);
+        }
         s.read_expired(self).await?;
         s.note_lazy_load::<E, R>();
         if self.needs_no_join::<R>() {
@@ -42,8 +51,9 @@ impl<E: TrackedEntity> Object<E> {
             return select.load(s).await;
         }
         if let Some(via) = <E as Related<R>>::via() {
-            if s.folds_through::<E, R>(&via).await? {
-                return Ok(s.match_through::<E, R>(&[self], &via).await?.pop().unwrap_or_default());
+            let to = <E as Related<R>>::to();
+            if s.folds_through::<E, R>(&via, &to).await? {
+                return Ok(s.match_through::<E, R>(&[self], &via, &to).await?.pop().unwrap_or_default());
             }
         } else if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to()).await? {
             return s.follow_folding::<E, R>(self, &folding).await;
@@ -61,6 +71,9 @@ impl<E: TrackedEntity> Object<E> {
         R: TrackedEntity,
         E: Related<R>,
     {
+        if let Some(known) = s.known_relation(self, "", Hop::<E, R>::related)? {
+            return Ok(known.into_iter().next());
+        }
         s.read_expired(self).await?;
         if let Some(parent) = self.held_parent::<R>(s) {
             return Ok(Some(parent));
@@ -71,8 +84,15 @@ impl<E: TrackedEntity> Object<E> {
             return select.load_one(s).await;
         }
         if let Some(via) = <E as Related<R>>::via() {
-            if s.folds_through::<E, R>(&via).await? {
-                return Ok(s.match_through::<E, R>(&[self], &via).await?.pop().unwrap_or_default().into_iter().next());
+            let to = <E as Related<R>>::to();
+            if s.folds_through::<E, R>(&via, &to).await? {
+                return Ok(s
+                    .match_through::<E, R>(&[self], &via, &to)
+                    .await?
+                    .pop()
+                    .unwrap_or_default()
+                    .into_iter()
+                    .next());
             }
         } else if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to()).await? {
             return Ok(s.follow_folding::<E, R>(self, &folding).await?.into_iter().next());
@@ -137,7 +157,7 @@ impl<E: TrackedEntity> Object<E> {
     }
 }
 
-fn positions<E: TrackedEntity>(identity: &Identity) -> Result<Vec<usize>, Error> {
+pub(super) fn positions<E: TrackedEntity>(identity: &Identity) -> Result<Vec<usize>, Error> {
     let table = table_of::<E>();
     identity
         .iter()
@@ -206,6 +226,7 @@ where
         let mut table = JunctionTable::of::<E, R>()?;
         table.equality = s.equality_of::<E>(&table.own).await?;
         table.equality.extend(s.equality_of::<R>(&table.theirs).await?);
+        s.core().shared.joins.changed(&table.table);
         if !detach.is_empty() {
             for pairs in table.chunks(s.dialect(), self.pairs(&table, detach)?) {
                 let message = table.delete(s.dialect(), pairs);
@@ -344,7 +365,7 @@ impl JunctionTable {
 }
 
 impl Session {
-    /// Loads the relation of many parents in one statement (I8), through a junction in two, or in as few as their parameters allow:
+    /// Loads the relation of many parents in one statement (I8), through a junction too, or in as few as their parameters allow:
     /// for each parent its related objects, in the parents' order.
     ///
     /// # Errors
@@ -357,40 +378,13 @@ impl Session {
     where
         E: TrackedEntity + Related<R>,
         R: TrackedEntity,
-        E::Model: Sync,
     {
         if parents.is_empty() {
             return Ok(Vec::new());
         }
-        // A parent that waits for its key has no relation to load yet.
-        self.autoflush().await?;
-        for parent in parents {
-            self.read_expired(parent.object()).await?;
-        }
+        // A parent that waits for its key has no relation to load yet: it is flushed first.
         let _ = related;
-        if let Some(via) = <E as Related<R>>::via() {
-            return self.load_through(parents, &via).await;
-        }
-        let def = <E as Related<R>>::to();
-        if let Some(folding) = self.folding::<E, R>(&def).await? {
-            return self.follow_many_folding::<E, R>(parents, &folding).await;
-        }
-        let columns = table_of::<E>().keys.len().max(def.from_col.arity());
-        let mut loaded: Vec<Vec<R::Model>> = Vec::with_capacity(parents.len());
-        for some in parents.chunks(keys_a_statement(columns)) {
-            let models: Vec<E::Model> = some.iter().map(|parent| parent.object().model()).collect();
-            if !def.is_owner {
-                let ones = models.load_one(R::find(), &*self).await?;
-                loaded.extend(ones.into_iter().map(|one| one.into_iter().collect()));
-            } else {
-                loaded.extend(models.load_many(R::find(), &*self).await?);
-            }
-        }
-        let core = self.core();
-        loaded
-            .into_iter()
-            .map(|models| models.into_iter().map(|model| admit::<R>(core, model, false, false)).collect())
-            .collect()
+        self.hop(parents, &Hop::related()?, "", Follow::Ask).await
     }
 
     fn note_lazy_load<E: TrackedEntity, R: TrackedEntity>(&mut self) {
@@ -410,7 +404,9 @@ impl Session {
 
     fn peek_values<R: TrackedEntity>(&mut self, values: Vec<Value>) -> Option<Tracked<R>> {
         let key = crate::objects::identity::Key::from_values(values);
-        let object = self.core().map.get::<R>(&key)?;
-        (object.phase_unless_expired() == Some(crate::objects::Phase::Persistent)).then(|| object.clone().into())
+        let core = self.core();
+        let object = core.map.get::<R>(&key)?;
+        let there = object.phase_unless_expired() == Some(crate::objects::Phase::Persistent);
+        (there && core.filters.shows(object) == Some(true)).then(|| object.clone().into())
     }
 }

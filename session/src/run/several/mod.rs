@@ -180,6 +180,7 @@ impl Several {
 
 /// What [`Several::recover`] did: `name: transaction` of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Recovered {
     /// Committed, because their primary had.
     pub committed: Vec<String>,

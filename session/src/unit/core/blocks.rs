@@ -82,8 +82,10 @@ impl Core {
         if frame.kind != BlockKind::Merged {
             let holder = self.frames.iter().rposition(|f| f.kind != BlockKind::Merged).unwrap_or(0);
             let parent = self.frames[holder].id;
+            self.frames[holder].changes.extend(frame.changes);
             frame.undo.release_into(&mut self.frames[holder].undo, frame.id, parent, holder > 0);
             self.hooks.release(frame.id, parent);
+            self.filters.release(frame.id, parent);
             if action == BlockAction::Release {
                 self.ride(frame.id);
             }
@@ -132,6 +134,7 @@ impl Core {
         for at in (index..self.frames.len()).rev() {
             let action = decide(self.frames[at].kind, self.standing(at, true), BlockEvent::ExitErr);
             let Some(frame) = self.frames.pop() else { break };
+            self.filters.rolled_back(frame.id);
             let due = self.hooks.rolled_back(frame.id);
             self.due.extend(due);
             if action == BlockAction::RollbackTo {
@@ -172,6 +175,7 @@ impl Core {
         let restored = self.restore_memory(at);
         let was_live = self.frames[at].live;
         for frame in self.frames.drain(at..).rev() {
+            self.filters.rolled_back(frame.id);
             let due = self.hooks.rolled_back(frame.id);
             self.due.extend(due);
         }
@@ -182,6 +186,7 @@ impl Core {
         if was_live {
             self.gone_with(id);
             self.connection.forgive_cancelled();
+            self.observing = false;
             let sent = self.roll_back_to(id, restored).await;
             sent.inspect_err(|e| self.failed(e))?;
         }

@@ -10,7 +10,7 @@ use crate::{
     unit::{
         block_table::{BlockAction, BlockEvent, BlockKind, decide},
         fate::Fate,
-        hooks::Due,
+        hooks::DueHook,
         settle,
     },
 };
@@ -103,7 +103,7 @@ impl Core {
             self.ended(UnitState::Committed);
         } else {
             let due = self.forget_work();
-            due.into_iter().for_each(Due::spawn);
+            due.into_iter().for_each(DueHook::spawn);
             self.hooks.over();
             self.ended(UnitState::RolledBack);
         }
@@ -195,7 +195,7 @@ impl Core {
     }
 
     /// Memory goes back to before the unit; says which `on_rollback` hooks are due.
-    fn forget_work(&mut self) -> Vec<Due> {
+    fn forget_work(&mut self) -> Vec<DueHook> {
         // The caller sends ROLLBACK, or the connection is given up, whose end rolls back.
         let _ = self.restore_memory(0);
         self.riding.clear();
@@ -219,6 +219,7 @@ impl Core {
         self.report_hits();
         self.shared.end();
         self.map.clear();
+        self.loaded.clear();
         self.connection.release();
     }
 
@@ -228,9 +229,10 @@ impl Core {
             return;
         }
         let due = self.forget_work();
-        due.into_iter().for_each(Due::spawn);
+        due.into_iter().for_each(DueHook::spawn);
         self.hooks.over();
         self.shared.end();
         self.map.clear();
+        self.loaded.clear();
     }
 }

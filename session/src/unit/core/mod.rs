@@ -2,11 +2,13 @@
 //!
 //! Memory follows the database (INV4): every path that rolls back SQL rolls back objects first, by value and without a
 //! query. The first cause of a failure is never replaced (INV6). What a session does is in the files beside this one:
-//! statements, rounds of flushes, blocks, and the end of the unit.
+//! statements, rows that come one at a time, rounds of flushes, blocks, and the end of the unit.
 
 mod blocks;
+mod cascades;
 mod end;
 mod rounds;
+pub(crate) mod row_source;
 mod statements;
 
 use std::{sync::Arc, time::Instant};
@@ -15,15 +17,17 @@ use sea_orm::IsolationLevel;
 
 use super::{
     block_table::{BlockKind, BlockState},
+    filters::Filters,
     frame::{Flag, Frame},
-    hooks::{Due, Hooks},
+    hooks::{DueHook, Hooks},
+    observer::Observers,
     settings::Settings,
 };
 use crate::{
     connection::Connection,
     dialect::Dialect,
     error::Error,
-    objects::{AnyObject, identity::IdentityMap, shared::Shared},
+    objects::{AnyObject, identity::IdentityMap, loaded::LoadedRelations, shared::Shared},
 };
 use rounds::Restored;
 
@@ -32,6 +36,7 @@ pub(crate) const LAZY_LOADS_REPORTED: usize = 10;
 
 /// Where a unit stands (B2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UnitState {
     /// Nothing was sent.
     New,
@@ -51,8 +56,12 @@ pub(crate) struct Core {
     pub(crate) connection: Connection,
     pub(crate) frames: Vec<Frame>,
     pub(crate) map: IdentityMap,
+    /// Relations that graphs have loaded (U1).
+    pub(crate) loaded: LoadedRelations,
     pub(crate) shared: Arc<Shared>,
     pub(crate) hooks: Hooks,
+    /// What every read of objects asks besides (U5).
+    pub(crate) filters: Filters,
     pub(crate) settings: Arc<Settings>,
     pub(crate) state: UnitState,
     pub(crate) autoflush: bool,
@@ -73,6 +82,12 @@ pub(crate) struct Core {
     pub(crate) token: Option<crate::unit::tokens::Token>,
     /// Objects whose rows a flush found to be gone (D7).
     pub(crate) gone: Vec<Arc<dyn AnyObject>>,
+    /// Who observes the flushes of this pool's units (U7).
+    pub(crate) observers: Option<Arc<Observers>>,
+    /// Whether the unit keeps what its flushes do.
+    pub(crate) keeps_changes: bool,
+    /// An observed flush is under way. Found set afterwards, it was dropped half-way.
+    observing: bool,
     /// Cursors that a stream may have left open; the number names the next one.
     pub(crate) cursors_left: usize,
     next_frame: u64,
@@ -81,7 +96,7 @@ pub(crate) struct Core {
     /// Savepoints that must be rolled back to before anything else is sent, oldest first.
     owed: Vec<(u64, Restored)>,
     /// `on_rollback` hooks of blocks that were dropped.
-    due: Vec<Due>,
+    due: Vec<DueHook>,
     warned_of_savepoints: bool,
 }
 
@@ -91,12 +106,15 @@ impl Core {
         let optimistic = settings.optimistic && settings.isolation != Some(IsolationLevel::Serializable);
         let shared = Shared::new(connection.dialect(), settings.strict, optimistic, settings.show_values);
         let hooks = Hooks::default();
+        let observers = connection.db().kept();
         Self {
             connection,
             frames: vec![Frame::new(0, BlockKind::Unit, false)],
             map: IdentityMap::default(),
+            loaded: LoadedRelations::default(),
             shared,
             hooks,
+            filters: Filters::new(settings.unfiltered),
             settings,
             state: UnitState::New,
             autoflush: true,
@@ -109,6 +127,9 @@ impl Core {
             began: None,
             token: None,
             gone: Vec::new(),
+            observers,
+            keeps_changes: false,
+            observing: false,
             cursors_left: 0,
             next_frame: 1,
             riding: Vec::new(),

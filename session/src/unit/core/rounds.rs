@@ -11,7 +11,7 @@ use crate::{
         span::{debug_span, in_span},
     },
     error::Error,
-    flush::{Flush, Member, refuse_last_versions},
+    flush::{Flush, Member, Watch, refuse_last_versions},
     objects::{AnyObject, shared::Shared},
     unit::{
         block_table::BlockKind,
@@ -57,47 +57,67 @@ impl Core {
     async fn flush_round(&mut self) -> Result<(), Error> {
         let before = self.flush_hooks.0.clone();
         before.iter().try_for_each(|hook| hook())?;
-        let dirty = self.take_dirty_with_children()?;
+        let mut dirty = self.take_dirty_with_children()?;
+        self.take_along(&mut dirty);
         let due: Vec<Member> = dirty.into_iter().filter_map(|o| o.due().map(|kind| (o, kind))).collect();
         if due.is_empty() {
             return Ok(());
         }
-        if let Err(e) = refuse_last_versions(&due) {
-            return Err(self.keep_dirty(due, e));
-        }
-        if let Err(e) = self.ready().await {
-            return Err(self.keep_dirty(due, e));
-        }
-        self.connection.counters().flush();
-        let span = debug_span!("sea_session.flush", objects = due.len());
-        let frame = self.top().id;
-        let last = self.frames.iter().rposition(|f| f.kind != BlockKind::Merged).unwrap_or(0);
-        let flush = Flush {
-            connection: &mut self.connection,
-            map: &mut self.map,
-            undo: &mut self.frames[last].undo,
-            frame,
-            tenant: self.settings.tenant.as_ref().map(|(_, tenant)| tenant.as_str()),
-            xid: &mut self.xid,
-            show_values: self.settings.show_values,
-            gone: &mut self.gone,
-            found_gone: false,
-            cascaded: Default::default(),
-        };
         // If this future is dropped, the objects are found again by the rollback of their block.
         let mut guard = Requeue { shared: self.shared.clone(), due };
-        let outcome = in_span(&span, flush.run(&guard.due)).await;
+        refuse_last_versions(&guard.due)?;
+        self.ready().await?;
+        self.connection.counters().flush();
+        let span = debug_span!("sea_session.flush", objects = guard.due.len());
+        self.shared.joins.flushed();
+        let watch = match self.observes_all() {
+            true => Watch::All,
+            false if guard.due.iter().any(|(object, _)| object.table().is_observed()) => Watch::Observed,
+            false => Watch::Nothing,
+        };
+        // Dropped half-way, the changes would be there without what is to be told of them.
+        self.observing = watch != Watch::Nothing;
+        let outcome = in_span(&span, self.flushing(watch).run(&guard.due)).await;
         match outcome {
-            Ok(()) => {
+            Ok(changes) => {
                 guard.due.clear();
+                if self.connection.was_lent() {
+                    self.shared.joins.unknown();
+                }
                 self.worked();
                 let after = self.flush_hooks.1.clone();
-                after.iter().try_for_each(|hook| hook())
+                after.iter().try_for_each(|hook| hook())?;
+                if !changes.is_empty() {
+                    // Boxed: few flushes are observed.
+                    boxed(|| self.observed(changes)).await?;
+                }
+                self.observing = false;
+                Ok(())
             }
             Err(e) => {
                 drop(guard);
                 Err(e)
             }
+        }
+    }
+
+    /// What a flush works on, and a statement that does to objects what one would.
+    pub(crate) fn flushing(&mut self, watch: Watch) -> Flush<'_> {
+        let holder = self.holder();
+        let frame = &mut self.frames[holder];
+        Flush {
+            connection: &mut self.connection,
+            map: &mut self.map,
+            undo: &mut frame.undo,
+            frame: frame.id,
+            tenant: self.settings.tenant.as_ref().map(|(_, tenant)| tenant.as_str()),
+            xid: &mut self.xid,
+            show_values: self.settings.show_values,
+            expresses: self.shared.has_expressions(),
+            gone: &mut self.gone,
+            found_gone: false,
+            watch,
+            cascaded: Default::default(),
         }
     }
 
@@ -117,16 +137,12 @@ impl Core {
         Ok(dirty)
     }
 
-    fn keep_dirty(&self, due: Vec<Member>, error: Error) -> Error {
-        due.into_iter().for_each(|(object, _)| self.shared.enlist_again(object));
-        error
-    }
-
     /// A failed flush puts memory and database back to the nearest boundary at once (S8); the block then stays flagged.
-    async fn flush_failed(&mut self, error: Error) -> Error {
+    pub(crate) async fn flush_failed(&mut self, error: Error) -> Error {
         if matches!(error, Error::Refused { .. }) {
             return error;
         }
+        self.observing = false;
         self.failed(&error);
         let boundary = self.frames.iter().rposition(|frame| frame.kind != BlockKind::Merged).unwrap_or(0);
         let restored = self.restore_memory(boundary);
@@ -158,7 +174,9 @@ impl Core {
         if dropped && self.shared.is_doomed() {
             tracing::warn!("changes that were not flushed were dropped with the rollback of their block (S9)");
         }
+        self.loaded.forget_since(self.frames[index].id);
         for at in (index..self.frames.len()).rev() {
+            self.frames[at].changes.clear();
             let (id, undo) = (self.frames[at].id, std::mem::take(&mut self.frames[at].undo));
             undo.rollback(id, &mut self.map);
         }

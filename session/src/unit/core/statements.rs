@@ -5,8 +5,7 @@ use std::{fmt::Write as _, sync::Arc, time::Instant};
 
 use super::{Core, UnitState};
 use crate::{
-    connection::{Message, Reply, boxed::boxed},
-    dialect::xid::xid_in,
+    connection::{Message, Reply, boxed::boxed, control::is_cursor_query},
     error::{Class, Error},
     objects::{entity::TrackedEntity, identity::Key},
     table::{facts::TableFacts, meta::TableMeta},
@@ -22,12 +21,21 @@ const MANY_SAVEPOINTS: usize = 64;
 impl Core {
     /// Sends a statement of the caller: pending changes first, then BEGIN and SAVEPOINT if they are still owed.
     pub(crate) async fn statement(&mut self, message: Message<'_>) -> Result<Reply, Error> {
+        // What SQL of the caller's own may have changed nobody knows (U1).
+        if self.shared.joins.is_watched() && !is_cursor_query(message.text(), self.dialect()) {
+            self.shared.joins.unknown();
+        }
         self.statement_about(message, false).await
     }
 
     /// As [`Core::statement`]; `hide_values` keeps the values of a table with secrets out of the log.
     pub(crate) async fn statement_about(&mut self, message: Message<'_>, hide_values: bool) -> Result<Reply, Error> {
         self.flush_before_query().await?;
+        self.unflushed(message, hide_values).await
+    }
+
+    /// As [`Core::statement_about`], and pending changes wait: for what belongs to a statement that was sent before.
+    pub(super) async fn unflushed(&mut self, message: Message<'_>, hide_values: bool) -> Result<Reply, Error> {
         self.ready().await?;
         if hide_values {
             self.connection.hide_values();
@@ -82,7 +90,7 @@ impl Core {
     }
 
     /// Notes a failed statement: its block must roll back (A14), and perhaps the unit (R8).
-    pub(super) fn failed(&mut self, error: &Error) {
+    pub(crate) fn failed(&mut self, error: &Error) {
         let class = error.class();
         if class == Some(Class::Decode) {
             return;
@@ -117,12 +125,12 @@ impl Core {
         self.open_blocks().await
     }
 
-    /// A statement that was dropped half-way, and a stream that failed, flag the block as if they had been awaited.
+    /// A statement that was dropped half-way, an observed flush too (U7), and a stream that failed, flag the block as if they had been awaited.
     pub(super) fn note_unfinished(&mut self) {
         if let Some(e) = self.connection.take_failed_stream() {
             self.failed(&e);
         }
-        if self.connection.was_cancelled() {
+        if self.connection.was_cancelled() || std::mem::take(&mut self.observing) {
             self.failed(&Error::Cancelled);
         }
     }
@@ -163,7 +171,7 @@ impl Core {
         self.warn_of_savepoints();
         let sent = self.connection.send(Message::Control(&text)).await;
         if let Ok(reply) = sent {
-            self.xid = self.xid.take().or_else(|| xid_in(&reply.rows()));
+            self.xid = self.xid.take().or_else(|| self.connection.dialect().xid_in(&reply.rows()));
         } else if let Err(e) = sent {
             // Which of the message's parts worked is not asked: the block around them rolls back.
             let around = first.saturating_sub(1);
@@ -207,6 +215,7 @@ impl Core {
         while let Some(&(savepoint, _)) = self.owed.last() {
             // Sent again after a cancelled attempt it does the same, so nothing depends on the answer having come.
             self.connection.forgive_cancelled();
+            self.observing = false;
             let text = format!("ROLLBACK TO SAVEPOINT {}", savepoint_name(savepoint));
             let sent = self.connection.send(Message::Control(&text)).await;
             self.owed.pop();

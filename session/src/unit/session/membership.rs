@@ -12,6 +12,7 @@ use crate::{
         entity::{TrackedEntity, table_of},
         states::State,
     },
+    unit::core::Core,
 };
 
 impl Session {
@@ -42,7 +43,7 @@ impl Session {
         A: ActiveModelTrait<Entity: TrackedEntity + EntityTrait<ActiveModel = A>>,
     {
         let object = Object::pending(active_model, &self.core().shared);
-        if let Err(e) = self.admit(&object) {
+        if let Err(e) = self.core().take_in(&object) {
             self.core().refused_add.get_or_insert(e);
         }
         object.into()
@@ -57,7 +58,7 @@ impl Session {
         A: ActiveModelTrait<Entity: TrackedEntity + EntityTrait<ActiveModel = A>>,
     {
         let object = Object::pending(active_model, &self.core().shared);
-        self.admit(&object)?;
+        self.core().take_in(&object)?;
         Ok(object.into())
     }
 
@@ -68,55 +69,72 @@ impl Session {
     pub fn add_again<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> Result<(), Error> {
         let shared = self.core().shared.clone();
         object.object().revive(&shared)?;
-        self.admit(object.object())
-    }
-
-    fn admit<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
-        self.place(object).inspect_err(|_| object.refused())
-    }
-
-    fn place<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
-        let core = self.core();
-        core.usable()?;
-        if let Some(key) = object.known_key() {
-            // Whether an expired row is still there only the database can tell: it refuses a second one.
-            core.vanished::<E>(&key);
-            if let Some(held) = core.map.get::<E>(&key)
-                && !matches!(held.phase(), Phase::Deleting | Phase::Deleted)
-            {
-                let entity = table_of::<E>().entity;
-                return Err(Error::Duplicate { entity, key: object.key_for_messages().into() });
-            }
-            object.set_map_key(key.clone());
-            core.map.insert(key, object.clone());
-        }
-        let any = object.as_any_object();
-        let holder = core.holder();
-        let id = core.frames[holder].id;
-        if any.added(id) {
-            core.frames[holder].undo.touch(any);
-        }
-        object.enlist_new();
-        Ok(())
+        self.core().take_in(object.object())
     }
 
     /// Deletes an object; the next flush sends it. One that was added and never flushed is simply forgotten (F6).
+    ///
+    /// The row of an entity with `#[tracked(soft_delete = "…")]` is not deleted but marked, by an UPDATE like that of a setter: the
+    /// object stays a persistent one, and no read gives it any more (U5). See [`Session::restore`] and [`Session::hard_delete`].
     pub fn delete<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
-        let core = self.core();
-        if !object.object().belongs_to(&core.shared) {
-            tracing::warn!(?object, "an object of another unit of work was to be deleted; nothing is sent");
-            return;
+        match table_of::<E>().soft_delete {
+            Some(column) if object.object().phase() == Phase::Persistent => {
+                if self.may_delete(object)
+                    && let Err(e) = object.object().soft_delete(column)
+                {
+                    self.core().refused_add.get_or_insert(e);
+                }
+            }
+            _ => self.hard_delete(object),
         }
-        object.object().mark_deleted(&mut core.map);
+    }
+
+    /// Deletes an object's row, also where [`Session::delete`] would only mark it (U5).
+    pub fn hard_delete<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
+        if self.may_delete(object) {
+            object.object().mark_deleted(&mut self.core().map);
+        }
+    }
+
+    /// Takes the mark of [`Session::delete`] off a soft-deleted object; the next flush sends it (U5). Such an object is one that was
+    /// deleted in this unit, or read by [`Session::unfiltered`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`]: the entity has no soft delete, or the object is no row of this unit.
+    pub fn restore<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> Result<(), Error> {
+        let (table, state) = (table_of::<E>(), object.object().state());
+        let Some(column) = table.soft_delete else {
+            return Err(Error::usage(format!(
+                "{} has no soft delete: say which column marks deleted rows with `#[tracked(soft_delete = \"…\")]`",
+                table.entity
+            )));
+        };
+        if state != State::Persistent || !object.object().belongs_to(&self.core().shared) {
+            return Err(Error::usage(format!(
+                "this {} is {state:?}, and only a row of this unit can be restored: load it with `.unfiltered()`",
+                table.entity
+            )));
+        }
+        object.object().restore(column)
+    }
+
+    fn may_delete<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> bool {
+        let own = object.object().belongs_to(&self.core().shared);
+        if !own {
+            tracing::warn!(?object, "an object of another unit of work was to be deleted; nothing is sent");
+        }
+        own
     }
 
     /// The object with this key if it is in the map already; asks nobody (I4). An expired object is not given: only the
-    /// database can tell what it is now (D8).
+    /// database can tell what it is now (D8). Nor is one that a filter hides, or may hide (U5).
     pub fn peek<E: TrackedEntity>(&mut self, key: impl IntoValueTuple) -> Option<Tracked<E>> {
         let key = crate::objects::identity::Key::of(key);
-        let object = self.core().map.get::<E>(&key)?;
+        let core = self.core();
+        let object = core.map.get::<E>(&key)?;
         let phase = object.phase_unless_expired()?;
-        (phase == Phase::Persistent || phase == Phase::Pending).then(|| object.clone().into())
+        let there = phase == Phase::Persistent || phase == Phase::Pending;
+        (there && core.filters.shows(object) == Some(true)).then(|| object.clone().into())
     }
 
     /// Whether the map holds this object.
@@ -143,12 +161,14 @@ impl Session {
 
     /// Expires every clean object of an entity: for after a set-based statement of your own.
     pub fn expire_all<E: TrackedEntity>(&mut self) {
-        self.core().map.objects::<E>().for_each(Object::expire);
+        let core = self.core();
+        core.map.objects::<E>().for_each(Object::expire);
+        core.shared.joins.changed(&table_of::<E>().table);
     }
 
-    /// How many objects the map holds.
-    pub fn tracked(&mut self) -> usize {
-        self.core().map.len()
+    /// How many objects the map holds; while a statement is under way on the shared session, how many it held before.
+    pub fn tracked(&self) -> usize {
+        self.standing().tracked
     }
 
     /// Whether anything waits to be flushed.
@@ -172,6 +192,37 @@ impl Session {
     pub fn no_autoflush(&mut self) -> NoAutoflush<'_> {
         let before = std::mem::replace(&mut self.core().autoflush, false);
         NoAutoflush { session: self, before }
+    }
+}
+
+impl Core {
+    /// Takes a new object into the unit (I2); one that is refused is in none.
+    pub(crate) fn take_in<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
+        self.place(object).inspect_err(|_| object.refused())
+    }
+
+    fn place<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
+        self.usable()?;
+        if let Some(key) = object.known_key() {
+            // Whether an expired row is still there only the database can tell: it refuses a second one.
+            self.vanished::<E>(&key);
+            if let Some(held) = self.map.get::<E>(&key)
+                && !matches!(held.phase(), Phase::Deleting | Phase::Deleted)
+            {
+                let entity = table_of::<E>().entity;
+                return Err(Error::Duplicate { entity, key: object.key_for_messages().into() });
+            }
+            object.set_map_key(key.clone());
+            self.map.insert(key, object.clone());
+        }
+        let any = object.as_any_object();
+        let holder = self.holder();
+        let id = self.frames[holder].id;
+        if any.added(id) {
+            self.frames[holder].undo.touch(any);
+        }
+        object.enlist_new();
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 mod membership;
 mod nested;
 mod savepoint;
+mod transaction;
 
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
@@ -19,6 +20,8 @@ use tokio::sync::Mutex;
 pub use membership::NoAutoflush;
 pub use nested::NestedBlock;
 pub use savepoint::Savepoint;
+pub use transaction::NestedTransaction;
+use transaction::{Lending, Place};
 
 use super::{
     block_table::{BlockKind, BlockState},
@@ -28,7 +31,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    connection::{Connection, Fetch, Message, control::refuse_control, db::Db, lent::executed},
+    connection::{Connection, Fetch, Message, db::Db, lent::executed, text::Text},
     dialect::{Dialect, SeaBackend},
     error::Error,
     objects::shared::Shared,
@@ -56,7 +59,10 @@ use crate::{
 /// ```
 pub struct Session {
     core: Mutex<Core>,
+    /// Set while the core is out on loan to transactions and streams of SeaORM (U8).
+    lent: parking_lot::Mutex<Option<(Arc<Lending>, Place)>>,
     // What a look at the session needs, so that it does not wait for a statement that is under way.
+    standing: parking_lot::Mutex<Standing>,
     shared: Arc<Shared>,
     settings: Arc<Settings>,
     hooks: Hooks,
@@ -101,9 +107,27 @@ pub(crate) enum Verdict<T, E> {
     Final(E),
 }
 
+/// What a look at a session says.
+#[derive(Clone, Copy)]
+struct Standing {
+    unit: UnitState,
+    open: bool,
+    depth: usize,
+    block: (BlockKind, BlockState),
+    tracked: usize,
+}
+
+impl Standing {
+    fn of(core: &Core) -> Self {
+        let depth = core.frames.len() - 1;
+        let block = (core.frames[depth].kind, core.standing(depth, core.flag_around().is_some()));
+        Self { unit: core.state, open: core.connection.is_open(), depth, block, tracked: core.map.len() }
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
-        self.core.get_mut().dropped();
+        self.core().dropped();
     }
 }
 
@@ -115,11 +139,28 @@ impl Session {
             .with_settings(settings.set_local.iter().chain(&settings.tenant));
         let core = Core::new(connection, settings.clone());
         let (shared, hooks) = (core.shared.clone(), core.hooks.clone());
-        Self { core: Mutex::new(core), shared, settings, hooks, counters, dialect, in_run: false }
+        let (standing, lent) = (parking_lot::Mutex::new(Standing::of(&core)), parking_lot::Mutex::default());
+        Self { core: Mutex::new(core), standing, lent, shared, settings, hooks, counters, dialect, in_run: false }
     }
 
     pub(crate) fn core(&mut self) -> &mut Core {
+        if self.lent.get_mut().is_some() {
+            self.take_back();
+        }
         self.core.get_mut()
+    }
+
+    /// Where the session stands; while a statement is under way, as it stood when that began.
+    fn standing(&self) -> Standing {
+        // Those who look do so one at a time: whom the inside is kept from here, it is kept from by a statement.
+        let mut standing = self.standing.lock();
+        // What stands in for a core that is out on loan is no answer: it stands as it did when that was lent.
+        if let Ok(core) = self.core.try_lock()
+            && self.lent.lock().is_none()
+        {
+            *standing = Standing::of(&core);
+        }
+        *standing
     }
 
     // ---- the unit --------------------------------------------------------------------------------------------------
@@ -221,26 +262,25 @@ impl Session {
         Ok(())
     }
 
-    /// Where the unit stands (B2).
-    pub fn unit_state(&mut self) -> UnitState {
-        self.core().state
+    /// Where the unit stands (B2). While a statement is under way on the shared session, this and the three below say what
+    /// held when it began.
+    pub fn unit_state(&self) -> UnitState {
+        self.standing().unit
     }
 
     /// Whether BEGIN was sent and the transaction is open (B3).
-    pub fn in_transaction(&mut self) -> bool {
-        self.core().connection.is_open()
+    pub fn in_transaction(&self) -> bool {
+        self.standing().open
     }
 
     /// How many blocks are open inside the unit; 0 outside of them (B3).
-    pub fn depth(&mut self) -> usize {
-        self.core().frames.len() - 1
+    pub fn depth(&self) -> usize {
+        self.standing().depth
     }
 
     /// What the innermost block is, and where it stands: a row of the table in `docs/blocks.md` (B3).
-    pub fn block_state(&mut self) -> (BlockKind, BlockState) {
-        let core = self.core();
-        let top = core.frames.len() - 1;
-        (core.frames[top].kind, core.standing(top, core.flag_around().is_some()))
+    pub fn block_state(&self) -> (BlockKind, BlockState) {
+        self.standing().block
     }
 
     /// Says whether the unit was opened with this isolation level, for code that is not safe under another (B3): a function
@@ -250,15 +290,7 @@ impl Session {
     /// [`Error::Usage`] if it was opened with another, or with none; on SQLite too, where all are granted, so that what is
     /// tried out there does not surprise on PostgreSQL.
     pub fn require_isolation(&self, level: IsolationLevel) -> Result<(), Error> {
-        match self.settings.isolation {
-            Some(has) if has == level => Ok(()),
-            Some(has) => Err(Error::usage(format!(
-                "{level} is asked for inside a unit of work that is {has}: a transaction has one isolation level"
-            ))),
-            None => Err(Error::usage(format!(
-                "{level} is asked for inside a unit of work that was opened without: open it with `.isolation(…)`"
-            ))),
-        }
+        self.settings.require_isolation(level)
     }
 
     /// Says whether the unit was opened with `.read_only()`, for code that must not write or hold the write lock (B4): a
@@ -267,9 +299,7 @@ impl Session {
     /// # Errors
     /// [`Error::Usage`] if it was not.
     pub fn require_read_only(&self) -> Result<(), Error> {
-        self.settings.read_only.then_some(()).ok_or_else(|| {
-            Error::usage("a read-only unit of work is asked for inside one that may write: open it with `.read_only()`")
-        })
+        self.settings.require_read_only()
     }
 
     /// Says whether the unit was opened with `.deferrable()`, for code that must not fail for a concurrent one (B4): a function
@@ -288,6 +318,24 @@ impl Session {
         self.dialect.backend
     }
 
+    /// An empty text for a statement of this database.
+    pub fn text(&self) -> Text {
+        Text::new(self.dialect, "")
+    }
+
+    /// As [`Db::takes_outbox`](crate::Db::takes_outbox).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`]: it cannot (MySQL, MariaDB).
+    pub fn takes_outbox(&self) -> Result<(), Error> {
+        self.dialect.need(self.dialect.outbox)
+    }
+
+    /// As [`Session::backend`], by the name that two traits of SeaORM's have for it.
+    pub fn get_database_backend(&self) -> SeaBackend {
+        self.dialect.backend
+    }
+
     /// What this database can do, and how.
     pub(crate) fn dialect(&self) -> &'static Dialect {
         self.dialect
@@ -296,6 +344,7 @@ impl Session {
     /// The numbers of the unit so far (L2).
     pub fn stats(&self) -> Stats {
         // Look-ups that the map answered are counted aside; while a statement is under way none can be made.
+        let _alone = self.standing.lock();
         if let Ok(mut core) = self.core.try_lock() {
             core.report_hits();
         }
@@ -469,22 +518,18 @@ impl ConnectionTrait for Session {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        refuse_control(&statement.sql, self.dialect)?;
-        executed(self.core.lock().await.statement(Message::Statement(statement, Fetch::Nothing)).await?)
+        executed(self.send(Message::Statement(statement, Fetch::Nothing)).await?)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        refuse_control(sql, self.dialect)?;
-        executed(self.core.lock().await.statement(Message::Unprepared(sql)).await?)
+        executed(self.send(Message::Unprepared(sql)).await?)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        refuse_control(&statement.sql, self.dialect)?;
-        Ok(self.core.lock().await.statement(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
+        Ok(self.send(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        refuse_control(&statement.sql, self.dialect)?;
-        Ok(self.core.lock().await.statement(Message::Statement(statement, Fetch::All)).await?.rows())
+        Ok(self.send(Message::Statement(statement, Fetch::All)).await?.rows())
     }
 }

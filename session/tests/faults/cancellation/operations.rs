@@ -3,10 +3,13 @@
 use std::{pin::Pin, time::Duration};
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, Statement};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, Statement,
+    sea_query::{Expr, ExprTrait},
+};
 use sea_session::outbox::first_time;
 use sea_session::prelude::*;
-use sea_session::{Error, Several};
+use sea_session::{Change, Error, FlushObserver, Flushing, Several};
 
 use super::delivery::{dispatcher, event, outbox};
 use crate::support_proof::note::{self, label, remark};
@@ -29,11 +32,30 @@ impl Scene {
     }
 }
 
+/// A key that no sequence comes to.
+const FAR: i64 = 1 << 40;
+
 pub fn titled(token: &str, what: &str) -> note::ActiveModel {
     note::ActiveModel { title: Set(format!("{token} {what}")), ..Default::default() }
 }
 
 pub type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;
+
+/// Adds a second note beside the first, and lets others run meanwhile.
+struct Second(String);
+
+#[async_trait::async_trait]
+impl FlushObserver for Second {
+    async fn flushed(&self, unit: &mut Flushing<'_>, changes: &[Change]) -> Result<(), Error> {
+        let first = Some(format!("{} one", self.0).into());
+        if changes.iter().any(|change| change.column("title").is_some_and(|title| title.new == first)) {
+            tokio::task::yield_now().await;
+            unit.add(titled(&self.0, "two"));
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}
 
 /// Where an operation stands in a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +167,16 @@ pub fn operations() -> Vec<Operation> {
                 Ok(())
             }).await
         }
+        Unit "a unit whose flushes are observed" |scene| {
+            // A handle of its own: other operations on this pool are not observed.
+            let db = Db::from(scene.db.connection().clone());
+            db.on_flush(Second(scene.token.clone()));
+            let token = scene.token.clone();
+            db.run(async |s| -> Result<(), Error> {
+                s.add(titled(&token, "one"));
+                Ok(())
+            }).await
+        }
         Unit "begin, commit" |scene| {
             let mut s = scene.db.begin().await?;
             s.add(titled(&scene.token, "one"));
@@ -236,8 +268,43 @@ pub fn operations() -> Vec<Operation> {
         }
         Inside "get" |scene| { scene.s.get::<note::Entity>(2).await.map(drop) }
         Inside "get_many" |scene| { scene.s.get_many::<note::Entity>([1_i64, 2, 3]).await.map(drop) }
+        Inside "find_by_unique" |scene| {
+            scene.s.find_many_by_unique::<note::Entity>(note::Column::Id, [2_i64, 3]).await.map(drop)
+        }
+        Inside "get_or_add" |scene| {
+            let model = |id| note::ActiveModel { id: Set(id), title: Set("found or added".to_owned()), ..Default::default() };
+            scene.s.get_or_add_many([model(2), model(FAR), model(FAR + 1)], note::Column::Id).await.map(drop)
+        }
+        Inside "upsert" |scene| {
+            let model = |id| note::ActiveModel { id: Set(id), title: Set("upserted".to_owned()), ..Default::default() };
+            scene.s.upsert_many([model(2), model(FAR)], note::Column::Id).await.map(drop)
+        }
+        Inside "update_many" |scene| {
+            let ranked = note::Entity::update_many().col_expr(note::Column::Rank, Expr::value(9));
+            scene.s.update_many(ranked).await.map(drop)
+        }
+        Inside "delete_many" |scene| {
+            let undone = scene.s.atomic(async |s| -> Result<(), Error> {
+                s.delete_many(remark::Entity::delete_many()).await?;
+                s.delete_by_key::<label::Entity>(1).await?;
+                Err(Error::Cancelled)
+            }).await;
+            assert!(undone.is_err());
+            Ok(())
+        }
+        Inside "flush of an expression" |scene| {
+            let loaded = scene.loaded.clone().expect("loaded");
+            loaded.set_expr(note::Column::Rank, Expr::col(note::Column::Rank).add(1))?;
+            scene.s.flush().await
+        }
         Inside "load" |scene| { note::Entity::find().load(&mut scene.s).await.map(drop) }
         Inside "load_one" |scene| { note::Entity::find().load_one(&mut scene.s).await.map(drop) }
+        Inside "load, unfiltered" |scene| { note::Entity::find().unfiltered().load(&mut scene.s).await.map(drop) }
+        Inside "get under a filter" |scene| {
+            let mut s = scene.s.with_filter::<note::Entity>(note::Column::Id.lt(3));
+            s.get::<note::Entity>(1).await.map(drop)
+        }
+        Inside "count_in" |scene| { note::Entity::find().count_in(&mut scene.s).await.map(drop) }
         Inside "rows, read to their end" |scene| {
             let mut rows = note::Entity::find().rows(&mut scene.s).await?;
             let mut read = 0;
@@ -274,6 +341,16 @@ pub fn operations() -> Vec<Operation> {
         Inside "load_related" |scene| {
             let loaded = [scene.loaded.clone().expect("loaded")];
             scene.s.load_related(&loaded, remark::Entity).await.map(drop)
+        }
+        Inside "with, and what it has loaded" |scene| {
+            let notes = note::Entity::find().with(remark::Entity.then(note::Entity)).with(label::Entity).load(&mut scene.s).await?;
+            notes[0].follow(&mut scene.s, remark::Entity.then(note::Entity)).await.map(drop)
+        }
+        Inside "page" |scene| {
+            note::Entity::find().page(None, 2).by_desc(note::Column::Rank).load(&mut scene.s).await.map(drop)
+        }
+        Inside "a joined select" |scene| {
+            note::Entity::find().find_with_related(remark::Entity).load(&mut scene.s).await.map(drop)
         }
         Inside "attach" |scene| {
             let (loaded, label) = (scene.loaded.clone().expect("loaded"), scene.label.clone().expect("a label"));

@@ -22,6 +22,8 @@ pub(super) struct Column<'a> {
     pub(super) unique_keys: Vec<LitStr>,
     /// Whether serde leaves the field out of what it reads.
     pub(super) not_brought: bool,
+    /// What the field is called where serde writes it, if it says so itself.
+    pub(super) renamed: Option<LitStr>,
 }
 
 /// The `#[tracked(…)]` options of one field, each with the tokens that gave it.
@@ -34,6 +36,8 @@ pub(super) struct Marks {
     pub(super) not_optimistic: Option<Path>,
     pub(super) read_only: Option<Path>,
     pub(super) secret: Option<Path>,
+    pub(super) cascade: Option<Path>,
+    pub(super) orphans: Option<Path>,
 }
 
 const OPTIONS: [&str; 7] = ["version", "created_at", "updated_at", "tenant", "optimistic", "read_only", "secret"];
@@ -66,10 +70,63 @@ pub(super) fn column<'a>(field: &'a Field, errors: &mut Vec<Error>) -> Option<Co
         }
         return None;
     }
+    if let Some(path) = marks.cascade.as_ref().or(marks.orphans.as_ref()) {
+        errors
+            .push(Error::new_spanned(path, format!("`{name}` is a column, and this is for relations: move it to one")));
+    }
     check(field, name, &marks, sea_orm.primary_key, errors);
     let variant = sea_orm.variant.unwrap_or_else(|| names::column_variant(name));
     let not_brought = is_not_brought(&field.attrs);
-    Some(Column { field, name, variant, marks, unique_keys: sea_orm.unique_keys, not_brought })
+    let renamed = serde_text(&field.attrs, "rename");
+    Some(Column { field, name, variant, marks, unique_keys: sea_orm.unique_keys, not_brought, renamed })
+}
+
+/// What serde's `rename` or `rename_all` says of writing: `rename = "…"`, or `rename(serialize = "…")`.
+pub(super) fn serde_text(attrs: &[Attribute], option: &str) -> Option<LitStr> {
+    let mut found = None;
+    for attr in attrs.iter().filter(|a| a.path().is_ident("serde")) {
+        // What is wrong in it, serde's own derive reports.
+        let _ = attr.parse_nested_meta(|meta| {
+            if !meta.path.is_ident(option) {
+                return skip(&meta);
+            }
+            if meta.input.peek(Token![=]) {
+                found = Some(meta.value()?.parse()?);
+                return Ok(());
+            }
+            meta.parse_nested_meta(|inside| {
+                let text: LitStr = inside.value()?.parse()?;
+                if inside.path.is_ident("serialize") {
+                    found = Some(text);
+                }
+                Ok(())
+            })
+        });
+    }
+    found
+}
+
+/// The types of the crate `time` that hold a moment.
+#[derive(Clone, Copy)]
+pub(super) enum Moment {
+    /// With an offset.
+    Offset,
+    /// Without.
+    Plain,
+}
+
+/// The type of a tracked time, if it is one of the crate `time`, and which.
+pub(super) fn moment<'a>(column: &Column<'a>) -> Option<(Moment, &'a Type)> {
+    if column.marks.created_at.is_none() && column.marks.updated_at.is_none() {
+        return None;
+    }
+    let ty = &column.field.ty;
+    let time = generic(ty).filter(|(outer, _)| *outer == "Option").map_or(ty, |(_, inner)| inner);
+    match last_name(time)?.as_str() {
+        "TimeDateTimeWithTimeZone" | "OffsetDateTime" => Some((Moment::Offset, time)),
+        "TimeDateTime" | "PrimitiveDateTime" => Some((Moment::Plain, time)),
+        _ => None,
+    }
 }
 
 /// Whether serde reads the field's value from nowhere, or writes none that could come back, so that it is a default which
@@ -147,7 +204,7 @@ fn sea_orm(attrs: &[Attribute]) -> SeaOrm {
 }
 
 /// Moves past whatever follows an option that is not ours.
-pub(super) fn skip(meta: &ParseNestedMeta<'_>) -> Result<()> {
+pub(crate) fn skip(meta: &ParseNestedMeta<'_>) -> Result<()> {
     if meta.input.peek(Token![=]) {
         meta.value()?.parse::<syn::Expr>()?;
     } else if meta.input.peek(syn::token::Paren) {
@@ -158,7 +215,7 @@ pub(super) fn skip(meta: &ParseNestedMeta<'_>) -> Result<()> {
     Ok(())
 }
 
-fn marks(attrs: &[Attribute], errors: &mut Vec<Error>) -> Marks {
+pub(super) fn marks(attrs: &[Attribute], errors: &mut Vec<Error>) -> Marks {
     let mut marks = Marks::default();
     for attr in attrs.iter().filter(|a| a.path().is_ident("tracked")) {
         if let syn::Meta::Path(_) = attr.meta {
@@ -185,7 +242,7 @@ fn marks(attrs: &[Attribute], errors: &mut Vec<Error>) -> Marks {
 
 impl Marks {
     /// Reads one option.
-    fn take(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+    pub(super) fn take(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
         let path = &meta.path;
         let name = path.get_ident().map(Ident::to_string).unwrap_or_default();
         let slot = match name.as_str() {
@@ -194,6 +251,8 @@ impl Marks {
             "updated_at" => &mut self.updated_at,
             "tenant" => &mut self.tenant,
             "optimistic" => return self.take_optimistic(meta),
+            "cascade" => &mut self.cascade,
+            "orphans" => return self.take_orphans(meta),
             "read_only" => &mut self.read_only,
             "secret" => &mut self.secret,
             _ => return Err(Error::new_spanned(path, unknown(&name))),
@@ -204,6 +263,20 @@ impl Marks {
         if slot.replace(path.clone()).is_some() {
             return Err(Error::new_spanned(path, format!("`{name}` is given twice: remove one of them")));
         }
+        Ok(())
+    }
+
+    /// `orphans = "delete"`: there is no other choice, and the word says what happens.
+    fn take_orphans(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        const WRITE: &str = "write `orphans = \"delete\"` to delete a row whose key to this relation becomes NULL";
+        if !meta.input.peek(Token![=]) {
+            return Err(Error::new_spanned(&meta.path, WRITE));
+        }
+        let given: LitStr = meta.value()?.parse().map_err(|e| Error::new(e.span(), WRITE))?;
+        if given.value() != "delete" {
+            return Err(Error::new_spanned(given, WRITE));
+        }
+        self.orphans = Some(meta.path.clone());
         Ok(())
     }
 
@@ -295,6 +368,12 @@ fn check(field: &Field, name: &Ident, marks: &Marks, primary_key: bool, errors: 
             errors.push(wrong(role, "a date and time, such as `DateTimeUtc`"));
         }
     }
+}
+
+/// Whether a type is an `Option` of a time, as far as its name tells.
+pub(super) fn is_optional_time(ty: &Type) -> bool {
+    let inner = generic(ty).filter(|(outer, _)| *outer == "Option").map(|(_, inner)| inner);
+    inner.is_some_and(|inner| last_name(inner).is_none_or(|name| !known(&name) || TIMES.contains(&name.as_str())))
 }
 
 const COUNTS: [&str; 8] = ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"];

@@ -5,6 +5,7 @@
 //! and the `Relation` enum of the compact format (relation accessors again). It must never write a second item for
 //! the same name, and never touch what SeaORM's derives wrote.
 
+mod entity;
 mod fields;
 mod model;
 mod relations;
@@ -12,12 +13,23 @@ mod relations;
 use proc_macro2::TokenStream;
 use syn::{Data, DeriveInput, Error, Result};
 
+use crate::crate_path;
+pub(crate) use fields::skip;
+
 /// Expands `#[derive(Tracked)]`.
 ///
 /// A wrong use gives its `compile_error!`s beside as much of the expansion as makes sense, so that one mistake is not
 /// followed by a wall of missing methods.
 pub fn derive_tracked(input: TokenStream) -> TokenStream {
-    syn::parse2::<DeriveInput>(input).and_then(|input| expand(&input)).unwrap_or_else(Error::into_compile_error)
+    syn::parse2::<DeriveInput>(input).and_then(|input| placed(&input)).unwrap_or_else(Error::into_compile_error)
+}
+
+/// The expansion, in which sea-session is where `#[tracked(crate = "…")]` says.
+fn placed(input: &DeriveInput) -> Result<TokenStream> {
+    match crate_path::of_derive(&input.attrs) {
+        None => expand(input),
+        Some(path) => Ok(crate_path::replaced(expand(input)?, &path?)),
+    }
 }
 
 fn expand(input: &DeriveInput) -> Result<TokenStream> {

@@ -8,7 +8,10 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::{Attribute, DataStruct, DeriveInput, Error, Fields, Ident, Result, Type, ext::IdentExt};
 
-use super::fields::{self, Column, Marks};
+use super::{
+    entity::Options,
+    fields::{self, Column, Marks, Moment},
+};
 use crate::names;
 
 /// Expands the derive on `Model`.
@@ -20,21 +23,25 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         ));
     };
     let mut errors = vec![];
-    let no_hooks = no_hooks(&input.attrs, &mut errors);
+    let options = Options::read(&input.attrs, &mut errors);
     let columns: Vec<Column<'_>> = named.named.iter().filter_map(|f| fields::column(f, &mut errors)).collect();
     only_one_of_each(&columns, &mut errors);
+    let of_entity = options.calls(&columns, &mut errors);
     let mistakes = errors.into_iter().map(Error::into_compile_error);
 
     let handle = handle(input);
     let offset = &table_iden(&input.attrs);
-    let entity = entity(&columns, no_hooks, columns.len() == named.named.len(), offset);
-    let behavior = no_hooks.then(no_behavior);
-    let accessors = columns.iter().map(|column| accessors(column, offset));
+    let hidden = hidden(&columns, &input.attrs);
+    let entity = entity(&columns, &of_entity, &hidden, columns.len() == named.named.len(), offset);
+    let behavior = options.no_hooks.then(no_behavior);
+    let graph = graph();
+    let accessors = columns.iter().map(|column| accessors(column, &columns, offset));
     Ok(quote! {
         #(#mistakes)*
         #handle
         #entity
         #behavior
+        #graph
 
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl TrackedModel {
@@ -43,30 +50,30 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
     })
 }
 
-/// The one option of the struct itself: `#[tracked(no_hooks)]`.
-fn no_hooks(attrs: &[Attribute], errors: &mut Vec<Error>) -> bool {
-    let mut found = false;
-    for attr in attrs.iter().filter(|a| a.path().is_ident("tracked")) {
-        let parsed = attr.parse_nested_meta(|meta| {
-            if !meta.path.is_ident("no_hooks") {
-                return Err(meta.error(
-                    "`#[tracked(…)]` on the struct knows `no_hooks` only: move what describes a field to that field",
-                ));
-            }
-            found = true;
-            Ok(())
-        });
-        errors.extend(parsed.err());
-    }
-    found
-}
-
 /// The hooks of an entity that has none. Written here, so that the compiler refuses a second, with hooks that would never
 /// run.
 fn no_behavior() -> TokenStream {
     quote! {
         #[automatically_derived]
         impl sea_orm::ActiveModelBehavior for ActiveModel {}
+    }
+}
+
+/// A row of a graph that brings nothing nested along.
+fn graph() -> TokenStream {
+    quote! {
+        #[automatically_derived]
+        impl ::sea_session::Graph for ActiveModel {
+            type Of = Entity;
+
+            #[inline]
+            fn add_to(
+                self,
+                adding: &mut ::sea_session::__private::Adding<'_>,
+            ) -> ::core::result::Result<::sea_session::__private::Node<Entity>, ::sea_session::Error> {
+                adding.add(self)
+            }
+        }
     }
 }
 
@@ -126,13 +133,61 @@ fn handle(input: &DeriveInput) -> TokenStream {
     }
 }
 
-fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool, offset: &TokenStream) -> TokenStream {
-    let options = columns.iter().flat_map(options).chain(no_hooks.then(|| quote!(.no_hooks())));
+/// What serde calls the secret fields.
+fn hidden(columns: &[Column<'_>], attrs: &[Attribute]) -> Vec<String> {
+    let rule = fields::serde_text(attrs, "rename_all").map(|rule| rule.value());
+    let secret = columns.iter().filter(|column| column.marks.secret.is_some());
+    let names = secret.map(|column| match &column.renamed {
+        Some(name) => name.value(),
+        None => names::in_serde(column.name, rule.as_deref()),
+    });
+    names.collect()
+}
+
+/// Moments as the crate `time` has them, whose types only the user's crate is sure to know.
+fn moments(columns: &[Column<'_>], column_at: &TokenStream) -> Option<TokenStream> {
+    let moments = columns.iter().filter_map(|column| Some((column, fields::moment(column)?)));
+    let arms = moments.map(|(Column { variant, .. }, (kind, ty))| {
+        let made = match kind {
+            Moment::Offset => quote!(<#ty>::from_unix_timestamp_nanos(nanoseconds).ok()?),
+            Moment::Plain => quote!({
+                let moment = sea_orm::prelude::TimeDateTimeWithTimeZone::from_unix_timestamp_nanos(nanoseconds).ok()?;
+                <#ty>::new(moment.date(), moment.time())
+            }),
+        };
+        quote!(::core::option::Option::Some(Column::#variant) => {
+            ::core::option::Option::Some(::core::convert::Into::into(#made))
+        })
+    });
+    let arms: Vec<TokenStream> = arms.collect();
+    (!arms.is_empty()).then(|| {
+        quote! {
+            fn moment(position: usize, microseconds: i64) -> ::core::option::Option<sea_orm::Value> {
+                let nanoseconds = ::core::convert::Into::<i128>::into(microseconds) * 1_000;
+                match #column_at {
+                    #(#arms)*
+                    _ => ::core::option::Option::None,
+                }
+            }
+        }
+    })
+}
+
+fn entity(
+    columns: &[Column<'_>],
+    of_entity: &[TokenStream],
+    hidden: &[String],
+    whole: bool,
+    offset: &TokenStream,
+) -> TokenStream {
+    let options = columns.iter().flat_map(options).chain(of_entity.iter().cloned());
+    let options = options.chain(hidden.iter().map(|name| quote!(.hidden(#name))));
     let names: Vec<&Ident> = columns.iter().map(|column| column.name).collect();
     let types: Vec<&Type> = columns.iter().map(|column| &column.field.ty).collect();
     // Columns are told by their variants: the enum may be written by hand, in any order and with more members.
     let variants: Vec<&Ident> = columns.iter().map(|column| &column.variant).collect();
     let column_at = quote!(<Column as sea_orm::Iterable>::iter().nth(position));
+    let moments = moments(columns, &column_at);
     // A model with fields that are no columns is read by SeaORM, which knows how to fill those.
     let from_row = whole.then(|| {
         quote! {
@@ -150,7 +205,9 @@ fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool, offset: &TokenStr
 
             #[inline]
             fn spec() -> ::sea_session::EntitySpec<Self> {
-                ::sea_session::EntitySpec::new() #(#options)*
+                #[allow(unused_imports)]
+                use ::sea_session::__private::NoRelations as _;
+                TrackedModel::__relations(::sea_session::EntitySpec::new() #(#options)*)
             }
 
             #[inline]
@@ -214,6 +271,8 @@ fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool, offset: &TokenStr
             }
 
             #from_row
+
+            #moments
         }
     }
 }
@@ -221,7 +280,7 @@ fn entity(columns: &[Column<'_>], no_hooks: bool, whole: bool, offset: &TokenStr
 /// The calls that describe one column.
 fn options(column: &Column<'_>) -> Vec<TokenStream> {
     let variant = &column.variant;
-    let Marks { version, created_at, updated_at, tenant, not_optimistic, read_only, secret } = &column.marks;
+    let Marks { version, created_at, updated_at, tenant, not_optimistic, read_only, secret, .. } = &column.marks;
     let given = [
         ("version", version),
         ("created_at", created_at),
@@ -241,7 +300,7 @@ fn options(column: &Column<'_>) -> Vec<TokenStream> {
 }
 
 /// The getter and, unless there is none, the setter of a column.
-fn accessors(column: &Column<'_>, offset: &TokenStream) -> TokenStream {
+fn accessors(column: &Column<'_>, all: &[Column<'_>], offset: &TokenStream) -> TokenStream {
     let Column { field, name, variant, marks, .. } = column;
     let (vis, ty) = (&field.vis, &field.ty);
     let docs: Vec<&Attribute> = field.attrs.iter().filter(|a| a.path().is_ident("doc")).collect();
@@ -265,12 +324,26 @@ fn accessors(column: &Column<'_>, offset: &TokenStream) -> TokenStream {
             }
         }
     });
+    let try_name = format_ident!("try_{plain}", span = name.span());
+    // A column of that name has a getter of its own.
+    let try_getter = all.iter().all(|other| *other.name != try_name).then(|| {
+        let doc = format!(" As `{plain}`; an error while the database has yet to make the value.");
+        quote! {
+            #[doc = #doc]
+            #[inline]
+            #vis fn #try_name(&self) -> ::core::result::Result<#ty, ::sea_session::Error> {
+                self.0.try_get_field(#position, |m: &Model| &m.#name, |a: &ActiveModel| &a.#name)
+            }
+        }
+    });
     quote! {
         #getter_doc
         #[inline]
         #vis fn #name(&self) -> #ty {
             self.0.get_field(#position, |m: &Model| &m.#name, |a: &ActiveModel| &a.#name)
         }
+
+        #try_getter
 
         #setter
     }

@@ -4,6 +4,7 @@ async fn create_in(
     seen: &mut Vec<String>,
     (x, y): (i32, i32),
 ) -> Result<(), Error> {
+    let _ = &name;
     seen.push(name);
     place(s, x, y).await
 }

@@ -1,5 +1,6 @@
 async fn transfer(s: &mut Session, from: i64, to: String) -> Result<(), TransferError> {
     s.require_isolation(::sea_session::prelude::IsolationLevel::RepeatableRead)?;
+    let _ = &from;
     move_money(s, from, &to).await
 }
 /// `transfer` in a unit of work of its own, retried as a whole: commits on `Ok`, rolls back on `Err`.

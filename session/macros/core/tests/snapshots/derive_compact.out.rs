@@ -21,16 +21,20 @@ impl ::sea_session::TrackedEntity for Entity {
     type Handle = TrackedModel;
     #[inline]
     fn spec() -> ::sea_session::EntitySpec<Self> {
-        ::sea_session::EntitySpec::new()
-            .unique_key("account_title", Column::Title)
-            .not_optimistic(Column::Labels)
-            .read_only(Column::Token)
-            .secret(Column::Token)
-            .tenant(Column::AccountId)
-            .unique_key("account_title", Column::AccountId)
-            .version(Column::Version)
-            .created_at(Column::CreatedAt)
-            .updated_at(Column::UpdatedAt)
+        #[allow(unused_imports)]
+        use ::sea_session::__private::NoRelations as _;
+        TrackedModel::__relations(
+            ::sea_session::EntitySpec::new()
+                .unique_key("account_title", Column::Title)
+                .not_optimistic(Column::Labels)
+                .read_only(Column::Token)
+                .secret(Column::Token)
+                .tenant(Column::AccountId)
+                .unique_key("account_title", Column::AccountId)
+                .version(Column::Version)
+                .created_at(Column::CreatedAt)
+                .updated_at(Column::UpdatedAt),
+        )
     }
     #[inline]
     fn shape() -> &'static ::sea_session::Shape {
@@ -221,12 +225,36 @@ impl ::sea_session::TrackedEntity for Entity {
         ]
     }
 }
+#[automatically_derived]
+impl ::sea_session::Graph for ActiveModel {
+    type Of = Entity;
+    #[inline]
+    fn add_to(
+        self,
+        adding: &mut ::sea_session::__private::Adding<'_>,
+    ) -> ::core::result::Result<
+        ::sea_session::__private::Node<Entity>,
+        ::sea_session::Error,
+    > {
+        adding.add(self)
+    }
+}
 #[allow(dead_code, clippy::all, clippy::pedantic)]
 impl TrackedModel {
     /// The value of `id`.
     #[inline]
     pub fn id(&self) -> i64 {
         self.0.get_field(Column::Id as usize, |m: &Model| &m.id, |a: &ActiveModel| &a.id)
+    }
+    /// As `id`; an error while the database has yet to make the value.
+    #[inline]
+    pub fn try_id(&self) -> ::core::result::Result<i64, ::sea_session::Error> {
+        self.0
+            .try_get_field(
+                Column::Id as usize,
+                |m: &Model| &m.id,
+                |a: &ActiveModel| &a.id,
+            )
     }
     /// Sets `id`; the next flush sends it.
     pub fn set_id(&self, value: impl ::core::convert::Into<i64>) -> &Self {
@@ -245,6 +273,16 @@ impl TrackedModel {
     pub fn title(&self) -> String {
         self.0
             .get_field(
+                Column::Title as usize,
+                |m: &Model| &m.title,
+                |a: &ActiveModel| &a.title,
+            )
+    }
+    /// As `title`; an error while the database has yet to make the value.
+    #[inline]
+    pub fn try_title(&self) -> ::core::result::Result<String, ::sea_session::Error> {
+        self.0
+            .try_get_field(
                 Column::Title as usize,
                 |m: &Model| &m.title,
                 |a: &ActiveModel| &a.title,
@@ -272,6 +310,18 @@ impl TrackedModel {
                 |a: &ActiveModel| &a.r#type,
             )
     }
+    /// As `type`; an error while the database has yet to make the value.
+    #[inline]
+    pub fn try_type(
+        &self,
+    ) -> ::core::result::Result<Option<Kind>, ::sea_session::Error> {
+        self.0
+            .try_get_field(
+                Column::Type as usize,
+                |m: &Model| &m.r#type,
+                |a: &ActiveModel| &a.r#type,
+            )
+    }
     /// Sets `type`; the next flush sends it.
     pub fn set_type(&self, value: impl ::core::convert::Into<Option<Kind>>) -> &Self {
         let value = value.into();
@@ -289,6 +339,16 @@ impl TrackedModel {
     pub fn tags(&self) -> Tags {
         self.0
             .get_field(
+                Column::Labels as usize,
+                |m: &Model| &m.tags,
+                |a: &ActiveModel| &a.tags,
+            )
+    }
+    /// As `tags`; an error while the database has yet to make the value.
+    #[inline]
+    pub fn try_tags(&self) -> ::core::result::Result<Tags, ::sea_session::Error> {
+        self.0
+            .try_get_field(
                 Column::Labels as usize,
                 |m: &Model| &m.tags,
                 |a: &ActiveModel| &a.tags,
@@ -316,11 +376,31 @@ impl TrackedModel {
                 |a: &ActiveModel| &a.token,
             )
     }
+    /// As `token`; an error while the database has yet to make the value.
+    #[inline]
+    fn try_token(&self) -> ::core::result::Result<String, ::sea_session::Error> {
+        self.0
+            .try_get_field(
+                Column::Token as usize,
+                |m: &Model| &m.token,
+                |a: &ActiveModel| &a.token,
+            )
+    }
     /// The value of `account_id`.
     #[inline]
     pub fn account_id(&self) -> i64 {
         self.0
             .get_field(
+                Column::AccountId as usize,
+                |m: &Model| &m.account_id,
+                |a: &ActiveModel| &a.account_id,
+            )
+    }
+    /// As `account_id`; an error while the database has yet to make the value.
+    #[inline]
+    pub fn try_account_id(&self) -> ::core::result::Result<i64, ::sea_session::Error> {
+        self.0
+            .try_get_field(
                 Column::AccountId as usize,
                 |m: &Model| &m.account_id,
                 |a: &ActiveModel| &a.account_id,
@@ -348,11 +428,33 @@ impl TrackedModel {
                 |a: &ActiveModel| &a.version,
             )
     }
+    /// As `version`; an error while the database has yet to make the value.
+    #[inline]
+    pub fn try_version(&self) -> ::core::result::Result<i32, ::sea_session::Error> {
+        self.0
+            .try_get_field(
+                Column::Version as usize,
+                |m: &Model| &m.version,
+                |a: &ActiveModel| &a.version,
+            )
+    }
     /// The value of `created_at`.
     #[inline]
     pub fn created_at(&self) -> DateTimeUtc {
         self.0
             .get_field(
+                Column::CreatedAt as usize,
+                |m: &Model| &m.created_at,
+                |a: &ActiveModel| &a.created_at,
+            )
+    }
+    /// As `created_at`; an error while the database has yet to make the value.
+    #[inline]
+    pub fn try_created_at(
+        &self,
+    ) -> ::core::result::Result<DateTimeUtc, ::sea_session::Error> {
+        self.0
+            .try_get_field(
                 Column::CreatedAt as usize,
                 |m: &Model| &m.created_at,
                 |a: &ActiveModel| &a.created_at,
@@ -378,6 +480,18 @@ impl TrackedModel {
     pub fn updated_at(&self) -> DateTimeUtc {
         self.0
             .get_field(
+                Column::UpdatedAt as usize,
+                |m: &Model| &m.updated_at,
+                |a: &ActiveModel| &a.updated_at,
+            )
+    }
+    /// As `updated_at`; an error while the database has yet to make the value.
+    #[inline]
+    pub fn try_updated_at(
+        &self,
+    ) -> ::core::result::Result<DateTimeUtc, ::sea_session::Error> {
+        self.0
+            .try_get_field(
                 Column::UpdatedAt as usize,
                 |m: &Model| &m.updated_at,
                 |a: &ActiveModel| &a.updated_at,

@@ -77,3 +77,74 @@ impl TrackedModel {
         self.0.related_by(s, Relation::Children).await
     }
 }
+#[allow(clippy::all, clippy::pedantic, unused_imports, unused_mut)]
+impl ::sea_session::Graph for ActiveModelEx {
+    type Of = Entity;
+    fn add_to(
+        mut self,
+        __adding: &mut ::sea_session::__private::Adding<'_>,
+    ) -> ::core::result::Result<
+        ::sea_session::__private::Node<Entity>,
+        ::sea_session::Error,
+    > {
+        use ::sea_session::__private::{Through as _, ThroughSelf as _};
+        let author = ::core::mem::take(&mut self.author);
+        let cover = ::core::mem::take(&mut self.cover);
+        let comments = ::core::mem::take(&mut self.comments);
+        let tags = ::core::mem::take(&mut self.tags);
+        let parent = ::core::mem::take(&mut self.parent);
+        let children = ::core::mem::take(&mut self.children);
+        let __node = __adding.add::<Entity>(self.into())?;
+        for __nested in author.into_option().into_iter() {
+            let __other = ::sea_session::Graph::add_to(__nested, __adding)?;
+            __adding
+                .relate(
+                    &__node,
+                    &sea_orm::RelationTrait::def(&Relation::User),
+                    &__other,
+                )?;
+        }
+        for __nested in cover.into_option().into_iter() {
+            let __other = ::sea_session::Graph::add_to(__nested, __adding)?;
+            __adding
+                .relate(
+                    &__node,
+                    &sea_orm::RelationTrait::def(&Relation::Cover),
+                    &__other,
+                )?;
+        }
+        for __nested in comments.into_vec() {
+            let __other = ::sea_session::Graph::add_to(__nested, __adding)?;
+            __adding
+                .relate(
+                    &__node,
+                    &sea_orm::RelationTrait::def(&Relation::Comment),
+                    &__other,
+                )?;
+        }
+        for __nested in tags.into_vec() {
+            let __other = ::sea_session::Graph::add_to(__nested, __adding)?;
+            (&&::sea_session::__private::JunctionRows::<super::post_tag::Entity>::new())
+                .relate(__adding, &__node, &__other)?;
+        }
+        for __nested in parent.into_option().into_iter() {
+            let __other = ::sea_session::Graph::add_to(__nested, __adding)?;
+            __adding
+                .relate(
+                    &__node,
+                    &sea_orm::RelationTrait::def(&Relation::Parent),
+                    &__other,
+                )?;
+        }
+        for __nested in children.into_vec() {
+            let __other = ::sea_session::Graph::add_to(__nested, __adding)?;
+            __adding
+                .relate(
+                    &__node,
+                    &sea_orm::RelationTrait::def(&Relation::Children),
+                    &__other,
+                )?;
+        }
+        ::core::result::Result::Ok(__node)
+    }
+}

@@ -21,7 +21,9 @@ impl ::sea_session::TrackedEntity for Entity {
     type Handle = TrackedModel;
     #[inline]
     fn spec() -> ::sea_session::EntitySpec<Self> {
-        ::sea_session::EntitySpec::new()
+        #[allow(unused_imports)]
+        use ::sea_session::__private::NoRelations as _;
+        TrackedModel::__relations(::sea_session::EntitySpec::new())
     }
     #[inline]
     fn shape() -> &'static ::sea_session::Shape {
@@ -103,6 +105,20 @@ impl ::sea_session::TrackedEntity for Entity {
         })
     }
 }
+#[automatically_derived]
+impl ::sea_session::Graph for ActiveModel {
+    type Of = Entity;
+    #[inline]
+    fn add_to(
+        self,
+        adding: &mut ::sea_session::__private::Adding<'_>,
+    ) -> ::core::result::Result<
+        ::sea_session::__private::Node<Entity>,
+        ::sea_session::Error,
+    > {
+        adding.add(self)
+    }
+}
 #[allow(dead_code, clippy::all, clippy::pedantic)]
 impl TrackedModel {
     /// The value of `id`.
@@ -110,6 +126,16 @@ impl TrackedModel {
     pub fn id(&self) -> i32 {
         self.0
             .get_field(
+                Column::Id as usize - 1,
+                |m: &Model| &m.id,
+                |a: &ActiveModel| &a.id,
+            )
+    }
+    /// As `id`; an error while the database has yet to make the value.
+    #[inline]
+    pub fn try_id(&self) -> ::core::result::Result<i32, ::sea_session::Error> {
+        self.0
+            .try_get_field(
                 Column::Id as usize - 1,
                 |m: &Model| &m.id,
                 |a: &ActiveModel| &a.id,

@@ -73,6 +73,7 @@ macro_rules! keyed {
                             s.commit().await?;
                             let mut s = db.begin().await?;
                             let found = s.get_many::<Entity>((0..rows).map(value)).await?;
+                            let found: Vec<_> = found.into_iter().flatten().collect();
                             assert_eq!(found.len(), rows as usize);
                             for object in &found {
                                 let parent =

@@ -1,0 +1,297 @@
+//! The tables of the suite, and how a test is run on each backend and in each of three ways: plain, inside an outer
+//! block, and in a unit begun by hand.
+
+use futures_util::future::BoxFuture;
+use sea_orm::{ConnectionTrait, DbBackend, entity::prelude::*};
+use sea_session::{
+    Error, Recorder, Session, UnitOptions,
+    prelude::*,
+    testing::{Backend, create_table, run_test_on},
+};
+
+pub mod author {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "author")]
+    #[tracked(no_hooks)]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        #[sea_orm(unique)]
+        pub name: String,
+        pub born: Option<i32>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {
+        #[sea_orm(has_many = "super::note::Entity")]
+        Notes,
+    }
+
+    impl Related<super::note::Entity> for Entity {
+        fn to() -> RelationDef {
+            Relation::Notes.def()
+        }
+    }
+}
+
+pub mod note {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "note")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        pub author_id: Option<i64>,
+        pub parent_id: Option<i64>,
+        pub title: String,
+        #[sea_orm(default_value = "draft")]
+        pub status: String,
+        #[tracked(version)]
+        pub version: i32,
+        #[tracked(updated_at)]
+        pub updated_at: DateTimeUtc,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {
+        #[sea_orm(belongs_to = "super::author::Entity", from = "Column::AuthorId", to = "super::author::Column::Id")]
+        Author,
+        #[sea_orm(belongs_to = "Entity", from = "Column::ParentId", to = "Column::Id")]
+        Parent,
+    }
+
+    impl Related<super::author::Entity> for Entity {
+        fn to() -> RelationDef {
+            Relation::Author.def()
+        }
+    }
+
+    impl Related<super::tag::Entity> for Entity {
+        fn to() -> RelationDef {
+            super::note_tag::Relation::Tag.def()
+        }
+
+        fn via() -> Option<RelationDef> {
+            Some(super::note_tag::Relation::Note.def().rev())
+        }
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub mod tag {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "tag")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub name: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub mod note_tag {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "note_tag")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub note_id: i64,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub tag_name: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {
+        #[sea_orm(belongs_to = "super::note::Entity", from = "Column::NoteId", to = "super::note::Column::Id")]
+        Note,
+        #[sea_orm(belongs_to = "super::tag::Entity", from = "Column::TagName", to = "super::tag::Column::Name")]
+        Tag,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A new note with its key and title.
+pub fn draft(id: i64, title: &str) -> note::ActiveModel {
+    use sea_orm::Set;
+    note::ActiveModel { id: Set(id), title: Set(title.to_owned()), ..Default::default() }
+}
+
+/// A new author; its key comes from the database.
+pub fn writer(name: &str) -> author::ActiveModel {
+    use sea_orm::Set;
+    author::ActiveModel { name: Set(name.to_owned()), ..Default::default() }
+}
+
+pub async fn tables(db: &Db) -> Result<(), Error> {
+    create_table(db, author::Entity).await?;
+    create_table(db, note::Entity).await?;
+    if db.backend() == DbBackend::MySql {
+        // As SeaORM makes it the column keeps whole seconds, so that what was written would be read each time.
+        behind_the_back(db, "ALTER TABLE note MODIFY updated_at datetime(6) NOT NULL").await;
+    }
+    create_table(db, tag::Entity).await?;
+    create_table(db, note_tag::Entity).await
+}
+
+/// What a row holds now, asked past every session.
+pub async fn title_in_database(db: &Db, id: i64) -> Option<String> {
+    note::Entity::find_by_id(id).one(db.connection()).await.unwrap().map(|note| note.title)
+}
+
+pub async fn notes_in_database(db: &Db) -> Vec<(i64, String)> {
+    use sea_orm::QueryOrder;
+    let notes = note::Entity::find().order_by_asc(note::Column::Id).all(db.connection()).await.unwrap();
+    notes.into_iter().map(|note| (note.id, note.title)).collect()
+}
+
+/// Runs a future until it says that it has come far enough, and drops it there; `None` then. However slow the machine is.
+pub async fn until_far<F: Future>(far: &tokio::sync::Notify, future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = far.notified() => None,
+    }
+}
+
+/// Says that it has come far enough, and waits to be dropped.
+pub async fn wait_for_the_drop<T>(far: &tokio::sync::Notify) -> T {
+    far.notify_one();
+    std::future::pending().await
+}
+
+/// While one subscriber is all there is, tracing asks the thread that first comes by a call site about it, and remembers its "never"
+/// for the thread that listens. A second one, which stays, has it ask them all.
+pub fn second_subscriber() {
+    static SECOND: std::sync::LazyLock<tracing::Dispatch> =
+        std::sync::LazyLock::new(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
+    std::sync::LazyLock::force(&SECOND);
+}
+
+/// The numbers from 1 to `upto` as the table `n(i)` of the SELECT that follows.
+pub fn numbers(upto: i64) -> String {
+    format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {upto})")
+}
+
+/// What was sent, with MySQL's messages that begin and commit called as the others' are.
+pub fn control_alike(sent: Vec<String>) -> Vec<String> {
+    let alike = |sql: String| {
+        let sql = match sql.split_once(" AS sea_session_connection") {
+            Some((_, rest)) => format!("BEGIN{rest}"),
+            None => sql,
+        };
+        sql.replace("RELEASE SAVEPOINT sea_session_unit; COMMIT", "COMMIT")
+    };
+    sent.into_iter().map(alike).collect()
+}
+
+/// Has the server close the connection that this is sent on.
+pub fn lose_connection(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::MySql => "KILL CONNECTION_ID()",
+        _ => "SELECT pg_terminate_backend(pg_backend_pid())",
+    }
+}
+
+/// Changes the database past every session.
+pub async fn behind_the_back(db: &Db, sql: &str) {
+    // MySQL's moments have no offset, and MariaDB counts no further than to a thousand without being told.
+    let sql = match db.backend() {
+        DbBackend::MySql => format!("SET max_recursive_iterations = 100000; {}", sql.replace("00+00:00", "00")),
+        _ => sql.to_owned(),
+    };
+    db.connection().execute_unprepared(&sql).await.unwrap();
+}
+
+/// Runs a test on every backend that is built in.
+pub fn on_every_backend(test: impl AsyncFn(Db)) {
+    for backend in Backend::ALL {
+        run_test_on(*backend, tables, async |db: Db| test(db).await);
+    }
+}
+
+/// Runs a test of what MySQL and MariaDB have not, or not yet.
+pub fn on_both(test: impl AsyncFn(Db)) {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        run_test_on(backend, tables, async |db: Db| test(db).await);
+    }
+}
+
+/// Runs a test of what only PostgreSQL has.
+pub fn on_postgres(test: impl AsyncFn(Db)) {
+    run_test_on(Backend::Postgres, tables, async |db: Db| test(db).await);
+}
+
+/// A recorder and the options of a unit that it watches.
+pub fn watched(db: &Db) -> (Recorder, UnitOptions) {
+    let recorder = Recorder::new();
+    let options = db.session().record(&recorder);
+    (recorder, options)
+}
+
+/// A body that is compiled once, however often and wherever it is run.
+trait Body: Sync {
+    fn run<'a>(&'a self, s: &'a mut Session) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+impl<F> Body for F
+where
+    F: for<'a> sea_session::Block<&'a mut Session, Result<(), Error>, Fut: Send> + Sync,
+{
+    fn run<'a>(&'a self, s: &'a mut Session) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self(s))
+    }
+}
+
+/// Opens each of the three kinds of surroundings on every backend and runs the body in it: plain (the unit's own block),
+/// inside an outer block, and in a unit begun by hand. Everything is rolled back afterwards.
+pub fn three_ways<F>(body: F)
+where
+    F: for<'a> sea_session::Block<&'a mut Session, Result<(), Error>, Fut: Send> + Sync,
+{
+    each_of_three_ways(&body);
+}
+
+fn each_of_three_ways(body: &dyn Body) {
+    on_every_backend(async |db: Db| {
+        let undo = |outcome: Result<(), Error>| match outcome {
+            Err(Error::Usage(text)) if text == "undo" => {}
+            other => panic!("{other:?}"),
+        };
+        let undone = || Error::Usage("undo".into());
+        let plain = db.run(async |s: &mut Session| -> Result<(), Error> { body.run(s).await.and(Err(undone())) }).await;
+        undo(plain);
+        let nested = db
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                s.atomic(async |s: &mut Session| -> Result<(), Error> { body.run(s).await }).await?;
+                Err(undone())
+            })
+            .await;
+        undo(nested);
+        let mut by_hand = db.begin().await.unwrap();
+        body.run(&mut by_hand).await.unwrap();
+        by_hand.rollback().await.unwrap();
+        assert_eq!(notes_in_database(&db).await, vec![], "everything is undone");
+    });
+}
+
+/// Runs a test on tables that these statements make.
+pub fn on_tables(backend: Backend, statements: &[&str], test: impl AsyncFn(Db) -> Result<(), Error>) {
+    let make = async |db: &Db| -> Result<(), Error> {
+        for statement in statements {
+            db.connection().execute_unprepared(statement).await?;
+        }
+        Ok(())
+    };
+    run_test_on(backend, make, async |db: Db| test(db).await);
+}
