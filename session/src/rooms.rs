@@ -22,6 +22,7 @@ const ORDER: Order = &[
         ("outbox", "events that commit with their change"),
         ("testing", "test databases, and assertions on what was sent"),
     ],
+    &[("derived", "events of an outbox that are derived from changes")],
 ];
 
 /// Backends may be named here only (Y1): in `dialect`, which is them, and in `testing`, which starts them.

@@ -42,10 +42,29 @@ pub fn draw(rng: &mut Rng, backend: Backend, tables: &mut [Table]) -> Surroundin
             _ => on_postgres(rng, table, shapes[at], alone[at]),
         }
     }
-    match backend {
+    let surroundings = match backend {
         Backend::Sqlite if rng.u8(..2) == 0 => attached(tables),
         Backend::Postgres if rng.u8(..3) == 0 => as_plain_role(rng, tables, &shapes),
         _ => Surroundings::default(),
+    };
+    if backend == Backend::Postgres && rng.bool() {
+        tables.iter_mut().zip(&shapes).for_each(|(table, shape)| falling(table, shape));
+    }
+    surroundings
+}
+
+/// A sequence that counts down: the order of keys is not that of rows.
+fn falling(table: &mut Table, shape: &Shape) {
+    let has = |word: &str| table.statements.iter().any(|statement| statement.contains(word));
+    if let Some(key) = shape.columns.iter().find(|column| column.role == Role::Made)
+        && has("serial")
+        && !has("VIEW")
+    {
+        let (table_name, key) = (shape.table, key.name);
+        let falls = format!(
+            "ALTER SEQUENCE \"{table_name}_{key}_seq\" MINVALUE -1000000 MAXVALUE 1000000 START 999 RESTART 999 INCREMENT -1"
+        );
+        table.statements.push(falls);
     }
 }
 

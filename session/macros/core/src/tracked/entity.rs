@@ -16,7 +16,7 @@ pub(super) struct Options {
     outbox: Option<LitStr>,
 }
 
-const OPTIONS: [&str; 4] = ["no_hooks", "soft_delete", "audit", "outbox"];
+const OPTIONS: [&str; 5] = ["no_hooks", "soft_delete", "audit", "outbox", "crate"];
 
 impl Options {
     /// Reads them. Mistakes are added to `errors`.
@@ -32,6 +32,8 @@ impl Options {
     fn take(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
         let name = meta.path.get_ident().map(Ident::to_string).unwrap_or_default();
         match name.as_str() {
+            // It is about the macro's own output, and read there.
+            "crate" => fields::skip(meta)?,
             "no_hooks" => self.no_hooks = true,
             "audit" => self.audit = true,
             "soft_delete" => only_one(
