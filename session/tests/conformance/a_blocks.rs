@@ -34,7 +34,7 @@ fn changed_my_mind() -> Error {
 
 #[test]
 fn a1_begin_waits_for_the_first_statement_and_is_no_savepoint() {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let (recorder, unit) = watched(&db);
         unit.clone().run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await.unwrap();
         assert_eq!(recorder.take(), Vec::<String>::new(), "a unit that sends nothing costs nothing");
@@ -46,7 +46,7 @@ fn a1_begin_waits_for_the_first_statement_and_is_no_savepoint() {
         })
         .await
         .unwrap();
-        let sent = control_alike(recorder.take());
+        let sent = recorder.take();
         assert_eq!(sent.len(), 3, "BEGIN, SELECT, COMMIT: {sent:#?}");
         assert!(sent[0].starts_with("BEGIN") && sent[2].starts_with("COMMIT"), "{sent:#?}");
     });
@@ -54,7 +54,7 @@ fn a1_begin_waits_for_the_first_statement_and_is_no_savepoint() {
 
 #[test]
 fn a2_a_savepoint_has_a_name_of_its_own_and_an_empty_block_sends_nothing() {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let (recorder, unit) = watched(&db);
         unit.run(async |s: &mut Session| -> Result<(), Error> {
             count(s).await?;
@@ -66,7 +66,7 @@ fn a2_a_savepoint_has_a_name_of_its_own_and_an_empty_block_sends_nothing() {
         })
         .await
         .unwrap();
-        let sent = control_alike(recorder.take());
+        let sent = recorder.take();
         let names: Vec<&str> =
             sent.iter().flat_map(|sql| sql.split("; ")).filter_map(|part| part.strip_prefix("SAVEPOINT ")).collect();
         assert_eq!(names.len(), 2, "the empty block sent none: {sent:#?}");
@@ -121,7 +121,7 @@ fn a4_a_block_with_one_statement_costs_two_round_trips() {
         assert_eq!((after.statements - before.statements, after.savepoints - before.savepoints), (10, 10));
         Ok(())
     });
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let (recorder, unit) = watched(&db);
         unit.run(async |s: &mut Session| s.atomic(async |s: &mut Session| count(s).await).await).await.unwrap();
         let sent = recorder.take();
@@ -131,7 +131,6 @@ fn a4_a_block_with_one_statement_costs_two_round_trips() {
 
 #[test]
 fn a5_a_commit_that_fails_rolls_back_and_is_the_error() {
-    // MySQL checks no constraint at COMMIT.
     on_both(async |db: Db| {
         behind_the_back(&db, "CREATE TABLE p (id INTEGER PRIMARY KEY)").await;
         behind_the_back(
@@ -177,7 +176,7 @@ fn a6_an_error_goes_back_to_the_savepoint_and_is_what_the_caller_gets() {
 
 #[test]
 fn a6_a_rollback_to_that_fails_flags_the_parent_and_the_bodys_error_wins() {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let (recorder, unit) = watched(&db);
         let outcome = unit
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -207,7 +206,7 @@ fn a6_a_rollback_to_that_fails_flags_the_parent_and_the_bodys_error_wins() {
 
 #[test]
 fn a6_c2_a_rollback_to_that_is_owed_and_fails_in_another_block_flags_the_block_that_owed_it() {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let (recorder, unit) = watched(&db);
         let outcome = unit
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -295,7 +294,7 @@ fn a9_a_flag_of_the_callers_can_be_taken_back_inside_a_block_only() {
         assert_eq!(count(s).await?, 1);
         Ok(())
     });
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let mut s = db.begin().await.unwrap();
         assert!(matches!(s.set_rollback(true), Err(Error::Usage(_))));
         assert!(matches!(s.set_rollback(false), Err(Error::Usage(_))));
@@ -304,7 +303,7 @@ fn a9_a_flag_of_the_callers_can_be_taken_back_inside_a_block_only() {
 
 #[test]
 fn a10_the_unit_cannot_be_ended_inside_a_block() {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
             assert!(matches!(s.commit().await, Err(Error::Usage(_))));
             assert!(matches!(s.rollback().await, Err(Error::Usage(_))));
@@ -386,7 +385,7 @@ fn a15_nesting_is_counted_and_has_no_limit() {
 
 #[test]
 fn a4_a_release_that_fails_rolls_back_and_the_first_error_is_returned() {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let (recorder, unit) = watched(&db);
         let outcome = unit
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -443,7 +442,7 @@ fn a11_after_the_connection_is_lost_exits_send_nothing_and_the_unit_ends_with_th
 
 #[test]
 fn c2_a_dropped_block_is_rolled_back_memory_too_before_the_parents_next_statement() {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
             let kept = s.add(draft(1, "kept"));
             s.flush().await?;
@@ -467,7 +466,7 @@ fn c2_a_dropped_block_is_rolled_back_memory_too_before_the_parents_next_statemen
 
 #[test]
 fn c2_a_dropped_block_is_undone_although_the_blocks_around_it_end_well_without_a_statement() {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
             s.atomic(async |s: &mut Session| -> Result<(), Error> {
                 s.atomic(async |s: &mut Session| -> Result<(), Error> {

@@ -280,7 +280,7 @@ fn r4_only_the_outermost_unit_retries() {
         assert!(outcome.is_err());
         assert_eq!((outer.load(Ordering::Relaxed), inner.load(Ordering::Relaxed)), (3, 3));
     });
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let refused = db.session().retry(3).begin().await.unwrap_err();
         assert!(refused.to_string().contains("never retried"), "{refused}");
         let refused = db.session().retry_on(|_: &Error| true).begin().await.unwrap_err();
@@ -304,7 +304,7 @@ fn r5_the_callers_error_type_need_not_expose_the_database() {
 
 #[test]
 fn r5_retry_on_adds_the_callers_own_errors() {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let ran = AtomicU32::new(0);
         let (retry, pauses) = noted(5);
         let outcome = db

@@ -2,7 +2,7 @@
 //! block, and in a unit begun by hand.
 
 use futures_util::future::BoxFuture;
-use sea_orm::{ConnectionTrait, DbBackend, entity::prelude::*};
+use sea_orm::{ConnectionTrait, entity::prelude::*};
 use sea_session::{
     Error, Recorder, Session, UnitOptions,
     prelude::*,
@@ -136,10 +136,6 @@ pub fn writer(name: &str) -> author::ActiveModel {
 pub async fn tables(db: &Db) -> Result<(), Error> {
     create_table(db, author::Entity).await?;
     create_table(db, note::Entity).await?;
-    if db.backend() == DbBackend::MySql {
-        // As SeaORM makes it the column keeps whole seconds, so that what was written would be read each time.
-        behind_the_back(db, "ALTER TABLE note MODIFY updated_at datetime(6) NOT NULL").await;
-    }
     create_table(db, tag::Entity).await?;
     create_table(db, note_tag::Entity).await
 }
@@ -178,49 +174,17 @@ pub fn second_subscriber() {
     std::sync::LazyLock::force(&SECOND);
 }
 
-/// The numbers from 1 to `upto` as the table `n(i)` of the SELECT that follows.
+/// The numbers from 1 to `upto` as the table `n(i)` of the statement that follows.
 pub fn numbers(upto: i64) -> String {
     format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {upto})")
 }
 
-/// What was sent, with MySQL's messages that begin and commit called as the others' are.
-pub fn control_alike(sent: Vec<String>) -> Vec<String> {
-    let alike = |sql: String| {
-        let sql = match sql.split_once(" AS sea_session_connection") {
-            Some((_, rest)) => format!("BEGIN{rest}"),
-            None => sql,
-        };
-        sql.replace("RELEASE SAVEPOINT sea_session_unit; COMMIT", "COMMIT")
-    };
-    sent.into_iter().map(alike).collect()
-}
-
-/// Has the server close the connection that this is sent on.
-pub fn lose_connection(backend: DbBackend) -> &'static str {
-    match backend {
-        DbBackend::MySql => "KILL CONNECTION_ID()",
-        _ => "SELECT pg_terminate_backend(pg_backend_pid())",
-    }
-}
-
 /// Changes the database past every session.
 pub async fn behind_the_back(db: &Db, sql: &str) {
-    // MySQL's moments have no offset, and MariaDB counts no further than to a thousand without being told.
-    let sql = match db.backend() {
-        DbBackend::MySql => format!("SET max_recursive_iterations = 100000; {}", sql.replace("00+00:00", "00")),
-        _ => sql.to_owned(),
-    };
-    db.connection().execute_unprepared(&sql).await.unwrap();
+    db.connection().execute_unprepared(sql).await.unwrap();
 }
 
-/// Runs a test on every backend that is built in.
-pub fn on_every_backend(test: impl AsyncFn(Db)) {
-    for backend in Backend::ALL {
-        run_test_on(*backend, tables, async |db: Db| test(db).await);
-    }
-}
-
-/// Runs a test of what MySQL and MariaDB have not, or not yet.
+/// Runs a test on both backends.
 pub fn on_both(test: impl AsyncFn(Db)) {
     for backend in [Backend::Sqlite, Backend::Postgres] {
         run_test_on(backend, tables, async |db: Db| test(db).await);
@@ -253,7 +217,7 @@ where
     }
 }
 
-/// Opens each of the three kinds of surroundings on every backend and runs the body in it: plain (the unit's own block),
+/// Opens each of the three kinds of surroundings on both backends and runs the body in it: plain (the unit's own block),
 /// inside an outer block, and in a unit begun by hand. Everything is rolled back afterwards.
 pub fn three_ways<F>(body: F)
 where
@@ -263,7 +227,7 @@ where
 }
 
 fn each_of_three_ways(body: &dyn Body) {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let undo = |outcome: Result<(), Error>| match outcome {
             Err(Error::Usage(text)) if text == "undo" => {}
             other => panic!("{other:?}"),

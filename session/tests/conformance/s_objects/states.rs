@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn s12_after_the_unit_its_objects_are_detached_readable_and_never_sent() {
     let logged = Logged::new();
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let committed =
             db.run(async |s: &mut Session| -> Result<_, Error> { Ok(s.add(draft(1, "one"))) }).await.unwrap();
         assert_eq!((committed.state(), committed.title(), committed.version()), (State::Detached, "one".to_owned(), 1));
@@ -38,7 +38,7 @@ fn s12_after_the_unit_its_objects_are_detached_readable_and_never_sent() {
 
 #[test]
 fn s12_a_late_write_panics_in_a_strict_unit() {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let note = db
             .session()
             .strict()
@@ -100,7 +100,7 @@ async fn try_cell(db: &Db, cell: &StateCell) -> Result<(), Error> {
 
 #[test]
 fn s3_s4_s7_s12_every_cell_of_the_state_table_is_tried() {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         for cell in STATE_TABLE {
             behind_the_back(&db, "DELETE FROM note").await;
             db.run(async |s: &mut Session| -> Result<(), Error> { row(s, 1, "one").await }).await.unwrap();
@@ -111,7 +111,7 @@ fn s3_s4_s7_s12_every_cell_of_the_state_table_is_tried() {
 
 #[test]
 fn s12_an_object_of_another_unit_is_not_read_again() {
-    on_every_backend(async |db: Db| {
+    on_both(async |db: Db| {
         let foreign = db.run(async |s: &mut Session| -> Result<_, Error> { Ok(s.add(draft(1, "one"))) }).await.unwrap();
         let outcome = db.run(async |s: &mut Session| -> Result<(), Error> { s.refresh(&foreign).await }).await;
         assert!(matches!(outcome, Err(Error::Usage(_))), "{outcome:?}");
