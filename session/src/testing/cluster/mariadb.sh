@@ -55,12 +55,16 @@ create_mariadb() {
 
 # A server that lives for minutes needs no durability. Lock waits are short, so that a test that waits for ever fails.
 start_mariadb() {
+    # Redirected before the function runs: around it, a shell would keep what its caller reads open for as long as the server lives.
+    (
+    exec </dev/null >>"$dir/pg_ctl.log" 2>&1 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-
     as_server "$(cat "$dir/bin")/mariadbd" --no-defaults --datadir="$server/data" --socket="$server/mysqld.sock" \
         --pid-file="$server/pid" --log-error="$server/log.err" --skip-networking --skip-name-resolve --skip-log-bin \
         --innodb-log-file-size=16M --innodb-buffer-pool-size=64M --innodb-flush-log-at-trx-commit=0 \
         --innodb-flush-method=nosync --innodb-doublewrite=0 --innodb-use-native-aio=0 --innodb-lock-wait-timeout=20 \
         --character-set-server=utf8mb4 --max-connections=200 --performance-schema=0 --default-time-zone=+00:00 \
-        --local-infile=0 </dev/null >>"$dir/pg_ctl.log" 2>&1 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&- &
+        --local-infile=0
+    ) &
     # The socket is there when the server answers, its pid file a moment later.
     tries=0
     until [ -S "$server/mysqld.sock" ] && [ -s "$server/pid" ]; do
