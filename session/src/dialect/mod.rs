@@ -86,6 +86,8 @@ pub(crate) struct Dialect {
     pub(crate) transaction_ids: Option<TransactionIds>,
     /// Whether a failed statement leaves the transaction, up to the nearest savepoint, refusing everything.
     pub(crate) aborts_after_errors: bool,
+    /// Whether of a message of several statements that nobody waits for only the first may be carried out.
+    pub(crate) breaks_off: bool,
     /// Whether large answers are read through a cursor; otherwise the statement itself is stepped (I6).
     pub(crate) cursors: bool,
     /// Whether an outbox runs here.

@@ -15,10 +15,12 @@ use crate::{
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # fn main() {
 /// use sea_session::UniqueColumns;
 ///
 /// assert_eq!(note::Column::Title.into_columns().len(), 1);
 /// assert_eq!([note::Column::Id, note::Column::Title].into_columns().len(), 2);
+/// # }
 /// ```
 pub trait UniqueColumns<C> {
     /// The columns, in the order of the values that are looked for.

@@ -56,7 +56,8 @@ fn b2_a_unit_has_five_states_and_an_ended_one_is_not_used_again() {
 
 #[test]
 fn b3_a_look_at_a_shared_session_waits_for_no_statement() {
-    on_both(async |db: Db| {
+    // SQLite may answer within the first poll.
+    on_postgres(async |db: Db| {
         let mut s = db.begin().await.unwrap();
         let look = || (s.unit_state(), s.in_transaction(), s.depth(), s.tracked());
         let query = note::Entity::find().count(&s);

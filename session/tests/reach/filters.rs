@@ -183,7 +183,7 @@ fn u5_another_tenants_row_is_not_there_in_any_read() {
             .record(&recorder)
             .run(async |s: &mut Session| -> Result<(), Error> {
                 assert!(s.get::<task::Entity>(1).await?.is_none());
-                assert_eq!(s.get_many::<task::Entity>([1_i64, 5, 2]).await?.len(), 1);
+                assert_eq!(s.get_many::<task::Entity>([1_i64, 5, 2]).await?.iter().flatten().count(), 1);
                 assert_eq!(ids(s).await?, [5]);
                 assert!(task::Entity::find_by_id(1).load_one(s).await?.is_none());
                 assert_eq!(task::Entity::find().count_in(s).await?, 1);
@@ -307,7 +307,7 @@ fn u5_no_read_sees_a_deleted_row() {
                 // Before the flush, by what the map holds ...
                 assert!(s.peek::<task::Entity>(2).is_none());
                 assert!(s.get::<task::Entity>(2).await?.is_none());
-                assert_eq!(s.get_many::<task::Entity>([1_i64, 2]).await?.len(), 1);
+                assert_eq!(s.get_many::<task::Entity>([1_i64, 2]).await?.iter().flatten().count(), 1);
                 assert!(s.is_dirty(), "none of these asked the database");
                 // ... and after it, by what the database says.
                 assert_eq!(ids(s).await?, [1]);
@@ -481,7 +481,7 @@ fn u5_a_filter_of_the_callers_holds_in_every_read_until_its_guard_is_dropped() {
                     // Held objects: what the condition means only the database can tell.
                     assert!(Tracked::ptr_eq(&s.get::<task::Entity>(1).await?.unwrap(), &one));
                     assert!(s.get::<task::Entity>(2).await?.is_none());
-                    assert_eq!(s.get_many::<task::Entity>([2_i64, 1]).await?.len(), 1);
+                    assert_eq!(s.get_many::<task::Entity>([2_i64, 1]).await?.iter().flatten().count(), 1);
                     assert!(s.peek::<task::Entity>(2).is_none());
                     assert!(s.peek::<task::Entity>(1).is_some(), "it was read under this filter");
                     assert_eq!(ids(&mut s).await?, [1]);
@@ -521,7 +521,7 @@ fn u5_an_expired_object_that_a_filter_hides_is_not_taken_for_gone() {
                 s.expire(&two);
                 let mut narrow = s.with_filter::<task::Entity>(task::Column::Title.eq("t1"));
                 assert!(narrow.get::<task::Entity>(2).await?.is_none());
-                assert_eq!(narrow.get_many::<task::Entity>([2_i64]).await?.len(), 0);
+                assert_eq!(narrow.get_many::<task::Entity>([2_i64]).await?, [None]);
                 drop(narrow);
                 assert!(Tracked::ptr_eq(&s.get::<task::Entity>(2).await?.unwrap(), &two));
                 Ok(())
@@ -618,7 +618,7 @@ fn u5_keys_that_fold_are_filtered_too() {
             s.delete(&labels[0]);
             assert!(s.get::<label::Entity>("RED".to_owned()).await?.is_none());
             let keys = ["RED".to_owned(), "Blue".to_owned()];
-            assert_eq!(s.get_many::<label::Entity>(keys).await?.len(), 1);
+            assert_eq!(s.get_many::<label::Entity>(keys).await?.iter().flatten().count(), 1);
             Ok(())
         })
         .await

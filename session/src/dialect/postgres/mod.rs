@@ -49,6 +49,7 @@ pub(super) static POSTGRES: Dialect = Dialect {
         never_given: "22023",
     }),
     aborts_after_errors: true,
+    breaks_off: false,
     cursors: true,
     outbox: Ok(()),
     queues: true,

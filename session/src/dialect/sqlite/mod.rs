@@ -38,6 +38,7 @@ pub(super) static SQLITE: Dialect = Dialect {
     advisory_locks: Err("advisory locks; a writing unit holds the write lock of the whole file already"),
     transaction_ids: None,
     aborts_after_errors: false,
+    breaks_off: true,
     cursors: false,
     outbox: Ok(()),
     queues: false,

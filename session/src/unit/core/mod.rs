@@ -91,6 +91,8 @@ pub(crate) struct Core {
     /// Cursors that a stream may have left open; the number names the next one.
     pub(crate) cursors_left: usize,
     next_frame: u64,
+    /// The first savepoint of a message whose answer has not come yet: it may not have been made (C2).
+    opening: Option<u64>,
     /// Savepoints whose RELEASE rides with the next message, oldest first.
     riding: Vec<u64>,
     /// Savepoints that must be rolled back to before anything else is sent, oldest first.
@@ -132,6 +134,7 @@ impl Core {
             observing: false,
             cursors_left: 0,
             next_frame: 1,
+            opening: None,
             riding: Vec::new(),
             owed: Vec::new(),
             due: Vec::new(),

@@ -169,7 +169,9 @@ impl Core {
             self.frames[index].live = true;
         }
         self.warn_of_savepoints();
+        self.opening = Some(self.frames[first].id);
         let sent = self.connection.send(Message::Control(&text)).await;
+        self.opening = None;
         if let Ok(reply) = sent {
             self.xid = self.xid.take().or_else(|| self.connection.dialect().xid_in(&reply.rows()));
         } else if let Err(e) = sent {
@@ -216,9 +218,16 @@ impl Core {
             // Sent again after a cancelled attempt it does the same, so nothing depends on the answer having come.
             self.connection.forgive_cancelled();
             self.observing = false;
-            let text = format!("ROLLBACK TO SAVEPOINT {}", savepoint_name(savepoint));
+            let name = savepoint_name(savepoint);
+            let mut text = String::new();
+            if self.dialect().breaks_off && self.opening.is_some_and(|first| first <= savepoint) {
+                // Nothing was sent in it. If it was made after all, the other one of its name goes with the block around it.
+                _ = write!(text, "SAVEPOINT {name}");
+            }
+            _ = write!(next(&mut text), "ROLLBACK TO SAVEPOINT {name}");
             let sent = self.connection.send(Message::Control(&text)).await;
             self.owed.pop();
+            self.opening = self.opening.filter(|first| *first < savepoint);
             match sent {
                 Ok(_) => self.ride(savepoint),
                 Err(e) => {

@@ -65,7 +65,7 @@ use crate::{
 ///     let note = s.get::<note::Entity>(1).await?.expect("the example's note");
 ///     let transaction = TransactionTrait::begin(s).await?;
 ///     note.set_title("tentative");
-///     draft("second").insert(&transaction).await?;
+///     author::ActiveModel { name: Set("ann".into()), ..Default::default() }.insert(&transaction).await?;
 ///     transaction.rollback().await?;
 ///     assert_eq!(note.title(), "first");
 ///     Ok(())

@@ -33,7 +33,8 @@ impl ::sea_session::TrackedEntity for Entity {
                 .unique_key("account_title", Column::AccountId)
                 .version(Column::Version)
                 .created_at(Column::CreatedAt)
-                .updated_at(Column::UpdatedAt),
+                .updated_at(Column::UpdatedAt)
+                .hidden("token"),
         )
     }
     #[inline]
