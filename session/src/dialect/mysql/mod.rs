@@ -44,6 +44,7 @@ pub(super) static MYSQL: Dialect = Dialect {
     advisory_locks: Err("advisory locks of a transaction; `GET_LOCK` outlives it, lock a row `FOR UPDATE` instead"),
     transaction_ids: None,
     aborts_after_errors: false,
+    breaks_off: false,
     cursors: false,
     outbox: Err("an outbox; keep its table in SQLite or PostgreSQL"),
     queues: false,
