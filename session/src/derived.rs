@@ -78,13 +78,14 @@ impl<E: TrackedEntity> Deriving<E> {
         changes: &[&Change],
     ) -> Result<FxHashMap<String, i64>, Error> {
         let dialect = self.outbox.db().dialect();
+        self.outbox.db().takes_outbox()?;
         let mut keys: Vec<String> = changes.iter().map(|change| key_of(change)).collect();
         keys.sort_unstable();
         keys.dedup();
         let mut text = Text::new(dialect, "");
         let topic = text.bind(self.outbox.topic().into());
         let among = match dialect.sets {
-            Sets::Values => {
+            Sets::Values | Sets::Documents => {
                 let list = text.bind(serde_json::Value::from(keys).to_string().into());
                 format!("IN (SELECT value FROM json_each({list}))")
             }

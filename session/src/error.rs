@@ -227,6 +227,15 @@ impl fmt::Debug for DatabaseError {
 
 /// The database's sentence without the value that errors of class 22 (data exceptions) quote at its end.
 fn without_value<'m>(message: &'m str, code: Option<&str>) -> Cow<'m, str> {
+    // `Duplicate entry '…' for key 'name'`, `Incorrect integer value: '…' for column …`.
+    let quotes = [("entry '", "' for key "), ("value: '", "' for ")];
+    let quoted = quotes.into_iter().find_map(|(before, after)| {
+        let (from, to) = (message.find(before)? + before.len() - 1, message.rfind(after)? + 1);
+        (from < to).then(|| format!("{}(not shown){}", &message[..from], &message[to..]))
+    });
+    if let Some(hidden) = quoted.filter(|_| matches!(code, Some("23000" | "22007" | "22018" | "HY000"))) {
+        return hidden.into();
+    }
     match message.find(": \"") {
         Some(at) if code.is_some_and(|code| code.starts_with("22")) => {
             format!("{} (its value is not shown)", &message[..at]).into()

@@ -65,7 +65,7 @@ fn y1_no_backend_is_named_outside_of_its_dialect() {
 fn y4_no_driver_is_chosen_outside_of_its_dialect() {
     let mut wrong = Vec::new();
     for (name, module, text) in rooms().into_iter().filter(|(_, module, _)| !NAMES_BACKENDS.contains(&&*module[0])) {
-        let chosen = ["sqlite", "postgres"].map(|driver| format!("feature = \"{driver}\""));
+        let chosen = ["sqlite", "postgres", "mysql"].map(|driver| format!("feature = \"{driver}\""));
         let lines = text.lines().enumerate().filter(|(_, line)| chosen.iter().any(|chosen| line.contains(chosen)));
         wrong.extend(lines.map(|(at, line)| format!("{name}:{}: {} in {module:?}", at + 1, line.trim())));
     }

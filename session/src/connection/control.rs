@@ -10,7 +10,7 @@ use crate::{
 
 /// Refuses a text in which a statement begins, ends or divides a transaction.
 pub(crate) fn refuse_control(sql: &str, dialect: &Dialect) -> Result<(), Error> {
-    match control_in(sql, dialect.lexing) {
+    match control_in(sql, dialect) {
         None => Ok(()),
         Some(Control { word, instead }) => Err(Error::usage(format!(
             "{word} was to be sent as SQL of its own: a unit of work controls its transaction itself; {instead}"
@@ -51,13 +51,19 @@ const SAVEPOINT: &str = "use `s.atomic(…)`, or `s.savepoint()` for one by hand
 const RELEASE: &str = "use `s.release(…)` with the savepoint that `s.savepoint()` gave";
 const PREPARE: &str = "use `Several::two_phase`";
 const PREPARED: &str = "`Several::recover` ends what was prepared";
+const COMMITS: &str = "it commits what the unit has done so far: send it outside of units, with `Db::connection()`";
 const SETTINGS: &str = "open the unit with `.isolation(…)`, `.read_only()` or `.deferrable()`";
 
-fn control_in(sql: &str, lexing: Lexing) -> Option<Control> {
-    let mut words = Words { rest: sql, lexing };
+fn control_in(sql: &str, dialect: &Dialect) -> Option<Control> {
+    let mut words = Words { rest: sql, lexing: dialect.lexing };
     loop {
         let first = words.next_word()?;
         if let Some(control) = control(first, &mut words.clone()) {
+            return Some(control);
+        }
+        if dialect.implicit_commits
+            && let Some(control) = implicit_commit(first, words.clone())
+        {
             return Some(control);
         }
         // Most texts are one statement: what follows need not be read.
@@ -98,6 +104,50 @@ fn control(first: &str, rest: &mut Words<'_>) -> Option<Control> {
         }
         _ => None,
     }
+}
+
+/// Statements that commit where the database has no transactions of such changes. What is only about temporary tables does not.
+fn implicit_commit(first: &str, mut rest: Words<'_>) -> Option<Control> {
+    const COMMITTING: [&str; 18] = [
+        "ALTER",
+        "CREATE",
+        "DROP",
+        "TRUNCATE",
+        "RENAME",
+        "GRANT",
+        "REVOKE",
+        "ANALYZE",
+        "OPTIMIZE",
+        "REPAIR",
+        "LOCK",
+        "UNLOCK",
+        "FLUSH",
+        "RESET",
+        "INSTALL",
+        "UNINSTALL",
+        "CACHE",
+        "XA",
+    ];
+    let is = |word: &str, keyword: &str| word.eq_ignore_ascii_case(keyword);
+    if is(first, "SET") {
+        while let Some(token) = rest.token() {
+            match token {
+                Lexeme::Word(word) if is(word, "AUTOCOMMIT") => {
+                    return Some(Control { word: "SET AUTOCOMMIT", instead: COMMITS });
+                }
+                Lexeme::Semicolon => break,
+                _ => {}
+            }
+        }
+        return None;
+    }
+    let word = COMMITTING.into_iter().find(|word| is(first, word))?;
+    let mut next = rest.next_word().unwrap_or_default();
+    if is(next, "OR") {
+        next = rest.next_word().and_then(|_| rest.next_word()).unwrap_or_default();
+    }
+    let temporary = is(next, "TEMPORARY") && matches!(word, "CREATE" | "DROP");
+    (!temporary).then_some(Control { word, instead: COMMITS })
 }
 
 /// The words of a text, literals and comments left out.
@@ -162,8 +212,10 @@ impl<'s> Words<'s> {
         loop {
             // SQLite takes the mark of the byte order for a space.
             self.rest = self.rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
-            if let Some(comment) = self.rest.strip_prefix("--") {
+            if let Some(comment) = self.line_comment() {
                 self.rest = comment.find('\n').map_or("", |end| &comment[end..]);
+            } else if let Some(carried_out) = self.carried_out() {
+                self.rest = carried_out;
             } else if self.rest.starts_with("/*") {
                 self.skip_comment();
             } else {
@@ -187,7 +239,7 @@ impl<'s> Words<'s> {
                 self.rest = &self.rest[1..];
                 return Some(Lexeme::Semicolon);
             }
-            '\'' => self.skip_string(false),
+            '\'' => self.skip_string(self.lexing.backslashes),
             '"' => self.skip_quoted('"'),
             '`' if self.lexing.backticks => self.skip_quoted('`'),
             '[' if self.lexing.brackets => self.skip_past("]", 1),
@@ -199,6 +251,23 @@ impl<'s> Words<'s> {
             other => self.rest = &self.rest[other.len_utf8()..],
         }
         Some(Lexeme::Other)
+    }
+
+    /// What stands in a comment up to the end of the line.
+    fn line_comment(&self) -> Option<&'s str> {
+        match (self.rest.strip_prefix("--"), self.lexing.hash_comments) {
+            (Some(comment), false) => Some(comment),
+            (Some(comment), true) => comment.chars().next().is_none_or(char::is_whitespace).then_some(comment),
+            (None, true) => self.rest.strip_prefix('#'),
+            (None, false) => None,
+        }
+    }
+
+    /// What follows the beginning of a comment that is no comment to the database: `/*!50700 … */`, `/*M! … */`.
+    fn carried_out(&self) -> Option<&'s str> {
+        let comment = self.rest.strip_prefix("/*").filter(|_| self.lexing.executable_comments)?;
+        let text = comment.strip_prefix('M').unwrap_or(comment).strip_prefix('!')?;
+        Some(text.trim_start_matches(|c: char| c.is_ascii_digit()))
     }
 
     /// PostgreSQL's comments hold comments, SQLite's do not.
@@ -272,7 +341,7 @@ mod tests {
 
     fn word(sql: &str, backend: &str) -> Option<&'static str> {
         let dialect = DIALECTS.iter().find(|dialect| dialect.name == backend).unwrap();
-        control_in(sql, dialect.lexing).map(|control| control.word)
+        control_in(sql, dialect).map(|control| control.word)
     }
 
     #[test]
@@ -319,6 +388,43 @@ mod tests {
         assert_eq!(word(trigger, "SQLite"), Some("COMMIT"));
         let function = "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END; COMMIT";
         assert_eq!(word(function, "PostgreSQL"), Some("COMMIT"));
+    }
+
+    #[test]
+    fn d11_what_commits_without_saying_so_is_control_where_it_does() {
+        if !DIALECTS.iter().any(|dialect| dialect.implicit_commits) {
+            return;
+        }
+        for (sql, expected) in [
+            ("CREATE TABLE t (a int)", "CREATE"),
+            ("create or replace view v as select 1", "CREATE"),
+            ("SELECT 1; drop table t", "DROP"),
+            ("truncate t", "TRUNCATE"),
+            ("/*!50000 ALTER */ TABLE t ADD b int", "ALTER"),
+            ("/*M!100600 COMMIT */", "COMMIT"),
+            ("SET @@session.autocommit = 1", "SET AUTOCOMMIT"),
+            ("set autocommit=0", "SET AUTOCOMMIT"),
+            ("lock tables t write", "LOCK"),
+            ("SELECT 5--1; COMMIT", "COMMIT"),
+            (r"SELECT 'a\'; ', 1; COMMIT", "COMMIT"),
+            ("# a comment; it's\nCOMMIT", "COMMIT"),
+            ("start transaction", "START TRANSACTION"),
+        ] {
+            assert_eq!(word(sql, "MySQL"), Some(expected), "{sql}");
+        }
+        for sql in [
+            "CREATE TEMPORARY TABLE t (a int)",
+            "create or replace temporary table t (a int)",
+            "DROP TEMPORARY TABLE t",
+            "-- COMMIT",
+            "# COMMIT",
+            r"SELECT 'a\'; COMMIT'",
+            "SET @a = 1; SELECT `commit`",
+            "UPDATE t SET autocommit = 1",
+        ] {
+            assert_eq!(word(sql, "MySQL"), None, "{sql}");
+        }
+        assert_eq!(word("CREATE TABLE t (a int)", "PostgreSQL"), None);
     }
 
     #[test]

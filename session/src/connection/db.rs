@@ -59,11 +59,12 @@ impl From<DatabaseConnection> for Db {
 }
 
 impl Db {
-    /// Connects to a URL (`sqlite::memory:`, `sqlite://file.db?mode=rwc`, `postgres://…`) or by SeaORM's options.
+    /// Connects to a URL (`sqlite::memory:`, `sqlite://file.db?mode=rwc`, `postgres://…`, `mysql://…`) or by SeaORM's options.
     ///
     /// SQLite gets WAL, foreign keys, a busy timeout of five seconds, and for a database in memory one connection that is
     /// never closed. PostgreSQL connections notice a client that went away within 100 ms, so that a dropped unit frees its
-    /// locks (C3).
+    /// locks (C3). MySQL's and MariaDB's speak utf8mb4 and UTC, and each unit's BEGIN sets their `sql_mode`: names are quoted as in
+    /// the standard, and a value that does not fit is an error.
     ///
     /// SeaORM has one place for a function that maps the driver's options (`map_sqlx_sqlite_opts`) or the pool's
     /// (`map_sqlx_postgres_pool_opts`), and this takes it: for hooks or pragmas of your own, connect with SeaORM and use
@@ -129,6 +130,14 @@ impl Db {
     /// its work by.
     pub fn has_queues(&self) -> bool {
         self.dialect().queues
+    }
+
+    /// That an outbox can be kept here.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`]: it cannot (MySQL, MariaDB).
+    pub fn takes_outbox(&self) -> Result<(), Error> {
+        self.dialect().need(self.dialect().outbox)
     }
 
     /// The moment at which a statement began, as SQL, where the server knows it better than the caller.

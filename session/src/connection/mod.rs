@@ -412,7 +412,7 @@ impl Connection {
 fn is_dead(e: &sqlx::Error) -> bool {
     match e {
         sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(e) => e.code().as_deref().is_some_and(|code| code.starts_with("57P")),
+        sqlx::Error::Database(e) => e.code().as_deref().is_some_and(|code| code.starts_with("57P") || code == "08S01"),
         _ => false,
     }
 }

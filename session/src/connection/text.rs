@@ -5,6 +5,9 @@ use sea_orm::{Statement, Value, sea_query::Values};
 use super::{Fetch, Message, db::Db};
 use crate::dialect::Dialect;
 
+/// Stands around the number of a place until the text is whole; in no text of SQL.
+const PLACE: char = '\u{1}';
+
 /// Builds a statement of numbered parameters, and keeps their values: `$1` or `?1`, as the database has them.
 #[derive(Clone, Debug)]
 pub struct Text {
@@ -25,8 +28,9 @@ impl Db {
 impl Text {
     /// The statement, for SeaORM's functions.
     pub fn statement(&self) -> Statement {
-        let values = Some(Values(self.values.clone()));
-        Statement { sql: self.sql.clone(), values, db_backend: self.dialect.backend }
+        let mut text = self.clone();
+        text.in_order();
+        Statement { sql: text.sql, values: Some(Values(text.values)), db_backend: self.dialect.backend }
     }
 
     pub(crate) fn new(dialect: &'static Dialect, sql: &str) -> Self {
@@ -36,10 +40,32 @@ impl Text {
     /// A place for `value`; places may stand in the text in any order.
     pub fn bind(&mut self, value: Value) -> String {
         self.values.push(value);
-        self.dialect.parameter(self.values.len())
+        match self.dialect.numbered_parameters {
+            true => self.dialect.parameter(self.values.len()),
+            false => format!("{PLACE}{}{PLACE}", self.values.len()),
+        }
     }
 
-    pub(crate) fn message<'a>(self, fetch: Fetch) -> Message<'a> {
+    /// Puts the values into the order in which their places stand in the text, where parameters have no numbers.
+    fn in_order(&mut self) {
+        if !self.sql.contains(PLACE) {
+            return;
+        }
+        let (mut sql, mut values) = (String::with_capacity(self.sql.len()), Vec::with_capacity(self.values.len()));
+        for (at, part) in self.sql.split(PLACE).enumerate() {
+            match part.parse::<usize>().ok().filter(|_| at % 2 == 1).and_then(|number| self.values.get(number - 1)) {
+                Some(value) => {
+                    sql += self.dialect.hole;
+                    values.push(value.clone());
+                }
+                None => sql += part,
+            }
+        }
+        (self.sql, self.values) = (sql, values);
+    }
+
+    pub(crate) fn message<'a>(mut self, fetch: Fetch) -> Message<'a> {
+        self.in_order();
         Message::Statement(
             Statement { sql: self.sql, values: Some(Values(self.values)), db_backend: self.dialect.backend },
             fetch,

@@ -59,6 +59,14 @@ impl Reply {
         }
     }
 
+    /// The number that the server gave to the new row; to be asked only where it counts them and says so.
+    pub(crate) fn last_number(&self) -> u64 {
+        match self {
+            Reply::Done(done) => done.last_insert_id(),
+            Reply::Rows(_) | Reply::Counted(_) => 0,
+        }
+    }
+
     pub(crate) fn affected(&self) -> u64 {
         match self {
             Reply::Rows(rows) => rows.len() as u64,

@@ -6,9 +6,12 @@
 //! asked of the dialect, by what it can do.
 
 pub(crate) mod columns;
+pub(crate) mod documents;
 mod driver;
 mod errors;
 pub(crate) mod message;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -50,9 +53,12 @@ pub(crate) static DIALECTS: &[&Dialect] = &[
     &sqlite::SQLITE,
     #[cfg(feature = "postgres")]
     &postgres::POSTGRES,
+    #[cfg(feature = "mysql")]
+    &mysql::MYSQL,
 ];
 
-const _: () = assert!(!DIALECTS.is_empty(), "sea-session needs a driver: turn its feature `sqlite` or `postgres` on");
+const _: () =
+    assert!(!DIALECTS.is_empty(), "sea-session needs a driver: turn its feature `sqlite`, `postgres` or `mysql` on");
 
 /// A thing that can be done, or why it cannot and what to do instead.
 pub(crate) type Can<T = ()> = Result<T, &'static str>;
@@ -73,8 +79,8 @@ pub(crate) struct Dialect {
     pub(crate) two_phase: Can,
     /// Whether a lost answer to COMMIT is something that can happen, and be asked about (R9).
     pub(crate) settle: Can,
-    /// The statement that makes the table of commit tokens (R9, M2).
-    pub(crate) commit_tokens: Can<&'static str>,
+    /// What is sent about the table of commit tokens (R9, M2).
+    pub(crate) commit_tokens: Can<CommitTokens>,
     pub(crate) advisory_locks: Can<AdvisoryLocks>,
     /// How a write tells the transaction's id, and the server what became of it (R9).
     pub(crate) transaction_ids: Option<TransactionIds>,
@@ -84,6 +90,8 @@ pub(crate) struct Dialect {
     pub(crate) breaks_off: bool,
     /// Whether large answers are read through a cursor; otherwise the statement itself is stepped (I6).
     pub(crate) cursors: bool,
+    /// Whether an outbox runs here.
+    pub(crate) outbox: Can,
     /// Whether locked rows can be skipped, and others be document of an event: what an outbox divides its work by (Q3, Q6).
     pub(crate) queues: bool,
     /// How one process tells others something at once; without, they poll (Q6).
@@ -98,6 +106,12 @@ pub(crate) struct Dialect {
     pub(crate) acts_within_statements: bool,
     /// Whether `(a, b) IN ((1, 2), …)` takes a list; otherwise it takes the rows of a query.
     pub(crate) row_lists: bool,
+    /// Whether parameters have numbers, and so may stand in any order.
+    pub(crate) numbered_parameters: bool,
+    /// Whether an INSERT may name the key whose conflict makes it an UPDATE; otherwise a row that is there is updated.
+    pub(crate) on_conflict: bool,
+    /// Whether statements that change tables, or rights, commit (D11).
+    pub(crate) implicit_commits: bool,
     /// The backend for which SeaORM writes a query's locks, which say how it was meant.
     pub(crate) shows_locks_as: SeaBackend,
     /// Whether enums are types of their own, to be created before the tables that use them.
@@ -107,12 +121,16 @@ pub(crate) struct Dialect {
     // ---- limits
     /// The most parameters of one statement.
     pub(crate) most_parameters: usize,
+    /// What the values of one statement may come to (D10).
+    pub(crate) most_bytes: usize,
 
     // ---- texts
     /// What stands before the number of a parameter.
     pub(crate) sign: char,
     /// A single parameter in an expression of SeaORM's.
     pub(crate) hole: &'static str,
+    /// What a number of 64 bits is cast to.
+    pub(crate) big: &'static str,
     /// The moment at which a statement began, if the server knows it better than the caller.
     pub(crate) now: Can<&'static str>,
     pub(crate) lexing: Lexing,
@@ -176,6 +194,8 @@ pub(crate) enum Sets {
     Arrays,
     /// One parameter a value, in chunks.
     Values,
+    /// New rows as with [`Sets::Values`]; rows that are there as one document, which the statement reads as a table.
+    Documents,
 }
 
 /// Rows that go to the server in a form of their own, beside SQL.
@@ -238,6 +258,17 @@ pub(crate) struct AdvisoryLocks {
     pub(crate) try_once: &'static str,
 }
 
+/// The table of commit tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommitTokens {
+    /// Makes it.
+    pub(crate) create: &'static str,
+    /// What stands before `INTO` and after the values of an INSERT that does nothing where the token is there.
+    pub(crate) insert_unless_there: (&'static str, &'static str),
+    /// What stands before and after the number of seconds that a span of time lasts.
+    pub(crate) seconds: (&'static str, &'static str),
+}
+
 /// What tells words of SQL from what only looks like them (D11).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lexing {
@@ -253,6 +284,12 @@ pub(crate) struct Lexing {
     pub(crate) brackets: bool,
     /// BEGIN alone opens the body of a trigger; otherwise only `BEGIN ATOMIC` does.
     pub(crate) bare_bodies: bool,
+    /// `\` in a string means the character that follows.
+    pub(crate) backslashes: bool,
+    /// `# …` is a comment, up to the end of the line; and `--` only before a space.
+    pub(crate) hash_comments: bool,
+    /// `/*! … */` is carried out.
+    pub(crate) executable_comments: bool,
 }
 
 /// What a transaction is begun with.
@@ -340,6 +377,23 @@ impl Dialect {
             left -= size;
         }
         sizes
+    }
+
+    /// Rows of values as something to select from, with these names for its columns.
+    pub(crate) fn rows_of(&self, rows: &str, names: &[String], tuples: &[String]) -> String {
+        match self.sets {
+            Sets::Arrays | Sets::Values => {
+                let called = names.iter().enumerate().map(|(at, name)| format!("column{} AS {name}", at + 1));
+                let called = called.collect::<Vec<_>>().join(", ");
+                format!("(SELECT {called} FROM (VALUES {}) AS {rows}) AS {rows}", tuples.join(", "))
+            }
+            // The names of the first row's columns are those of all.
+            Sets::Documents => {
+                let selects = tuples.iter().map(|tuple| format!("SELECT {}", &tuple[1..tuple.len() - 1]));
+                let selects = selects.collect::<Vec<_>>().join(" UNION ALL ");
+                format!("(WITH {rows}({}) AS ({selects}) SELECT * FROM {rows}) AS {rows}", names.join(", "))
+            }
+        }
     }
 
     /// What the catalogue's answer about a table says (D1).

@@ -1,7 +1,7 @@
 //! What comes back with a write, and how it reaches its object: always by what the database says of that row (D3, D4).
 
 use rustc_hash::FxHashMap;
-use sea_orm::{QueryResult, Value};
+use sea_orm::{QueryResult, Value, sea_query::Values};
 use smallvec::SmallVec;
 
 use super::{
@@ -12,10 +12,13 @@ use super::{
 };
 use crate::{
     connection::{Fetch, Message, text::Text},
-    dialect::{Dialect, Sets},
+    dialect::{
+        Dialect, Sets,
+        documents::{self, DocumentRows},
+    },
     error::Error,
     objects::row::Returned,
-    table::{facts::Stored, meta::TableMeta, value_ref::ValueRef},
+    table::{facts::Stored, meta::TableMeta, row_sink::RowSink, value_ref::ValueRef},
 };
 
 /// What a write is to answer with.
@@ -79,6 +82,17 @@ pub(super) fn key_in(table: &TableMeta, row: &QueryResult) -> Result<Vec<Value>,
 impl RowSet<'_> {
     /// What has to come back with the set's rows.
     pub(super) fn wanted(&self) -> Result<Wanted, Error> {
+        let wanted = self.wanted_of_the_statement()?;
+        let event = if self.kind == Kind::Update { self.facts.update } else { self.facts.insert };
+        if !event.mute || wanted.back == Back::Nothing || self.kind == Kind::Delete {
+            return Ok(wanted);
+        }
+        // The server knows no RETURNING here: rows are read afterwards, those without a key each after it was written.
+        let told = self.kind == Kind::Update || self.table.keys.iter().all(|key| self.columns.contains(key));
+        Ok(Wanted { back: Back::Nothing, odd: wanted.odd, again: told, apart: !told })
+    }
+
+    fn wanted_of_the_statement(&self) -> Result<Wanted, Error> {
         let (table, facts) = (self.table, &self.facts);
         let every = || (0..table.columns.len()).filter(|column| table.columns[*column].held);
         let event = match self.kind {
@@ -115,7 +129,7 @@ impl RowSet<'_> {
         let written = |column: &usize| self.columns.contains(column);
         let made = self.drawn.as_ref().map_or(&[][..], Drawn::columns);
         let filled_in = |column: &usize| match self.kind {
-            Kind::Update => facts.columns[*column].generated,
+            Kind::Update => facts.columns[*column].generated || facts.columns[*column].touched && !written(column),
             _ => !written(column) && !made.contains(column),
         };
         let odd = self.oddly_stored()?;
@@ -129,7 +143,14 @@ impl RowSet<'_> {
 
     /// Whether the database keeps each key as it was sent, so that rows are told apart by it.
     pub(super) fn keeps_keys(&self) -> bool {
-        self.table.keys.iter().all(|key| self.facts.columns[*key].stored == Stored::AsSent)
+        let stored = |key: &usize| self.facts.columns[*key].stored;
+        let spaces = |key: &&usize| stored(key) == Stored::UnlessSpaces && self.columns.contains(key);
+        let odd = match self.table.keys.iter().any(|key| spaces(&key)) {
+            true => self.oddly_stored().ok(),
+            false => None,
+        };
+        let kept = |key: &usize| odd.as_ref().is_some_and(|odd| spaces(&key) && !odd.contains(key));
+        self.table.keys.iter().all(|key| stored(key) == Stored::AsSent || kept(key))
     }
 }
 
@@ -204,7 +225,17 @@ impl Flush<'_> {
 
     /// Reads a new row by the key that it was sent with.
     pub(super) async fn read_new(&mut self, set: &RowSet<'_>, row: usize) -> Result<Vec<QueryResult>, Error> {
-        let message = read_values(set, self.connection.dialect(), &[(row, set.new_key(row)?)]);
+        self.read_by(set, row, set.new_key(row)?).await
+    }
+
+    /// Reads a new row by its key.
+    pub(super) async fn read_by(
+        &mut self,
+        set: &RowSet<'_>,
+        row: usize,
+        key: Vec<Value>,
+    ) -> Result<Vec<QueryResult>, Error> {
+        let message = read_values(set, self.connection.dialect(), &[(row, key)]);
         Ok(self.send(set.table, &set.window(row, row + 1), message).await?.rows())
     }
 
@@ -213,15 +244,17 @@ impl Flush<'_> {
         let (table, dialect) = (set.table, self.connection.dialect());
         let rows: Vec<(usize, Vec<Value>)> =
             (0..set.len()).filter_map(|row| Some((row, set.current_key(row)?))).collect();
-        let together = table.keys.iter().all(|key| table.columns[*key].is_simple());
+        let of_documents = |key: &usize| dialect.sets != Sets::Documents || set.facts.columns[*key].document.is_some();
+        let together = table.keys.iter().all(|key| table.columns[*key].is_simple() && of_documents(key));
         let most = match (together, dialect.sets) {
             (false, _) => 1,
             (true, Sets::Values) => dialect.chunk(rows.len(), table.keys.len() + 1),
-            (true, Sets::Arrays) => 1_000,
+            (true, Sets::Arrays | Sets::Documents) => 1_000,
         };
         for some in rows.chunks(most) {
             let message = match dialect.sets {
                 Sets::Arrays if together => read_arrays(set, dialect, some)?,
+                Sets::Documents if together => read_document(set, dialect, some)?,
                 _ => read_values(set, dialect, some),
             };
             let answer = self.send(table, &set.window(0, set.len()), message).await?.rows();
@@ -247,17 +280,22 @@ impl Flush<'_> {
 }
 
 /// The rows of these keys, each with its number.
-fn read_text(set: &RowSet<'_>, dialect: &Dialect, source: &str, with: &str) -> String {
+fn read_text(set: &RowSet<'_>, dialect: &Dialect, source: &str, in_document: bool) -> String {
     let (table, names) = (set.table, &set.table.names);
     let same = table.keys.iter().enumerate().map(|(at, key)| {
         let meta = &table.columns[*key];
-        let value = meta.save(dialect, &names.value(at));
+        let value = match in_document {
+            true => documents::value(names, &set.facts, at, *key),
+            false => names.value(at),
+        };
+        let value = meta.save(dialect, &value);
         format!("{}.{} = {}", table.table, meta.quoted(), set.facts.compared(*key, &value))
     });
     format!(
-        "{with}SELECT {}.{}, {} FROM {source} JOIN {} ON {}",
+        "SELECT CAST({}.{} AS {}), {} FROM {source} JOIN {} ON {}",
         names.rows,
         names.number,
+        dialect.big,
         Back::Row.list(table, dialect, false).join(", "),
         table.table,
         same.collect::<Vec<_>>().join(" AND ")
@@ -272,8 +310,21 @@ fn read_arrays<'m>(set: &RowSet<'_>, dialect: &Dialect, rows: &[(usize, Vec<Valu
         key.iter().enumerate().try_for_each(|(at, value)| arguments.sink().put(at, &ValueRef::from(value)))?;
     }
     let source = names.unnest_numbered(table.keys.len());
-    let sql = read_text(set, dialect, &source, "");
+    let sql = read_text(set, dialect, &source, false);
     Ok(Message::Bound { sql: sql.into(), arguments: arguments.finish()?, fetch: Fetch::All })
+}
+
+fn read_document<'m>(set: &RowSet<'_>, dialect: &Dialect, rows: &[(usize, Vec<Value>)]) -> Result<Message<'m>, Error> {
+    let table = set.table;
+    let mut sink = DocumentRows::new();
+    for (_, key) in rows {
+        sink.begin_row();
+        key.iter().enumerate().try_for_each(|(at, value)| sink.put(at, &ValueRef::from(value)))?;
+    }
+    let source = documents::table(&table.names, &set.facts, table.keys.iter().copied());
+    let source = source.ok_or_else(|| Error::usage(format!("{}: its key has no form in a document", table.entity)))?;
+    let sql = read_text(set, dialect, &source, true);
+    Ok(Message::Built { sql: sql.into(), values: Values(vec![sink.finish().into()]), fetch: Fetch::All })
 }
 
 fn read_values<'m>(set: &RowSet<'_>, dialect: &'static Dialect, rows: &[(usize, Vec<Value>)]) -> Message<'m> {
@@ -281,12 +332,12 @@ fn read_values<'m>(set: &RowSet<'_>, dialect: &'static Dialect, rows: &[(usize, 
     let mut text = Text::new(dialect, "");
     let tuples = rows.iter().enumerate().map(|(at, (_, key))| {
         let values = key.iter().map(|value| text.bind(value.clone())).collect::<Vec<_>>();
-        format!("(CAST({} AS bigint), {})", at + 1, values.join(", "))
+        format!("(CAST({} AS {}), {})", at + 1, dialect.big, values.join(", "))
     });
-    let tuples = tuples.collect::<Vec<_>>().join(", ");
-    let with =
-        format!("WITH {}({}, {}) AS (VALUES {tuples}) ", names.rows, names.number, names.values(table.keys.len()));
-    text.sql = read_text(set, dialect, &names.rows, &with);
+    let tuples: Vec<String> = tuples.collect();
+    let called = std::iter::once(names.number.clone()).chain((0..table.keys.len()).map(|at| names.bare(at)));
+    let source = dialect.rows_of(&names.rows, &called.collect::<Vec<_>>(), &tuples);
+    text.sql = read_text(set, dialect, &source, false);
     text.message(Fetch::All)
 }
 

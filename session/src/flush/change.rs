@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
-use sea_orm::QueryResult;
+use sea_orm::{QueryResult, sea_query::Values};
 
 use super::{
     Flush,
     back::{Back, unasked},
-    pieces::{Chunks, arrays},
+    pieces::{Chunks, arrays, documents as documents_of},
     plan::{Kind, Part},
     rows::NamedRows,
     set::{Found, MANY_ROWS, Places, RowSet, RowSource, Window},
 };
 use crate::{
     connection::{Fetch, Message, text::Text},
-    dialect::{Dialect, Sets, message::Arguments},
+    dialect::{Dialect, Sets, documents, message::Arguments},
     error::Error,
     objects::row::Put,
     stats::Path,
@@ -59,13 +59,31 @@ struct ChangeTexts<'s, 'a> {
 }
 
 impl RowSet<'_> {
+    /// Whether foreign keys have anything to say of the change: not of one that writes no column which refers or is referred to.
+    fn moves_references(&self) -> bool {
+        let facts = &self.facts;
+        let named = |column: &usize, names: &[String]| {
+            names.iter().any(|name| name.eq_ignore_ascii_case(self.table.columns[*column].name))
+        };
+        let moves = |column: &usize| {
+            facts.actions.iter().chain(&facts.refusing).any(|action| {
+                let own = Some(&action.child) == facts.identity.as_ref();
+                named(column, &action.to) || own && named(column, &action.from)
+            })
+        };
+        self.kind != Kind::Update || self.columns.iter().any(moves)
+    }
+
     /// Whether rows may be changed together (D2).
     fn goes_together(&self, dialect: &Dialect) -> bool {
         let event = if self.kind == Kind::Delete { self.facts.delete } else { self.facts.update };
-        if dialect.acts_within_statements && self.facts.acts_on_itself() {
+        if dialect.acts_within_statements && self.facts.acts_on_itself() && self.moves_references() {
             return false;
         }
-        let travels = |put: Put| self.table.columns[put.column()].is_simple();
+        let travels = |put: Put| {
+            self.table.columns[put.column()].is_simple()
+                && (dialect.sets != Sets::Documents || self.facts.columns[put.column()].document.is_some())
+        };
         self.len() > 1 && !event.row_by_row && self.found_by().chain(self.new_values()).all(travels)
     }
 }
@@ -87,6 +105,7 @@ impl Flush<'_> {
             }
             (true, Sets::Values) => self.change_values(&texts).await?,
             (true, Sets::Arrays) => self.change_arrays(&texts).await?,
+            (true, Sets::Documents) => self.change_documents(&texts).await?,
         }
         match wanted.again {
             true => self.read_again(set).await,
@@ -155,6 +174,31 @@ impl Flush<'_> {
                 _ => self.send_asking(texts, window, arguments).await?,
             }
             self.connection.counters().path(Path::Arrays, window.len());
+            at = to;
+        }
+        Ok(())
+    }
+
+    /// Many rows as documents that the statement reads as tables (MariaDB, MySQL).
+    async fn change_documents(&mut self, texts: &ChangeTexts<'_, '_>) -> Result<(), Error> {
+        let (set, table) = (texts.set, texts.set.table);
+        let places: Places = set.found_by().chain(set.new_values()).collect();
+        let alone: Places = set.new_values().chain(set.found_by()).collect();
+        let most = if set.kind == Kind::Delete { DELETED_ROWS } else { UPDATED_ROWS };
+        let mut at = 0;
+        while at < set.len() {
+            if at + 1 == set.len() {
+                self.change_alone(texts, at, &alone).await?;
+                self.connection.counters().path(Path::Single, 1);
+                return Ok(());
+            }
+            let (to, document) = documents_of(set, texts.dialect, at, most, &places)?;
+            let window = set.window(at, to);
+            let (sql, values) = (texts.text(ChangeForm::Bare, false), Values(vec![document.into()]));
+            let reply = self.send(table, &window, Message::Built { sql, values, fetch: Fetch::Nothing }).await?;
+            self.connection.counters().path(Path::Chunks, window.len());
+            self.expect_all(texts, window, reply.affected().into()).await?;
+            self.all_told(window)?;
             at = to;
         }
         Ok(())
@@ -465,6 +509,7 @@ impl ChangeTexts<'_, '_> {
             ChangeForm::Few => self.numbered(xid),
             ChangeForm::Back => self.numbered(xid),
             ChangeForm::Many => self.many(xid),
+            ChangeForm::Bare if self.dialect.sets == Sets::Documents => self.change_documents(),
             ChangeForm::Bare => self.change_arrays(false),
         };
         let whole = self.set.part == Part::Whole && self.set.checks.is_empty();
@@ -534,6 +579,31 @@ impl ChangeTexts<'_, '_> {
         if returning { format!("{write} RETURNING {keys}") } else { write }
     }
 
+    /// The change of rows in a document. They are looked up in its order, in which all units lock them.
+    fn change_documents(&self) -> String {
+        let (table, facts) = (self.table(), &self.set.facts);
+        let columns = || self.set.found_by().chain(self.set.new_values()).map(|put| put.column());
+        // Whether each column has a form there was asked before.
+        let rows = documents::table(&table.names, facts, columns()).unwrap_or_default();
+        let value = |(at, column): (usize, usize)| documents::value(&table.names, facts, at, column);
+        let name = |column: usize| format!("{}.{}", table.table, table.columns[column].quoted());
+        let matched = self
+            .set
+            .found_by()
+            .enumerate()
+            .map(|(at, put)| self.matched(put, &name(put.column()), &value((at, put.column()))));
+        let matched = matched.collect::<Vec<_>>().join(" AND ");
+        if self.deletes() {
+            return format!("DELETE {0} FROM {rows} STRAIGHT_JOIN {0}{1} ON {matched}", table.table, facts.lookup);
+        }
+        let first = self.set.found_by().count();
+        let assigned = (first..).zip(self.set.written()).map(|(at, column)| {
+            format!("{} = {}", name(column), table.columns[column].save(self.dialect, &value((at, column))))
+        });
+        let assigned = assigned.collect::<Vec<_>>().join(", ");
+        format!("UPDATE {rows} STRAIGHT_JOIN {}{} ON {matched} SET {assigned}", table.table, facts.lookup)
+    }
+
     /// Whether rows are found by one column alone, which is compared as it is sent.
     fn only_key(&self) -> bool {
         let [key] = self.table().keys[..] else { return false };
@@ -601,7 +671,10 @@ impl ChangeTexts<'_, '_> {
     /// The change of a single row: what is written, then key, version and checks.
     fn one(&self, xid: bool) -> String {
         let table = self.table();
-        let place = |at: usize| self.dialect.parameter(at + 1);
+        let place = |at: usize| match self.dialect.numbered_parameters {
+            true => self.dialect.parameter(at + 1),
+            false => self.dialect.hole.to_owned(),
+        };
         let assigned = self.set.written().enumerate().map(|(at, c)| {
             let meta = &table.columns[c];
             format!("{} = {}", meta.quoted(), meta.save(self.dialect, &place(at)))

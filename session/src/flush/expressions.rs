@@ -64,7 +64,8 @@ impl Flush<'_> {
             // All units lock rows in one order.
             group.rows.sort_by_cached_key(|(object, _)| object.rank());
             let facts = self.connection.table_facts(group.table).await?;
-            let rows = if facts.update.row_by_row { 1 } else { MOST_ROWS };
+            // Where nothing is told, a row that was not changed is told from the others by being alone.
+            let rows = if facts.update.row_by_row || facts.update.mute { 1 } else { MOST_ROWS };
             for some in group.rows.chunks(rows) {
                 self.write_group(&group, &facts, some).await?;
             }
@@ -92,7 +93,7 @@ impl Flush<'_> {
         update.cond_where(filled.fold(Condition::any(), |any, row| any.add(self.found(table, facts, row))));
         let mut statement = dialect.backend.build(&update);
 
-        let answers = !facts.update.instead;
+        let answers = !untold(facts);
         let xid = self.wants_xid() && answers && !facts.row_security;
         if facts.update.rewrites || facts.update.row_by_row {
             back = (0..table.columns.len()).filter(|column| table.columns[*column].held).collect();
@@ -140,13 +141,13 @@ impl Flush<'_> {
             let values: Vec<(usize, Value)> = values.collect::<Result<_, Error>>()?;
             self.object_written(object, RowKind::Update, Some(&Returned::Values(&values)), &facts.micros)?;
         }
-        if facts.update.instead {
+        if untold(facts) {
             for (object, _) in rows {
                 self.object_written(object, RowKind::Update, None, &facts.micros)?;
             }
         }
         // Nothing was told, or it was told too early.
-        if facts.update.instead || facts.update.changes_afterwards {
+        if untold(facts) || facts.update.changes_afterwards {
             rows.iter().for_each(|(object, _)| object.doubt());
         }
         Ok(())
@@ -239,6 +240,11 @@ impl Flush<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether an UPDATE cannot answer: what its rows hold then is read when they are next asked for.
+fn untold(facts: &TableFacts) -> bool {
+    facts.update.instead || facts.update.mute
 }
 
 /// What the statement sets, and the columns that it changes.

@@ -47,13 +47,15 @@ enum Way {
     Draw(Vec<(usize, Draw)>),
     /// Together, numbered on from the last row of the table (SQLite).
     Rowid(Rowid),
+    /// Together; the answer tells each row's key beside what it was sent with, and that is found again in these columns (MariaDB).
+    Recognized(Vec<usize>),
 }
 
 /// The texts of a set's INSERT.
-struct InsertTexts<'s, 'a> {
-    set: &'s RowSet<'a>,
-    dialect: &'static Dialect,
-    back: &'s Back,
+pub(super) struct InsertTexts<'s, 'a> {
+    pub(super) set: &'s RowSet<'a>,
+    pub(super) dialect: &'static Dialect,
+    pub(super) back: &'s Back,
 }
 
 impl RowSet<'_> {
@@ -66,10 +68,15 @@ impl RowSet<'_> {
             && !facts.insert.row_by_row
             && !self.columns.is_empty()
             && self.columns.iter().chain(&table.keys).all(travels)
-            && self.keeps_keys();
+            && self.keeps_keys()
+            && (self.kind != Kind::Switch || dialect.on_conflict);
         match (together, &unset[..]) {
             (false, _) => Way::Single,
             (true, []) => Way::Known,
+            (true, _) if dialect.sets == Sets::Documents => match facts.insert.mute {
+                false => self.recognized_by().map_or(Way::Single, Way::Recognized),
+                true => Way::Single,
+            },
             (true, _) if self.kind == Kind::Switch => Way::Single,
             (true, [key]) if dialect.sets == Sets::Values => match facts.rowid {
                 Some(rowid) if rowid.column == *key => Way::Rowid(rowid),
@@ -91,6 +98,7 @@ impl Flush<'_> {
         match set.way(self.connection.dialect()) {
             Way::Single => self.insert_single(&set, 0).await,
             Way::Known => self.insert_known(set, 0).await,
+            Way::Recognized(columns) => self.insert_recognized(&set, &columns).await,
             Way::Rowid(rowid) => self.insert_numbered(set, rowid).await,
             Way::Draw(keys) if set.len() < DRAWN_ROWS => self.insert_drawing(set, &keys).await,
             Way::Draw(keys) => {
@@ -120,16 +128,20 @@ impl Flush<'_> {
         let places: Places = set.new_values().collect();
         for row in from..set.len() {
             let window = set.window(row, row + 1);
+            if set.kind == Kind::Switch && !dialect.on_conflict && self.replace(&texts, row).await? {
+                continue;
+            }
             let xid = self.wants_xid();
             let sql = texts.alone(xid, wanted.odd);
             let fetch = if xid || wanted.back != Back::Nothing { Fetch::One } else { Fetch::Nothing };
             let reply = self.send_row(window, sql, &places, fetch).await?;
             let written = reply.affected();
+            let counted = if wanted.apart && set.facts.insert.mute { reply.last_number() } else { 0 };
             let answer = reply.rows();
             self.learn_xid(&answer, xid);
             expect_rows(window, 1, written)?;
             if wanted.apart {
-                let read = self.read_new(set, row).await?;
+                let read = self.read_by(set, row, set.key_after(row, counted)?).await?;
                 self.tell(set, row, &Back::Row, read.first())?;
             } else {
                 self.tell(set, row, &wanted.back, answer.first())?;
@@ -146,7 +158,7 @@ impl Flush<'_> {
     async fn insert_known(&mut self, set: RowSet<'_>, from: usize) -> Result<(), Error> {
         let wanted = set.wanted()?;
         let dialect = self.connection.dialect();
-        if dialect.sets == Sets::Values {
+        if dialect.sets != Sets::Arrays {
             return self.insert_values(&set, &wanted, from).await;
         }
         if wanted.back == Back::Nothing
@@ -305,7 +317,10 @@ impl Flush<'_> {
             }
         }
         self.connection.counters().path(Path::Chunks, set.len() - from);
-        Ok(())
+        match wanted.again {
+            true => self.read_again(set).await,
+            false => Ok(()),
+        }
     }
 
     /// Rows that SQLite numbers: they are given the numbers that it would give them, in the statement that inserts them. The
@@ -354,7 +369,7 @@ fn counted(answer: &[QueryResult]) -> Result<u64, Error> {
     Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
 }
 
-fn expect_rows(window: Window<'_, '_>, expected: u64, found: u64) -> Result<(), Error> {
+pub(super) fn expect_rows(window: Window<'_, '_>, expected: u64, found: u64) -> Result<(), Error> {
     if expected == found {
         return Ok(());
     }
@@ -367,7 +382,7 @@ fn expect_rows(window: Window<'_, '_>, expected: u64, found: u64) -> Result<(), 
 // ---- texts ---------------------------------------------------------------------------------------------------------
 
 impl InsertTexts<'_, '_> {
-    fn table(&self) -> &TableMeta {
+    pub(super) fn table(&self) -> &TableMeta {
         self.set.table
     }
 
@@ -376,7 +391,7 @@ impl InsertTexts<'_, '_> {
     }
 
     /// The columns that are written.
-    fn written(&self) -> String {
+    pub(super) fn written(&self) -> String {
         self.names_of(self.set.written())
     }
 
@@ -391,7 +406,7 @@ impl InsertTexts<'_, '_> {
     /// A row switch keeps the row and replaces every other column, defaults included (`excluded` holds them). What the
     /// database computes follows from them (D4).
     fn on_conflict(&self) -> String {
-        if self.set.kind != Kind::Switch {
+        if self.set.kind != Kind::Switch || !self.dialect.on_conflict {
             return String::new();
         }
         let (table, facts) = (self.table(), &self.set.facts);
@@ -408,7 +423,7 @@ impl InsertTexts<'_, '_> {
     }
 
     /// The values of the columns that are written, as the table takes them.
-    fn saved(&self, value: impl Fn(usize) -> String) -> String {
+    pub(super) fn saved(&self, value: impl Fn(usize) -> String) -> String {
         let save = |(at, c): (usize, usize)| self.table().columns[c].save(self.dialect, &value(at));
         self.set.written().enumerate().map(save).collect::<Vec<_>>().join(", ")
     }
@@ -434,10 +449,11 @@ impl InsertTexts<'_, '_> {
     fn one(&self) -> String {
         let table = &self.table().table;
         if self.set.columns.is_empty() {
-            return format!("INSERT INTO {table} DEFAULT VALUES{}", self.on_conflict());
+            let nothing = if self.dialect.sets == Sets::Documents { "() VALUES ()" } else { "DEFAULT VALUES" };
+            return format!("INSERT INTO {table} {nothing}{}", self.on_conflict());
         }
         let values = self.saved(|at| match self.dialect.sets {
-            Sets::Values => "?".to_owned(),
+            Sets::Values | Sets::Documents => "?".to_owned(),
             Sets::Arrays => self.dialect.parameter(at + 1),
         });
         format!("INSERT INTO {table} ({}) VALUES ({values}){}", self.written(), self.on_conflict())

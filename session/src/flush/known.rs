@@ -79,6 +79,14 @@ impl Flush<'_> {
                 let same = equality.apply("value");
                 format!("SELECT key, min(key) OVER (PARTITION BY {same}) FROM json_each({list})")
             }
+            Sets::Documents => {
+                let list = question.bind(serde_json::Value::from(texts).to_string().into());
+                let same = equality.apply("v.value");
+                format!(
+                    "SELECT CAST(v.number AS SIGNED) - 1, CAST(min(v.number) OVER (PARTITION BY {same}) AS SIGNED) - 1 \
+                     FROM JSON_TABLE({list}, '$[*]' COLUMNS (number FOR ORDINALITY, value longtext PATH '$')) AS v"
+                )
+            }
             Sets::Arrays => {
                 let texts = texts.into_iter().map(Value::from).collect();
                 let list = question.bind(Value::Array(ArrayType::String, Some(Box::new(texts))));

@@ -14,6 +14,7 @@ mod insert;
 mod known;
 mod pieces;
 pub(crate) mod plan;
+mod recognized;
 mod rows;
 mod set;
 

@@ -6,8 +6,7 @@ use smallvec::SmallVec;
 
 use super::set::{Places, RowSet, Window};
 use crate::{
-    connection::text::MOST_BYTES,
-    dialect::{Dialect, message::Arguments},
+    dialect::{Dialect, documents::DocumentRows, message::Arguments},
     error::Error,
     objects::row::Put,
 };
@@ -79,7 +78,7 @@ pub(super) fn flat(
     loop {
         let mut arguments = (dialect.rows)(size, &kinds(set, places))?;
         let mut taken = 0;
-        while taken < size && arguments.bytes() <= MOST_BYTES {
+        while taken < size && arguments.bytes() <= dialect.most_bytes {
             set.put(from + taken, places, arguments.sink())?;
             taken += 1;
         }
@@ -103,7 +102,7 @@ pub(super) fn arrays(
     let mut arguments = (dialect.rows)(to - from, &kinds(set, places))?;
     for row in from..to {
         set.put(row, places, arguments.sink())?;
-        if arguments.bytes() > MOST_BYTES {
+        if arguments.bytes() > dialect.most_bytes {
             return Ok((row + 1, arguments.finish()?));
         }
     }
@@ -113,4 +112,23 @@ pub(super) fn arrays(
 /// The kinds of the values at these places.
 fn kinds<'a>(set: &RowSet<'a>, places: &[Put]) -> SmallVec<[&'a ArrayType; 16]> {
     places.iter().map(|put| &set.table.columns[put.column()].kind).collect()
+}
+
+/// The values of rows from `from` on, as one document: of as many rows as one statement takes, and where they end.
+pub(super) fn documents(
+    set: &RowSet<'_>,
+    dialect: &Dialect,
+    from: usize,
+    most: usize,
+    places: &[Put],
+) -> Result<(usize, String), Error> {
+    let to = set.len().min(from + most);
+    let mut sink = DocumentRows::new();
+    for row in from..to {
+        set.put(row, places, &mut sink)?;
+        if sink.bytes() > dialect.most_bytes {
+            return Ok((row + 1, sink.finish()));
+        }
+    }
+    Ok((to, sink.finish()))
 }

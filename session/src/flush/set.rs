@@ -270,6 +270,37 @@ impl<'a> RowSet<'a> {
         Ok(key)
     }
 
+    /// The key of a row that was just written; `counted` is the number that the server gave it, if it gave one.
+    pub(super) fn key_after(&self, row: usize, counted: u64) -> Result<Vec<Value>, Error> {
+        let [key] = self.table.keys[..] else { return self.new_key(row) };
+        if self.columns.contains(&key) || self.drawn.is_some() {
+            return self.new_key(row);
+        }
+        let kind = &self.table.columns[key].kind;
+        let number = i64::try_from(counted).ok().filter(|number| *number > 0 && self.facts.columns[key].counted);
+        match number {
+            Some(number) => Ok(vec![crate::table::value::integer(kind, number)]),
+            None => Err(Error::usage(format!(
+                "{}: the key is made by the database, which does not tell it (no AUTO_INCREMENT, and no RETURNING): set it before `add`",
+                self.table.entity
+            ))),
+        }
+    }
+
+    /// What is sent of a row in these columns.
+    pub(super) fn sent(&self, row: usize, columns: &[usize]) -> Result<Vec<Value>, Error> {
+        let places: Places = columns.iter().map(|column| Put::New(*column)).collect();
+        match &self.rows {
+            RowSource::Planned { rows, .. } => {
+                places.iter().map(|put| self.planned_value(rows, row, *put).cloned()).collect()
+            }
+            RowSource::Objects(objects) => {
+                let mut change = self.change_of(objects[row])?;
+                columns.iter().map(|column| self.take_cell(&mut change.cells, *column)).collect()
+            }
+        }
+    }
+
     /// One value that is written.
     fn own_value(&self, row: usize, column: usize) -> Result<Value, Error> {
         match &self.rows {

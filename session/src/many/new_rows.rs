@@ -135,6 +135,11 @@ impl Session {
         unique: Vec<usize>,
         meeting: Meeting,
     ) -> Result<NewRows<E>, Error> {
+        if !self.dialect().on_conflict {
+            let what = "`get_or_add` and `upsert`, whose conflict is with columns that are named; look with `find_by_unique` \
+                        and add";
+            return Err(self.dialect().unsupported(what));
+        }
         // What is sent has to meet what the unit has done, also in a stretch without autoflush.
         self.flush().await?;
         let core = self.core();

@@ -46,7 +46,7 @@ pub(super) fn pieces<'r>(
     let most = match dialect.sets {
         _ if !together(table, columns) => (PLAIN_VALUES / columns.len().max(1)).max(1),
         Sets::Arrays => ARRAY_ROWS,
-        Sets::Values => dialect.chunk(usize::MAX, columns.len()),
+        Sets::Values | Sets::Documents => dialect.chunk(usize::MAX, columns.len()),
     };
     cut_by_bytes(rows, most)
 }
@@ -68,8 +68,14 @@ impl Source {
         rows: &[Vec<Value>],
     ) -> Result<Self, Error> {
         let (names, width) = (&table.names, columns.len());
-        let with = |tuples: String| {
-            format!("WITH {}({}, {}) AS (VALUES {tuples}) ", names.rows, names.number, names.values(width))
+        // One of the two servers takes VALUES only as rows of its own spelling; both take SELECTs.
+        let (before, between, after, values) = match dialect.sets {
+            Sets::Arrays | Sets::Values => ("(", ", ", ")", "VALUES "),
+            Sets::Documents => ("SELECT ", " UNION ALL ", "", ""),
+        };
+        let with = |tuples: Vec<String>| {
+            let tuples = tuples.join(between);
+            format!("WITH {}({}, {}) AS ({values}{tuples}) ", names.rows, names.number, names.values(width))
         };
         let sent = |column: usize, value: &Value| checked(table.columns[column].sent(value.clone()));
         match (dialect.sets, together(table, columns)) {
@@ -84,10 +90,10 @@ impl Source {
                 let from = names.unnest_numbered(width);
                 Ok(Self { with: String::new(), from, filled: false, sent: Sent::Arrays(arguments.finish()?) })
             }
-            (Sets::Values, true) => {
+            (Sets::Values | Sets::Documents, true) => {
                 let size = rows.len().next_power_of_two();
-                let tuple = |number: usize| format!("({number}, {})", vec!["?"; width].join(", "));
-                let tuples = (1..=size).map(tuple).collect::<Vec<_>>().join(", ");
+                let tuple = |number: usize| format!("{before}{number}, {}{after}", vec!["?"; width].join(", "));
+                let tuples = (1..=size).map(tuple).collect::<Vec<_>>();
                 let values = rows.iter().flat_map(|row| columns.iter().zip(row));
                 let values = values.map(|(column, value)| sent(*column, value)).collect::<Result<_, Error>>()?;
                 let sent = Sent::Flat { rows: rows.len(), values, width, size };
@@ -99,9 +105,9 @@ impl Source {
                 for (number, row) in rows.iter().enumerate() {
                     let values = columns.iter().zip(row).map(|(column, value)| Ok(text.bind(sent(*column, value)?)));
                     let values = values.collect::<Result<Vec<_>, Error>>()?.join(", ");
-                    tuples.push(format!("(CAST({} AS bigint), {values})", number + 1));
+                    tuples.push(format!("{before}CAST({} AS {}), {values}{after}", number + 1, dialect.big));
                 }
-                let (with, from) = (with(tuples.join(", ")), names.rows.clone());
+                let (with, from) = (with(tuples), names.rows.clone());
                 Ok(Self { with, from, filled: false, sent: Sent::Plain(text.values) })
             }
         }

@@ -45,7 +45,7 @@ impl Asked {
             return Asked::Count;
         }
         let moves_rows = assigned.iter().any(|column| table.keys.contains(column));
-        if event.instead || facts.row_security || moves_rows {
+        if event.instead || event.mute || facts.row_security || moves_rows {
             return Asked::Nothing;
         }
         if event.changes_afterwards {

@@ -359,6 +359,7 @@ fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
             select: format!("{} AS {}", (dialect.expression)(read.clone()), quote(alias)),
         }
     });
+    let sql: Box<[ColumnSql]> = sql.collect();
     // SeaORM has no kind for a vector, which is an array of floats.
     let vector = matches!(declared, ColumnType::Vector(_));
     let kind = if vector { ArrayType::Float } else { E::Model::get_value_type(column) };
@@ -379,7 +380,7 @@ fn column_meta<E: TrackedEntity>(at: usize, column: E::Column) -> ColumnMeta {
         at,
         read: E::value_in_row,
         kind,
-        sql: sql.collect(),
+        sql,
     }
 }
 

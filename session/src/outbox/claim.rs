@@ -115,10 +115,12 @@ impl Outbox {
     }
 
     pub(super) async fn rows(&self, s: &mut Session, text: &Text) -> Result<Vec<QueryResult>, Error> {
+        s.takes_outbox()?;
         Ok(s.query_all_raw(text.statement()).await?)
     }
 
     pub(super) async fn changed(&self, s: &mut Session, text: &Text) -> Result<u64, Error> {
+        s.takes_outbox()?;
         Ok(s.execute_raw(text.statement()).await?.rows_affected())
     }
 

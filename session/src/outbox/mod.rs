@@ -309,6 +309,7 @@ pub async fn forget_received(
     age: Duration,
     most: u64,
 ) -> Result<u64, Error> {
+    s.takes_outbox()?;
     let mut text = s.text();
     let before = text.bind((Utc::now() - age).into());
     let (table, received) = (quote(table), quote(received));
@@ -332,6 +333,7 @@ pub async fn first_time(
     consumer: &str,
     message: &str,
 ) -> Result<bool, Error> {
+    s.takes_outbox()?;
     let mut text = s.text();
     let places: Vec<String> = [consumer, message, account].into_iter().map(|value| text.bind(value.into())).collect();
     text.sql = format!(

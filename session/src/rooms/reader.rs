@@ -116,6 +116,8 @@ pub(crate) fn imports(text: &str, module: &[String]) -> Vec<Import> {
                 open.pop();
                 at += 1;
             }
+            // What a type captures: `use<'a>`.
+            "use" if next(1) == Some("<") => at += 1,
             "use" => at = tree(&tokens, at + 1, &[], &here(), &mut imports),
             "crate" | "super" | "self" | OWN if next(1) == Some("::") => {
                 let mut path = vec![tokens[at].text.clone()];

@@ -1,6 +1,6 @@
 //! What tests of applications, and this workspace's own, need: databases that come and go, and assertions on what was sent.
 
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub mod cluster;
 mod session_test;
 

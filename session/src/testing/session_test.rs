@@ -7,6 +7,8 @@ use std::{fmt::Debug, pin::Pin};
 
 use sea_orm::{ConnectionTrait, EntityTrait, Schema};
 
+#[cfg(feature = "mysql")]
+use super::cluster::mariadb::MariaDbDatabase;
 #[cfg(feature = "postgres")]
 use super::cluster::{self, TestDatabase};
 use crate::{connection::db::Db, error::Error, unit::session::Session};
@@ -20,6 +22,21 @@ pub enum Backend {
     /// A new database on the test cluster, see `testing::cluster::fresh_database`.
     #[cfg(feature = "postgres")]
     Postgres,
+    /// A new database on the MariaDB test server, see [`cluster::mariadb::fresh_database`].
+    #[cfg(feature = "mysql")]
+    MariaDb,
+}
+
+impl Backend {
+    /// Every backend that is built in.
+    pub const ALL: &[Backend] = &[
+        #[cfg(feature = "sqlite")]
+        Backend::Sqlite,
+        #[cfg(feature = "postgres")]
+        Backend::Postgres,
+        #[cfg(feature = "mysql")]
+        Backend::MariaDb,
+    ];
 }
 
 /// What a test may return: nothing, or a `Result` whose error fails it.
@@ -105,6 +122,8 @@ enum OpenedDatabase {
     Sqlite(tempfile::TempDir),
     #[cfg(feature = "postgres")]
     Postgres(TestDatabase),
+    #[cfg(feature = "mysql")]
+    MariaDb(MariaDbDatabase),
 }
 
 impl OpenedDatabase {
@@ -122,6 +141,8 @@ impl OpenedDatabase {
             Backend::Sqlite => Self::Sqlite(tempfile::tempdir()?),
             #[cfg(feature = "postgres")]
             Backend::Postgres => Self::Postgres(cluster::fresh_database().await?),
+            #[cfg(feature = "mysql")]
+            Backend::MariaDb => Self::MariaDb(cluster::mariadb::fresh_database().await?),
         })
     }
 
@@ -131,6 +152,8 @@ impl OpenedDatabase {
             Self::Sqlite(folder) => format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display()),
             #[cfg(feature = "postgres")]
             Self::Postgres(database) => database.url(),
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(database) => database.url(),
         };
         Db::connect(url).await
     }

@@ -49,8 +49,8 @@ impl Db {
     /// # Cancel safety
     /// Safe: it exists or it does not, and may be called again.
     pub async fn create_commit_tokens(&self) -> Result<(), Error> {
-        let sql = self.dialect().need(self.dialect().commit_tokens)?;
-        alone(self, sql, Fetch::Nothing).await.map(|_| ())
+        let tokens = self.dialect().need(self.dialect().commit_tokens)?;
+        alone(self, tokens.create, Fetch::Nothing).await.map(|_| ())
     }
 
     /// Forgets tokens older than `age`; nothing that is still undecided may be that old. Returns how many.
@@ -58,14 +58,16 @@ impl Db {
     /// # Errors
     /// What the database says.
     pub async fn purge_commit_tokens(&self, age: Duration) -> Result<u64, Error> {
-        let sql = format!("DELETE FROM {TABLE} WHERE at < now() - interval '{} seconds'", age.as_secs());
+        let (before, after) = self.dialect().need(self.dialect().commit_tokens)?.seconds;
+        let sql = format!("DELETE FROM {TABLE} WHERE at < CURRENT_TIMESTAMP(6) - {before}{}{after}", age.as_secs());
         Ok(alone(self, &sql, Fetch::Nothing).await?.affected())
     }
 }
 
 /// Whether the transaction with this token committed. Waits for one that is still under way; fences one that is not.
 pub(crate) async fn committed(db: &Db, token: Token) -> Result<bool, Error> {
-    let fence = format!("INSERT INTO {TABLE} (token, fence) VALUES ('{token}', true) ON CONFLICT DO NOTHING");
+    let (insert, unless_there) = db.dialect().need(db.dialect().commit_tokens)?.insert_unless_there;
+    let fence = format!("{insert} INTO {TABLE} (token, fence) VALUES ('{token}', true){unless_there}");
     if alone(db, &fence, Fetch::Nothing).await?.affected() > 0 {
         return Ok(false);
     }

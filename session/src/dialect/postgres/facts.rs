@@ -159,6 +159,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
             rewrites: seen().next().is_some(),
             changes_afterwards: seen().any(|kind| kind & (bit::BEFORE | bit::INSTEAD) == 0),
             instead: instead.iter().any(|known| known == rule),
+            mute: false,
         }
     };
     let (insert, update, delete) = (event(bit::INSERT, "3"), event(bit::UPDATE, "2"), event(bit::DELETE, "4"));
@@ -172,6 +173,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
             draw: (!insert.row_by_row).then(|| draw(column)).flatten(),
             equality: equality(meta, column),
             type_oid: column.type_oid,
+            ..ColumnFacts::default()
         })
     };
     let actions = answer.actions.unwrap_or_default().into_iter().map(|action| Action {
@@ -195,6 +197,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         micros: Vec::new(),
         generated: Vec::new(),
         rowid: None,
+        lookup: "",
         actions,
         refusing,
         far: answer.far.unwrap_or_default().into_iter().map(Identity::Oid).collect(),

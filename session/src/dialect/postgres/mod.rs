@@ -14,7 +14,9 @@ use sea_orm::{
     sqlx::{self, Column, Executor, Row, postgres::PgDatabaseError},
 };
 
-use super::{AdvisoryLocks, Begin, Channels, Dialect, Lexing, Recheck, Sets, TransactionIds, errors::Names};
+use super::{
+    AdvisoryLocks, Begin, Channels, CommitTokens, Dialect, Lexing, Recheck, Sets, TransactionIds, errors::Names,
+};
 use crate::{
     error::{Class, class_of_sqlstate},
     table::{columns::ColumnMeta, sql::literal, value_ref::Exactness},
@@ -30,8 +32,12 @@ pub(super) static POSTGRES: Dialect = Dialect {
     statement_timeout: Ok(()),
     two_phase: Ok(()),
     settle: Ok(()),
-    commit_tokens: Ok("CREATE TABLE IF NOT EXISTS sea_session_commits (token uuid PRIMARY KEY, \
-         fence boolean NOT NULL DEFAULT false, at timestamptz NOT NULL DEFAULT now())"),
+    commit_tokens: Ok(CommitTokens {
+        create: "CREATE TABLE IF NOT EXISTS sea_session_commits (token uuid PRIMARY KEY, \
+                 fence boolean NOT NULL DEFAULT false, at timestamptz NOT NULL DEFAULT now())",
+        insert_unless_there: ("INSERT", " ON CONFLICT DO NOTHING"),
+        seconds: ("interval '", " seconds'"),
+    }),
     advisory_locks: Ok(AdvisoryLocks {
         wait: "SELECT pg_advisory_xact_lock($1)",
         try_once: "SELECT pg_try_advisory_xact_lock($1) AS taken",
@@ -45,6 +51,7 @@ pub(super) static POSTGRES: Dialect = Dialect {
     aborts_after_errors: true,
     breaks_off: false,
     cursors: true,
+    outbox: Ok(()),
     queues: true,
     channels: Some(Channels { tell: listener::tell, listen: listener::listen }),
     sets: Sets::Arrays,
@@ -52,12 +59,17 @@ pub(super) static POSTGRES: Dialect = Dialect {
     compares_every_kind: true,
     acts_within_statements: false,
     row_lists: true,
+    numbered_parameters: true,
+    on_conflict: true,
+    implicit_commits: false,
     shows_locks_as: DbBackend::Postgres,
     #[cfg(feature = "testing")]
     enum_types: true,
     most_parameters: 65_535,
+    most_bytes: 16 << 20,
     sign: '$',
     hole: "$1",
+    big: "bigint",
     now: Ok("statement_timestamp()"),
     lexing: Lexing {
         nested_comments: true,
@@ -66,6 +78,9 @@ pub(super) static POSTGRES: Dialect = Dialect {
         backticks: false,
         brackets: false,
         bare_bodies: false,
+        backslashes: false,
+        hash_comments: false,
+        executable_comments: false,
     },
     begin,
     read_alone,

@@ -112,7 +112,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
     // No trigger of SQLite can change the row that is on its way, but each may write by itself, this row too.
     let event = |of: TriggerEvent| {
         let seen = triggers.iter().any(|event| *event == of || *event == TriggerEvent::Unknown);
-        EventFacts { row_by_row: !plain || seen, rewrites: seen, changes_afterwards: seen, instead: false }
+        EventFacts { row_by_row: !plain || seen, rewrites: seen, changes_afterwards: seen, instead: false, mute: false }
     };
     let known: FxHashMap<String, &AnsweredColumn> =
         answer.columns.iter().map(|column| (column.name.to_lowercase(), column)).collect();
@@ -126,7 +126,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
             always: false,
             draw: None,
             equality: equality(meta, collations.get(&name).map_or("BINARY", |name| name)),
-            type_oid: 0,
+            ..ColumnFacts::default()
         })
     };
     let columns: Vec<ColumnFacts> = table.columns.iter().map(facts_of).collect();
@@ -170,6 +170,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         micros: Vec::new(),
         generated: Vec::new(),
         rowid,
+        lookup: "",
         actions,
         refusing,
         far,

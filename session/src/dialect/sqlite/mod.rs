@@ -40,6 +40,7 @@ pub(super) static SQLITE: Dialect = Dialect {
     aborts_after_errors: false,
     breaks_off: true,
     cursors: false,
+    outbox: Ok(()),
     queues: false,
     channels: None,
     sets: Sets::Values,
@@ -48,13 +49,18 @@ pub(super) static SQLITE: Dialect = Dialect {
     compares_every_kind: false,
     acts_within_statements: true,
     row_lists: false,
+    numbered_parameters: true,
+    on_conflict: true,
+    implicit_commits: false,
     // SQLite's own text leaves the lock out.
     shows_locks_as: DbBackend::Postgres,
     #[cfg(feature = "testing")]
     enum_types: false,
     most_parameters: 32_766,
+    most_bytes: 16 << 20,
     sign: '?',
     hole: "?",
+    big: "bigint",
     now: Err("the clock of the database, which is this process"),
     lexing: Lexing {
         nested_comments: false,
@@ -63,6 +69,9 @@ pub(super) static SQLITE: Dialect = Dialect {
         backticks: true,
         brackets: true,
         bare_bodies: true,
+        backslashes: false,
+        hash_comments: false,
+        executable_comments: false,
     },
     begin,
     // The tenant is bound to objects, and the words of the text are all that can write.

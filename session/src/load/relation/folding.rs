@@ -119,9 +119,11 @@ impl Session {
             let mut text = Text::new(dialect, "");
             let tuples = some.iter().enumerate().map(|(at, row)| {
                 let row = row.iter().map(|value| text.bind(value.clone())).collect::<Vec<_>>();
-                format!("(CAST({} AS bigint), {})", before + at + 1, row.join(", "))
+                format!("(CAST({} AS {}), {})", before + at + 1, dialect.big, row.join(", "))
             });
-            let tuples = tuples.collect::<Vec<_>>().join(", ");
+            let tuples: Vec<String> = tuples.collect();
+            let called = std::iter::once(names.number.clone()).chain((0..columns.len()).map(|at| names.bare(at)));
+            let rows = dialect.rows_of(&names.rows, &called.collect::<Vec<_>>(), &tuples);
             let same = columns.iter().zip(equality).enumerate().map(|(at, (column, equality))| {
                 let meta = &table.columns[*column];
                 let name = format!("{}.{}", table.table, meta.quoted());
@@ -138,10 +140,9 @@ impl Session {
             let same = same.collect::<Vec<_>>().join(" AND ");
             let keys = table.keys.iter().map(|key| table.columns[*key].select(dialect));
             text.sql = format!(
-                "WITH {0}({1}, {2}) AS (VALUES {tuples}) SELECT {0}.{1}, {3} FROM {0} JOIN {4} ON {same}",
+                "SELECT {}.{}, {} FROM {rows} JOIN {} ON {same}",
                 names.rows,
                 names.number,
-                names.values(columns.len()),
                 keys.collect::<Vec<_>>().join(", "),
                 table.table,
             );

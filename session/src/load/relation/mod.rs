@@ -300,12 +300,20 @@ impl JunctionTable {
         pairs.chunks(size).map(<[_]>::to_vec).collect()
     }
 
-    fn tuples(text: &mut Text, pairs: Vec<Vec<Value>>, value: impl Fn(usize, String) -> String) -> String {
+    fn tuples(text: &mut Text, pairs: Vec<Vec<Value>>, value: impl Fn(usize, String) -> String) -> Vec<String> {
         let tuple = |pair: Vec<Value>| {
             let values = pair.into_iter().enumerate().map(|(at, bound)| value(at, text.bind(bound)));
             format!("({})", values.collect::<Vec<_>>().join(", "))
         };
-        pairs.into_iter().map(tuple).collect::<Vec<_>>().join(", ")
+        pairs.into_iter().map(tuple).collect()
+    }
+
+    /// A pair that is there already stays as it is.
+    fn unless_there(&self, dialect: &Dialect) -> String {
+        match (dialect.on_conflict, self.columns.first()) {
+            (false, Some(first)) => format!(" ON DUPLICATE KEY UPDATE {0} = {1}.{0}", first, self.table),
+            _ => " ON CONFLICT DO NOTHING".to_owned(),
+        }
     }
 
     /// A column or value of this number as the database compares it.
@@ -317,22 +325,26 @@ impl JunctionTable {
         let mut text = Text::new(dialect, "");
         let tuples = Self::tuples(&mut text, pairs, |_, bound| bound);
         let (table, columns) = (&self.table, self.columns.join(", "));
+        let listed = tuples.join(", ");
         text.sql = match self.equality.iter().any(Option::is_some) {
-            false => format!("INSERT INTO {table} ({columns}) VALUES {tuples} ON CONFLICT DO NOTHING"),
+            false => format!("INSERT INTO {table} ({columns}) VALUES {listed}{}", self.unless_there(dialect)),
             // A pair that is there in another spelling is related already.
             true => {
                 let rows = if *table == quote("u") { "u_rows" } else { "u" };
                 let value = |at: usize| format!("{rows}.column{}", at + 1);
+                let called: Vec<String> = (0..self.columns.len()).map(|at| format!("column{}", at + 1)).collect();
                 let same = self
                     .columns
                     .iter()
                     .enumerate()
                     .map(|(at, column)| equal(&self.equality[at], &format!("{table}.{column}"), &value(at)));
                 format!(
-                    "INSERT INTO {table} ({columns}) SELECT {} FROM (VALUES {tuples}) AS {rows} WHERE NOT EXISTS \
-                     (SELECT 1 FROM {table} WHERE {}) ON CONFLICT DO NOTHING",
+                    "INSERT INTO {table} ({columns}) SELECT {} FROM {} WHERE NOT EXISTS \
+                     (SELECT 1 FROM {table} WHERE {}){}",
                     (0..self.columns.len()).map(value).collect::<Vec<_>>().join(", "),
+                    dialect.rows_of(rows, &called, &tuples),
                     same.collect::<Vec<_>>().join(" AND "),
+                    self.unless_there(dialect),
                 )
             }
         };
@@ -344,7 +356,10 @@ impl JunctionTable {
         let tuples = Self::tuples(&mut text, pairs, |at, bound| self.compared(at, &bound));
         let columns = self.columns.iter().enumerate().map(|(at, column)| self.compared(at, column));
         let columns = columns.collect::<Vec<_>>().join(", ");
-        text.sql = format!("DELETE FROM {} WHERE ({columns}) IN (VALUES {tuples})", self.table);
+        text.sql = match dialect.row_lists && !dialect.on_conflict {
+            true => format!("DELETE FROM {} WHERE ({columns}) IN ({})", self.table, tuples.join(", ")),
+            false => format!("DELETE FROM {} WHERE ({columns}) IN (VALUES {})", self.table, tuples.join(", ")),
+        };
         text.message(Fetch::Nothing)
     }
 }

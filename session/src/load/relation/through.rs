@@ -124,11 +124,11 @@ impl<E: TrackedEntity, R: TrackedEntity> Matching<'_, E, R> {
         let mut text = Text::new(dialect, "");
         let tuples = parents.iter().enumerate().map(|(at, row)| {
             let row = row.iter().map(|value| text.bind(value.clone())).collect::<Vec<_>>();
-            format!("(CAST({at} AS bigint), {})", row.join(", "))
+            format!("(CAST({at} AS {}), {})", dialect.big, row.join(", "))
         });
-        let tuples = tuples.collect::<Vec<_>>().join(", ");
-        let called = (0..width).map(|at| format!("column{} AS {}", at + 2, names.bare(at)));
-        let called = called.collect::<Vec<_>>().join(", ");
+        let tuples: Vec<String> = tuples.collect();
+        let called = std::iter::once(names.number.clone()).chain((0..width).map(|at| names.bare(at)));
+        let rows = dialect.rows_of(&names.rows, &called.collect::<Vec<_>>(), &tuples);
         let in_junction = self.via.to_col.iter().chain(self.to.from_col.iter()).enumerate();
         let in_junction =
             in_junction.map(|(at, name)| format!("{} AS {}", quote(&name.inner()), names.bare(width + at)));
@@ -143,7 +143,7 @@ impl<E: TrackedEntity, R: TrackedEntity> Matching<'_, E, R> {
         });
         let keys = table.keys.iter().map(|key| table.columns[*key].select(dialect));
         text.sql = format!(
-            "SELECT {u}.{n}, {keys} FROM (SELECT column1 AS {n}, {called} FROM (VALUES {tuples}) AS {u}) AS {u} \
+            "SELECT {u}.{n}, {keys} FROM {rows} \
              JOIN (SELECT {in_junction} FROM {junction}) AS {out} ON {own} JOIN {theirs_table} ON {theirs}",
             u = names.rows,
             n = names.number,

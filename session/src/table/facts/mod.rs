@@ -34,6 +34,8 @@ pub(crate) struct TableFacts {
     pub(crate) generated: Vec<usize>,
     /// How SQLite counts up the key that no row brings along.
     pub(crate) rowid: Option<Rowid>,
+    /// What stands behind the table in a join that looks its rows up by their keys.
+    pub(crate) lookup: &'static str,
     /// What the database does to rows of other tables, or of this one, when a row is deleted or its key changes (D6).
     pub(crate) actions: Vec<Action>,
     /// The foreign keys of other tables, or of this one, because of which the database only refuses.
@@ -64,6 +66,8 @@ pub(crate) struct EventFacts {
     pub(crate) changes_afterwards: bool,
     /// A rule stands in the statement's place, so that it may not ask for what it writes (PostgreSQL).
     pub(crate) instead: bool,
+    /// The server has no RETURNING for this event.
+    pub(crate) mute: bool,
 }
 
 /// What the database makes of a value in a column.
@@ -73,6 +77,12 @@ pub(crate) struct ColumnFacts {
     pub(crate) stored: Stored,
     /// Computed by the database: never written (D4).
     pub(crate) generated: bool,
+    /// Changed by the database with each change of its row, unless it is written (ON UPDATE CURRENT_TIMESTAMP).
+    pub(crate) touched: bool,
+    /// The server counts it up, and says what the last row got (AUTO_INCREMENT).
+    pub(crate) counted: bool,
+    /// How its values stand in a document that a statement reads as a table; none if they cannot.
+    pub(crate) document: Option<DocumentColumn>,
     /// An identity that refuses values of a statement's own; COPY would not refuse them (PostgreSQL).
     pub(crate) always: bool,
     /// An expression that gives what the column's default would, and may be evaluated before the row is there.
@@ -81,6 +91,15 @@ pub(crate) struct ColumnFacts {
     pub(crate) equality: Option<Equality>,
     /// PostgreSQL's number of the column's type.
     pub(crate) type_oid: i64,
+}
+
+/// A column of a document that a statement reads as a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DocumentColumn {
+    /// The type that it is read as.
+    pub(crate) declared: String,
+    /// Bytes, which stand there as digits.
+    pub(crate) hexadecimal: bool,
 }
 
 /// How what was sent compares with what is stored (D4).
@@ -190,6 +209,7 @@ impl TableFacts {
             micros: Vec::new(),
             generated: Vec::new(),
             rowid: None,
+            lookup: "",
             actions: Vec::new(),
             refusing: Vec::new(),
             far: Vec::new(),

@@ -1,10 +1,13 @@
 #!/bin/sh
-# A throw-away PostgreSQL cluster in one folder, and the watcher that removes it.
+# A throw-away server (PostgreSQL, or MariaDB) in one folder, and the watcher that removes it.
 #
-#   cluster.sh find                     prints the folder of usable PostgreSQL programs, or says what was looked for
+#   cluster.sh find [ENGINE]            prints the folder of usable programs, or says what was looked for
 #   cluster.sh launch DIR GRACE [LINK]  makes the lease DIR/lease, starts the watcher in the background and returns
 #   cluster.sh restart DIR MODE         stops the server (fast or immediate) and starts it on the same data
 #   cluster.sh remove DIR               stops the server and deletes the folder (for a cluster whose watcher is dead)
+#
+# ENGINE is postgres (if nothing is said) or mariadb; a folder's stands in DIR/engine. What is MariaDB's own is in
+# mariadb.sh, beside this file.
 #
 # DIR/lease is a named pipe. Whoever uses the cluster holds it open for writing; the kernel closes it when the
 # process ends, however it ends. The watcher reads: end of file means that nobody is left. GRACE seconds later, if
@@ -52,6 +55,7 @@ objection() {
 }
 
 find_programs() {
+    [ "$engine" = postgres ] || { find_mariadb; return; }
     objections=''
     old_ifs=$IFS
     IFS='
@@ -78,10 +82,11 @@ or set TEST_POSTGRES_URL to a server of yours." >&2
 
 # --- as whom ---------------------------------------------------------------------------------------------------------
 
-# PostgreSQL refuses to run as root: then an unprivileged user runs it.
+# Neither server runs as root: then an unprivileged user runs it.
 server_user() {
     [ "$(id -u)" = 0 ] || { id -un; return; }
-    for user in postgres _postgres nobody; do
+    case "$engine" in mariadb) users='mysql _mysql nobody' ;; *) users='postgres _postgres nobody' ;; esac
+    for user in $users; do
         id -u "$user" >/dev/null 2>&1 && { echo "$user"; return; }
     done
     echo nobody
@@ -112,6 +117,7 @@ create() {
     mkdir -m 700 "$server" || return 1
     # The server's user owns its own folder only: the rest holds what root runs.
     [ "$(id -u)" != 0 ] || { chmod 711 "$dir" && chown "$(server_user)" "$server"; } || return 1
+    [ "$engine" = postgres ] || { create_mariadb; return; }
     as_server "$bin/initdb" -D "$server/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$dir/initdb.log" 2>&1 || return 1
     # A cluster that lives for minutes needs no durability; mmap keeps shared memory inside the folder.
     as_server tee -a "$server/data/postgresql.conf" >/dev/null <<CONF || return 1
@@ -134,11 +140,15 @@ CONF
 }
 
 # The server must not inherit an end of the lease: held open by it, the lease would never end.
-start() { as_server "$(cat "$dir/bin")/pg_ctl" -D "$server/data" -l "$server/log" -w -t 60 -s start </dev/null >>"$dir/pg_ctl.log" 2>&1 \
-    3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-; }
+start() {
+    [ "$engine" = postgres ] || { start_mariadb; return; }
+    as_server "$(cat "$dir/bin")/pg_ctl" -D "$server/data" -l "$server/log" -w -t 60 -s start </dev/null >>"$dir/pg_ctl.log" 2>&1 \
+        3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-
+}
 
 # pg_ctl waits until the pid file is gone, which also holds where nobody reaps the dead server.
 stop() {
+    [ "$engine" = postgres ] || { stop_mariadb "$1"; return; }
     [ -f "$server/data/postmaster.pid" ] || return 0
     as_server "$(cat "$dir/bin")/pg_ctl" -D "$server/data" -m "$1" -w -t 20 -s stop </dev/null >>"$dir/pg_ctl.log" 2>&1
 }
@@ -187,7 +197,7 @@ watch() {
     if create; then
         : >"$dir/ready"
     else
-        { cat "$dir/failed.new" 2>/dev/null; tail -n 20 "$dir/initdb.log" "$dir/pg_ctl.log" "$server/log" 2>/dev/null; } >"$dir/reason"
+        { cat "$dir/failed.new" 2>/dev/null; tail -n 20 "$dir/initdb.log" "$dir/pg_ctl.log" "$server/log" "$server/log.err" 2>/dev/null; } >"$dir/reason"
         mv "$dir/reason" "$dir/failed"
         rm -f "$dir/open"
         [ -z "$link" ] || [ "$(readlink "$link")" != "$dir" ] || rm -f "$link"
@@ -216,10 +226,16 @@ dir=${2:-}
 server=$dir/server
 link=''
 case "$command" in
+find) engine=${2:-postgres} ;;
+*) engine=$(cat "$dir/engine" 2>/dev/null || echo postgres) ;;
+esac
+here=$(dirname "$0")
+[ "$engine" = postgres ] || . "$here/mariadb.sh"
+case "$command" in
 find) cd / && find_programs ;;
 launch) grace=$3 link=${4:-}; launch ;;
 watch) grace=$3 link=${4:-}; watch ;;
 restart) cd "$dir" && stop "$3" && start ;;
 remove) cd / && end ;;
-*) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -1,4 +1,4 @@
-//! Why a test has no PostgreSQL. Each message is meant to be read in a test's output: it says what to do about it.
+//! Why a test has no server. Each message is meant to be read in a test's output: it says what to do about it.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use sea_orm::sqlx;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterError {
-    /// The server did not start: PostgreSQL is missing, or what it printed.
-    #[error("no PostgreSQL for the tests: {0}")]
+    /// The server did not start: it is missing, or what it printed.
+    #[error("no server for the tests: {0}")]
     Start(String),
     /// The server did not stop or restart as asked.
     #[error("the test cluster in {folder} failed to {action}: {output}", folder = .folder.display())]
@@ -33,6 +33,9 @@ pub enum ClusterError {
     /// The URL that was given for a server is not one of PostgreSQL. (It is not shown: it may hold a password.)
     #[error("TEST_POSTGRES_URL is not of the form postgres://user[:password]@host[:port]/database")]
     Url,
+    /// The same of MySQL and MariaDB.
+    #[error("TEST_MYSQL_URL is not of the form mysql://user[:password]@host[:port]/database")]
+    MySqlUrl,
     /// The server refused what was asked of it.
     #[error("{what} on the test server: {source}")]
     Sql {

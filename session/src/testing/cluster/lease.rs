@@ -23,6 +23,40 @@ use tokio::time::sleep;
 use super::cluster_error::{ClusterError, io};
 
 const SCRIPT: &str = include_str!("cluster.sh");
+const MARIADB: &str = include_str!("mariadb.sh");
+
+/// Which server a folder holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Engine {
+    Postgres,
+    MariaDb,
+}
+
+impl Engine {
+    /// What `cluster.sh` calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Engine::Postgres => "postgres",
+            Engine::MariaDb => "mariadb",
+        }
+    }
+
+    /// What its folders and links are called by.
+    fn short(self) -> &'static str {
+        match self {
+            Engine::Postgres => "pg",
+            Engine::MariaDb => "my",
+        }
+    }
+
+    /// The server's socket, in its own folder.
+    fn socket(self) -> &'static str {
+        match self {
+            Engine::Postgres => ".s.PGSQL.5432",
+            Engine::MariaDb => "mysqld.sock",
+        }
+    }
+}
 
 /// How long the shared cluster waits for the next test process. Long enough for the pause between two test binaries.
 const SHARED_GRACE: Duration = Duration::from_secs(5);
@@ -38,6 +72,7 @@ const NOBODY_READS: i32 = 6;
 
 /// A hold on a running cluster, ended by its drop or by the end of the process.
 pub(super) struct Lease {
+    engine: Engine,
     folder: PathBuf,
     pipe: File,
 }
@@ -52,8 +87,8 @@ enum Hold {
 }
 
 /// Where the processes of this user and this checkout find their shared cluster.
-pub(super) fn default_link() -> Result<PathBuf, ClusterError> {
-    link_of(&checkout())
+pub(super) fn default_link(engine: Engine) -> Result<PathBuf, ClusterError> {
+    link_of(engine, &checkout())
 }
 
 /// The root of the workspace whose tests run: cargo tells them the folder of their package. Where a test program is
@@ -68,25 +103,25 @@ fn checkout() -> PathBuf {
 /// The link of one checkout. Two checkouts share nothing: names of prepared transactions and roles are a whole
 /// cluster's, and tests of one must not see those of the other. The name also changes with what the cluster is set up
 /// for. The checkout's path goes in as a number, because a name in a folder has a longest length.
-pub(super) fn link_of(checkout: &Path) -> Result<PathBuf, ClusterError> {
+pub(super) fn link_of(engine: Engine, checkout: &Path) -> Result<PathBuf, ClusterError> {
     // As good as unique for the few checkouts of a machine; processes of different compilers need not agree.
     let mut hasher = DefaultHasher::new();
     checkout.hash(&mut hasher);
-    Ok(base().join(format!("sea-session-pg-{}-{:016x}-1", own_user()?, hasher.finish())))
+    Ok(base().join(format!("sea-session-{}-{}-{:016x}-1", engine.short(), own_user()?, hasher.finish())))
 }
 
 impl Lease {
     /// Starts a cluster that nobody else can find, and that ends at once with its lease.
-    pub(super) async fn private() -> Result<Self, ClusterError> {
-        let lease = launch(Duration::ZERO, None).await?;
+    pub(super) async fn private(engine: Engine) -> Result<Self, ClusterError> {
+        let lease = launch(engine, Duration::ZERO, None).await?;
         // Nobody else may come, so the gate is of no use; `go` starts the server.
         lease.say("go")?;
         lease.ready().await
     }
 
     /// Holds a cluster that was started by somebody else, in a folder that is known.
-    pub(super) async fn of(folder: &Path) -> Result<Self, ClusterError> {
-        match hold(folder).await? {
+    pub(super) async fn of(engine: Engine, folder: &Path) -> Result<Self, ClusterError> {
+        match hold(engine, folder).await? {
             Hold::Held(lease) => lease.ready().await,
             Hold::Ending | Hold::Dead => {
                 Err(ClusterError::Start(format!("the cluster in {} is no longer running", folder.display())))
@@ -95,16 +130,16 @@ impl Lease {
     }
 
     /// Holds the cluster that the link points to, or starts it.
-    pub(super) async fn shared(link: &Path) -> Result<Self, ClusterError> {
+    pub(super) async fn shared(engine: Engine, link: &Path) -> Result<Self, ClusterError> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             let Some(folder) = target(link)? else {
-                match found(link).await? {
+                match found(engine, link).await? {
                     Some(lease) => return lease.ready().await,
                     None => continue, // another process was first
                 }
             };
-            match hold(&folder).await? {
+            match hold(engine, &folder).await? {
                 Hold::Held(lease) => return lease.ready().await,
                 Hold::Ending => sleep(Duration::from_millis(50)).await,
                 Hold::Dead => bury(&folder, link).await?,
@@ -118,7 +153,7 @@ impl Lease {
     }
 
     pub(super) fn socket(&self) -> PathBuf {
-        socket(&self.folder)
+        socket(self.engine, &self.folder)
     }
 
     /// Stops the server in one of `pg_ctl`'s modes and starts it again.
@@ -133,7 +168,7 @@ impl Lease {
 
     /// Lets go and waits until the folder is gone.
     pub(super) async fn end(self) -> Result<(), ClusterError> {
-        let Lease { folder, pipe } = self;
+        let Lease { folder, pipe, .. } = self;
         drop(pipe);
         let start = Instant::now();
         while folder.exists() {
@@ -175,8 +210,8 @@ impl Lease {
 }
 
 /// Starts the shared cluster, unless another process makes the link first.
-async fn found(link: &Path) -> Result<Option<Lease>, ClusterError> {
-    let lease = launch(SHARED_GRACE, Some(link)).await?;
+async fn found(engine: Engine, link: &Path) -> Result<Option<Lease>, ClusterError> {
+    let lease = launch(engine, SHARED_GRACE, Some(link)).await?;
     match symlink(&lease.folder, link) {
         Ok(()) => {
             lease.say("go")?;
@@ -191,10 +226,12 @@ async fn found(link: &Path) -> Result<Option<Lease>, ClusterError> {
 }
 
 /// Makes the folder and its watcher, who waits for a word before it starts a server.
-async fn launch(grace: Duration, link: Option<&Path>) -> Result<Lease, ClusterError> {
-    let folder = tempfile::Builder::new().prefix("sspg-").tempdir_in(base());
+async fn launch(engine: Engine, grace: Duration, link: Option<&Path>) -> Result<Lease, ClusterError> {
+    let folder = tempfile::Builder::new().prefix(&format!("ss{}-", engine.short())).tempdir_in(base());
     let folder = folder.map_err(io("making a folder for the test cluster"))?;
-    fs::write(folder.path().join("cluster.sh"), SCRIPT).map_err(io("writing the watcher of the test cluster"))?;
+    for (name, text) in [("cluster.sh", SCRIPT), ("mariadb.sh", MARIADB), ("engine", engine.name())] {
+        fs::write(folder.path().join(name), text).map_err(io("writing the watcher of the test cluster"))?;
+    }
     let seconds = grace.as_secs().to_string();
     let link = link.map(Path::as_os_str).unwrap_or_default();
     let output = script(folder.path(), &["launch".as_ref(), folder.path().as_os_str(), seconds.as_ref(), link]).await?;
@@ -205,7 +242,7 @@ async fn launch(grace: Duration, link: Option<&Path>) -> Result<Lease, ClusterEr
     loop {
         match open(folder.path()) {
             // From here on the watcher removes the folder.
-            Ok(pipe) => return Ok(Lease { folder: folder.keep(), pipe }),
+            Ok(pipe) => return Ok(Lease { engine, folder: folder.keep(), pipe }),
             Err(error) if start.elapsed() > PATIENCE => return Err(io("opening the lease of the test cluster")(error)),
             Err(error) if nobody_reads(&error) => sleep(Duration::from_millis(2)).await,
             Err(error) => return Err(io("opening the lease of the test cluster")(error)),
@@ -214,13 +251,13 @@ async fn launch(grace: Duration, link: Option<&Path>) -> Result<Lease, ClusterEr
 }
 
 /// Tries to hold the cluster in a folder.
-async fn hold(folder: &Path) -> Result<Hold, ClusterError> {
+async fn hold(engine: Engine, folder: &Path) -> Result<Hold, ClusterError> {
     let pipe = match open(folder) {
         Ok(pipe) => pipe,
         Err(error) if error.kind() == ErrorKind::NotFound || nobody_reads(&error) => return Ok(Hold::Dead),
         Err(error) => return Err(io(format!("opening the lease in {}", folder.display()))(error)),
     };
-    let lease = Lease { folder: folder.into(), pipe };
+    let lease = Lease { engine, folder: folder.into(), pipe };
     if lease.say("here").is_err() || !folder.join("open").exists() {
         return Ok(Hold::Ending);
     }
@@ -279,7 +316,7 @@ async fn script(folder: &Path, arguments: &[&std::ffi::OsStr]) -> Result<std::pr
 /// The temporary folder, or a shorter one where a socket's path would be too long in it.
 fn base() -> PathBuf {
     let base = std::env::temp_dir();
-    let longest = socket(&base.join("sspg-123456")).as_os_str().len();
+    let longest = socket(Engine::Postgres, &base.join("sspg-123456")).as_os_str().len();
     if longest <= LONGEST_SOCKET { base } else { PathBuf::from("/tmp") }
 }
 
@@ -287,8 +324,8 @@ fn socket_folder(folder: &Path) -> PathBuf {
     folder.join("server")
 }
 
-fn socket(folder: &Path) -> PathBuf {
-    socket_folder(folder).join(".s.PGSQL.5432")
+fn socket(engine: Engine, folder: &Path) -> PathBuf {
+    socket_folder(folder).join(engine.socket())
 }
 
 /// The user that this process runs as: whoever owns what it makes.

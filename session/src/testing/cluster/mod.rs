@@ -15,6 +15,8 @@
 mod cluster_error;
 mod database;
 mod lease;
+#[cfg(feature = "mysql")]
+pub mod mariadb;
 #[cfg(test)]
 mod tests;
 mod url;
@@ -26,7 +28,7 @@ use tokio::sync::OnceCell;
 
 pub use self::cluster_error::ClusterError;
 pub use self::database::{TestDatabase, TestRole};
-use self::lease::Lease;
+use self::lease::{Engine, Lease};
 use self::url::PgUrl;
 
 /// Names a server to use instead of the shared cluster: a URL whose user may create databases and roles.
@@ -105,8 +107,8 @@ impl Server {
             return Ok(Server { admin: url.parse()?, _lease: None });
         }
         let lease = match variable(GIVEN_CLUSTER) {
-            Some(folder) => Lease::of(Path::new(&folder)).await?,
-            None => Lease::shared(&lease::default_link()?).await?,
+            Some(folder) => Lease::of(Engine::Postgres, Path::new(&folder)).await?,
+            None => Lease::shared(Engine::Postgres, &lease::default_link(Engine::Postgres)?).await?,
         };
         Ok(Server { admin: PgUrl::on_socket(&lease.socket_folder()), _lease: Some(lease) })
     }
@@ -126,7 +128,7 @@ impl Cluster {
     /// # Cancel safety
     /// Dropped while the cluster starts, it leaves a cluster that nobody holds, which removes itself.
     pub async fn start() -> Result<Self, ClusterError> {
-        Ok(Cluster { lease: Lease::private().await? })
+        Ok(Cluster { lease: Lease::private(Engine::Postgres).await? })
     }
 
     /// The URL of the administrator.

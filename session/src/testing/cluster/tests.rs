@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbErr, Statement};
 
 use super::{
-    lease::{Lease, default_link, link_of},
+    lease::{Engine, Lease, default_link, link_of},
     *,
 };
 
@@ -150,7 +150,7 @@ async fn a_dropped_private_cluster_goes_by_itself() {
 /// What a holder does: holds the cluster until it is killed.
 #[tokio::main(flavor = "current_thread")]
 async fn hold(link: &Path) {
-    let lease = Lease::shared(link).await.expect("a cluster");
+    let lease = Lease::shared(Engine::Postgres, link).await.expect("a cluster");
     println!("\nfolder {}", lease.socket_folder().parent().expect("a folder").display());
     std::future::pending::<()>().await;
 }
@@ -228,21 +228,21 @@ fn processes_share_one_cluster_and_a_kill_of_all_leaves_nothing() {
 async fn two_checkouts_have_two_clusters() {
     let long = format!("/srv/{}/session", "a".repeat(200));
     let roots = ["/srv/one/session", "/srv/two/session", "/srv/one/session2", &long];
-    let links: Vec<_> = roots.iter().map(|root| link_of(Path::new(root)).expect("a link")).collect();
+    let links: Vec<_> = roots.iter().map(|root| link_of(Engine::Postgres, Path::new(root)).expect("a link")).collect();
     for (at, link) in links.iter().enumerate() {
-        assert_eq!(link, &link_of(Path::new(roots[at])).expect("a link"), "the same each time");
+        assert_eq!(link, &link_of(Engine::Postgres, Path::new(roots[at])).expect("a link"), "the same each time");
         assert!(!links[..at].contains(link), "{} has the link of another", roots[at]);
         assert!(link.file_name().expect("a name").len() < 60, "{}", link.display());
     }
     // Every package of this checkout finds the same.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    assert_eq!(default_link().expect("a link"), link_of(root).expect("a link"));
+    assert_eq!(default_link(Engine::Postgres).expect("a link"), link_of(Engine::Postgres, root).expect("a link"));
 
     // The names of these two checkouts in a folder of the test's own, so that no checkout's own cluster is touched.
     let (keep, _) = link_of_this_test();
     let in_own_folder = |link: &Path| keep.path().join(link.file_name().expect("a name"));
-    let one = Lease::shared(&in_own_folder(&links[0])).await.expect("a cluster");
-    let two = Lease::shared(&in_own_folder(&links[1])).await.expect("another");
+    let one = Lease::shared(Engine::Postgres, &in_own_folder(&links[0])).await.expect("a cluster");
+    let two = Lease::shared(Engine::Postgres, &in_own_folder(&links[1])).await.expect("another");
     assert_ne!(one.socket(), two.socket());
     assert!(one.socket().as_os_str().len() <= 100 && two.socket().as_os_str().len() <= 100);
     let dbs = [connect(&on(&one)).await, connect(&on(&two)).await];
@@ -272,7 +272,7 @@ async fn one_who_comes_before_the_founders_word_gets_the_cluster() {
     assert!(script(&arguments, Path::new(&path)).status.success());
     eventually("the watcher reads", || fs::OpenOptions::new().read(true).open(folder.join("lease")).is_ok());
     std::os::unix::fs::symlink(&folder, &link).expect("a link");
-    let lease = Lease::shared(&link).await.expect("a cluster without anybody's `go`");
+    let lease = Lease::shared(Engine::Postgres, &link).await.expect("a cluster without anybody's `go`");
     assert_eq!(lease.socket_folder().parent(), Some(folder.as_path()));
     lease.end().await.expect("gone");
 }
@@ -343,4 +343,55 @@ fn the_watcher_of_one_who_never_came_ends() {
     assert!(script(&arguments, Path::new(&path)).status.success());
     assert!(folder.join("lease").exists());
     eventually("the folder is gone", || !folder.exists());
+}
+
+/// What is MariaDB's own; the watcher is the same.
+#[cfg(feature = "mysql")]
+mod mariadb {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_of_its_own_restarts_on_its_data_and_goes_with_its_holder() {
+        let lease = Lease::private(Engine::MariaDb).await.expect("a server");
+        let folder = lease.socket_folder();
+        let url = format!("mysql://root@localhost/mysql?socket={}", lease.socket().display());
+        let db = connect(&url).await;
+        run(&db, "CREATE DATABASE kept; CREATE TABLE kept.t (id int)").await;
+        drop(db.close().await);
+        for mode in ["fast", "immediate"] {
+            lease.restart(mode).await.expect("a restart");
+            let db = connect(&url).await;
+            assert_eq!(text(&db, "SELECT CAST(count(*) AS char) FROM kept.t").await, "0");
+            drop(db.close().await);
+        }
+        lease.end().await.expect("an end");
+        assert!(!folder.exists());
+    }
+
+    #[tokio::test]
+    async fn a_database_goes_with_its_value_whatever_is_open_in_it() {
+        let database = super::super::mariadb::fresh_database().await.expect("a database");
+        let (url, name) = (database.url(), database.name().to_owned());
+        let open = connect(&url).await;
+        run(&open, "CREATE TABLE t (id int)").await;
+        let transaction = sea_orm::TransactionTrait::begin(&open).await.expect("a transaction");
+        transaction.execute_unprepared("INSERT INTO t VALUES (1)").await.expect("a row");
+        drop(database);
+        let other = super::super::mariadb::fresh_database().await.expect("another");
+        let there =
+            format!("SELECT CAST(count(*) AS char) FROM information_schema.schemata WHERE schema_name = '{name}'");
+        assert_eq!(text(&connect(&other.url()).await, &there).await, "0");
+    }
+
+    #[test]
+    fn programs_that_do_not_work_are_passed_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mariadbd");
+        fs::write(&file, "#!/bin/sh\necho 'mariadbd  Ver 10.3.39-MariaDB for Linux'\n").expect("a program");
+        assert!(Command::new("chmod").arg("755").arg(&file).arg(folder.path()).status().expect("chmod").success());
+        let path = format!("{}:{}", folder.path().display(), variable("PATH").expect("a PATH"));
+        let output = script(&["find", "mariadb"], Path::new(&path));
+        let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert!(output.status.success() && found != folder.path().display().to_string(), "{output:?}");
+    }
 }

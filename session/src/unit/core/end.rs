@@ -162,8 +162,10 @@ impl Core {
         if self.reported.is_none() && e.class().is_some_and(Class::dooms_unit) {
             self.reported = Some(e.clone());
         }
+        let ended = self.connection.lost().cloned();
         self.rollback().await;
-        Err(e)
+        // Where COMMIT has failed because there was no transaction any more, that is what is told (D11).
+        Err(ended.filter(|_| !e.class().is_some_and(Class::dooms_unit)).unwrap_or(e))
     }
 
     fn note_fate(&self, fate: Fate) {

@@ -323,6 +323,14 @@ impl Session {
         Text::new(self.dialect, "")
     }
 
+    /// As [`Db::takes_outbox`](crate::Db::takes_outbox).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`]: it cannot (MySQL, MariaDB).
+    pub fn takes_outbox(&self) -> Result<(), Error> {
+        self.dialect.need(self.dialect.outbox)
+    }
+
     /// As [`Session::backend`], by the name that two traits of SeaORM's have for it.
     pub fn get_database_backend(&self) -> SeaBackend {
         self.dialect.backend

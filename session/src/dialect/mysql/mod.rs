@@ -1,0 +1,200 @@
+//! MySQL and MariaDB.
+//!
+//! Statements of ours quote names as the standard does, so BEGIN puts each connection into that mode, and into the strict one: a
+//! value that does not fit is an error there, never cut or set to zero. Which of the two servers answers, and what it can do, a
+//! table's facts say.
+
+mod driver;
+mod encoders;
+mod facts;
+
+use std::fmt::Write;
+
+use sea_orm::{
+    ColumnType, ConnectOptions, DatabaseConnection, DatabaseConnectionType, DbBackend,
+    sea_query::{MysqlQueryBuilder, Query},
+    sqlx::{self, Column, Row, mysql::MySqlDatabaseError},
+};
+
+use super::{Begin, CommitTokens, Dialect, Lexing, Sets, errors::Names};
+use crate::{
+    error::Class,
+    table::{columns::ColumnMeta, kinds::ColumnKind, value_ref::Exactness},
+};
+
+pub(super) static MYSQL: Dialect = Dialect {
+    name: "MySQL",
+    backend: DbBackend::MySql,
+    schemes: &["mysql", "mariadb"],
+    deferrable: Err(
+        "`deferrable`; a read-only unit with `isolation(RepeatableRead)` reads one snapshot and waits for nobody",
+    ),
+    immediate: Err("`immediate`; it is SQLite's way to take the write lock at BEGIN"),
+    set_local: Err("`set_local`; there are no settings of a transaction, use `tenant` for tenants"),
+    statement_timeout: Ok(()),
+    two_phase: Err("two-phase commit; leave out `two_phase`"),
+    settle: Ok(()),
+    commit_tokens: Ok(CommitTokens {
+        create: "CREATE TABLE IF NOT EXISTS sea_session_commits (token char(36) CHARACTER SET ascii COLLATE ascii_bin \
+                 PRIMARY KEY, fence boolean NOT NULL DEFAULT false, at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)) \
+                 ENGINE = InnoDB",
+        insert_unless_there: ("INSERT IGNORE", ""),
+        seconds: ("INTERVAL ", " SECOND"),
+    }),
+    advisory_locks: Err("advisory locks of a transaction; `GET_LOCK` outlives it, lock a row `FOR UPDATE` instead"),
+    transaction_ids: None,
+    aborts_after_errors: false,
+    breaks_off: false,
+    cursors: false,
+    outbox: Err("an outbox; keep its table in SQLite or PostgreSQL"),
+    queues: false,
+    channels: None,
+    sets: Sets::Documents,
+    copying: None,
+    compares_every_kind: false,
+    acts_within_statements: true,
+    row_lists: true,
+    numbered_parameters: false,
+    on_conflict: false,
+    implicit_commits: true,
+    shows_locks_as: DbBackend::MySql,
+    #[cfg(feature = "testing")]
+    enum_types: false,
+    most_parameters: 65_535,
+    // Both servers' default of `max_allowed_packet` is 16 MiB or more.
+    most_bytes: 4 << 20,
+    sign: '?',
+    hole: "?",
+    big: "SIGNED",
+    now: Ok("NOW(6)"),
+    lexing: Lexing {
+        nested_comments: false,
+        escape_strings: false,
+        dollar_quotes: false,
+        backticks: true,
+        brackets: false,
+        bare_bodies: true,
+        backslashes: true,
+        hash_comments: true,
+        executable_comments: true,
+    },
+    begin,
+    read_alone: |statement, _, _| statement.clone(),
+    end: |commit, _| if commit { COMMIT } else { "ROLLBACK" },
+    unchanged,
+    expression: |expression| {
+        Query::select().expr(expression).to_owned().to_string(MysqlQueryBuilder)["SELECT ".len()..].to_owned()
+    },
+    exactness,
+    binds: |_| true,
+    row: encoders::row,
+    rows: encoders::rows,
+    facts_question: facts::question,
+    facts_again: |_, _| None,
+    facts: facts::facts,
+    recheck: None,
+    prepare,
+    owns: |pool: &DatabaseConnection| matches!(pool.inner, DatabaseConnectionType::SqlxMySqlPoolConnection(_)),
+    acquire: driver::acquire,
+    class,
+    names_in,
+    column_names: |row| Some(row.try_as_mysql_row()?.columns().iter().map(Column::name).collect()),
+};
+
+/// The first savepoint of each transaction. The server forgets it with the transaction, so that COMMIT, which releases it, fails
+/// where the transaction has ended by itself (an implicit commit, a deadlock) instead of saying that all is well (D11).
+const UNIT: &str = "sea_session_unit";
+const COMMIT: &str = "RELEASE SAVEPOINT sea_session_unit; COMMIT";
+
+/// Names are quoted as in the standard; what does not fit is an error; a key of zero is zero.
+const MODES: &str = "ANSI_QUOTES,STRICT_TRANS_TABLES,STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO";
+
+fn begin(begin: &Begin<'_>, sql: &mut String) {
+    _ = write!(sql, "SET sql_mode = CONCAT(@@sql_mode, ',{MODES}')");
+    // What only one of the two servers knows stands in a comment that only that one reads. The default is what another unit may
+    // have changed on this connection.
+    match begin.statement_timeout {
+        Some(timeout) => {
+            let millis = timeout.as_millis().max(1);
+            _ = write!(
+                sql,
+                "/*M!100600 , max_statement_time = {}.{:03} */ /*!80000 , max_execution_time = {millis} */",
+                millis / 1_000,
+                millis % 1_000
+            );
+        }
+        None => {
+            *sql += "/*M!100600 , max_statement_time = DEFAULT */ /*!80000 , max_execution_time = DEFAULT */";
+        }
+    }
+    if let Some(level) = begin.isolation {
+        _ = write!(sql, "; SET TRANSACTION ISOLATION LEVEL {level}");
+    }
+    *sql += if begin.read_only { "; START TRANSACTION READ ONLY" } else { "; START TRANSACTION" };
+    *sql += begin.fixed;
+    _ = write!(sql, "; SAVEPOINT {UNIT}; SELECT CONNECTION_ID() AS {}", driver::CONNECTION);
+}
+
+/// Texts are compared by their bytes, not as their collation does.
+fn unchanged(meta: &ColumnMeta, column: &str, loaded: &str) -> String {
+    match ColumnKind::of(&meta.kind) {
+        ColumnKind::String | ColumnKind::Char | ColumnKind::Enum => {
+            let bytes = |sql: &str| format!("CAST(CONVERT({sql} USING utf8mb4) AS BINARY)");
+            format!("{} <=> {}", bytes(column), bytes(loaded))
+        }
+        _ => format!("{column} <=> {loaded}"),
+    }
+}
+
+/// Decimals have the column's scale, moments have no offset.
+fn exactness(declared: &ColumnType) -> Exactness {
+    match declared {
+        ColumnType::Decimal(_)
+        | ColumnType::Money(_)
+        | ColumnType::Timestamp
+        | ColumnType::TimestampWithTimeZone
+        | ColumnType::Json
+        | ColumnType::JsonBinary => Exactness::Value,
+        _ => Exactness::Form,
+    }
+}
+
+fn prepare(options: &mut ConnectOptions, _: &str) {
+    // The driver's own defaults: utf8mb4, UTC, and rows that were found counted rather than those that were changed.
+    options.map_sqlx_mysql_opts(|mysql| mysql.charset("utf8mb4").timezone(Some("+00:00".to_owned())));
+}
+
+fn class(error: &dyn sqlx::error::DatabaseError, _: &str) -> Option<Class> {
+    let error = error.try_downcast_ref::<MySqlDatabaseError>()?;
+    Some(match error.number() {
+        // A row that was changed since the snapshot was taken.
+        1020 => Class::Serialization,
+        1213 | 1614 => Class::Deadlock,
+        1205 | 3572 => Class::LockNotAvailable,
+        1317 | 1969 | 3024 => Class::QueryCanceled,
+        // A statement that must be prepared anew, or is not known any more; a table that was changed since the snapshot.
+        1243 | 1412 | 1615 => Class::PlanChanged,
+        // Too many connections, a shutdown, a network that failed, a node outside its cluster, a killed connection.
+        1040 | 1047 | 1053 | 1152 | 1158..=1161 | 1184 | 1203 | 1927 | 4031 => Class::ConnectionLost,
+        _ => Class::Other,
+    })
+}
+
+/// The server names things in its message only.
+fn names_in<'e>(error: &'e (dyn sqlx::error::DatabaseError + 'static)) -> Option<Names<'e>> {
+    let error = error.try_downcast_ref::<MySqlDatabaseError>()?;
+    let message = error.message();
+    // `Column 'name' cannot be null`.
+    let column = message.strip_prefix("Column '").filter(|_| error.number() == 1048);
+    let column = column.and_then(|rest| rest.split('\'').next());
+    Some(Names { constraint: constraint(message), table: None, column })
+}
+
+/// `… for key 'name'`, `… CONSTRAINT `name` …`.
+fn constraint(message: &str) -> Option<&str> {
+    let (begins, ends) = match message.rsplit_once("' for key '") {
+        Some((_, rest)) => (rest, '\''),
+        None => (message.split_once("CONSTRAINT `")?.1, '`'),
+    };
+    begins.split(ends).next()
+}

@@ -1,0 +1,6 @@
+//! What is MariaDB's own: how rows are written there, what its transactions do, and what is refused by name (Y2). The rules that
+//! hold on every backend are tested by `tests/conformance`, on SQLite and PostgreSQL so far.
+
+mod blocks;
+mod rows;
+mod tables;
