@@ -121,9 +121,9 @@ enum OpenedDatabase {
     #[cfg(feature = "sqlite")]
     Sqlite(tempfile::TempDir),
     #[cfg(feature = "postgres")]
-    Postgres(TestDatabase),
+    Postgres(Box<TestDatabase>),
     #[cfg(feature = "mysql")]
-    MariaDb(MariaDbDatabase),
+    MariaDb(Box<MariaDbDatabase>),
 }
 
 impl OpenedDatabase {
@@ -140,9 +140,9 @@ impl OpenedDatabase {
             #[cfg(feature = "sqlite")]
             Backend::Sqlite => Self::Sqlite(tempfile::tempdir()?),
             #[cfg(feature = "postgres")]
-            Backend::Postgres => Self::Postgres(cluster::fresh_database().await?),
+            Backend::Postgres => Self::Postgres(Box::new(cluster::fresh_database().await?)),
             #[cfg(feature = "mysql")]
-            Backend::MariaDb => Self::MariaDb(cluster::mariadb::fresh_database().await?),
+            Backend::MariaDb => Self::MariaDb(Box::new(cluster::mariadb::fresh_database().await?)),
         })
     }
 

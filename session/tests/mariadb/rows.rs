@@ -147,7 +147,7 @@ fn every_kind(n: u8) -> kinds::Model {
         small: Some(n),
         single: Some(0.1 * f32::from(n)),
         double: Some(1e-7 + f64::from(n)),
-        flag: Some(n % 2 == 0),
+        flag: Some(n.is_multiple_of(2)),
         text: Some(format!("\"\\'; -- \u{0}\n{n} 😀 ")),
         bytes: Some(vec![0, 255, b'\'', b'"', b'\\', n]),
         day: Some(moment.date_naive()),

@@ -374,6 +374,7 @@ mod mariadb {
         let (url, name) = (database.url(), database.name().to_owned());
         let open = connect(&url).await;
         run(&open, "CREATE TABLE t (id int)").await;
+        #[expect(clippy::disallowed_methods, reason = "a transaction that is no session's")]
         let transaction = sea_orm::TransactionTrait::begin(&open).await.expect("a transaction");
         transaction.execute_unprepared("INSERT INTO t VALUES (1)").await.expect("a row");
         drop(database);
