@@ -9,6 +9,8 @@ use sea_session::{
     testing::{Backend, create_table, run_test_on},
 };
 
+mod elsewhere;
+
 mod project {
     use sea_orm::entity::prelude::*;
     use sea_session::Tracked;
