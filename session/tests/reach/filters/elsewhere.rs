@@ -98,8 +98,7 @@ fn u5_u2_statements_on_many_rows_touch_none_that_is_hidden() {
                 let refused = s.delete_many(task::Entity::delete_many()).await.unwrap_err();
                 assert!(refused.to_string().contains("deleted_at"), "{refused}");
                 assert!(matches!(s.delete_by_key::<task::Entity>(1_i64).await, Err(Error::Usage(_))));
-                let marked =
-                    task::Entity::update_many().col_expr(task::Column::DeletedAt, Expr::current_timestamp().into());
+                let marked = task::Entity::update_many().col_expr(task::Column::DeletedAt, Expr::current_timestamp());
                 assert_eq!(s.update_many(marked.filter(task::Column::Id.eq(1))).await?, 1);
                 assert_eq!(task::Entity::find().load(s).await?.len(), 0);
                 assert_eq!(s.unfiltered().delete_many(task::Entity::delete_many()).await?, 2);
