@@ -56,14 +56,20 @@ fn b2_a_unit_has_five_states_and_an_ended_one_is_not_used_again() {
 
 #[test]
 fn b3_a_look_at_a_shared_session_waits_for_no_statement() {
-    // SQLite may answer within the first poll.
     on_postgres(async |db: Db| {
+        let mut holder = db.begin().await.unwrap();
+        holder.advisory_lock(7).await.unwrap();
         let mut s = db.begin().await.unwrap();
         let look = || (s.unit_state(), s.in_transaction(), s.depth(), s.tracked());
-        let query = note::Entity::find().count(&s);
-        // The first poll sends BEGIN; what is seen meanwhile is what held before it.
-        let (count, meanwhile) = tokio::join!(biased; query, async { look() });
-        assert_eq!((count.unwrap(), meanwhile), (0, (UnitState::New, false, 0, 0)));
+        // A statement that ends only after the look; what is seen meanwhile is what held before it.
+        let waits = s.execute_unprepared("SELECT pg_advisory_xact_lock(7)");
+        let (waited, meanwhile) = tokio::join!(biased; waits, async {
+            let seen = look();
+            holder.rollback().await.unwrap();
+            seen
+        });
+        waited.unwrap();
+        assert_eq!(meanwhile, (UnitState::New, false, 0, 0));
         assert_eq!(look(), (UnitState::Started, true, 0, 0));
         s.rollback().await.unwrap();
     });
