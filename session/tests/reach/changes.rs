@@ -12,6 +12,8 @@ use sea_session::{
     prelude::*,
     testing::{Backend, create_table, run_test_on},
 };
+
+use crate::support_outbox::event;
 use tokio::sync::Notify;
 
 mod memo {
@@ -51,38 +53,6 @@ mod account {
         #[tracked(secret)]
         pub password: String,
         pub closed_at: Option<DateTimeUtc>,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
-}
-
-mod event {
-    use sea_orm::entity::prelude::*;
-    use sea_session::Tracked;
-
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
-    #[sea_orm(table_name = "events")]
-    #[tracked(no_hooks)]
-    pub struct Model {
-        #[sea_orm(primary_key)]
-        pub id: i64,
-        pub account_id: String,
-        pub topic: String,
-        pub event_key: String,
-        pub sequence: i64,
-        pub event_type: String,
-        #[sea_orm(column_type = "JsonBinary")]
-        pub payload: Json,
-        pub state: String,
-        pub attempts: i32,
-        pub fence: i64,
-        pub available_at: DateTimeUtc,
-        pub created_at: DateTimeUtc,
-        pub claimed_by: Option<String>,
-        pub lease_until: Option<DateTimeUtc>,
-        pub last_error: Option<String>,
-        pub finished_at: Option<DateTimeUtc>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

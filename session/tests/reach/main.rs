@@ -23,4 +23,6 @@ mod rights;
 mod sea_orm_inside;
 mod small;
 mod support;
+#[path = "../support_outbox/mod.rs"]
+mod support_outbox;
 mod written_out;
