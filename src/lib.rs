@@ -2,7 +2,7 @@
 //! history of every node, and an outbox that keeps a search index in step.
 //!
 //! It is written on [`sea_session`] and on nothing below it: every operation is one unit of work, or by [`Store::within`] a
-//! part of the caller's. SQLite and PostgreSQL are equal.
+//! part of the caller's. SQLite, PostgreSQL and MariaDB are equal.
 //!
 //! ```
 //! use context_store::{Caller, Store, StoreError, Uri, Write};
@@ -28,8 +28,11 @@
 //! # Ok(())
 //! # }
 //! ```
+#![cfg_attr(feature = "document-features", doc = "# Features\n")]
+#![cfg_attr(feature = "document-features", doc = document_features::document_features!())]
 
 pub mod access;
+mod dialect;
 pub mod embed;
 mod error;
 mod glob;
@@ -40,6 +43,8 @@ pub mod outbox;
 mod page;
 mod printable;
 pub mod record;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod sql;
 mod store;
 pub mod uri;
@@ -53,8 +58,3 @@ pub use page::{Page, Paging};
 pub use printable::{printable, printable_line};
 pub use store::*;
 pub use uri::{Uri, UriError, UriReason};
-
-/// docs/store.md, whose examples are compiled and run.
-#[cfg(doctest)]
-#[doc = include_str!("../docs/store.md")]
-pub struct StoreGuide;

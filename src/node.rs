@@ -8,8 +8,10 @@ use crate::{error::StoreError, uri::Uri};
 
 /// A node with its texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Node {
     /// Stable, also through moves.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = "uuid"))]
     pub id: Uuid,
     /// Where it is.
     pub uri: Uri,
@@ -26,14 +28,17 @@ pub struct Node {
     /// Level 2: all of it.
     pub content: String,
     /// A JSON object of the caller's.
+    #[cfg_attr(feature = "serve", schema(value_type = Object))]
     pub metadata: Json,
     /// Rises with every change.
     pub version: i64,
     /// SHA-256 of the content, in hexadecimal.
     pub content_hash: String,
     /// When the node was created.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = DateTime))]
     pub created_at: DateTimeUtc,
     /// When it was last changed.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = DateTime))]
     pub updated_at: DateTimeUtc,
 }
 
@@ -61,9 +66,11 @@ impl TryFrom<Model> for Node {
 
 /// A node without its texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Stat {
     /// Stable, also through moves.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = "uuid"))]
     pub id: Uuid,
     /// Where it is.
     pub uri: Uri,
@@ -75,6 +82,7 @@ pub struct Stat {
     pub node_type: String,
     /// Whether it takes part.
     #[serde(serialize_with = "status_text")]
+    #[cfg_attr(feature = "serve", schema(value_type = String))]
     pub status: Status,
     /// Rises with every change.
     pub version: i64,
@@ -87,13 +95,16 @@ pub struct Stat {
     /// Bytes of the content.
     pub content_bytes: i64,
     /// When the node was created.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = DateTime))]
     pub created_at: DateTimeUtc,
     /// When it was last changed.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = DateTime))]
     pub updated_at: DateTimeUtc,
 }
 
 /// One line of a listing: a node, or a folder that is there because something lies below it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Entry {
     /// Where it is.
     pub uri: Uri,
@@ -107,8 +118,10 @@ pub struct Entry {
 
 /// What a listing tells of a node.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct EntryNode {
     /// Stable, also through moves.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = "uuid"))]
     pub id: Uuid,
     /// `memory`, `skill`, `session` or `resource`.
     pub node_type: String,
@@ -119,6 +132,7 @@ pub struct EntryNode {
     /// Bytes of the content.
     pub content_bytes: i64,
     /// When it was last changed.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = DateTime))]
     pub updated_at: DateTimeUtc,
 }
 

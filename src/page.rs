@@ -43,6 +43,7 @@ impl Paging {
 
 /// One page of a listing.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Page<T> {
     /// The items, in the order of the listing.
     pub items: Vec<T>,

@@ -244,6 +244,120 @@ fn no_test_stands_in_a_target_that_is_not_tested() {
     assert!(looked_at >= 5, "{looked_at} targets");
 }
 
+/// The crates that are published: all but those that say no.
+fn published(metadata: &Value) -> Vec<&Value> {
+    let members = list(metadata, "workspace_members");
+    let ours = list(metadata, "packages").iter().filter(|package| members.contains(&package["id"]));
+    ours.filter(|package| package["publish"].is_null()).collect()
+}
+
+#[test]
+fn every_published_crate_says_what_it_is() {
+    let metadata = metadata();
+    let published = published(&metadata);
+    assert_eq!(published.len(), 8, "{:?}", published.iter().map(|package| text(package, "name")).collect::<Vec<_>>());
+    for package in published {
+        let name = text(package, "name");
+        for field in ["description", "license", "readme", "documentation", "rust_version"] {
+            assert!(!text(package, field).is_empty(), "{name} has no {field}");
+        }
+        let (keywords, categories) = (list(package, "keywords"), list(package, "categories"));
+        assert!((1..=5).contains(&keywords.len()) && (1..=5).contains(&categories.len()), "{name}");
+        assert!(keywords.iter().all(|keyword| keyword.as_str().is_some_and(|word| word.len() <= 20)), "{name}");
+        for dependency in list(package, "dependencies").iter().filter(|dependency| dependency["path"].is_string()) {
+            let itself = dependency["name"] == package["name"];
+            assert!(itself || dependency["req"] != "*", "{name} names no version of {}", dependency["name"]);
+        }
+    }
+}
+
+/// What a feature adds is found only where the documentation was made with it.
+#[test]
+fn the_published_documentation_has_every_feature() {
+    let metadata = metadata();
+    let mut with_features = 0;
+    for package in published(&metadata) {
+        let name = text(package, "name");
+        let features = package["features"].as_object().expect("a table");
+        // Nothing but a way to speak TLS.
+        let add =
+            features.keys().map(String::as_str).filter(|feature| !feature.starts_with("tls-") && *feature != "default");
+        let add: BTreeSet<&str> = add.collect();
+        let shown = features.get("default").into_iter().flat_map(|default| default.as_array().into_iter().flatten());
+        let shown = shown.chain(list(&package["metadata"]["docs"]["rs"], "features")).filter_map(Value::as_str);
+        let shown: BTreeSet<&str> = shown.filter(|feature| !feature.starts_with("tls-")).collect();
+        assert_eq!(shown, add, "{name}");
+        with_features += usize::from(!add.is_empty());
+    }
+    assert_eq!(with_features, 6);
+}
+
+/// The first block of a document in this language, without what stands beside the language.
+fn block<'t>(document: &'t str, language: &str) -> Option<&'t str> {
+    let (_, rest) = document.split_once(&format!("\n```{language}"))?;
+    let (_, rest) = rest.split_once('\n')?;
+    rest.split_once("\n```").map(|(block, _)| block)
+}
+
+/// What somebody has who follows a README has to be enough: `release/verify` builds it, this looks at the names.
+#[test]
+fn the_dependency_lines_of_a_readme_are_those_that_its_example_needs() {
+    let metadata = metadata();
+    let workspace: toml::Table =
+        fs::read_to_string(here().join("Cargo.toml")).expect("Cargo.toml").parse().expect("TOML");
+    let known = workspace["workspace"]["dependencies"].as_table().expect("the workspace's table");
+    let (mut examples, mut wrong) = (0, Vec::new());
+    for package in published(&metadata) {
+        let name = text(package, "name");
+        let readme = Path::new(text(package, "manifest_path")).with_file_name("README.md");
+        let readme = fs::read_to_string(readme).expect("a README");
+        let Some(example) = block(&readme, "rust") else { continue };
+        examples += 1;
+        let lines: toml::Table = block(&readme, "toml").unwrap_or_default().parse().expect("TOML");
+        let lines = lines["dependencies"].as_table().expect("dependency lines");
+        for needed in known.keys().filter(|needed| is_used(&needed.replace('-', "_"), example)) {
+            if !lines.contains_key(needed) {
+                wrong.push(format!("{name}: {needed} is needed"));
+            }
+        }
+        for unused in lines.keys().filter(|given| !is_used(&given.replace('-', "_"), example) && *given != "tokio") {
+            wrong.push(format!("{name}: {unused} is not used"));
+        }
+        let features = lines.get("sea-session").and_then(|line| line.get("features")).and_then(toml::Value::as_array);
+        let testing =
+            features.is_some_and(|features| features.iter().any(|feature| feature.as_str() == Some("testing")));
+        assert_eq!(testing, example.contains("testing::"), "{name}: the feature `testing`");
+    }
+    assert_eq!((examples, wrong), (4, Vec::<String>::new()));
+}
+
+/// What is not for users stays out of what is published: tests, their tables, benchmarks.
+#[test]
+fn a_published_crate_has_its_sources_and_no_tests() {
+    let metadata = metadata();
+    for package in published(&metadata) {
+        let name = text(package, "name");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args(["package", "--locked", "--offline", "--allow-dirty", "--list", "--package", name])
+            .current_dir(here());
+        let output = cargo.output().expect("cargo");
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let files = String::from_utf8_lossy(&output.stdout).into_owned();
+        let files: BTreeSet<&str> = files.lines().collect();
+        for file in ["Cargo.toml", "README.md", "LICENSE-MIT", "LICENSE-APACHE", "src/lib.rs"] {
+            assert!(files.contains(file), "{name} has no {file}: {files:?}");
+        }
+        let from_cargo = ["Cargo.toml", "Cargo.toml.orig", "Cargo.lock", ".cargo_vcs_info.json", "README.md"];
+        let expected = |file: &str| {
+            from_cargo.contains(&file)
+                || ["src/", "docs/", "examples/", "LICENSE-"].iter().any(|of| file.starts_with(of))
+        };
+        let stray: Vec<&&str> = files.iter().filter(|file| !expected(file) || file.ends_with(".sql")).collect();
+        assert!(stray.is_empty(), "{name} is published with {stray:?}");
+    }
+}
+
 /// Third parties that a crate of ours is built with, without its default features but with this one.
 fn built_with(package: &str, feature: &str) -> BTreeSet<String> {
     let mut cargo = Command::new(env!("CARGO"));
@@ -257,7 +371,14 @@ fn built_with(package: &str, feature: &str) -> BTreeSet<String> {
 
 #[test]
 fn y4_a_build_with_one_driver_has_no_code_of_the_others() {
-    for package in ["sea-session", "sea-session-migration", "context-entities", "context-migration", "context-store"] {
+    for package in [
+        "sea-session",
+        "sea-session-migration",
+        "sea-session-axum",
+        "context-entities",
+        "context-migration",
+        "context-store",
+    ] {
         for (driver, own, other) in
             [("sqlite", "sqlx-sqlite", "sqlx-postgres"), ("postgres", "sqlx-postgres", "sqlx-sqlite")]
         {
@@ -266,4 +387,59 @@ fn y4_a_build_with_one_driver_has_no_code_of_the_others() {
             assert!(!crates.contains(other), "{package} with {driver} alone is built with {other}");
         }
     }
+}
+
+/// Lines with code on them.
+fn lines_of_code(file: &str) -> usize {
+    let text = fs::read_to_string(here().join(file)).expect(file);
+    text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with("//")).count()
+}
+
+#[test]
+fn the_book_says_how_many_lines_the_adopted_application_has() {
+    let (before, after) = (lines_of_code("examples/adopt/before.rs"), lines_of_code("examples/adopt/after.rs"));
+    assert!(after < before, "{after} lines with sessions, {before} without");
+    let page = fs::read_to_string(here().join("docs/book/src/from/seaorm.md")).expect("the book");
+    let said = format!("{before} lines of code before and {after} after");
+    assert!(page.contains(&said), "docs/book/src/from/seaorm.md is to say {said:?}");
+}
+
+/// The files below a folder, but for a room of that name.
+fn sources(folder: &Path, but: &str) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
+        if path.file_stem().is_some_and(|stem| stem == but) {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(sources(&path, but));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn y1_the_store_names_no_backend_outside_of_its_dialect() {
+    let backends = ["DbBackend", "DatabaseBackend", "Sqlite", "Postgres", "MySql"];
+    let drivers = ["sqlite", "postgres", "mysql"].map(|driver| format!("feature = \"{driver}\""));
+    let names = |line: &str| {
+        let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.any(|word| backends.contains(&word)) || drivers.iter().any(|driver| line.contains(driver))
+    };
+    assert!(names("    DbBackend::Sqlite => self.sqlite,"), "what is looked for is found");
+    let (mut wrong, mut read) = (Vec::new(), 0);
+    for folder in ["src", "migration/src", "entities/src"] {
+        for file in sources(&here().join(folder), "dialect") {
+            read += 1;
+            let text = fs::read_to_string(&file).expect("a source");
+            let code = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+            let named = code.filter(|(_, line)| names(line));
+            wrong.extend(named.map(|(at, line)| format!("{}:{}: {}", file.display(), at + 1, line.trim())));
+        }
+    }
+    assert!(read > 60, "only {read} files were read");
+    assert_eq!(wrong, Vec::<String>::new());
 }

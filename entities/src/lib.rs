@@ -6,6 +6,8 @@
 //!
 //! Every module has the same shape: `Entity`, `Model`, `ActiveModel`, `Column`, `Relation`, and the enumerations of that
 //! table. Columns that the database fills (`search` of the index records) are not part of an entity.
+#![cfg_attr(feature = "document-features", doc = "# Features\n")]
+#![cfg_attr(feature = "document-features", doc = document_features::document_features!())]
 
 pub mod edge;
 pub mod inbox;

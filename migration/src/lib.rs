@@ -11,10 +11,12 @@
 //! println!("{} migrations applied", report.steps.len());
 //! # Ok(()) }
 //! ```
-
+#![cfg_attr(feature = "document-features", doc = "# Features\n")]
+#![cfg_attr(feature = "document-features", doc = document_features::document_features!())]
 // A migration's code takes SeaORM's own connection and transaction.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "SeaORM's MigrationTrait asks for them")]
 
+mod dialect;
 mod migrations;
 
 use context_entities::{edge, inbox, index_record, node, node_version, outbox_event, session_archive};

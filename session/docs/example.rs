@@ -1,4 +1,4 @@
-// The tables that the examples of the documentation use. Each example includes this file, and so does the guide's check.
+// The tables that the examples of the documentation use. Each example includes this file, and so do the book's.
 
 #[allow(unused_imports)]
 use sea_orm::{ActiveValue::Set, entity::prelude::*};

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use rustc_hash::FxHashMap;
-use sea_orm::{ActiveModelTrait, ConnectionTrait, IdenStatic, Iterable, Statement, Value, sea_query::Values};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, IdenStatic, Iterable, Value};
 
 use crate::{
     connection::text::Text,
@@ -82,23 +82,35 @@ impl<E: TrackedEntity> Deriving<E> {
         let mut keys: Vec<String> = changes.iter().map(|change| key_of(change)).collect();
         keys.sort_unstable();
         keys.dedup();
-        let mut text = Text::new(dialect, "");
-        let topic = text.bind(self.outbox.topic().into());
-        let among = match dialect.sets {
-            Sets::Values | Sets::Documents => {
-                let list = text.bind(serde_json::Value::from(keys).to_string().into());
-                format!("IN (SELECT value FROM json_each({list}))")
+        // Where each key is a parameter, no more than a statement takes.
+        let most = if dialect.sets == Sets::Documents { dialect.most_parameters / 2 } else { keys.len() };
+        let mut last = FxHashMap::default();
+        for keys in keys.chunks(most.max(1)) {
+            let mut text = Text::new(dialect, "");
+            let topic = text.bind(self.outbox.topic().into());
+            let among = match dialect.sets {
+                Sets::Values => {
+                    let list = text.bind(serde_json::Value::from(keys).to_string().into());
+                    format!("IN (SELECT value FROM json_each({list}))")
+                }
+                // A text of a document has a collation of its own, which an index of the column's does not serve.
+                Sets::Documents => {
+                    let places: Vec<String> = keys.iter().map(|key| text.bind(key.as_str().into())).collect();
+                    format!("IN ({})", places.join(", "))
+                }
+                Sets::Arrays => format!("= ANY ({})", text.bind(texts(keys.iter().map(String::as_str)))),
+            };
+            text.sql = format!(
+                "SELECT event_key, max(sequence) FROM {} WHERE topic = {topic} AND event_key {among} AND finished_at IS NULL \
+                 GROUP BY event_key{}",
+                table_of::<E>().table,
+                dialect.reads_latest
+            );
+            for row in unit.connection().query_all_raw(text.statement()).await? {
+                last.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
             }
-            Sets::Arrays => format!("= ANY ({})", text.bind(texts(keys.iter().map(String::as_str)))),
-        };
-        let sql = format!(
-            "SELECT event_key, max(sequence) FROM {} WHERE topic = {topic} AND event_key {among} AND finished_at IS NULL \
-             GROUP BY event_key",
-            table_of::<E>().table
-        );
-        let statement = Statement { sql, values: Some(Values(text.values)), db_backend: dialect.backend };
-        let rows = unit.connection().query_all_raw(statement).await?;
-        rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
+        }
+        Ok(last)
     }
 
     /// The event as a row of its table; columns that are not of the outbox are left to the database.

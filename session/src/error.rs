@@ -7,30 +7,33 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use sea_orm::{DbErr, RuntimeErr};
 
+mod text;
+
+pub use text::without_page;
+
 /// The error of every operation of this crate. Cheap to clone: a cause is shared, not copied.
-#[derive(Clone, Debug, thiserror::Error)]
+///
+/// Its text ends with the name of a page of the book, once: `… (see errors/stale)` is `docs/book/src/errors/stale.md`, which
+/// says what was wrong and what to do. [`Error::page`] is that name, [`Error::text`] the text without it.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The database, or the way to it, refused a statement.
-    #[error("{0}")]
     Database(Arc<DatabaseError>),
 
     /// The unit or block was marked for rollback by an earlier error; nothing is sent until the block ends (A8).
-    #[error("refused: this block must roll back because of an earlier error: {cause}")]
     Refused {
         /// The first error of the block.
         cause: Arc<Error>,
     },
 
     /// A block ended well but had to be rolled back, because an error inside it was swallowed (A7, Z5).
-    #[error("rolled back: an error inside the block was swallowed: {cause}")]
     RolledBack {
         /// The error that was swallowed.
         cause: Arc<Error>,
     },
 
     /// A row was changed or deleted by somebody else since it was loaded (O1, F8).
-    #[error("stale {entity} {key}: {}", stale_detail(.expected, .found))]
     Stale {
         /// The table of the row.
         entity: &'static str,
@@ -43,7 +46,6 @@ pub enum Error {
     },
 
     /// A row that was read again differs in a column that this unit has read (P5, P6).
-    #[error("unrepeatable read of {entity} {key}: column `{column}` changed since it was read{}", shown_change(.change))]
     UnrepeatableRead {
         /// The table of the row.
         entity: &'static str,
@@ -57,9 +59,6 @@ pub enum Error {
 
     /// A row's version has reached the end of its type, so that no change of the row could be told by it any more. Nothing was
     /// sent (E7).
-    #[error(
-        "{entity} {key}: version {version} is the last that its column can hold: widen the column before the row is changed"
-    )]
     VersionExhausted {
         /// The table of the row.
         entity: &'static str,
@@ -71,14 +70,12 @@ pub enum Error {
 
     /// The transaction has ended although the unit did not end it: a trigger or a conflict clause that says ROLLBACK, or a
     /// failure of the database file. Everything of the unit is rolled back (D11).
-    #[error("the transaction was ended by the database, and with it the unit of work: {cause}")]
     TransactionEnded {
         /// What was answered when it was noticed.
         cause: Arc<Error>,
     },
 
     /// An object with this key is in the identity map already (I2).
-    #[error("{entity} {key} is in this unit of work already: change that object, or delete it before adding another")]
     Duplicate {
         /// The table of the row.
         entity: &'static str,
@@ -87,32 +84,27 @@ pub enum Error {
     },
 
     /// The flush could not order its statements because rows need each other (F1).
-    #[error("cannot order the flush: {cycle} (make one of these keys nullable, or flush between)")]
     Cycle {
         /// The cycle, as `a -> b -> a`.
         cycle: Box<str>,
     },
 
     /// The connection was lost or closed while COMMIT was under way: committed or not is not known (INV8, R9).
-    #[error("the answer to COMMIT was lost, and whether it was committed cannot be found out: {cause}")]
     CommitUnknown {
         /// What happened to the connection.
         cause: Arc<Error>,
     },
 
     /// A statement was dropped before its answer came; what it did is not known, so the block must roll back (C1).
-    #[error("a statement was cancelled before its answer came; its block must roll back")]
     Cancelled,
 
     /// The transaction was committed, and a hook failed afterwards (H6).
-    #[error("committed, but an on_commit hook failed afterwards: {message}")]
     AfterCommit {
         /// The hook's error.
         message: Arc<str>,
     },
 
     /// Of several databases some have committed and others have not, or it is not known of some (M1, E2).
-    #[error("partial commit: committed on [{}], not on [{}]{}: {cause}", .committed.join(", "), .failed.join(", "), unknown_of(.unknown))]
     PartialCommit {
         /// Names of the databases that hold the unit's changes.
         committed: Arc<Vec<String>>,
@@ -125,7 +117,6 @@ pub enum Error {
     },
 
     /// This database cannot do what was asked, and it is not emulated.
-    #[error("{backend} cannot do this: {what}")]
     Unsupported {
         /// The database.
         backend: &'static str,
@@ -134,11 +125,9 @@ pub enum Error {
     },
 
     /// The session or an object was used in a way that its state does not allow.
-    #[error("{0}")]
     Usage(Cow<'static, str>),
 
     /// A unit that was to be repeated lost every time (R6).
-    #[error("given up after {attempts} attempts: {cause}")]
     Exhausted {
         /// How often it was run.
         attempts: u32,
@@ -147,7 +136,6 @@ pub enum Error {
     },
 
     /// A tenant's entity was used in a unit that has no tenant, or another one (T2).
-    #[error("{entity} belongs to tenants: {reason}")]
     Tenant {
         /// The table.
         entity: &'static str,
@@ -156,7 +144,6 @@ pub enum Error {
     },
 
     /// A hook or an entity's `ActiveModelBehavior` refused.
-    #[error("{entity} {key}: {hook} failed: {cause}")]
     Hook {
         /// The table of the object.
         entity: &'static str,
@@ -170,7 +157,6 @@ pub enum Error {
 
     /// The database did something else with rows than was sent: a rule, trigger or view of the table drops or adds rows, or
     /// changes their keys. Nothing was sent again (D2, F8).
-    #[error("{rows}: {what}")]
     Diverted {
         /// Table and keys of the rows.
         rows: Box<str>,
@@ -179,24 +165,7 @@ pub enum Error {
     },
 
     /// The receiver of events is down: they are held back, and none is counted as failed (Q5).
-    #[error("the receiver cannot be reached: {0}")]
     Unavailable(Box<str>),
-}
-
-fn unknown_of(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!(", not known of [{}]", names.join(", ")) }
-}
-
-fn stale_detail(expected: &Option<i64>, found: &Option<i64>) -> String {
-    match (expected, found) {
-        (Some(expected), Some(found)) => format!("version {expected} was loaded, the database holds {found}"),
-        (Some(expected), None) => format!("version {expected} was loaded, the row is gone"),
-        (None, _) => "the row is gone".to_owned(),
-    }
-}
-
-fn shown_change(change: &Option<Box<(String, String)>>) -> String {
-    change.as_ref().map(|c| format!(": it was {}, it is {}", c.0, c.1)).unwrap_or_default()
 }
 
 /// What the database (or the driver) said, with what we know of the place.
@@ -222,51 +191,6 @@ impl fmt::Debug for DatabaseError {
             .field("table", &self.table)
             .field("column", &self.column)
             .finish_non_exhaustive()
-    }
-}
-
-/// The database's sentence without the value that errors of class 22 (data exceptions) quote at its end.
-fn without_value<'m>(message: &'m str, code: Option<&str>) -> Cow<'m, str> {
-    // `Duplicate entry '…' for key 'name'`, `Incorrect integer value: '…' for column …`.
-    let quotes = [("entry '", "' for key "), ("value: '", "' for ")];
-    let quoted = quotes.into_iter().find_map(|(before, after)| {
-        let (from, to) = (message.find(before)? + before.len() - 1, message.rfind(after)? + 1);
-        (from < to).then(|| format!("{}(not shown){}", &message[..from], &message[to..]))
-    });
-    if let Some(hidden) = quoted.filter(|_| matches!(code, Some("23000" | "22007" | "22018" | "HY000"))) {
-        return hidden.into();
-    }
-    match message.find(": \"") {
-        Some(at) if code.is_some_and(|code| code.starts_with("22")) => {
-            format!("{} (its value is not shown)", &message[..at]).into()
-        }
-        _ => message.into(),
-    }
-}
-
-impl fmt::Display for DatabaseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.place {
-            write!(f, "{place}: ")?;
-        }
-        match &self.source {
-            DbErr::Conn(RuntimeErr::SqlxError(e))
-            | DbErr::Exec(RuntimeErr::SqlxError(e))
-            | DbErr::Query(RuntimeErr::SqlxError(e)) => match e.as_database_error() {
-                Some(db) => write!(f, "{}", without_value(db.message(), self.code.as_deref()))?,
-                None => write!(f, "{e}")?,
-            },
-            other => write!(f, "{other}")?,
-        }
-        if let Some(constraint) = &self.constraint
-            && !self.source_mentions(constraint)
-        {
-            write!(f, " (constraint {constraint})")?;
-        }
-        if let Some(code) = &self.code {
-            write!(f, " [{code}]")?;
-        }
-        Ok(())
     }
 }
 
@@ -296,10 +220,6 @@ impl DatabaseError {
     /// The column, where the database names a single one: with a NOT NULL; on SQLite also with a unique constraint of one column.
     pub fn column(&self) -> Option<&str> {
         self.column.as_deref()
-    }
-
-    fn source_mentions(&self, what: &str) -> bool {
-        self.source.to_string().contains(what)
     }
 }
 
@@ -460,6 +380,11 @@ impl Error {
 
     pub(crate) fn connection_lost(message: &str) -> Self {
         Self::internal(message, Class::ConnectionLost, None)
+    }
+
+    /// The unit has lost against a concurrent one, as the database would say it.
+    pub(crate) fn conflict(message: &str) -> Self {
+        Self::internal(message, Class::Deadlock, Some("40001"))
     }
 
     fn internal(message: &str, class: Class, code: Option<&str>) -> Self {

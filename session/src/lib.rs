@@ -1,4 +1,6 @@
 #![doc = include_str!("../docs/crate.md")]
+#![cfg_attr(feature = "document-features", doc = "# Features\n")]
+#![cfg_attr(feature = "document-features", doc = document_features::document_features!())]
 #![cfg_attr(
     not(all(feature = "sqlite", feature = "postgres")),
     allow(dead_code, reason = "what only another driver needs: the rooms know capabilities, not drivers")
@@ -24,7 +26,11 @@ mod table;
 pub mod testing;
 mod unit;
 
-pub use connection::db::Db;
+pub use connection::{
+    db::Db,
+    replicas::{ReplicaStats, Replicas},
+};
+pub use dialect::Position;
 pub use error::{Class, DatabaseError, Error, class_of_sqlstate};
 pub use load::{
     graph::Graph,
@@ -53,7 +59,7 @@ pub use run::{
 /// hold two macros of one name.
 pub use sea_session_macros::atomic_block as atomic;
 pub use sea_session_macros::*;
-pub use stats::{Paths, Recorder, Stats};
+pub use stats::{Paths, Recorder, Routing, Stats};
 pub use unit::audit;
 pub use unit::{
     block_table::{BlockKind, BlockState},
@@ -78,19 +84,22 @@ pub mod prelude {
     pub use sea_session_macros::*;
 }
 
-/// What a crate that is built on sessions needs beside SeaORM's own traits; the outbox uses nothing else.
+/// What a crate that is built on sessions needs beside SeaORM's own traits; the outbox and `sea-session-axum` use nothing else.
 pub mod extend {
     pub use crate::{
         connection::{
             channel::{Channel, Listener},
+            db::Queues,
             text::Text,
         },
+        error::without_page,
+        run::held::HeldUnit,
         table::{sql::quote, value::number_array},
     };
 }
 
-/// The declared tables of blocks and of objects as data, for tools and tests that walk them: `docs/blocks.md` and
-/// `docs/states.md` print them.
+/// The declared tables of blocks and of objects as data, for tools and tests that walk them: `docs/book/src/blocks.md` and
+/// `docs/book/src/states.md` print them.
 pub mod tables {
     pub use crate::{
         objects::states::{Operation, STATE_TABLE, StateCell, next_state},

@@ -77,6 +77,7 @@ const OUTBOX_USES: &[&str] = &[
     "connection::channel::Channel",
     "connection::channel::Listener",
     "connection::db::Db",
+    "connection::db::Queues",
     "connection::text::Text",
     "error::Error",
     "run::options::UnitOptions",

@@ -35,6 +35,9 @@ pub struct Stats {
     pub facts: u64,
     /// How the rows of flushes were sent (D2).
     pub paths: Paths,
+    /// Where a unit that only reads ran, where there are replicas (U9). What was asked for it is not among the statements, and no
+    /// recorder keeps it.
+    pub routing: Routing,
     /// Time spent waiting for the database.
     pub waited: Duration,
 }
@@ -51,6 +54,29 @@ pub struct Paths {
     pub chunks: u64,
     /// One statement each.
     pub single: u64,
+}
+
+/// Where a unit that only reads ran, where there are replicas (U9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Routing {
+    /// Attempts that ran on a replica.
+    pub on_replica: u64,
+    /// Replicas that were asked and had not replayed what the unit must see.
+    pub passed_over: u64,
+    /// Attempts that waited until a replica had, or for as long as was allowed.
+    pub waits: u64,
+    /// Questions to the primary how far its log was: one after a write.
+    pub positions: u64,
+}
+
+/// One of the numbers of [`Routing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    OnReplica,
+    PassedOver,
+    Wait,
+    Position,
 }
 
 /// One of the ways of [`Paths`].
@@ -82,6 +108,7 @@ pub(crate) struct Counters {
     retries: AtomicU64,
     facts: AtomicU64,
     paths: [AtomicU64; 4],
+    routing: [AtomicU64; 4],
     waited_ns: AtomicU64,
 }
 
@@ -98,6 +125,10 @@ impl Counters {
 
     pub(crate) fn path(&self, path: Path, rows: usize) {
         self.paths[path as usize].fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn route(&self, route: Route) {
+        self.routing[route as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn rows(&self, n: u64) {
@@ -141,6 +172,12 @@ impl Counters {
                 arrays: read(&self.paths[Path::Arrays as usize]),
                 chunks: read(&self.paths[Path::Chunks as usize]),
                 single: read(&self.paths[Path::Single as usize]),
+            },
+            routing: Routing {
+                on_replica: read(&self.routing[Route::OnReplica as usize]),
+                passed_over: read(&self.routing[Route::PassedOver as usize]),
+                waits: read(&self.routing[Route::Wait as usize]),
+                positions: read(&self.routing[Route::Position as usize]),
             },
             waited: Duration::from_nanos(read(&self.waited_ns)),
         }

@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use chrono::Utc;
 use context_entities::node;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
-    prelude::Uuid,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, prelude::Uuid,
 };
 use sea_session::{Class, Db, Session};
 
 use super::{Gone, IndexSink, NodeRecords, Refused, Unavailable};
 use crate::{
+    dialect::{self, Dialect},
     error::StoreError,
     outbox::unit,
     record::{Record, content_hash, level_number},
@@ -69,9 +69,9 @@ impl EmbeddedIndex {
     /// # Errors
     /// What the database says.
     pub async fn capabilities(&self) -> Result<IndexCapabilities, StoreError> {
-        if self.db.backend() != DbBackend::Postgres {
+        let Some(question) = dialect::of(self.db.backend()).vector_extension else {
             return Ok(IndexCapabilities { full_text: FULL_TEXT, pgvector: None, pgvector_available: None });
-        }
+        };
         #[derive(FromQueryResult)]
         struct Extension {
             installed: Option<String>,
@@ -79,8 +79,8 @@ impl EmbeddedIndex {
         }
         let found = unit(&self.db)
             .run(async |s: &mut Session| -> Result<_, StoreError> {
-                let mut sql = Sql::new(DbBackend::Postgres);
-                sql.push("SELECT installed_version AS installed, default_version AS available FROM pg_available_extensions WHERE name = 'vector'");
+                let mut sql = Sql::of(s);
+                sql.push(question);
                 Ok(Extension::find_by_statement(sql.finish()).one(s).await?)
             })
             .await?;
@@ -223,8 +223,8 @@ async fn delete(s: &mut Session, gone: &[&Gone]) -> Result<(), StoreError> {
     if gone.is_empty() {
         return Ok(());
     }
-    let mut sql = Sql::new(s.get_database_backend());
-    sql.push("DELETE FROM index_records WHERE (account_id, record_id, node_id) IN (VALUES ");
+    let mut sql = Sql::of(s);
+    sql.push("DELETE FROM index_records WHERE (account_id, record_id, node_id) IN (").say(|d| d.list);
     for (i, gone) in gone.iter().enumerate() {
         let values = [gone.account_id.as_str().into(), gone.id.as_str().into(), gone.node_id.into()];
         sql.push(if i == 0 { "" } else { ", " }).with("(?, ?, ?)", values);
@@ -239,7 +239,7 @@ async fn delete_others(s: &mut Session, changes: &[&NodeRecords]) -> Result<(), 
     if changes.is_empty() {
         return Ok(());
     }
-    let mut sql = Sql::new(s.get_database_backend());
+    let mut sql = Sql::of(s);
     let mut accounts: Vec<&str> = changes.iter().map(|change| change.account_id.as_str()).collect();
     accounts.sort_unstable();
     accounts.dedup();
@@ -247,7 +247,7 @@ async fn delete_others(s: &mut Session, changes: &[&NodeRecords]) -> Result<(), 
     sql.push(" AND ").is_in("node_id", changes.iter().map(|change| change.node_id));
     let staying: Vec<&Record> = changes.iter().flat_map(|change| &change.records).collect();
     if !staying.is_empty() {
-        sql.push(" AND (node_id, record_id) NOT IN (VALUES ");
+        sql.push(" AND (node_id, record_id) NOT IN (").say(|d| d.list);
         for (i, record) in staying.iter().enumerate() {
             sql.push(if i == 0 { "" } else { ", " }).with("(?, ?)", [record.node_id.into(), record.id.as_str().into()]);
         }
@@ -261,7 +261,8 @@ async fn delete_others(s: &mut Session, changes: &[&NodeRecords]) -> Result<(), 
 /// and no more, and none at all if it has that too.
 async fn bring_records(s: &mut Session, records: &[&Record]) -> Result<(), StoreError> {
     let held = held(s, records).await?;
-    let rows: Vec<Row<'_>> = records.iter().map(|record| Row::of(record)).collect();
+    let dialect = dialect::of(s.get_database_backend());
+    let rows: Vec<Row<'_>> = records.iter().map(|record| Row::of(record, dialect)).collect();
     let held_of = |row: &Row<'_>| held.get(&(row.record.account_id.clone(), row.record.id.clone()));
     let (same, changed): (Vec<&Row<'_>>, Vec<&Row<'_>>) =
         rows.iter().partition(|row| held_of(row).is_some_and(|held| held.is(row)));
@@ -283,7 +284,7 @@ struct Row<'r> {
 }
 
 impl<'r> Row<'r> {
-    fn of(record: &'r Record) -> Self {
+    fn of(record: &'r Record, dialect: &Dialect) -> Self {
         let words = words::analyze(&record.title, &record.body);
         Self {
             record,
@@ -291,7 +292,7 @@ impl<'r> Row<'r> {
             title: record.title.replace('\0', " "),
             body: record.body.replace('\0', " "),
             content_hash: content_hash(&record.body),
-            terms: serde_json::json!(words.terms),
+            terms: (dialect.kept_terms)(serde_json::json!(words.terms)),
             words: words.stream,
             length: i32::try_from(words.length).unwrap_or(i32::MAX),
         }
@@ -341,7 +342,7 @@ impl Held {
 
 /// Adds which records: by account and id.
 fn these(sql: &mut Sql, records: &[&Record]) {
-    sql.push(" WHERE (account_id, record_id) IN (VALUES ");
+    sql.push(" WHERE (account_id, record_id) IN (").say(|d| d.list);
     for (i, record) in records.iter().enumerate() {
         sql.push(if i == 0 { "" } else { ", " });
         sql.with("(?, ?)", [record.account_id.as_str().into(), record.id.as_str().into()]);
@@ -354,7 +355,7 @@ async fn held(s: &mut Session, records: &[&Record]) -> Result<HashMap<(String, S
     if records.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut sql = Sql::new(s.get_database_backend());
+    let mut sql = Sql::of(s);
     sql.push("SELECT account_id, record_id, node_id, uri, level, owner_space, category, node_type, title, body, version, content_hash, terms, words, length, words_version FROM index_records");
     these(&mut sql, records);
     let rows = Held::find_by_statement(sql.finish()).all(s).await?;
@@ -366,7 +367,7 @@ async fn follow_versions(s: &mut Session, records: &[&Record]) -> Result<(), Sto
     if records.is_empty() {
         return Ok(());
     }
-    let mut sql = Sql::new(s.get_database_backend());
+    let mut sql = Sql::of(s);
     sql.push("UPDATE index_records SET indexed_at = ").bind(Utc::now());
     sql.push(", version = (SELECT n.version FROM nodes n WHERE n.id = index_records.node_id)");
     these(&mut sql, records);
@@ -379,7 +380,7 @@ async fn upsert(s: &mut Session, rows: &[&Row<'_>]) -> Result<(), StoreError> {
         return Ok(());
     }
     let now = Utc::now();
-    let mut sql = Sql::new(s.get_database_backend());
+    let mut sql = Sql::of(s);
     sql.push("INSERT INTO index_records (account_id, record_id, node_id, uri, level, owner_space, category, node_type, title, body, version, content_hash, indexed_at, terms, words, length, words_version) VALUES ");
     for (i, row) in rows.iter().enumerate() {
         let record = row.record;
@@ -406,10 +407,24 @@ async fn upsert(s: &mut Session, rows: &[&Row<'_>]) -> Result<(), StoreError> {
             ],
         );
     }
-    sql.push(" ON CONFLICT (account_id, record_id) DO UPDATE SET node_id = excluded.node_id, uri = excluded.uri, level = excluded.level");
-    sql.push(", owner_space = excluded.owner_space, category = excluded.category, node_type = excluded.node_type, title = excluded.title");
-    sql.push(", body = excluded.body, version = excluded.version, content_hash = excluded.content_hash, indexed_at = excluded.indexed_at");
-    sql.push(", terms = excluded.terms, words = excluded.words, length = excluded.length, words_version = excluded.words_version");
+    let changed = [
+        "node_id",
+        "uri",
+        "level",
+        "owner_space",
+        "category",
+        "node_type",
+        "title",
+        "body",
+        "version",
+        "content_hash",
+        "indexed_at",
+        "terms",
+        "words",
+        "length",
+        "words_version",
+    ];
+    (sql.dialect().or_update)(&mut sql, "account_id, record_id", &changed);
     s.execute_raw(sql.finish()).await?;
     Ok(())
 }

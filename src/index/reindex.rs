@@ -96,12 +96,16 @@ impl EmbeddedIndex {
         loop {
             let some = unit(self.db())
                 .run(async |s: &mut Session| -> Result<u64, StoreError> {
-                    let mut sql = Sql::new(s.get_database_backend());
-                    sql.push("DELETE FROM index_records WHERE id IN (SELECT r.id FROM index_records r LEFT JOIN nodes n ON n.id = r.node_id WHERE n.id IS NULL");
+                    let mut sql = Sql::of(s);
+                    let [some, of] = sql.dialect().some_of;
+                    sql.push("DELETE FROM index_records WHERE id IN (").push(some);
+                    sql.push(
+                        "SELECT r.id FROM index_records r LEFT JOIN nodes n ON n.id = r.node_id WHERE n.id IS NULL",
+                    );
                     if let Some(account) = account {
                         sql.push(" AND r.account_id = ").bind(account);
                     }
-                    sql.push(&format!(" LIMIT {BATCH})"));
+                    sql.push(&format!(" LIMIT {BATCH}{of})"));
                     Ok(s.execute_raw(sql.finish()).await?.rows_affected())
                 })
                 .await?;

@@ -39,7 +39,7 @@ impl fmt::Debug for VectorSink {
 struct New<'r> {
     record: &'r Record,
     hash: String,
-    vector: Vec<u8>,
+    vector: Vec<f32>,
 }
 
 impl VectorSink {
@@ -63,7 +63,7 @@ impl VectorSink {
                     let mut accounts: Vec<&str> = some.iter().map(|record| record.account_id.as_str()).collect();
                     accounts.sort_unstable();
                     accounts.dedup();
-                    let mut sql = Sql::new(s.get_database_backend());
+                    let mut sql = Sql::of(s);
                     // From the records to their vectors: SQLite keeps the order of a CROSS JOIN, and would else read all vectors.
                     sql.push("SELECT r.account_id, r.record_id, v.content_hash FROM index_records r CROSS JOIN index_vectors v WHERE ");
                     sql.is_in("r.account_id", accounts).push(" AND ");
@@ -85,11 +85,7 @@ impl VectorSink {
     /// The vectors, and the records whose text the model refuses: found one by one, so that it is refused alone.
     async fn embed<'r>(&self, due: Vec<(&'r Record, String)>) -> Result<(Vec<New<'r>>, Vec<Refused>), Unavailable> {
         let texts: Vec<String> = due.iter().map(|(record, _)| text_of(record)).collect();
-        let new = |(record, hash): (&'r Record, String), vector: Vec<f32>| New {
-            record,
-            hash,
-            vector: embed::bytes_of(&vector),
-        };
+        let new = |(record, hash): (&'r Record, String), vector: Vec<f32>| New { record, hash, vector };
         match embed::embed(&*self.embedder, &texts).await {
             Ok(vectors) => {
                 return Ok((due.into_iter().zip(vectors).map(|(due, vector)| new(due, vector)).collect(), Vec::new()));
@@ -115,20 +111,22 @@ impl VectorSink {
         for some in vectors.chunks(A_STATEMENT) {
             unit(&self.db)
                 .run(async |s: &mut Session| -> Result<(), StoreError> {
-                    let mut sql = Sql::new(s.get_database_backend());
-                    sql.push("WITH w(account_id, record_id, content_hash, vector) AS (VALUES ");
+                    let mut sql = Sql::of(s);
+                    sql.push("INSERT INTO index_vectors (record, model, dimensions, content_hash, vector) ");
+                    sql.push("WITH w(account_id, record_id, content_hash, vector) AS (");
                     for (i, new) in some.iter().enumerate() {
                         let (account, id) = (new.record.account_id.as_str(), new.record.id.as_str());
-                        sql.push(if i == 0 { "" } else { ", " });
-                        sql.with("(?, ?, ?, CAST(", [account.into(), id.into(), new.hash.as_str().into()]);
-                        sql.bind(new.vector.clone()).either(" AS bytea))", " AS blob))");
+                        sql.begin_row(i).with("?, ?, ?, ", [account.into(), id.into(), new.hash.as_str().into()]);
+                        let vector = (sql.dialect().vectors.value)(&new.vector);
+                        sql.bind_as(vector, |d| d.vectors.kept_as).end_row();
                     }
-                    sql.push(") INSERT INTO index_vectors (record, model, dimensions, content_hash, vector) SELECT r.id, CAST(");
-                    sql.bind(self.embedder.model()).push(" AS text), CAST(").bind(dimensions(&*self.embedder));
-                    sql.push(" AS integer), w.content_hash, w.vector FROM w JOIN index_records r ON r.account_id = w.account_id");
-                    sql.push(" AND r.record_id = w.record_id AND r.content_hash = w.content_hash WHERE true ORDER BY r.id");
-                    sql.push(" ON CONFLICT (record, model) DO UPDATE SET dimensions = excluded.dimensions");
-                    sql.push(", content_hash = excluded.content_hash, vector = excluded.vector");
+                    sql.push(") SELECT r.id, ").bind_text(self.embedder.model()).push(", ");
+                    sql.bind_as(dimensions(&*self.embedder), |d| d.integer);
+                    sql.push(", w.content_hash, w.vector FROM w JOIN index_records r ON r.account_id = w.account_id");
+                    sql.push(
+                        " AND r.record_id = w.record_id AND r.content_hash = w.content_hash WHERE true ORDER BY r.id",
+                    );
+                    (sql.dialect().or_update)(&mut sql, "record, model", &["dimensions", "content_hash", "vector"]);
                     s.execute_raw(sql.finish()).await?;
                     Ok(())
                 })

@@ -10,7 +10,6 @@ mod indexer;
 
 use std::sync::Arc;
 
-use sea_orm::DbBackend;
 use sea_session::{
     Db, UnitOptions,
     outbox::{Dispatcher, Outbox},
@@ -19,7 +18,10 @@ use sea_session::{
 pub use event::{EventType, TOPIC};
 pub use indexer::Indexer;
 
-use crate::index::IndexSink;
+use crate::{
+    dialect::{self, Dialect},
+    index::IndexSink,
+};
 
 /// The table of events.
 const TABLE: &str = "outbox_events";
@@ -49,8 +51,17 @@ pub fn dispatcher(db: &Db, sink: Arc<dyn IndexSink>) -> Dispatcher<Indexer> {
     Dispatcher::new(&outbox(db), Indexer::new(db, sink)).batch(200)
 }
 
+/// A unit that sees what the store's writing units are to see.
+pub(crate) fn isolated(unit: UnitOptions, dialect: &Dialect) -> UnitOptions {
+    match dialect.isolation {
+        Some(level) => unit.isolation(level),
+        None => unit,
+    }
+}
+
 /// A unit that sees every tenant.
 pub(crate) fn unit(db: &Db) -> UnitOptions {
-    let unit = db.session().retry(8);
-    if db.backend() == DbBackend::Postgres { unit.set_local(DISPATCHER.0, DISPATCHER.1) } else { unit }
+    let dialect = dialect::of(db.backend());
+    let unit = isolated(db.session().retry(8), dialect);
+    if dialect.policies { unit.set_local(DISPATCHER.0, DISPATCHER.1) } else { unit }
 }

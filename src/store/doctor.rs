@@ -326,7 +326,7 @@ async fn examine_rest(s: &mut Session, caller: &Caller, repair: bool) -> Result<
             reindex(s, caller, id, i64::MAX, &uri);
         }
     }
-    let mut sql = Sql::new(super::backend(s));
+    let mut sql = Sql::of(s);
     sql.push("SELECT e.id FROM edges e LEFT JOIN nodes f ON f.id = e.from_id LEFT JOIN nodes t ON t.id = e.to_id WHERE e.account_id = ");
     sql.bind(caller.account()).push(" AND (f.id IS NULL OR t.id IS NULL)");
     for id in ids_of(s, sql).await? {
@@ -367,7 +367,7 @@ async fn orphans(s: &mut Session, caller: &Caller) -> Result<Vec<(Uuid, String)>
         node_id: Uuid,
         uri: String,
     }
-    let mut sql = Sql::new(super::backend(s));
+    let mut sql = Sql::of(s);
     sql.push("SELECT r.node_id, min(r.uri) AS uri FROM index_records r LEFT JOIN nodes n ON n.id = r.node_id WHERE r.account_id = ");
     sql.bind(caller.account()).push(" AND n.id IS NULL GROUP BY r.node_id");
     let found = Orphan::find_by_statement(sql.finish()).all(s).await?;
@@ -391,10 +391,10 @@ async fn logs(s: &mut Session, caller: &Caller, repair: bool) -> Result<Vec<Find
         node_owner: Option<String>,
     }
     let sessions = Uri::account_root(caller.account())?.child("sessions")?;
-    let mut sql = Sql::new(super::backend(s));
-    sql.push("SELECT a.id, CAST(")
-        .bind(format!("{sessions}/"))
-        .push(" AS text) || a.session_id || '/history/' || a.name AS place");
+    let mut sql = Sql::of(s);
+    sql.push("SELECT a.id, ")
+        .bind_text(&format!("{sessions}/"))
+        .push(" || a.session_id || '/history/' || a.name AS place");
     sql.push(", a.owner_space, n.uri, n.owner_space AS node_owner FROM session_archives a LEFT JOIN nodes n ON n.id = a.node_id");
     sql.push(" WHERE a.account_id = ").bind(caller.account()).push(" ORDER BY a.session_id, a.sequence");
     let mut findings = Vec::new();
@@ -457,7 +457,7 @@ async fn pending(s: &mut Session, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreEr
 }
 
 async fn records(s: &mut Session, caller: &Caller, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<Held>>, StoreError> {
-    let mut sql = Sql::new(super::backend(s));
+    let mut sql = Sql::of(s);
     sql.push("SELECT node_id, record_id, uri, level, owner_space, category, node_type, version, content_hash, words_version FROM index_records WHERE account_id = ");
     sql.bind(caller.account()).push(" AND ").is_in("node_id", ids.iter().copied());
     let mut records: HashMap<Uuid, Vec<Held>> = HashMap::new();
@@ -491,10 +491,10 @@ async fn strange_versions(
         uri: String,
         change: Change,
     }
-    let mut sql = Sql::new(super::backend(s));
-    sql.push("SELECT node_id, version, account_id, uri, change FROM node_versions WHERE ")
-        .is_in("node_id", ids.iter().copied())
-        .push(" ORDER BY node_id, version DESC");
+    let mut sql = Sql::of(s);
+    sql.push("SELECT v.node_id, v.version, v.account_id, v.uri, v.change FROM node_versions v WHERE ")
+        .is_in("v.node_id", ids.iter().copied())
+        .push(" ORDER BY v.node_id, v.version DESC");
     let mut past: HashMap<Uuid, Vec<Past>> = HashMap::new();
     for row in sight::rows::<Past>(s, caller, sql).await? {
         past.entry(row.node_id).or_default().push(row);
@@ -525,7 +525,7 @@ async fn take_out(s: &mut Session, caller: &Caller, id: Uuid, version: i64, acco
     const MOST_TRIED: u32 = 16;
     for n in 0..MOST_TRIED {
         let other = hashed(&format!("context-store doctor\n{id}\n{account}\n{n}"));
-        let mut sql = Sql::new(super::backend(s));
+        let mut sql = Sql::of(s);
         sql.push("UPDATE node_versions SET node_id = ").bind(other).push(", version = ").bind(version.min(MOST));
         sql.push(" WHERE node_id = ").bind(id).push(" AND version = ").bind(version);
         sql.push(" AND account_id = ").bind(account);

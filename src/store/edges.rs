@@ -7,7 +7,6 @@ use sea_orm::{
     ActiveValue::NotSet,
     ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Select, Set,
     prelude::{DateTimeUtc, Json, Uuid},
-    sea_query::LockType,
 };
 use sea_session::prelude::*;
 use serde_json::Map;
@@ -74,9 +73,11 @@ pub struct LinkTo {
 
 /// An edge between two nodes that the caller may see.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Edge {
     /// Its identity.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = "uuid"))]
     pub id: Uuid,
     /// Where it leaves.
     pub from: Uri,
@@ -89,8 +90,10 @@ pub struct Edge {
     /// Why it was made.
     pub reason: String,
     /// A JSON object of the caller's.
+    #[cfg_attr(feature = "serve", schema(value_type = Object))]
     pub metadata: Json,
     /// When it was last changed.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = DateTime))]
     pub updated_at: DateTimeUtc,
 }
 
@@ -311,7 +314,7 @@ async fn hold_ids(s: &mut Session, caller: &Caller, uris: &[&Uri]) -> Result<Has
     if uris.is_empty() {
         return Ok(HashMap::new());
     }
-    let held = ends(caller, uris).order_by_asc(node::Column::Uri).lock(LockType::KeyShare);
+    let held = ends(caller, uris).order_by_asc(node::Column::Uri).lock(super::dialect(s).end_lock);
     let rows: Vec<(String, Uuid)> = held.into_tuple().all(s).await?;
     Ok(rows.into_iter().collect())
 }
@@ -375,7 +378,7 @@ impl EdgeFilter<'_> {
         caller: &Caller,
         ids: &[Uuid],
     ) -> Result<Vec<EdgeRow>, StoreError> {
-        let mut sql = Sql::new(super::backend(s));
+        let mut sql = Sql::of(s);
         sql.push(
             "SELECT e.id, e.edge_type, e.weight, e.reason, e.metadata, e.updated_at, e.from_id, f.uri AS from_uri",
         );

@@ -65,10 +65,15 @@ impl Store {
             .read_unit(caller)
             .run(async |s: &mut Session| -> Result<Vec<Found>, StoreError> {
                 let spaces = caller.owner_filter();
-                let mut sql = Sql::new(super::backend(s));
+                let mut sql = Sql::of(s);
                 sql.push("SELECT n.uri FROM nodes n WHERE ").is_in("n.id", ids.iter().copied());
                 sql.push(" AND EXISTS (SELECT 1 FROM nodes c WHERE c.account_id = ").bind(caller.account());
-                sql.push(" AND c.status = 'active' AND c.uri >= n.uri || '/' AND c.uri < n.uri || '0'");
+                let [convert, converted] = sql.dialect().key;
+                let than = |last: char| format!("{convert}n.uri || '{last}'{converted}");
+                sql.push(" AND c.status = 'active' AND c.uri >= ")
+                    .push(&than('/'))
+                    .push(" AND c.uri < ")
+                    .push(&than('0'));
                 sql.and_owned("c.owner_space", spaces.as_deref()).push(")");
                 Ok(Found::find_by_statement(sql.finish()).all(s).await?)
             })

@@ -27,9 +27,11 @@ use crate::{
 
 /// One version of a node, without its texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct HistoryEntry {
     /// The node.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = "uuid"))]
     pub node_id: Uuid,
     /// The version.
     pub version: i64,
@@ -38,17 +40,21 @@ pub struct HistoryEntry {
     /// SHA-256 of the content then.
     pub content_hash: String,
     /// When this state was written.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = DateTime))]
     pub written_at: DateTimeUtc,
     /// What replaced it; none for the current state.
     #[serde(serialize_with = "change_text")]
+    #[cfg_attr(feature = "serve", schema(value_type = Option<String>))]
     pub replaced_by: Option<Change>,
 }
 
 /// A version of a node with its texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct VersionedNode {
     /// The node.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = "uuid"))]
     pub node_id: Uuid,
     /// The version.
     pub version: i64,
@@ -61,8 +67,10 @@ pub struct VersionedNode {
     /// Level 2 then.
     pub content: String,
     /// The metadata then.
+    #[cfg_attr(feature = "serve", schema(value_type = Object))]
     pub metadata: Json,
     /// When this state was written.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = DateTime))]
     pub written_at: DateTimeUtc,
 }
 

@@ -8,17 +8,16 @@
 
 use context_entities::node::{self, Status};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DbBackend, QueryFilter, QueryOrder, QueryResult, QuerySelect, Select,
-    Statement, prelude::Uuid,
+    ColumnTrait, Condition, ConnectionTrait, DbErr, QueryFilter, QueryOrder, QueryResult, QuerySelect, Select,
+    Statement,
+    prelude::{DateTimeUtc, Uuid},
 };
 use sea_session::prelude::*;
 
-use super::{
-    Store, Within, allow,
-    read::{bytes_of, visible},
-};
+use super::{Store, Within, allow, read::visible};
 use crate::{
     access::{Access, Caller},
+    dialect::{Dialect, Walks},
     error::StoreError,
     glob::Glob,
     node::{Entry, EntryNode, Node},
@@ -58,8 +57,9 @@ impl Store {
     /// As [`Store::list_children`]; [`StoreError::InvalidArgument`] for a depth of 0.
     pub async fn tree(&self, caller: &Caller, folder: &Uri, options: &TreeOptions) -> Result<Page<Entry>, StoreError> {
         let walk = TreeWalk::new(caller, folder, options)?;
-        let rows = self.read_unit(caller).query(walk.statement(self.db.backend())).await?;
-        walk.page(&rows)
+        let dialect = self.dialect();
+        let rows = self.read_unit(caller).query(walk.statement(dialect)).await?;
+        walk.page(dialect, &rows)
     }
 
     /// The active nodes whose URI matches a pattern, in the order of the tree: `*` and `?` within a segment, `**` over
@@ -89,8 +89,9 @@ impl Within<'_> {
     /// As [`Store::tree`].
     pub async fn tree(&mut self, folder: &Uri, options: &TreeOptions) -> Result<Page<Entry>, StoreError> {
         let walk = TreeWalk::new(self.caller, folder, options)?;
-        let rows = self.s.query_all_raw(walk.statement(super::backend(self.s))).await?;
-        walk.page(&rows)
+        let dialect = super::dialect(self.s);
+        let rows = self.s.query_all_raw(walk.statement(dialect)).await?;
+        walk.page(dialect, &rows)
     }
 
     /// [`Store::glob`] in this unit.
@@ -120,7 +121,7 @@ impl Within<'_> {
                 limit: limit + 1,
                 like: Some(&like),
             };
-            let rows = s.query_all_raw(walk.statement(super::backend(s))).await?;
+            let rows = s.query_all_raw(walk.statement(super::dialect(s))).await?;
             let rows = rows.iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
             let last = (rows.len() > usize::try_from(limit).unwrap_or(usize::MAX))
                 .then(|| rows.last().map(|row| uri_of_key(&row.key)))
@@ -246,13 +247,16 @@ impl<'a> TreeWalk<'a> {
         Ok(Self { caller, folder, depth: options.depth, after, limit })
     }
 
-    fn statement(&self, backend: DbBackend) -> Statement {
+    fn statement(&self, dialect: &'static Dialect) -> Statement {
         let Self { caller, folder, depth, .. } = *self;
-        Walk { caller, folder, depth, after: self.after.as_ref(), limit: self.limit + 1, like: None }.statement(backend)
+        Walk { caller, folder, depth, after: self.after.as_ref(), limit: self.limit + 1, like: None }.statement(dialect)
     }
 
-    fn page(&self, rows: &[QueryResult]) -> Result<Page<Entry>, StoreError> {
-        let mut rows = rows.iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
+    fn page(&self, dialect: &Dialect, rows: &[QueryResult]) -> Result<Page<Entry>, StoreError> {
+        let mut rows = match self.depth {
+            Some(_) if dialect.packed.is_some() => Row::unpacked(rows)?,
+            _ => rows.iter().map(Row::read).collect::<Result<Vec<_>, _>>()?,
+        };
         if self.depth.is_none() {
             // Every row of the range is here: a folder's first descendant is the row behind it.
             for at in 1..rows.len() {
@@ -307,6 +311,24 @@ impl Row {
         Ok(Self { key: row.try_get_by_index(0)?, is_folder: row.try_get_by_index(1)?, node })
     }
 
+    /// The rows that were packed into one ([`Dialect::packed`]).
+    fn unpacked(packed: &[QueryResult]) -> Result<Vec<Self>, StoreError> {
+        type Columns =
+            (String, u8, Option<Uuid>, Option<String>, Option<i64>, Option<String>, Option<i64>, Option<DateTimeUtc>);
+        let Some(packed) = packed.first() else { return Ok(Vec::new()) };
+        let text: String = packed.try_get_by_index(0)?;
+        let rows: Vec<Columns> = serde_json::from_str(&text).map_err(|e| DbErr::Json(e.to_string()))?;
+        let row =
+            |(key, is_folder, id, node_type, version, r#abstract, content_bytes, updated_at): Columns| {
+                let node = id.zip(node_type).zip(version).zip(r#abstract).zip(content_bytes).zip(updated_at);
+                let node = node.map(|(((((id, node_type), version), r#abstract), content_bytes), updated_at)| {
+                    EntryNode { id, node_type, version, r#abstract, content_bytes, updated_at }
+                });
+                Self { key, is_folder: is_folder != 0, node }
+            };
+        Ok(rows.into_iter().map(row).collect())
+    }
+
     fn entry(self) -> Result<Entry, StoreError> {
         let uri = Uri::parse(&uri_of_key(&self.key))?;
         // The row that a session keeps for itself has no text and is shown as the folder that it is.
@@ -316,8 +338,8 @@ impl Row {
 }
 
 impl Walk<'_> {
-    fn statement(&self, backend: DbBackend) -> Statement {
-        let mut sql = Sql::new(backend);
+    fn statement(&self, dialect: &'static Dialect) -> Statement {
+        let mut sql = Sql::new(dialect);
         match self.depth {
             Some(depth) => self.skipping(&mut sql, i64::from(depth)),
             None => self.straight(&mut sql),
@@ -338,9 +360,9 @@ impl Walk<'_> {
     /// Every row of the range.
     fn straight(&self, sql: &mut Sql) {
         let (low, high) = self.bounds();
-        sql.push("SELECT n.tree_key AS key, ");
+        sql.push("SELECT n.tree_key AS tree, ");
         match self.like {
-            None => sql.either("false", "0"),
+            None => sql.say(|d| d.no),
             Some(_) => self.is_folder(sql, "n.tree_key"),
         };
         columns(sql.push(" AS is_folder, "));
@@ -354,7 +376,7 @@ impl Walk<'_> {
         let like = self.like.unwrap_or_default();
         for (n, like) in like.iter().enumerate() {
             sql.push(if n == 0 { " AND (n.uri LIKE " } else { " OR n.uri LIKE " });
-            sql.bind(format!("{SCHEME}{like}")).push(" ESCAPE '\\'");
+            sql.bind(format!("{SCHEME}{like}")).push(" ESCAPE ").say(|d| d.backslash);
         }
         if !like.is_empty() {
             sql.push(")");
@@ -372,28 +394,45 @@ impl Walk<'_> {
             Some(after) => next_key(&low, &tree_key(after.as_str()), depth),
             None => low.clone(),
         };
-        sql.push("WITH RECURSIVE deeper(found) AS (SELECT EXISTS (SELECT 1 FROM nodes d WHERE ");
+        let Dialect { walks, lateral, packed, key: [convert, converted], .. } = sql.dialect();
+        // What counts its steps has them beside the key.
+        let [counted, one, next, with_step, in_order] = match walks {
+            Walks::Counted => [", step", ", 1", ", w.step + 1", ", w.step", " ORDER BY p.step"],
+            _ => [""; 5],
+        };
+        sql.say(|d| d.walk).push("WITH RECURSIVE deeper(found) AS (SELECT EXISTS (SELECT 1 FROM nodes d WHERE ");
         self.active(sql, "d");
         let (first, end) = self.folder.below();
         sql.with(" AND d.parent_uri >= ? AND d.parent_uri < ?", [text(first), text(end)]);
-        sql.push(")), walk(key) AS (SELECT (SELECT n.tree_key FROM nodes n WHERE (SELECT found FROM deeper) AND ");
+        sql.push(&format!(
+            ")), walk(tree{counted}) AS (SELECT (SELECT n.tree_key FROM nodes n WHERE (SELECT found FROM deeper) AND "
+        ));
         self.active(sql, "n");
         sql.with(" AND n.tree_key >= ? AND n.tree_key < ?", [text(start), text(high.clone())]);
-        sql.push(" ORDER BY n.tree_key LIMIT 1) UNION ALL SELECT (SELECT n.tree_key FROM nodes n WHERE ");
+        sql.push(&format!(
+            " ORDER BY n.tree_key LIMIT 1){one} UNION ALL SELECT (SELECT n.tree_key FROM nodes n WHERE "
+        ));
         self.active(sql, "n");
-        sql.push(" AND n.tree_key >= ");
-        place.of(sql, "w.key");
+        sql.push(" AND n.tree_key >= ").push(convert);
+        place.of(sql, "w.tree");
         sql.push(" || ");
-        place.end(sql, "w.key");
-        sql.push(" AND n.tree_key < ")
-            .bind(high)
-            .push(" ORDER BY n.tree_key LIMIT 1) FROM walk w WHERE w.key IS NOT NULL");
-        if !sql.is_postgres() {
-            // PostgreSQL goes as far as it is asked to, and has no such limit. The last key may be the NULL behind them all.
-            sql.push(" LIMIT ").bind(self.limit() + 1);
+        place.end(sql, "w.tree");
+        sql.push(converted).push(" AND n.tree_key < ").bind(high);
+        sql.push(&format!(" ORDER BY n.tree_key LIMIT 1){next} FROM walk w WHERE w.tree IS NOT NULL"));
+        // The last key may be the NULL behind them all.
+        match walks {
+            Walks::AsAsked => {}
+            Walks::Limited => {
+                sql.push(" LIMIT ").bind(self.limit() + 1);
+            }
+            Walks::Counted => {
+                sql.push(" AND w.step <= ").bind(self.limit());
+            }
         }
+        let [before, behind] = packed.as_ref().map_or([""; 2], |packed| packed.around);
+        sql.push(") ").push(before);
         // The URI of a child is its place as well: no key is made of it.
-        sql.push(") SELECT * FROM (SELECT n.uri AS key, ").either("false", "0").push(" AS is_folder, ");
+        sql.push("SELECT * FROM (SELECT n.uri AS tree, ").say(|d| d.no).push(" AS is_folder, ");
         columns(sql);
         sql.push(" FROM nodes n WHERE NOT (SELECT found FROM deeper) AND ");
         self.active(sql, "n");
@@ -403,24 +442,34 @@ impl Walk<'_> {
         }
         sql.push(" ORDER BY n.name LIMIT ").bind(self.limit()).push(") flat");
         // A place below which the walk went on, and which is no row of its own, is a folder and nothing else.
-        sql.push(" UNION ALL SELECT * FROM (SELECT p.place, CASE WHEN n.id IS NULL THEN ").either("true", "1");
+        sql.push(" UNION ALL SELECT * FROM (SELECT p.place, CASE WHEN n.id IS NULL THEN ").say(|d| d.yes);
         sql.push(" ELSE ");
-        self.is_folder(sql, "p.key");
+        self.is_folder(sql, "p.tree");
         sql.push(" END, ");
         columns(sql);
-        sql.push(" FROM (SELECT w.key, ");
-        place.of(sql, "w.key");
-        sql.push(" AS place FROM walk w WHERE w.key IS NOT NULL) p LEFT JOIN nodes n ON ");
-        self.active(sql, "n");
-        sql.push(" AND n.tree_key = CASE WHEN p.place = p.key THEN p.key END LIMIT ").bind(self.limit()).push(") deep");
+        sql.push(" FROM (SELECT w.tree").push(with_step).push(", ");
+        place.of(sql, "w.tree");
+        sql.push(" AS place FROM walk w WHERE w.tree IS NOT NULL) p LEFT JOIN ");
+        if *lateral {
+            // By look-ups: the planner expects more of a recursive walk than the page, and would read all nodes for a hash join.
+            sql.push("LATERAL (SELECT n.* FROM nodes n WHERE ");
+            self.active(sql, "n");
+            sql.push(" AND n.tree_key = p.tree AND p.place = p.tree LIMIT 1) n ON true");
+        } else {
+            sql.push("nodes n ON ");
+            self.active(sql, "n");
+            sql.push(" AND n.tree_key = CASE WHEN p.place = p.tree THEN p.tree END");
+        }
+        sql.push(in_order).push(" LIMIT ").bind(self.limit()).push(") deep").push(behind);
     }
 
     /// Whether something lies below the place of a key.
     fn is_folder<'s>(&self, sql: &'s mut Sql, key: &str) -> &'s mut Sql {
         sql.push("EXISTS (SELECT 1 FROM nodes c WHERE ");
         self.active(sql, "c");
-        sql.push(&format!(" AND c.tree_key >= {key} || ")).either("chr(1)", "char(1)");
-        sql.push(&format!(" AND c.tree_key < {key} || ")).either("chr(2)", "char(2)").push(")")
+        let Dialect { key: [convert, converted], separator, after_separator, .. } = sql.dialect();
+        sql.push(&format!(" AND c.tree_key >= {convert}{key} || {separator}{converted}"));
+        sql.push(&format!(" AND c.tree_key < {convert}{key} || {after_separator}{converted})"))
     }
 
     fn active(&self, sql: &mut Sql, alias: &str) {
@@ -432,7 +481,7 @@ impl Walk<'_> {
 
 /// Adds what a listing tells of a row `n`, in the order of [`Row::read`].
 fn columns(sql: &mut Sql) {
-    let bytes = bytes_of(sql.is_postgres(), "content");
+    let bytes = (sql.dialect().bytes_of)("n.content");
     sql.push("n.id, n.node_type, n.version, n.abstract, ").push(&bytes).push(" AS content_bytes, n.updated_at");
 }
 
@@ -447,46 +496,22 @@ struct Place<'a> {
 impl Place<'_> {
     /// The place itself: what is listed, and the first `depth` segments of what follows.
     fn of(&self, sql: &mut Sql, key: &str) {
-        let skip = count(sql, self.skip);
         sql.bind(self.low).push(" || ");
-        match (sql.is_postgres(), self.depth) {
-            (true, 1) => sql.with(&format!("split_part(substr({key}, ? + 1), chr(1), 1)"), [skip]),
-            (true, _) => {
-                let depth = count(sql, self.depth);
-                let segments = format!("string_to_array(substr({key}, ? + 1), chr(1))");
-                sql.with(&format!("array_to_string(({segments})[1:?], chr(1))"), [skip, depth])
-            }
-            (false, 1) => {
-                let rest = format!("substr({key}, ? + 1)");
-                let first = format!("substr({rest}, 1, instr({rest} || char(1), char(1)) - 1)");
-                sql.with(&first, [skip.clone(), skip])
-            }
-            (false, _) => {
-                // A key has only characters that mean nothing in JSON.
-                let list = format!("'[\"' || replace(substr({key}, ? + 1), char(1), '\",\"') || '\"]'");
-                let segments =
-                    format!("SELECT group_concat(j.value, char(1)) FROM json_each({list}) j WHERE j.key < ?");
-                sql.with(&format!("({segments})"), [skip, self.depth.into()])
-            }
-        };
+        (sql.dialect().segments)(sql, key, self.skip, self.depth);
     }
 
     /// What follows the place where the walk goes on: below it while there are levels left, else behind all of it.
     fn end(&self, sql: &mut Sql, key: &str) {
         if self.depth == 1 {
-            sql.either("chr(2)", "char(2)");
+            sql.say(|d| d.after_separator);
             return;
         }
-        let (skip, depth) = (count(sql, self.skip), count(sql, self.depth));
+        let Dialect { count, separator, after_separator, .. } = sql.dialect();
+        let (skip, depth) = (count(self.skip), count(self.depth));
         let separators = format!("length(substr({key}, ? + 1)) - length(replace(substr({key}, ? + 1), ");
-        sql.push("CASE WHEN ").with(&separators, [skip.clone(), skip]).either("chr(1)", "char(1)");
-        sql.with(", '')) + 1 >= ? ", [depth]).either("THEN chr(2) ELSE chr(1) END", "THEN char(2) ELSE char(1) END");
+        sql.push("CASE WHEN ").with(&separators, [skip.clone(), skip]).push(separator);
+        sql.with(", '')) + 1 >= ? ", [depth]).push(&format!("THEN {after_separator} ELSE {separator} END"));
     }
-}
-
-/// A number of characters or segments: PostgreSQL's functions of texts take an `integer`.
-fn count(sql: &Sql, number: i64) -> sea_orm::Value {
-    if sql.is_postgres() { i32::try_from(number).unwrap_or(i32::MAX).into() } else { number.into() }
 }
 
 /// The first segment behind the folder, in canonical spelling: where a listing of children goes on.

@@ -15,11 +15,12 @@
 //! Dropped at any await, an operation on the store is rolled back and leaves nothing behind, unless COMMIT was sent
 //! already; one inside the caller's unit leaves that unit to be rolled back.
 
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::ConnectionTrait;
 use sea_session::{About, prelude::*};
 
 use crate::{
     access::{Access, Caller},
+    dialect::{self, Dialect},
     error::StoreError,
     uri::Uri,
 };
@@ -61,7 +62,9 @@ pub use prune::{Pruned, Retention};
 pub use removal::{DeleteOptions, Removed};
 pub use search::{Hit, SearchOptions};
 pub use sessions::{ConversationReport, LogEntry, Message, Summary};
-pub use status::StoreStatus;
+#[cfg(feature = "serve")]
+pub(crate) use set::change_word;
+pub use status::{Backlog, StoreStatus};
 pub use streams::{SinkStream, StreamInfo};
 pub use traverse::{Neighbour, Traverse};
 pub use within::Within;
@@ -140,7 +143,7 @@ impl Store {
     /// A unit of work in which this caller's operations may run: the account is its tenant, the caller's owner spaces are
     /// bound to the transaction, and a unit that lost against a concurrent one runs again.
     pub fn unit(&self, caller: &Caller) -> UnitOptions<About<StoreError>> {
-        let unit = self.bound(caller).retry(Retry::times(RETRIES));
+        let unit = crate::outbox::isolated(self.bound(caller), self.dialect()).retry(Retry::times(RETRIES));
         unit.retry_on(lost_a_race)
     }
 
@@ -149,13 +152,15 @@ impl Store {
         self.bound(caller).read_only().retry(Retry::times(RETRIES))
     }
 
-    fn bound(&self, caller: &Caller) -> UnitOptions {
+    /// What the statements of the store are spelled like.
+    fn dialect(&self) -> &'static Dialect {
+        dialect::of(self.db.backend())
+    }
+
+    pub(crate) fn bound(&self, caller: &Caller) -> UnitOptions {
         let unit = self.db.session().tenant("app.account_id", caller.account());
         match caller.owner_filter() {
-            // SQLite has neither settings nor row-level security: there the conditions of the queries stand alone.
-            Some(spaces) if self.db.backend() == DbBackend::Postgres => {
-                unit.set_local("app.owner_spaces", spaces.join(","))
-            }
+            Some(spaces) if self.dialect().policies => unit.set_local("app.owner_spaces", spaces.join(",")),
             _ => unit,
         }
     }
@@ -170,16 +175,16 @@ async fn reach(url: &str) -> Result<(Db, bool), StoreError> {
     };
     context_migration::knock(url, PATIENCE).await.map_err(refused)?;
     let db = Db::connect(url).await.map_err(|e| StoreError::unreachable(url, &e))?;
+    if !dialect::is_known(db.backend()) {
+        return Err(refused("this build of the context store has no driver for such a database".into()));
+    }
     let empty = check_ours(&db, url).await?;
     Ok((db, empty))
 }
 
 /// Nothing is migrated into a database that belongs to something else. Whether it has no table at all.
 async fn check_ours(db: &Db, url: &str) -> Result<bool, StoreError> {
-    let tables = match db.backend() {
-        DbBackend::Postgres => "SELECT tablename AS name FROM pg_catalog.pg_tables WHERE schemaname = current_schema()",
-        _ => "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
-    };
+    let tables = dialect::of(db.backend()).tables;
     let connection = db.connection();
     let statement = sea_orm::Statement::from_string(db.backend(), tables);
     let rows = connection.query_all_raw(statement).await.map_err(|e| StoreError::unreachable(url, &e.into()))?;
@@ -216,7 +221,7 @@ fn allow_node(caller: &Caller, uri: &Uri, access: Access, what: &'static str) ->
     Err(StoreError::NotANode { uri: uri.clone(), what })
 }
 
-/// The backend of a session, for statements of the store's own.
-fn backend(s: &Session) -> DbBackend {
-    s.get_database_backend()
+/// What the statements of the store are spelled like in a session.
+fn dialect(s: &Session) -> &'static Dialect {
+    dialect::of(s.get_database_backend())
 }

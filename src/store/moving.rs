@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use context_entities::node_version::Change;
-use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Value};
+use sea_orm::{ConnectionTrait, FromQueryResult};
 use sea_session::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -22,6 +22,7 @@ use crate::{
 
 /// What a move did.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Moved {
     /// Where it was.
@@ -102,9 +103,9 @@ impl Within<'_> {
 }
 
 /// Two moves to one place, whose names do not collide, would both find it free and end as one folder, which neither order
-/// of the two would give. On SQLite the unit holds the only write lock.
+/// of the two would give.
 async fn claim_target(s: &mut Session, account: &str, to: &Uri) -> Result<(), StoreError> {
-    if super::backend(s) != DbBackend::Postgres {
+    if !super::dialect(s).advisory_locks {
         return Ok(());
     }
     let digest = Sha256::digest(format!("context-store move\n{account}\n{to}"));
@@ -114,14 +115,15 @@ async fn claim_target(s: &mut Session, account: &str, to: &Uri) -> Result<(), St
 }
 
 async fn look(s: &mut Session, account: &str, from: &Uri, to: &Uri) -> Result<Situation, StoreError> {
-    let length = i64::try_from(from.as_str().len()).unwrap_or(i64::MAX);
+    let length = (super::dialect(s).count)(length_of(from));
     let rest = "substr(n.uri, ? + 1)";
-    let mut sql = Sql::new(super::backend(s));
-    sql.push("SELECT coalesce(sum(CASE WHEN n.status <> 'archived' THEN 1 ELSE 0 END), 0) AS present");
-    sql.push(", CAST(coalesce(max(length(n.uri)), 0) AS bigint) AS longest");
+    let mut sql = Sql::of(s);
+    sql.push("SELECT count(CASE WHEN n.status <> 'archived' THEN 1 END) AS present");
+    let big = sql.dialect().big;
+    sql.push(&format!(", CAST(coalesce(max(length(n.uri)), 0) AS {big}) AS longest"));
     sql.with(
-        &format!(", CAST(coalesce(max(length({rest}) - length(replace({rest}, '/', ''))), 0) AS bigint) AS levels"),
-        [length_value(s, length), length_value(s, length)],
+        &format!(", CAST(coalesce(max(length({rest}) - length(replace({rest}, '/', ''))), 0) AS {big}) AS levels"),
+        [length.clone(), length],
     );
     sql.push(", (SELECT count(*) FROM (SELECT 1 FROM nodes t WHERE t.account_id = ").bind(account).push(" AND ");
     set::within(&mut sql, "t", to, Extent::Subtree);
@@ -129,17 +131,13 @@ async fn look(s: &mut Session, account: &str, from: &Uri, to: &Uri) -> Result<Si
     sql.push(" LIMIT 1) AS found) AS taken FROM (SELECT n.uri, n.status FROM nodes n WHERE n.account_id = ");
     sql.bind(account).push(" AND ");
     set::within(&mut sql, "n", from, Extent::Subtree);
-    sql.either(" ORDER BY n.uri FOR UPDATE) AS n", ") AS n");
+    sql.say(|d| d.order_held).push(") AS n");
     let found = Situation::find_by_statement(sql.finish()).one(s).await?;
     Ok(found.unwrap_or(Situation { present: 0, longest: 0, levels: 0, taken: 0 }))
 }
 
-/// PostgreSQL's `substr` takes an `integer`, and a parameter of another width is another function there.
-fn length_value(s: &Session, length: i64) -> Value {
-    match super::backend(s) {
-        DbBackend::Postgres => i32::try_from(length).unwrap_or(i32::MAX).into(),
-        _ => length.into(),
-    }
+fn length_of(uri: &Uri) -> i64 {
+    i64::try_from(uri.as_str().len()).unwrap_or(i64::MAX)
 }
 
 fn check_target(from: &Uri, to: &Uri, situation: &Situation) -> Result<(), StoreError> {
@@ -167,7 +165,7 @@ fn check_target(from: &Uri, to: &Uri, situation: &Situation) -> Result<(), Store
 /// A user's `memories/profile` is one node, while elsewhere a folder may have that name and nodes below it.
 async fn check_profile(s: &mut Session, account: &str, from: &Uri, to: &Uri) -> Result<(), StoreError> {
     let Some(profile) = to.child("profile").ok().filter(|uri| uri.kind() == Kind::Profile) else { return Ok(()) };
-    let mut sql = Sql::new(super::backend(s));
+    let mut sql = Sql::of(s);
     sql.push("SELECT 1 AS found FROM nodes n WHERE n.account_id = ").bind(account);
     let below = format!("{from}/profile");
     sql.with(" AND n.uri >= ? AND n.uri < ? LIMIT 1", [text(format!("{below}/")), text(format!("{below}0"))]);
@@ -180,7 +178,7 @@ async fn check_profile(s: &mut Session, account: &str, from: &Uri, to: &Uri) -> 
 
 /// A log knows its session and its name: its node stays where it is.
 async fn keep_logs(s: &mut Session, account: &str, from: &Uri, to: &Uri) -> Result<(), StoreError> {
-    let mut sql = Sql::new(super::backend(s));
+    let mut sql = Sql::of(s);
     sql.push(
         "SELECT 1 AS found FROM nodes n JOIN session_archives a ON a.account_id = n.account_id AND a.node_id = n.id",
     );
@@ -196,9 +194,26 @@ async fn keep_logs(s: &mut Session, account: &str, from: &Uri, to: &Uri) -> Resu
 
 /// Rewrites the rows that were recorded.
 async fn relocate(s: &mut Session, account: &str, from: &Uri, to: &Uri, space: &str) -> Result<u64, StoreError> {
-    let length = length_value(s, i64::try_from(from.as_str().len()).unwrap_or(i64::MAX));
-    let mut sql = Sql::new(super::backend(s));
-    sql.with("UPDATE nodes SET uri = ? || substr(uri, ? + 1), ", [text(to.as_str()), length.clone()]);
+    let length = (super::dialect(s).count)(length_of(from));
+    let mut sql = Sql::of(s);
+    // MariaDB sets one column after the other, and what follows sees the new value: so the URI, which all others ask for, is the last.
+    sql.push("UPDATE nodes SET ");
+    // Above whatever the new URI ever had: a version number that somebody kept of its former node is refused (V3). Where nothing
+    // ever was, which is asked once, no row asks.
+    let (low, high) = to.below();
+    let [convert, converted] = sql.dialect().key;
+    sql.push("version = 1 + CASE WHEN EXISTS (SELECT 1 FROM node_versions v WHERE v.account_id = ").bind(account);
+    sql.with(" AND (v.uri = ? OR (v.uri >= ? AND v.uri < ?))) THEN ", [text(to.as_str()), text(low), text(high)]);
+    sql.say(|d| d.greatest).push("(version, coalesce((SELECT max(v.version) FROM node_versions v");
+    sql.push(" WHERE v.account_id = nodes.account_id AND v.uri = ").push(convert);
+    sql.with("? || substr(nodes.uri, ? + 1)", [text(to.as_str()), length.clone()]);
+    sql.push(converted).push("), 0)) ELSE version END, ");
+    sql.with("owner_space = ?, ", [text(space)]);
+    category(&mut sql, from, to);
+    sql.with(
+        "node_type = ?, updated_at = ?, ",
+        [text(to.node_type().unwrap_or(NodeType::Resource).as_str()), super::write::now().into()],
+    );
     sql.with(
         "parent_uri = CASE WHEN uri = ? THEN ? ELSE ? || substr(parent_uri, ? + 1) END, ",
         [
@@ -209,20 +224,7 @@ async fn relocate(s: &mut Session, account: &str, from: &Uri, to: &Uri, space: &
         ],
     );
     sql.with("name = CASE WHEN uri = ? THEN ? ELSE name END, ", [text(from.as_str()), text(to.encoded_name())]);
-    sql.with("owner_space = ?, ", [text(space)]);
-    category(&mut sql, from, to, length.clone());
-    sql.with(
-        "node_type = ?, updated_at = ?, ",
-        [text(to.node_type().unwrap_or(NodeType::Resource).as_str()), super::write::now().into()],
-    );
-    // Above whatever the new URI ever had: a version number that somebody kept of its former node is refused (V3). Where nothing
-    // ever was, which is asked once, no row asks.
-    let (low, high) = to.below();
-    sql.push("version = 1 + CASE WHEN EXISTS (SELECT 1 FROM node_versions v WHERE v.account_id = ").bind(account);
-    sql.with(" AND (v.uri = ? OR (v.uri >= ? AND v.uri < ?))) THEN ", [text(to.as_str()), text(low), text(high)]);
-    sql.either("greatest", "max").push("(version, coalesce((SELECT max(v.version) FROM node_versions v");
-    sql.push(" WHERE v.account_id = nodes.account_id AND v.uri = ");
-    sql.with("? || substr(nodes.uri, ? + 1)), 0)) ELSE version END", [text(to.as_str()), length.clone()]);
+    sql.with("uri = ? || substr(uri, ? + 1)", [text(to.as_str()), length]);
     sql.push(" WHERE account_id = ").bind(account).push(" AND ");
     set::within(&mut sql, "nodes", from, Extent::Subtree);
     set::recorded(&mut sql, "nodes", Change::Move);
@@ -235,7 +237,7 @@ async fn relocate(s: &mut Session, account: &str, from: &Uri, to: &Uri, space: &
 }
 
 /// The category of each row at its new place, from the new URI (V3).
-fn category(sql: &mut Sql, from: &Uri, to: &Uri, length: Value) {
+fn category(sql: &mut Sql, from: &Uri, to: &Uri) {
     sql.push("category = ");
     match to.kind() {
         Kind::Category | Kind::Memory | Kind::Profile => {
@@ -244,13 +246,7 @@ fn category(sql: &mut Sql, from: &Uri, to: &Uri, length: Value) {
         // Below the folder of all memories the category is the first segment of what follows.
         Kind::Memories => {
             sql.with("CASE WHEN uri = ? THEN NULL ELSE ", [text(from.as_str())]);
-            if sql.is_postgres() {
-                sql.with("split_part(substr(uri, ? + 2), '/', 1)", [length]);
-            } else {
-                let rest = "substr(uri, ? + 2)";
-                let first = format!("substr({rest}, 1, instr({rest} || '/', '/') - 1)");
-                sql.with(&first, [length.clone(), length]);
-            }
+            (sql.dialect().first_segment)(sql, length_of(from));
             sql.push(" END");
         }
         _ => {

@@ -64,16 +64,24 @@ impl Store {
 }
 
 async fn forget(s: &mut Session, caller: &Caller, at: &Uri, retention: Retention) -> Result<u64, StoreError> {
-    let mut sql = Sql::new(super::backend(s));
-    sql.push("DELETE FROM node_versions WHERE (node_id, version) IN (SELECT v.node_id, v.version FROM node_versions v");
+    let mut sql = Sql::of(s);
+    sql.push("DELETE FROM node_versions WHERE (node_id, version) IN (");
+    let crate::dialect::Dialect { some_of: [some, of], correlated_tables, .. } = *sql.dialect();
+    sql.push(some).push("SELECT v.node_id, v.version FROM node_versions v");
     sql.push(" WHERE v.account_id = ").bind(caller.account()).push(" AND ");
     within(&mut sql, "v", at, Extent::Subtree);
     // Only what the caller may write: a session belongs to a space, and resources need a role.
     sql.and_owned("v.owner_space", caller.owner_filter().as_deref());
     if let Some(keep) = retention.keep {
         let keep = i64::try_from(keep).unwrap_or(i64::MAX);
-        sql.push(" AND (SELECT count(*) FROM (SELECT 1 FROM node_versions k WHERE k.node_id = v.node_id AND k.version > v.version LIMIT ");
-        sql.bind(keep).push(") AS newer) >= ").bind(keep);
+        let newer = "FROM node_versions k WHERE k.node_id = v.node_id AND k.version > v.version";
+        match correlated_tables {
+            true => {
+                sql.push(&format!(" AND (SELECT count(*) FROM (SELECT 1 {newer} LIMIT ")).bind(keep).push(") AS newer)")
+            }
+            false => sql.push(&format!(" AND (SELECT count(*) {newer})")),
+        };
+        sql.push(" >= ").bind(keep);
     }
     if let Some(age) = retention.age {
         let age = chrono::Duration::from_std(age).ok().and_then(|age| Utc::now().checked_sub_signed(age));
@@ -81,6 +89,6 @@ async fn forget(s: &mut Session, caller: &Caller, at: &Uri, retention: Retention
         sql.push(" AND v.recorded_at < ").bind(before.trunc_subsecs(6));
     }
     sql.push(" AND EXISTS (SELECT 1 FROM node_versions l WHERE l.account_id = v.account_id AND l.uri = v.uri AND l.version > v.version)");
-    sql.push(" LIMIT ").bind(BATCH).push(")");
+    sql.push(" LIMIT ").bind(BATCH).push(of).push(")");
     Ok(s.execute_raw(sql.finish()).await?.rows_affected())
 }

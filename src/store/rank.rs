@@ -11,12 +11,13 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{FromQueryResult, Value, prelude::DateTimeUtc, prelude::Uuid};
+use sea_orm::{FromQueryResult, prelude::DateTimeUtc, prelude::Uuid};
 use sea_session::prelude::*;
 
 use crate::{
+    dialect::{Dialect, Terms},
     error::StoreError,
-    sql::{Sql, text},
+    sql::{Sql, in_spaces, text},
     uri::Uri,
     words::{Demand, Marks, Phrase, Question, is_stop_word},
 };
@@ -77,14 +78,28 @@ impl Scope<'_> {
 
     /// Adds that a column is one of the spaces, in a form that becomes a condition of an index.
     fn in_spaces(&self, sql: &mut Sql, column: &str) {
-        sql.push(column).either(" = ANY (ARRAY(", " IN (");
-        sql.push("SELECT s.id FROM index_spaces s WHERE s.account_id = ").bind(self.account);
-        sql.and_owned("s.owner_space", self.spaces.as_deref());
-        sql.either("))", ")");
+        in_spaces(sql, column, self.account, self.spaces.as_deref());
+    }
+
+    /// Adds that no text of `nodes n` has any of this.
+    pub(super) fn leave_out(&self, sql: &mut Sql, without: &[Demand]) {
+        for demand in without {
+            sql.push(" AND NOT EXISTS (SELECT 1 FROM index_records x WHERE x.account_id = ").bind(self.account);
+            sql.push(" AND x.node_id = n.id AND ");
+            match demand {
+                Demand::Word(word) => {
+                    sql.push("EXISTS (SELECT 1 FROM index_terms t WHERE ");
+                    self.in_spaces(sql, "t.space_id");
+                    sql.push(" AND t.term = ").bind(word.as_str()).push(" AND t.record = x.id)");
+                }
+                Demand::Phrase(stream) => has_words(sql, "x", stream),
+            }
+            sql.push(")");
+        }
     }
 
     /// Adds the conditions on `nodes n`.
-    fn conditions(&self, sql: &mut Sql) {
+    pub(super) fn conditions(&self, sql: &mut Sql) {
         sql.push(" AND n.status = 'active' AND n.account_id = ").bind(self.account);
         sql.and_owned("n.owner_space", self.spaces.as_deref());
         if let Some(within) = self.within {
@@ -104,42 +119,14 @@ impl Scope<'_> {
             sql.push(" AND n.updated_at < ").bind(until);
         }
         for (key, value) in &self.metadata {
-            has_metadata(sql, key, value);
+            (sql.dialect().has_metadata)(sql, key, value);
         }
     }
 }
 
-/// Adds that a key of the metadata is this scalar, or a list that has it.
-fn has_metadata(sql: &mut Sql, key: &str, value: &serde_json::Value) {
-    if sql.is_postgres() {
-        sql.push(" AND n.metadata -> CAST(")
-            .bind(key)
-            .push(" AS text) @> CAST(")
-            .bind(value.clone())
-            .push(" AS jsonb)");
-        return;
-    }
-    let (kinds, value): (&str, Option<Value>) = match value {
-        serde_json::Value::Bool(true) => ("'true'", None),
-        serde_json::Value::Bool(false) => ("'false'", None),
-        serde_json::Value::Number(number) => {
-            let value = number.as_i64().map_or_else(|| number.as_f64().into(), Value::from);
-            ("'integer', 'real'", Some(value))
-        }
-        serde_json::Value::String(text) => ("'text'", Some(text.as_str().into())),
-        _ => ("'null'", None),
-    };
-    let is = |sql: &mut Sql, row: &str| {
-        sql.push(&format!("{row}.type IN ({kinds})"));
-        if let Some(value) = &value {
-            sql.push(&format!(" AND {row}.value = ")).bind(value.clone());
-        }
-    };
-    sql.push(" AND EXISTS (SELECT 1 FROM json_each(n.metadata) m WHERE m.key = ").bind(key).push(" AND ((");
-    is(sql, "m");
-    sql.push(") OR (m.type = 'array' AND EXISTS (SELECT 1 FROM json_each(m.value) e WHERE ");
-    is(sql, "e");
-    sql.push("))))");
+/// Adds that the words of a record stand in this order.
+pub(super) fn has_words(sql: &mut Sql, record: &str, stream: &str) {
+    sql.say(|d| d.position).push(&format!("({record}.words, ")).bind(stream).push(") > 0");
 }
 
 /// A term of the question, as the index has it.
@@ -208,19 +195,25 @@ async fn counts(
     if terms.is_empty() {
         return Ok((counts, totals));
     }
-    let mut sql = Sql::new(super::backend(s));
-    sql.push("WITH q(number, term) AS (VALUES ");
+    let mut sql = Sql::of(s);
+    let crate::dialect::Dialect { correlated_tables, big, .. } = *sql.dialect();
+    sql.push("WITH q(number, term) AS (");
     for (n, term) in terms.iter().enumerate() {
-        sql.push(if n == 0 { "(" } else { ", (" }).push(&n.to_string()).push(", CAST(").bind(*term).push(" AS text))");
+        sql.begin_row(n).push(&n.to_string()).push(", ").bind_text(term).end_row();
     }
-    sql.push(") SELECT q.number, (SELECT count(*) FROM (SELECT 1 FROM index_terms t WHERE ");
+    sql.push(") SELECT q.number, (SELECT count(*) FROM ");
+    // Where the limit cannot be had, all are counted.
+    sql.push(if correlated_tables { "(SELECT 1 FROM index_terms t WHERE " } else { "index_terms t WHERE " });
     scope.in_spaces(&mut sql, "t.space_id");
     sql.push(" AND t.term = q.term");
-    if let Some(most) = most {
+    if let Some(most) = most.filter(|_| correlated_tables) {
         sql.push(" LIMIT ").bind(most);
     }
-    sql.push(") counted) AS records, CAST(0 AS bigint) AS words FROM q UNION ALL ");
-    sql.push("SELECT -1, CAST(coalesce(sum(t.records), 0) AS bigint), CAST(coalesce(sum(t.words), 0) AS bigint) FROM index_totals t WHERE ");
+    sql.push(if correlated_tables { ") counted)" } else { ")" });
+    sql.push(&format!(
+        " AS records, CAST(0 AS {big}) AS words FROM q UNION ALL SELECT -1, CAST(coalesce(sum(t.records), 0) AS {big})"
+    ));
+    sql.push(&format!(", CAST(coalesce(sum(t.words), 0) AS {big}) FROM index_totals t WHERE "));
     scope.in_spaces(&mut sql, "t.space_id");
     for row in Row::find_by_statement(sql.finish()).all(s).await? {
         match usize::try_from(row.number) {
@@ -306,7 +299,7 @@ impl<'q> Ranking<'q> {
             term: String,
             records: i64,
         }
-        let mut sql = Sql::new(super::backend(s));
+        let mut sql = Sql::of(s);
         sql.push("SELECT t.term, count(*) AS records FROM index_terms t WHERE ");
         scope.in_spaces(&mut sql, "t.space_id");
         sql.with(" AND t.term >= ? AND t.term < ?", [text(beginning), text(format!("{beginning}\u{10ffff}"))]);
@@ -390,19 +383,21 @@ impl<'q> Ranking<'q> {
             record: i64,
             score: f64,
         }
-        let mut sql = Sql::new(super::backend(s));
-        sql.push("WITH q(term, worth) AS (VALUES ");
+        let mut sql = Sql::of(s);
+        sql.push("WITH q(term, worth) AS (");
         for (n, (term, weight)) in common.iter().enumerate() {
             let worth = self.worth(term) * FEEDBACK * weight / most;
-            sql.push(if n == 0 { "(CAST(" } else { ", (CAST(" }).bind(term.term.as_str());
-            sql.push(" AS text), CAST(").bind(worth).push(" AS double precision))");
+            sql.begin_row(n).bind_text(&term.term).push(", ").bind_as(worth, |d| d.real).end_row();
         }
         sql.push(") SELECT t.record, sum(");
         self.rank(&mut sql, "q");
         sql.push(") AS score FROM q CROSS JOIN ");
-        self.rows_of(&mut sql, scope, "q", "");
+        self.rows_of(&mut sql, scope, "q", None);
         // Not by the key: the few rows of each term are read once, and most are none of these records.
-        sql.either(" WHERE ", " AND +").is_in("t.record", best.iter().map(|row| row.record)).push(" GROUP BY t.record");
+        sql.say(|d| d.and_terms)
+            .say(|d| d.not_by)
+            .is_in("t.record", best.iter().map(|row| row.record))
+            .push(" GROUP BY t.record");
         let gains = Gain::find_by_statement(sql.finish()).all(s).await?;
         let node_of: HashMap<i64, Uuid> = best.iter().map(|row| (row.record, row.id)).collect();
         Ok(gains.into_iter().filter_map(|gain| Some((*node_of.get(&gain.record)?, gain.score))).collect())
@@ -421,10 +416,9 @@ impl<'q> Ranking<'q> {
             length: i32,
             terms: serde_json::Value,
         }
-        let mut sql = Sql::new(super::backend(s));
+        let mut sql = Sql::of(s);
         sql.push("SELECT r.id, r.length, r.terms FROM index_records r WHERE ");
-        // SQLite would rather go through all of an account than look a few rows up.
-        sql.either("r.account_id = ", "+r.account_id = ").bind(scope.account);
+        sql.say(|d| d.not_by).push("r.account_id = ").bind(scope.account);
         sql.push(&format!(" AND r.length BETWEEN 1 AND {SHORT} AND "))
             .is_in("r.id", first.iter().map(|row| row.record));
         let mut rows = Row::find_by_statement(sql.finish()).all(s).await?;
@@ -433,7 +427,7 @@ impl<'q> Ranking<'q> {
         let mut weights: HashMap<String, f64> = HashMap::new();
         for row in rows {
             let score = first.iter().find(|one| one.record == row.id).map_or(0.0, |one| one.score);
-            let serde_json::Value::Object(terms) = row.terms else { continue };
+            let serde_json::Value::Object(terms) = (super::dialect(s).terms_of)(row.terms) else { continue };
             for (term, frequency) in terms {
                 if self.terms.iter().any(|own| own.term == term) || term.contains('=') || is_stop_word(&term, None) {
                     continue;
@@ -468,7 +462,7 @@ impl<'q> Ranking<'q> {
         let leading = self.leading(attempt);
         let (leading, following) = self.terms.split_at(leading);
         let unseen: f64 = following.iter().map(|term| self.worth(term) * (K1 + 1.0)).sum();
-        let sql = self.statement(super::backend(s), scope, leading, following, attempt);
+        let sql = self.statement(super::dialect(s), scope, leading, following, attempt);
         let mut rows = Ranked::find_by_statement(sql.finish()).all(s).await?;
         if let Attempt::Best(_) = attempt {
             rows.retain(|row| row.score > row.floor + unseen + 1e-9);
@@ -498,13 +492,13 @@ impl<'q> Ranking<'q> {
 
     fn statement(
         &self,
-        backend: sea_orm::DbBackend,
+        dialect: &'static Dialect,
         scope: &Scope<'_>,
         leading: &[Term],
         following: &[Term],
         attempt: Attempt,
     ) -> Sql {
-        let mut sql = Sql::new(backend);
+        let mut sql = Sql::new(dialect);
         sql.push("WITH q(term, worth) AS (");
         self.values(&mut sql, leading);
         if !following.is_empty() {
@@ -514,24 +508,26 @@ impl<'q> Ranking<'q> {
         sql.push("), matched AS (SELECT t.record, sum(");
         self.rank(&mut sql, "q");
         sql.push(") AS score FROM q CROSS JOIN ");
-        self.rows_of(&mut sql, scope, "q", "");
-        sql.push(" GROUP BY t.record), top AS MATERIALIZED (SELECT m.record, m.score FROM matched m");
+        self.rows_of(&mut sql, scope, "q", None);
+        sql.push(" GROUP BY t.record), top AS ");
+        sql.say(|d| d.materialized).push("(SELECT m.record, m.score FROM matched m");
         let mut first = true;
         for phrase in &self.question.phrases {
             sql.push(if first { " WHERE " } else { " AND " });
             first = false;
-            sql.push("EXISTS (SELECT 1 FROM index_records p WHERE p.id = m.record AND ").either("strpos", "instr");
-            sql.push("(p.words, ").bind(phrase.stream.as_str()).push(") > 0)");
+            sql.push("EXISTS (SELECT 1 FROM index_records p WHERE p.id = m.record AND ");
+            has_words(&mut sql, "p", &phrase.stream);
+            sql.push(")");
         }
         if let Attempt::Best(best) = attempt {
             sql.push(" ORDER BY m.score DESC, m.record LIMIT ").bind(best);
         }
         sql.push(")");
         if !following.is_empty() {
-            sql.push(", more AS MATERIALIZED (SELECT t.record, sum(");
+            sql.push(", more AS ").say(|d| d.materialized).push("(SELECT t.record, sum(");
             self.rank(&mut sql, "q2");
             sql.push(") AS score FROM top b CROSS JOIN q2 CROSS JOIN ");
-            self.rows_of(&mut sql, scope, "q2", " AND i.record = b.record");
+            self.rows_of(&mut sql, scope, "q2", Some("b.record"));
             sql.push(" GROUP BY t.record)");
         }
         sql.push(" SELECT b.record, n.id, n.uri, b.score");
@@ -545,58 +541,34 @@ impl<'q> Ranking<'q> {
                 sql.push(" THEN 0.0 ELSE (SELECT min(x.score) FROM top x) END AS floor");
             }
             Attempt::All => {
-                sql.push("CAST(0 AS double precision) AS floor");
+                sql.push("CAST(0 AS ").say(|d| d.real).push(") AS floor");
             }
         }
         sql.push(
             " FROM top b CROSS JOIN index_records r CROSS JOIN nodes n WHERE r.id = b.record AND n.id = r.node_id",
         );
-        sql.either(" AND r.account_id = ", " AND +r.account_id = ").bind(scope.account);
+        sql.push(" AND ").say(|d| d.not_by).push("r.account_id = ").bind(scope.account);
         scope.conditions(&mut sql);
-        for demand in &self.question.without {
-            sql.push(" AND NOT EXISTS (SELECT 1 FROM index_records x WHERE x.account_id = ").bind(scope.account);
-            sql.push(" AND x.node_id = n.id AND ");
-            match demand {
-                Demand::Word(word) => {
-                    sql.push("EXISTS (SELECT 1 FROM index_terms t WHERE ");
-                    scope.in_spaces(&mut sql, "t.space_id");
-                    sql.push(" AND t.term = ").bind(word.as_str()).push(" AND t.record = x.id))");
-                }
-                Demand::Phrase(stream) => {
-                    sql.either("strpos", "instr").push("(x.words, ").bind(stream.as_str()).push(") > 0)");
-                }
-            }
-        }
+        scope.leave_out(&mut sql, &self.question.without);
         sql
     }
 
     fn values(&self, sql: &mut Sql, terms: &[Term]) {
-        sql.push("VALUES ");
         for (n, term) in terms.iter().enumerate() {
-            sql.push(if n == 0 { "(CAST(" } else { ", (CAST(" }).bind(term.term.as_str());
-            sql.push(" AS text), CAST(").bind(self.worth(term)).push(" AS double precision))");
+            sql.begin_row(n).bind_text(&term.term).push(", ").bind_as(self.worth(term), |d| d.real).end_row();
         }
     }
 
     /// BM25's part for one term of one record.
     fn rank(&self, sql: &mut Sql, q: &str) {
         let (gain, flat, slope) = (K1 + 1.0, K1 * (1.0 - B), K1 * B / self.mean_length);
-        sql.push(&format!("{q}.worth * t.frequency * {gain:?} / (t.frequency + {flat:?} + t.length * CAST("));
-        sql.bind(slope).push(" AS double precision))");
+        sql.push(&format!("{q}.worth * t.frequency * {gain:?} / (t.frequency + {flat:?} + t.length * "));
+        sql.bind_as(slope, |d| d.real).push(")");
     }
 
-    /// The rows of a term. On PostgreSQL as a subquery of its own, which is always asked by the key; SQLite keeps the order
-    /// of a CROSS JOIN.
-    fn rows_of(&self, sql: &mut Sql, scope: &Scope<'_>, q: &str, and: &str) {
-        if sql.is_postgres() {
-            sql.push("LATERAL (SELECT i.record, i.frequency, i.length FROM index_terms i WHERE ");
-            scope.in_spaces(sql, "i.space_id");
-            sql.push(&format!(" AND i.term = {q}.term{and} OFFSET 0) t"));
-        } else {
-            // Space by space: where a record is given too, SQLite would rather make an index of all words for it.
-            sql.push("index_spaces s CROSS JOIN index_terms t WHERE s.account_id = ").bind(scope.account);
-            sql.and_owned("s.owner_space", scope.spaces.as_deref());
-            sql.push(&format!(" AND t.space_id = s.id AND t.term = {q}.term{}", and.replace("i.record", "t.record")));
-        }
+    /// The rows of a term, of one record if it is given.
+    fn rows_of(&self, sql: &mut Sql, scope: &Scope<'_>, question: &str, record: Option<&str>) {
+        let spaces = scope.spaces.as_deref();
+        (sql.dialect().terms)(sql, Terms { account: scope.account, spaces, question, record });
     }
 }

@@ -1,11 +1,12 @@
 //! Reading nodes (V5): one statement a point read.
 
 use context_entities::{index_record::Level, node};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryResult, Select, Statement};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryResult, Select, Statement};
 
 use super::{Store, Within, allow, allow_node};
 use crate::{
     access::{Access, Caller},
+    dialect::Dialect,
     error::StoreError,
     node::{Node, Stat},
     sql::Sql,
@@ -20,7 +21,7 @@ impl Store {
     /// [`StoreError::Denied`], [`StoreError::NotANode`]; what the database says.
     pub async fn read(&self, caller: &Caller, uri: &Uri) -> Result<Node, StoreError> {
         allow_node(caller, uri, Access::Read, "be read")?;
-        let rows = self.read_unit(caller).query(whole(self.db.backend(), caller, uri)).await?;
+        let rows = self.read_unit(caller).query(whole(self.dialect(), caller, uri)).await?;
         read_of(rows.first(), uri)
     }
 
@@ -30,7 +31,7 @@ impl Store {
     /// [`StoreError::Denied`] if one of them is denied; what the database says.
     pub async fn read_many(&self, caller: &Caller, uris: &[Uri]) -> Result<Vec<Node>, StoreError> {
         allow_all(caller, uris)?;
-        let rows = self.read_unit(caller).query(several(self.db.backend(), caller, uris)).await?;
+        let rows = self.read_unit(caller).query(several(self.dialect(), caller, uris)).await?;
         in_order(&rows, uris)
     }
 
@@ -40,7 +41,7 @@ impl Store {
     /// As [`Store::read`].
     pub async fn read_level(&self, caller: &Caller, uri: &Uri, level: Level) -> Result<String, StoreError> {
         allow_node(caller, uri, Access::Read, "be read")?;
-        let rows = self.read_unit(caller).query(one_level(self.db.backend(), caller, uri, level)).await?;
+        let rows = self.read_unit(caller).query(one_level(self.dialect(), caller, uri, level)).await?;
         level_of(rows.first(), uri)
     }
 
@@ -51,7 +52,7 @@ impl Store {
     pub async fn exists(&self, caller: &Caller, uri: &str) -> Result<bool, StoreError> {
         // Nothing is asked of the database for what cannot be.
         let Some(uri) = readable_uri(caller, uri) else { return Ok(false) };
-        let rows = self.read_unit(caller).query(presence(self.db.backend(), caller, &uri)).await?;
+        let rows = self.read_unit(caller).query(presence(self.dialect(), caller, &uri)).await?;
         Ok(!rows.is_empty())
     }
 
@@ -61,7 +62,7 @@ impl Store {
     /// [`StoreError::NotFound`], [`StoreError::Denied`], [`StoreError::NotANode`]; what the database says.
     pub async fn stat(&self, caller: &Caller, uri: &Uri) -> Result<Stat, StoreError> {
         allow_node(caller, uri, Access::Read, "be looked at")?;
-        let rows = self.read_unit(caller).query(sizes(self.db.backend(), caller, uri)).await?;
+        let rows = self.read_unit(caller).query(sizes(self.dialect(), caller, uri)).await?;
         stat_of(rows.first(), uri)
     }
 }
@@ -73,7 +74,7 @@ impl Within<'_> {
     /// As [`Store::read`].
     pub async fn read(&mut self, uri: &Uri) -> Result<Node, StoreError> {
         allow_node(self.caller, uri, Access::Read, "be read")?;
-        let row = self.s.query_one_raw(whole(super::backend(self.s), self.caller, uri)).await?;
+        let row = self.s.query_one_raw(whole(super::dialect(self.s), self.caller, uri)).await?;
         read_of(row.as_ref(), uri)
     }
 
@@ -83,7 +84,7 @@ impl Within<'_> {
     /// As [`Store::read_many`].
     pub async fn read_many(&mut self, uris: &[Uri]) -> Result<Vec<Node>, StoreError> {
         allow_all(self.caller, uris)?;
-        let rows = self.s.query_all_raw(several(super::backend(self.s), self.caller, uris)).await?;
+        let rows = self.s.query_all_raw(several(super::dialect(self.s), self.caller, uris)).await?;
         in_order(&rows, uris)
     }
 
@@ -93,7 +94,7 @@ impl Within<'_> {
     /// As [`Store::read`].
     pub async fn read_level(&mut self, uri: &Uri, level: Level) -> Result<String, StoreError> {
         allow_node(self.caller, uri, Access::Read, "be read")?;
-        let row = self.s.query_one_raw(one_level(super::backend(self.s), self.caller, uri, level)).await?;
+        let row = self.s.query_one_raw(one_level(super::dialect(self.s), self.caller, uri, level)).await?;
         level_of(row.as_ref(), uri)
     }
 
@@ -103,7 +104,7 @@ impl Within<'_> {
     /// As [`Store::exists`].
     pub async fn exists(&mut self, uri: &str) -> Result<bool, StoreError> {
         let Some(uri) = readable_uri(self.caller, uri) else { return Ok(false) };
-        Ok(self.s.query_one_raw(presence(super::backend(self.s), self.caller, &uri)).await?.is_some())
+        Ok(self.s.query_one_raw(presence(super::dialect(self.s), self.caller, &uri)).await?.is_some())
     }
 
     /// [`Store::stat`] in this unit.
@@ -112,7 +113,7 @@ impl Within<'_> {
     /// As [`Store::stat`].
     pub async fn stat(&mut self, uri: &Uri) -> Result<Stat, StoreError> {
         allow_node(self.caller, uri, Access::Read, "be looked at")?;
-        let row = self.s.query_one_raw(sizes(super::backend(self.s), self.caller, uri)).await?;
+        let row = self.s.query_one_raw(sizes(super::dialect(self.s), self.caller, uri)).await?;
         stat_of(row.as_ref(), uri)
     }
 }
@@ -145,8 +146,8 @@ fn at(sql: &mut Sql, caller: &Caller, uri: &Uri) {
     sql.and_owned("n.owner_space", caller.owner_filter().as_deref());
 }
 
-fn whole(backend: DbBackend, caller: &Caller, uri: &Uri) -> Statement {
-    let mut sql = Sql::new(backend);
+fn whole(dialect: &'static Dialect, caller: &Caller, uri: &Uri) -> Statement {
+    let mut sql = Sql::new(dialect);
     sql.push("SELECT ").push(NODE);
     at(&mut sql, caller, uri);
     sql.finish()
@@ -162,8 +163,8 @@ fn allow_all(caller: &Caller, uris: &[Uri]) -> Result<(), StoreError> {
     uris.iter().try_for_each(|uri| allow_node(caller, uri, Access::Read, "be read"))
 }
 
-fn several(backend: DbBackend, caller: &Caller, uris: &[Uri]) -> Statement {
-    let mut sql = Sql::new(backend);
+fn several(dialect: &'static Dialect, caller: &Caller, uris: &[Uri]) -> Statement {
+    let mut sql = Sql::new(dialect);
     sql.push("SELECT ").push(NODE).push(" FROM nodes n WHERE n.account_id = ").bind(caller.account());
     sql.push(" AND ").is_in("n.uri", uris.iter().map(Uri::as_str)).push(" AND n.status = 'active'");
     sql.and_owned("n.owner_space", caller.owner_filter().as_deref());
@@ -180,8 +181,8 @@ fn in_order(rows: &[QueryResult], uris: &[Uri]) -> Result<Vec<Node>, StoreError>
     Ok(uris.iter().filter_map(|uri| found.get(uri).cloned()).collect())
 }
 
-fn one_level(backend: DbBackend, caller: &Caller, uri: &Uri, level: Level) -> Statement {
-    let mut sql = Sql::new(backend);
+fn one_level(dialect: &'static Dialect, caller: &Caller, uri: &Uri, level: Level) -> Statement {
+    let mut sql = Sql::new(dialect);
     sql.push(match level {
         Level::Abstract => "SELECT n.status, n.abstract",
         Level::Overview => "SELECT n.status, n.overview",
@@ -202,20 +203,19 @@ fn readable_uri(caller: &Caller, uri: &str) -> Option<Uri> {
     Uri::parse(uri).ok().filter(|uri| uri.holds_nodes() && allow(caller, uri, Access::Read).is_ok())
 }
 
-fn presence(backend: DbBackend, caller: &Caller, uri: &Uri) -> Statement {
-    let mut sql = Sql::new(backend);
+fn presence(dialect: &'static Dialect, caller: &Caller, uri: &Uri) -> Statement {
+    let mut sql = Sql::new(dialect);
     sql.push("SELECT 1 AS found");
     at(&mut sql, caller, uri);
     sql.push(" AND n.status = 'active'");
     sql.finish()
 }
 
-fn sizes(backend: DbBackend, caller: &Caller, uri: &Uri) -> Statement {
-    let mut sql = Sql::new(backend);
+fn sizes(dialect: &'static Dialect, caller: &Caller, uri: &Uri) -> Statement {
+    let mut sql = Sql::new(dialect);
     sql.push("SELECT n.id, n.owner_space, n.category, n.node_type, n.status, n.version, n.content_hash, n.created_at, n.updated_at");
     for level in ["abstract", "overview", "content"] {
-        let bytes = bytes_of(sql.is_postgres(), level);
-        sql.push(", ").push(&bytes);
+        sql.push(", ").push(&(dialect.bytes_of)(&format!("n.{level}")));
     }
     at(&mut sql, caller, uri);
     sql.finish()
@@ -238,12 +238,6 @@ fn stat_of(row: Option<&QueryResult>, uri: &Uri) -> Result<Stat, StoreError> {
         overview_bytes: row.try_get_by_index(10)?,
         content_bytes: row.try_get_by_index(11)?,
     })
-}
-
-/// The expression for a text's size.
-pub(super) fn bytes_of(postgres: bool, column: &str) -> String {
-    // Neither reads the text for it.
-    if postgres { format!("octet_length(n.{column})::bigint") } else { format!("octet_length(n.{column})") }
 }
 
 /// The nodes of the caller's account that are in its spaces.

@@ -36,6 +36,7 @@ impl DeleteOptions {
 
 /// What a delete, an archive or a restore did.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Removed {
     /// Where.
@@ -102,7 +103,7 @@ impl Within<'_> {
             return Err(StoreError::not_found(uri));
         }
         set::announce_removal(s, caller.account(), uri, extent).await?;
-        let mut sql = Sql::new(super::backend(s));
+        let mut sql = Sql::of(s);
         sql.push("DELETE FROM nodes WHERE account_id = ").bind(caller.account()).push(" AND ");
         set::within(&mut sql, "nodes", uri, extent);
         set::recorded(&mut sql, "nodes", Change::Delete);
@@ -144,7 +145,7 @@ impl Within<'_> {
                 _ => StoreError::not_found(uri),
             });
         }
-        let mut sql = Sql::new(super::backend(s));
+        let mut sql = Sql::of(s);
         sql.with(
             "UPDATE nodes SET status = ?, updated_at = ?, version = version + 1 WHERE account_id = ",
             [text(status_word(turn.to)), super::write::now().into()],
@@ -201,7 +202,7 @@ async fn allow_removal(s: &mut Session, caller: &Caller, uri: &Uri, what: &'stat
 
 async fn look(s: &mut Session, caller: &Caller, uri: &Uri) -> Result<Situation, StoreError> {
     let (low, high) = uri.below();
-    let mut sql = Sql::new(super::backend(s));
+    let mut sql = Sql::of(s);
     sql.push("SELECT (SELECT count(*) FROM nodes n WHERE n.account_id = ").bind(caller.account());
     sql.with(" AND n.uri = ?) AS here, (SELECT count(*) FROM nodes n WHERE n.account_id = ", [text(uri.as_str())]);
     sql.bind(caller.account()).with(" AND n.uri = ? AND n.status = 'active') AS here_active", [text(uri.as_str())]);

@@ -53,9 +53,11 @@ pub struct SearchOptions {
 
 /// A node that a search has found.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Hit {
     /// The node.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = "uuid"))]
     pub id: Uuid,
     /// Where it is.
     pub uri: Uri,
@@ -116,9 +118,10 @@ impl Store {
     /// Any word of the question may match; what counts is how rare the words are, how often and in how long a text they are
     /// there (BM25), computed from what this caller may see and nothing else (W7). Stop words count only where there is nothing
     /// else. `"in quotes"` must be there in this order (unless no text has it so), `-word` and `-"in quotes"` must not, and
-    /// `begin*` is any word that begins so. Case, accents and inflection do not count; docs/store.md says more.
+    /// `begin*` is any word that begins so. Case, accents and inflection do not count; docs/book/src/store.md says more.
     ///
-    /// With a model ([`Store::with_embedder`]) the best 200 by words are ranked again by words and vectors together.
+    /// With a model ([`Store::with_embedder`]) the best 200 by words are ranked again by words and vectors together; where the
+    /// database has pgvector, with the 200 nearest of all texts, which need not have any of the words.
     ///
     /// # Errors
     /// [`StoreError::InvalidArgument`] for a query without words, or for what is no owner space; [`StoreError::Denied`] for its
@@ -161,14 +164,16 @@ impl Within<'_> {
             let ranking = Ranking::of(s, &scope, &question).await?;
             let rows = match (&ranking, vector) {
                 (Some(ranking), None) => ranking.best(s, &scope, wanted, is_after).await?,
-                (Some(ranking), Some(vector)) => vector.best(s, &scope, ranking, wanted, is_after).await?,
-                (None, _) => None,
+                (ranking, Some(vector)) => {
+                    vector.best(s, &scope, &question, ranking.as_ref(), wanted, is_after).await?
+                }
+                (None, None) => None,
             };
-            match (rows, ranking) {
-                (Some(rows), Some(ranking)) => break (rows, ranking.marks()),
-                _ if question.phrases.is_empty() => return Ok(Page::default()),
+            match rows {
+                Some(rows) => break (rows, ranking.map(|ranking| ranking.marks()).unwrap_or_default()),
+                None if question.phrases.is_empty() => return Ok(Page::default()),
                 // What nobody has said in this order is asked for word by word.
-                _ => question.phrases.clear(),
+                None => question.phrases.clear(),
             }
         };
         rows.truncate(wanted);
@@ -241,11 +246,10 @@ async fn texts(s: &mut Session, scope: &Scope<'_>, page: &[Ranked]) -> Result<Ha
     const A_STATEMENT: usize = 10_000;
     let mut texts = HashMap::with_capacity(page.len());
     for some in page.chunks(A_STATEMENT) {
-        let mut sql = Sql::new(super::backend(s));
+        let mut sql = Sql::of(s);
         sql.push("SELECT r.id, r.title, substr(r.body, 1, ").push(&SHOWN_OF.to_string());
         sql.push(") AS body FROM index_records r WHERE ");
-        // SQLite would rather go through all of an account than look a few rows up.
-        sql.either("r.account_id = ", "+r.account_id = ").bind(scope.account).push(" AND ");
+        sql.say(|d| d.not_by).push("r.account_id = ").bind(scope.account).push(" AND ");
         sql.is_in("r.id", some.iter().map(|row| row.record));
         texts.extend(TextRow::find_by_statement(sql.finish()).all(s).await?.into_iter().map(|row| (row.id, row)));
     }

@@ -65,9 +65,9 @@ pub(super) async fn record(
     only: Option<node::Status>,
     stamp: Stamp,
 ) -> Result<u64, StoreError> {
-    let mut sql = Sql::new(super::backend(s));
+    let mut sql = Sql::of(s);
     sql.push(&format!(
-        "INSERT INTO node_versions (node_id, version, {KEPT}, change, written_at, recorded_at) SELECT n.id, n.version, "
+        "INSERT INTO node_versions (node_id, version, {KEPT}, \"change\", written_at, recorded_at) SELECT n.id, n.version, "
     ));
     sql.push(&KEPT.split(", ").map(|c| format!("n.{c}")).collect::<Vec<_>>().join(", "));
     sql.push(", ").bind(change_word(change)).push(", n.updated_at, ").bind(stamp.0);
@@ -76,7 +76,7 @@ pub(super) async fn record(
     if let Some(status) = only {
         sql.push(" AND n.status = ").bind(crate::node::status_word(status));
     }
-    sql.push(" ORDER BY n.uri").either(" FOR UPDATE", "");
+    sql.push(" ORDER BY n.uri").say(|d| d.for_update);
     Ok(s.execute_raw(sql.finish()).await?.rows_affected())
 }
 
@@ -99,10 +99,11 @@ pub(super) async fn announce(
     stamp: Stamp,
 ) -> Result<(), StoreError> {
     let mut sql = events(s, account, event, "n.version", "h.uri");
-    sql.push(" JOIN node_versions h ON h.node_id = n.id AND h.change = '").push(change_word(change));
-    sql.push("' AND h.version = (SELECT max(v.version) FROM node_versions v WHERE v.node_id = n.id) AND h.version < n.version AND h.recorded_at = ");
-    sql.bind(stamp.0);
-    sql.push(" WHERE n.account_id = ").bind(account).push(" AND ");
+    sql.say(|d| d.last_state)
+        .push(" WHERE h.change = '")
+        .push(change_word(change))
+        .push("' AND h.version < n.version AND h.recorded_at = ");
+    sql.bind(stamp.0).push(" AND n.account_id = ").bind(account).push(" AND ");
     within(&mut sql, "n", at, extent);
     sql.push(" ORDER BY n.uri");
     s.execute_raw(sql.finish()).await?;
@@ -127,18 +128,14 @@ pub(super) async fn announce_removal(
 
 /// `INSERT INTO outbox_events … SELECT … FROM nodes n`, up to there.
 fn events(s: &Session, account: &str, event: EventType, sequence: &str, from: &str) -> Sql {
-    let mut sql = Sql::new(super::backend(s));
+    let mut sql = Sql::of(s);
     sql.push("INSERT INTO outbox_events (account_id, topic, event_key, sequence, event_type, payload) SELECT ");
     sql.with("?, ?, ", [text(account), text(TOPIC)]);
-    sql.either("n.id::text", UUID_TEXT).push(", ").push(sequence).push(", ").bind(event.as_str()).push(", ");
-    sql.either("jsonb_build_object", "json_object");
-    sql.push(&format!("('uri', n.uri, 'from', {from}, 'version', {sequence}) FROM nodes n"));
+    let key = (sql.dialect().uuid_text)("n.id");
+    sql.push(&key).push(", ").push(sequence).push(", ").bind(event.as_str()).push(", ");
+    sql.say(|d| d.object).push(&format!("('uri', n.uri, 'from', {from}, 'version', {sequence}) FROM nodes n"));
     sql
 }
-
-/// SQLite keeps the identifier as bytes; an event's key is its text.
-pub(super) const UUID_TEXT: &str = "lower(substr(hex(n.id), 1, 8) || '-' || substr(hex(n.id), 9, 4) || '-' || substr(hex(n.id), 13, 4) \
-     || '-' || substr(hex(n.id), 17, 4) || '-' || substr(hex(n.id), 21, 12))";
 
 /// What is in the map of nodes and edges is read again before it is used: statements of the store's own went past it.
 pub(super) fn follow(s: &mut Session) {
@@ -160,7 +157,7 @@ pub(super) async fn version_floors(
         uri: String,
         version: i64,
     }
-    let mut sql = Sql::new(super::backend(s));
+    let mut sql = Sql::of(s);
     sql.push("SELECT v.uri AS uri, max(v.version) AS version FROM node_versions v WHERE v.account_id = ").bind(account);
     sql.push(" AND ").is_in("v.uri", uris.iter().copied()).push(" GROUP BY v.uri");
     let rows = Floor::find_by_statement(sql.finish()).all(s).await?;
@@ -177,7 +174,7 @@ pub(super) fn next_version(uri: &Uri, version: i64) -> Result<i64, StoreError> {
     })
 }
 
-pub(super) fn change_word(change: Change) -> &'static str {
+pub(crate) fn change_word(change: Change) -> &'static str {
     match change {
         Change::Write => "write",
         Change::Move => "move",

@@ -4,7 +4,7 @@
 //! rows. What it must never do: hand anything on to the caller but a decision; no answer, error or count may differ
 //! with what is somebody else's.
 
-use sea_orm::{ConnectionTrait, DbBackend, ExecResult, FromQueryResult};
+use sea_orm::{ConnectionTrait, ExecResult, FromQueryResult};
 use sea_session::prelude::*;
 
 use crate::{access::Caller, error::StoreError, sql::Sql};
@@ -37,11 +37,11 @@ async fn narrow(s: &mut Session, caller: &Caller) -> Result<(), StoreError> {
 }
 
 async fn set(s: &mut Session, dispatcher: &str, key: &str, spaces: &str) -> Result<(), StoreError> {
-    // SQLite has no row-level security: every statement sees everything there.
-    if super::backend(s) != DbBackend::Postgres {
+    // Without row-level security every statement sees everything.
+    if !super::dialect(s).policies {
         return Ok(());
     }
-    let mut sql = Sql::new(DbBackend::Postgres);
+    let mut sql = Sql::of(s);
     sql.push("SELECT set_config(").bind(key).push(", ").bind(dispatcher);
     sql.push(", true), set_config('app.owner_spaces', ").bind(spaces).push(", true)");
     s.execute_raw(sql.finish()).await?;

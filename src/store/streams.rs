@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, prelude::DateTimeUtc};
+use sea_orm::{ConnectionTrait, FromQueryResult, prelude::DateTimeUtc};
 use sea_session::{
     outbox::{Dispatcher, Outbox},
     prelude::*,
@@ -80,8 +80,8 @@ impl Store {
                 }
                 // Waits for the acknowledgements that are under way, which do not know of the stream yet; those that
                 // follow do.
-                if super::backend(s) == DbBackend::Postgres {
-                    s.execute_unprepared("LOCK TABLE outbox_events IN SHARE ROW EXCLUSIVE MODE").await?;
+                if let Some(lock) = super::dialect(s).lock_events {
+                    s.execute_unprepared(lock).await?;
                     if is_subscribed(s, &name).await? {
                         return Ok(false);
                     }
@@ -109,10 +109,11 @@ impl Store {
     pub async fn sink_streams(&self) -> Result<Vec<(StreamInfo, SinkStream)>, StoreError> {
         let rows = outbox::unit(&self.db)
             .run(async |s: &mut Session| -> Result<_, StoreError> {
-                let mut sql = Sql::new(super::backend(s));
-                sql.push(
-                    "SELECT event_key AS name, coalesce(payload ->> 'sink', '') AS sink, created_at FROM outbox_events",
-                );
+                let mut sql = Sql::of(s);
+                let sink = (sql.dialect().member)("payload", "sink");
+                sql.push(&format!(
+                    "SELECT event_key AS name, coalesce({sink}, '') AS sink, created_at FROM outbox_events"
+                ));
                 subscriptions(&mut sql);
                 sql.push(" ORDER BY event_key");
                 Ok(StreamInfo::find_by_statement(sql.finish()).all(s).await?)
@@ -132,19 +133,20 @@ impl Store {
     pub async fn forget_sink_stream(&self, name: &str) -> Result<bool, StoreError> {
         outbox::unit(&self.db)
             .run(async |s: &mut Session| -> Result<bool, StoreError> {
-                let mut sql = Sql::new(super::backend(s));
+                let mut sql = Sql::of(s);
                 sql.push("DELETE FROM outbox_events");
                 subscriptions(&mut sql);
-                sql.push(" AND event_key = ").bind(name).push(" RETURNING payload ->> 'sink' AS sink");
+                let sink = (sql.dialect().member)("payload", "sink");
+                sql.push(" AND event_key = ").bind(name).push(&format!(" RETURNING {sink} AS sink"));
                 let Some(row) = s.query_one_raw(sql.finish()).await? else { return Ok(false) };
                 let sink: Option<String> = row.try_get("", "sink")?;
                 if let Some((model, dimensions)) = sink.as_deref().and_then(vectors::model_of) {
-                    let mut sql = Sql::new(super::backend(s));
+                    let mut sql = Sql::of(s);
                     sql.push("DELETE FROM index_vectors WHERE model = ").bind(model);
                     sql.push(" AND dimensions = ").bind(dimensions);
                     s.execute_raw(sql.finish()).await?;
                 }
-                let mut sql = Sql::new(super::backend(s));
+                let mut sql = Sql::of(s);
                 sql.push("DELETE FROM outbox_events WHERE topic = ").bind(name);
                 s.execute_raw(sql.finish()).await?;
                 Ok(true)
@@ -159,7 +161,7 @@ fn subscriptions(sql: &mut Sql) {
 }
 
 async fn is_subscribed(s: &mut Session, name: &str) -> Result<bool, StoreError> {
-    let mut sql = Sql::new(super::backend(s));
+    let mut sql = Sql::of(s);
     sql.push("SELECT event_key AS name, '' AS sink, created_at FROM outbox_events");
     subscriptions(&mut sql);
     sql.push(" AND event_key = ").bind(name);
@@ -167,7 +169,7 @@ async fn is_subscribed(s: &mut Session, name: &str) -> Result<bool, StoreError> 
 }
 
 async fn subscribe(s: &mut Session, name: &str, sink: &str) -> Result<(), StoreError> {
-    let mut sql = Sql::new(super::backend(s));
+    let mut sql = Sql::of(s);
     let now: sea_orm::Value = super::write::now().into();
     let payload: sea_orm::Value = serde_json::json!({ "sink": sink }).into();
     sql.push("INSERT INTO outbox_events (account_id, topic, event_key, sequence, event_type, payload, state, created_at, finished_at) VALUES (");
@@ -181,16 +183,16 @@ async fn subscribe(s: &mut Session, name: &str, sink: &str) -> Result<(), StoreE
 
 /// An event for each node, but for those of which an event of the store's own stream is on its way and will be copied.
 async fn begin(s: &mut Session, name: &str) -> Result<(), StoreError> {
-    let mut sql = Sql::new(super::backend(s));
+    let mut sql = Sql::of(s);
     sql.push(
         "INSERT INTO outbox_events (account_id, topic, event_key, sequence, event_type, payload) SELECT n.account_id, ",
     );
-    sql.bind(name).push(", k.key, n.version, ").bind(EventType::Write.as_str()).push(", ");
-    sql.either("jsonb_build_object", "json_object");
+    sql.bind(name).push(", k.event_key, n.version, ").bind(EventType::Write.as_str()).push(", ");
+    let key = (sql.dialect().uuid_text)("n.id");
+    sql.say(|d| d.object);
     sql.push("('uri', n.uri, 'from', n.uri, 'version', n.version) FROM nodes n JOIN (SELECT n.id, ");
-    sql.either("n.id::text", super::set::UUID_TEXT);
-    sql.push(" AS key FROM nodes n) k ON k.id = n.id WHERE n.status = 'active' AND NOT EXISTS (SELECT 1 FROM outbox_events e WHERE e.topic = ");
-    sql.bind(TOPIC).push(" AND e.event_key = k.key AND e.finished_at IS NULL) ORDER BY n.id");
+    sql.push(&key).push(" AS event_key FROM nodes n) k ON k.id = n.id WHERE n.status = 'active' AND NOT EXISTS (SELECT 1 FROM outbox_events e WHERE e.topic = ");
+    sql.bind(TOPIC).push(" AND e.event_key = k.event_key AND e.finished_at IS NULL) ORDER BY n.id");
     s.execute_raw(sql.finish()).await?;
     Ok(())
 }

@@ -45,9 +45,11 @@ impl Default for Traverse {
 
 /// A node that a walk has reached.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Neighbour {
     /// The node.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = "uuid"))]
     pub id: Uuid,
     /// Where it is.
     pub uri: Uri,

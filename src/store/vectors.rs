@@ -1,17 +1,22 @@
 //! The second stage of a search: what words have found is ranked again by words and vectors together (W5).
 //!
 //! By reciprocal rank fusion: each of two orders gives a node `1 / (60 + place)`, and the sum is its score. Only places count,
-//! so the scores of a question's words and the angles of a model need not be comparable. The best 200 by words take part;
-//! each later one has the part of its words alone, which is less than any of these has, so pages follow each other.
+//! so the scores of a question's words and the angles of a model need not be comparable. The best 200 by words take part, and
+//! where the database compares vectors (pgvector) the 200 nearest of all that the caller may see; each later one has the part of its
+//! words alone. What one place is worth never depends on the page, so pages follow each other.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use sea_orm::{FromQueryResult, prelude::Uuid};
+use sea_orm::{ConnectionTrait, FromQueryResult, Statement, prelude::Uuid};
 use sea_session::{outbox::Dispatcher, prelude::*};
 
 use super::{
     SearchOptions, Store,
-    rank::{Ranked, Ranking, Scope},
+    rank::{Ranked, Ranking, Scope, has_words},
     search::scope,
 };
 use crate::{
@@ -151,35 +156,88 @@ fn worth(place: usize) -> f64 {
 }
 
 impl QuestionVector {
-    /// As [`Ranking::best`], ranked by words and vectors together.
+    /// As [`Ranking::best`], ranked by words and vectors together; by vectors alone where no text has any of the words.
     pub(super) async fn best(
         &self,
         s: &mut Session,
         scope: &Scope<'_>,
-        ranking: &Ranking<'_>,
+        question: &Question,
+        ranking: Option<&Ranking<'_>>,
         wanted: usize,
         counts: impl Fn(&Ranked) -> bool,
     ) -> Result<Option<Vec<Ranked>>, StoreError> {
-        // A place is one among all, whichever page is asked for.
+        let neighbours = self.neighbours(s, scope, question).await?;
         let mut most = wanted.max(CANDIDATES);
         let mut places: Option<HashMap<Uuid, usize>> = None;
         loop {
-            let Some(mut rows) = ranking.best(s, scope, most, |_| true).await? else { return Ok(None) };
-            let is_all = rows.len() < most;
+            let found = match ranking {
+                Some(ranking) => ranking.best(s, scope, most, |_| true).await?,
+                None => None,
+            };
+            let mut rows = found.unwrap_or_default();
+            if rows.is_empty() && neighbours.is_empty() {
+                return Ok(None);
+            }
+            // What was not looked at yet is worth this at most.
+            let unseen = if rows.len() < most { 0.0 } else { worth(rows.len()) };
+            rows.iter_mut().enumerate().for_each(|(place, row)| row.score = worth(place));
+            let later = rows.split_off(rows.len().min(CANDIDATES));
+            let by_words: HashSet<Uuid> = rows.iter().map(|row| row.id).collect();
+            let joining: HashSet<Uuid> =
+                neighbours.iter().map(|row| row.id).filter(|id| !by_words.contains(id)).collect();
+            rows.extend(neighbours.iter().filter(|row| joining.contains(&row.id)).cloned());
             let places = match &mut places {
                 Some(places) => places,
-                none => none.insert(self.places(s, scope, &rows[..rows.len().min(CANDIDATES)]).await?),
+                none => none.insert(self.places(s, scope, &rows).await?),
             };
-            for (place, row) in rows.iter_mut().enumerate() {
-                row.score = worth(place) + places.get(&row.id).copied().map_or(0.0, worth);
-            }
+            rows.iter_mut().for_each(|row| row.score += places.get(&row.id).copied().map_or(0.0, worth));
+            rows.extend(later.into_iter().filter(|row| !joining.contains(&row.id)));
             rows.sort_unstable_by(Ranked::before);
-            rows.retain(|row| counts(row));
-            if is_all || rows.len() >= wanted {
+            rows.retain(|row| row.score > unseen && counts(row));
+            if unseen == 0.0 || rows.len() >= wanted {
                 return Ok(Some(rows));
             }
             most = most.saturating_mul(8);
         }
+    }
+
+    /// The nodes whose texts are nearest to the question, where the database can tell; none of what the question leaves out.
+    ///
+    /// Every vector that the caller may see is compared, and no other: an index of vectors of all accounts would give fewer to
+    /// whom a smaller part of it belongs, and tell of the others by it (W7).
+    async fn neighbours(
+        &self,
+        s: &mut Session,
+        scope: &Scope<'_>,
+        question: &Question,
+    ) -> Result<Vec<Ranked>, StoreError> {
+        let mut sql = Sql::of(s);
+        let (vectors, real) = (&sql.dialect().vectors, sql.dialect().real);
+        let Some(nearest) = &vectors.nearest else { return Ok(Vec::new()) };
+        let can = Statement::from_string(s.get_database_backend(), nearest.can);
+        if s.query_one_raw(can).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        sql.push(&format!(
+            "SELECT r.id AS record, n.id, n.uri, CAST(0 AS {real}) AS score, CAST(0 AS {real}) AS floor "
+        ));
+        sql.push("FROM index_records r JOIN index_vectors v ON v.record = r.id AND v.model = ")
+            .bind(self.model.as_str());
+        sql.push(" AND v.dimensions = ").bind(self.dimensions).push(" AND v.content_hash = r.content_hash");
+        sql.push(" JOIN nodes n ON n.id = r.node_id WHERE r.account_id = ").bind(scope.account);
+        scope.conditions(&mut sql);
+        scope.leave_out(&mut sql, &question.without);
+        for phrase in &question.phrases {
+            sql.push(" AND ");
+            has_words(&mut sql, "r", &phrase.stream);
+        }
+        let [before, between, behind] = nearest.distance;
+        sql.push(" ORDER BY ").push(before).push("v.vector").push(between).bind((vectors.value)(&self.vector));
+        sql.push(behind).push(", n.uri, r.id LIMIT ").bind(i64::try_from(CANDIDATES).unwrap_or(i64::MAX));
+        let mut rows = Ranked::find_by_statement(sql.finish()).all(s).await?;
+        let mut seen = HashSet::with_capacity(rows.len());
+        rows.retain(|row| seen.insert(row.id));
+        Ok(rows)
     }
 
     /// The candidates in the order of their vectors: each node by its nearest text; those without one are in no place.
@@ -189,12 +247,8 @@ impl QuestionVector {
         scope: &Scope<'_>,
         candidates: &[Ranked],
     ) -> Result<HashMap<Uuid, usize>, StoreError> {
-        #[derive(FromQueryResult)]
-        struct Row {
-            node_id: Uuid,
-            vector: Vec<u8>,
-        }
-        let mut sql = Sql::new(super::backend(s));
+        let mut sql = Sql::of(s);
+        let numbers = sql.dialect().vectors.numbers;
         sql.push(
             "SELECT r.node_id, v.vector FROM index_records r JOIN index_vectors v ON v.record = r.id AND v.model = ",
         );
@@ -202,9 +256,9 @@ impl QuestionVector {
         sql.push(" AND v.content_hash = r.content_hash WHERE r.account_id = ").bind(scope.account).push(" AND ");
         sql.is_in("r.node_id", candidates.iter().map(|row| row.id));
         let mut nearest: HashMap<Uuid, f64> = HashMap::with_capacity(candidates.len());
-        for row in Row::find_by_statement(sql.finish()).all(s).await? {
-            if let Some(cosine) = embed::cosine(&self.vector, &row.vector) {
-                let best = nearest.entry(row.node_id).or_insert(cosine);
+        for row in s.query_all_raw(sql.finish()).await? {
+            if let Some(cosine) = embed::cosine(&self.vector, &numbers(&row, "vector")?) {
+                let best = nearest.entry(row.try_get("", "node_id")?).or_insert(cosine);
                 *best = best.max(cosine);
             }
         }

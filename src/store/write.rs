@@ -86,9 +86,11 @@ impl Write {
 
 /// What a write did.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Written {
     /// The node.
+    #[cfg_attr(feature = "serve", schema(value_type = String, format = "uuid"))]
     pub id: Uuid,
     /// Where it is.
     pub uri: Uri,

@@ -208,6 +208,11 @@ fn the_commands_work_together() {
     assert!(shell.fails(&["history", "--prune", "ctx://acme/resources/cup"]).1.contains("how many versions to keep"));
     assert!(shell.ok(&["--help"]).contains("Examples:"));
     assert!(shell.ok(&["completions", "bash"]).contains("_ctx"));
+    let page = shell.ok(&["man"]);
+    assert!(page.contains(".TH ctx 1") && page.contains("ctx\\-search(1)") && page.contains("Exit codes"), "{page}");
+    let page = shell.ok(&["man", "search"]);
+    assert!(page.contains(".TH ctx-search 1") && page.contains("\\-\\-limit"), "{page}");
+    assert!(shell.fails(&["man", "brew"]).1.contains("ctx has no command `brew`"));
 }
 
 #[test]
@@ -241,6 +246,7 @@ fn every_command_is_listed_and_has_its_help() {
         "messages",
         "conversations",
         "completions",
+        "man",
     ];
     let all = shell.ok(&["--help"]);
     for command in commands {

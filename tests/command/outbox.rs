@@ -49,7 +49,13 @@ async fn q4_dead_letters_are_listed_shown_replayed_and_purged() {
         assert_eq!(shell.json(&["outbox", "status"])["pending"], 1);
         assert_eq!(shell.json(&["outbox", "run", "--once"])["dead"], 1, "its cause is not gone");
         let (code, message) = shell.fails(&["outbox", "replay", "4711"]);
-        assert_eq!((code, message.as_str()), (2, "ctx: there is no dead letter 4711: `ctx outbox dead list` has them"));
+        assert_eq!(
+            (code, message.as_str()),
+            (
+                2,
+                "ctx: there is no dead letter 4711: `ctx outbox dead list` has them (see errors/store-invalid-argument)"
+            )
+        );
         assert_eq!(shell.json(&["outbox", "purge", "--dead", &id])["purged"], 1);
         assert_eq!(shell.ok(&["outbox", "dead", "list"]), "no dead letters\n");
         assert_eq!(shell.json(&["outbox", "purge", "--done", "--older-than", "1h"])["purged"], 0, "too young");

@@ -30,8 +30,8 @@ A test belongs to a rule if its name has the rule's id between underscores: `a4_
 are there, not that they pass: that is `./test a4_`.
 
 Where a test runs is read from its text. `#[session_test(…)]` names its backends. Otherwise a function that says
-`Backend::Sqlite` or `Backend::Postgres` runs on these; one that does not runs on what it opens (a SQLite URL, a database or a cluster
-of the test PostgreSQL) and on what the helpers open that it calls. A test that opens nothing needs no database.
+`Backend::Sqlite`, `Backend::Postgres`, `Backend::MariaDb` or `Backend::ALL` runs on these; one that does not runs on what it opens (a
+SQLite URL, a database or a cluster of the test PostgreSQL, a database of the test MariaDB) and on what the helpers open that it calls. A test that opens nothing needs no database.
 ";
 
 /// The tests of one rule in one file on the same backends.
@@ -213,6 +213,16 @@ on_each_backend! {
 }
 
 fn v5_behind_it_is_none() {}
+
+#[test]
+fn y2_on_all() {
+    for backend in Backend::ALL {}
+}
+
+#[test]
+fn y2_of_its_own() {
+    block_on(async { cluster::mariadb::fresh_database().await });
+}
 "#;
     let functions = in_text(text, Path::new("tests/sample.rs"));
     let backends = Backends::new(&functions);
@@ -226,7 +236,9 @@ fn v5_behind_it_is_none() {}
         ("outbox_q3_by_a_helper", "PostgreSQL"),
         ("l4_asked_for", "SQLite, PostgreSQL"),
         ("f1_without_a_database", "no database"),
-        ("v4_of_the_store", "SQLite, PostgreSQL"),
+        ("v4_of_the_store", "SQLite, PostgreSQL, MariaDB"),
+        ("y2_on_all", "SQLite, PostgreSQL, MariaDB"),
+        ("y2_of_its_own", "MariaDB"),
     ];
     assert_eq!(tests, expected.map(|(name, shown)| (name, shown.to_owned())));
     assert_eq!(rule_ids("outbox_q3_by").nth(1).as_deref(), Some("Q3"));

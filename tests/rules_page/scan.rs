@@ -16,7 +16,14 @@ const SKIPPED: &[&str] = &["target", "snapshots", "ui", "wip", "rules_page", "ch
 const FARTHEST: usize = 4;
 
 /// A backend by its name: what else the function calls does not count then, because it is told the backend.
-const NAMES: &[(&str, Backend)] = &[("Backend::Sqlite", Backend::Sqlite), ("Backend::Postgres", Backend::Postgres)];
+const NAMES: &[(&str, Backend)] = &[
+    ("Backend::Sqlite", Backend::Sqlite),
+    ("Backend::Postgres", Backend::Postgres),
+    ("Backend::MariaDb", Backend::MariaDb),
+    ("Backend::ALL", Backend::Sqlite),
+    ("Backend::ALL", Backend::Postgres),
+    ("Backend::ALL", Backend::MariaDb),
+];
 
 /// A database that is opened.
 const OPENED: &[(&str, Backend)] = &[
@@ -25,6 +32,9 @@ const OPENED: &[(&str, Backend)] = &[
     ("fresh_database", Backend::Postgres),
     ("Cluster::start", Backend::Postgres),
     ("cluster::database_url", Backend::Postgres),
+    ("mariadb::fresh_database", Backend::MariaDb),
+    ("mariadb::Server::start", Backend::MariaDb),
+    ("GaleraCluster::start", Backend::MariaDb),
 ];
 
 /// The store's tests: each function in it is run on both backends.
@@ -34,6 +44,7 @@ const ON_EACH_BACKEND: &str = "on_each_backend! {";
 pub enum Backend {
     Sqlite,
     Postgres,
+    MariaDb,
 }
 
 impl Backend {
@@ -41,6 +52,7 @@ impl Backend {
         match self {
             Backend::Sqlite => "SQLite",
             Backend::Postgres => "PostgreSQL",
+            Backend::MariaDb => "MariaDB",
         }
     }
 }
@@ -115,7 +127,7 @@ pub fn in_text(text: &str, file: &Path) -> Vec<Function> {
                 _ => name.to_owned(),
             };
             if on_each_backend && indent == 4 {
-                attributes.push_str("#[session_test(sqlite, postgres)]\n");
+                attributes.push_str("#[session_test(sqlite, postgres, mariadb)]\n");
             }
             let test = is_test(&attributes).then(|| std::mem::take(&mut attributes));
             found.push(Function { name, test, body: body(&lines[at..], indent), file: file.to_owned() });
@@ -211,6 +223,10 @@ impl<'f> Backends<'f> {
         // Beside the code, a URL in a function that waits for nothing is text, not a database.
         let opens = of_tests(&function.file) || function.body.contains("async") || function.body.contains(".await");
         let mut reached = if opens { signs(&function.body, OPENED) } else { BTreeSet::new() };
+        // What MariaDB's own tests open is called by a shorter name there.
+        if function.file.components().any(|part| part.as_os_str() == "mariadb") && reached.remove(&Backend::Postgres) {
+            reached.insert(Backend::MariaDb);
+        }
         // A helper that opens its database tells the helpers behind it which.
         let behind = if distance > 0 && !reached.is_empty() { Vec::new() } else { self.called(function) };
         for helper in behind {
@@ -253,16 +269,22 @@ fn asked_for(attributes: &str) -> BTreeSet<Backend> {
     if arguments.contains("postgres") {
         asked.insert(Backend::Postgres);
     }
+    if arguments.contains("mariadb") {
+        asked.insert(Backend::MariaDb);
+    }
     if arguments.contains("sqlite") || asked.is_empty() {
         asked.insert(Backend::Sqlite);
     }
     asked
 }
 
-/// Which of the signs stand in the text as words of their own (`DbBackend::Sqlite` is no `Backend::Sqlite`).
+/// Which of the signs stand in the text as words of their own (`DbBackend::Sqlite` is no `Backend::Sqlite`, and
+/// `mariadb::fresh_database` is not PostgreSQL's).
 fn signs(body: &str, signs: &[(&str, Backend)]) -> BTreeSet<Backend> {
     let stands = |sign: &str| {
-        body.match_indices(sign).any(|(at, _)| !body[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+        let ends =
+            |before: &str| before.ends_with("mariadb::") || before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        body.match_indices(sign).any(|(at, _)| !ends(&body[..at]))
     };
     signs.iter().filter(|(sign, _)| stands(sign)).map(|(_, backend)| *backend).collect()
 }

@@ -22,6 +22,7 @@ use crate::{
 async fn another(t: &TestStore) -> TestStore {
     match t.owner.backend() {
         DbBackend::Postgres => TestStore::postgres().await,
+        DbBackend::MySql => TestStore::mariadb().await,
         _ => TestStore::sqlite().await,
     }
 }

@@ -4,6 +4,7 @@
 mod access;
 mod chaos_outbox;
 mod concurrency;
+mod examples;
 mod export;
 mod faults;
 mod git;

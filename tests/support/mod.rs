@@ -11,10 +11,10 @@ pub mod shell;
 
 use context_migration::Runner;
 use context_store::{Caller, Role, Store, Uri};
-use sea_orm::{ConnectionTrait, Database};
+use sea_orm::{ConnectionTrait, Database, DbBackend};
 use sea_session::{
     Db,
-    testing::cluster::{TestDatabase, TestRole, fresh_database},
+    testing::cluster::{TestDatabase, TestRole, fresh_database, mariadb},
 };
 
 /// A store over a database of its own, which goes away with it.
@@ -30,6 +30,7 @@ pub struct TestStore {
 enum Home {
     Sqlite { _folder: tempfile::TempDir },
     Postgres { _role: TestRole, _database: TestDatabase },
+    MariaDb { _database: Box<mariadb::MariaDbDatabase> },
 }
 
 impl TestStore {
@@ -65,6 +66,26 @@ impl TestStore {
         }
     }
 
+    /// A database on the shared MariaDB server. Where MariaDB is missing this fails.
+    pub async fn mariadb() -> Self {
+        let mut lost = 0;
+        loop {
+            let database = mariadb::fresh_database().await.unwrap_or_else(|e| panic!("{e}"));
+            let url = database.url();
+            match Store::open(&url).await {
+                Ok(store) => {
+                    let _home = Home::MariaDb { _database: Box::new(database) };
+                    return Self { owner: store.db().clone(), store, url, _home };
+                }
+                // On a busy machine a connection now and then ends in the middle of a CREATE (2 of 83 in one run of five): neither a
+                // cache of threads nor a KILL is the cause, which is not known. What a lost connection leaves of a migration has tests
+                // of its own; here a new database serves.
+                Err(e) if lost < 3 && e.to_string().contains("error communicating with database") => lost += 1,
+                Err(e) => panic!("{e}"),
+            }
+        }
+    }
+
     /// A number that the owner sees.
     pub async fn count(&self, sql: &str) -> i64 {
         let db = self.owner.connection();
@@ -73,8 +94,12 @@ impl TestStore {
         row.and_then(|row| row.try_get_by_index(0).ok()).unwrap_or_else(|| panic!("{sql}: no number"))
     }
 
-    /// Statements of the owner's.
+    /// Statements of the owner's. Names are quoted as in the standard on every backend.
     pub async fn sql(&self, sql: &str) {
+        let sql = &match self.owner.backend() {
+            DbBackend::MySql => format!("SET sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES'); {sql}"),
+            _ => sql.to_owned(),
+        };
         self.owner.connection().execute_unprepared(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
 }
@@ -108,6 +133,12 @@ macro_rules! on_each_backend {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
                 body($crate::support::TestStore::postgres().await).await;
+            }
+
+            $(#[$attribute])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn mariadb() {
+                body($crate::support::TestStore::mariadb().await).await;
             }
         }
     )*};

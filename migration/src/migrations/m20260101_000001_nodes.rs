@@ -149,11 +149,72 @@ END"#,
 ) STRICT"#,
         "CREATE INDEX node_versions_account_id_uri_version_idx ON node_versions (account_id, uri, version)",
     ],
+    mariadb: &[
+        r#"CREATE TABLE nodes (
+    id binary(16) NOT NULL PRIMARY KEY,
+    account_id varchar(240) NOT NULL,
+    uri varchar(1024) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL,
+    parent_uri varchar(1024) CHARACTER SET ascii COLLATE ascii_nopad_bin,
+    name varchar(1024) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL DEFAULT '',
+    owner_space varchar(510) NOT NULL,
+    category varchar(1024),
+    node_type varchar(64) NOT NULL,
+    status varchar(16) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL DEFAULT 'active',
+    abstract longtext NOT NULL DEFAULT '',
+    overview longtext NOT NULL DEFAULT '',
+    content longtext NOT NULL DEFAULT '',
+    metadata json NOT NULL DEFAULT '{}',
+    version bigint NOT NULL DEFAULT 1,
+    content_hash varchar(255) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL DEFAULT '',
+    created_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    updated_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    UNIQUE KEY nodes_account_id_uri_key (account_id, uri),
+    UNIQUE KEY nodes_account_id_id_key (account_id, id),
+    KEY nodes_active_uri_idx (account_id, status, uri),
+    KEY nodes_active_parent_idx (account_id, status, parent_uri, name),
+    CONSTRAINT nodes_account_id_check CHECK (account_id <> ''),
+    CONSTRAINT nodes_uri_check CHECK (substr(uri, 1, 6) = 'ctx://'),
+    CONSTRAINT nodes_status_check CHECK (status IN ('active', 'archived', 'broken')),
+    CONSTRAINT nodes_metadata_check CHECK (json_type(metadata) = 'OBJECT'),
+    CONSTRAINT nodes_version_check CHECK (version >= 1),
+    CONSTRAINT nodes_parent_check CHECK (parent_uri IS NULL OR uri = concat(trim(TRAILING '/' FROM parent_uri), '/', name))
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"#,
+        r#"CREATE TRIGGER nodes_version_rises BEFORE UPDATE ON nodes FOR EACH ROW
+IF NEW.version < OLD.version THEN
+    SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'nodes_version_rises: the version of a node would fall';
+END IF"#,
+        r#"CREATE TABLE node_versions (
+    node_id binary(16) NOT NULL,
+    version bigint NOT NULL,
+    account_id varchar(240) NOT NULL,
+    uri varchar(1024) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL,
+    owner_space varchar(510) NOT NULL,
+    category varchar(1024),
+    node_type varchar(64) NOT NULL,
+    status varchar(16) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL,
+    abstract longtext NOT NULL DEFAULT '',
+    overview longtext NOT NULL DEFAULT '',
+    content longtext NOT NULL DEFAULT '',
+    metadata json NOT NULL DEFAULT '{}',
+    content_hash varchar(255) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL DEFAULT '',
+    `change` varchar(16) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL,
+    written_at datetime(6) NOT NULL,
+    recorded_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    PRIMARY KEY (node_id, version),
+    KEY node_versions_account_id_uri_version_idx (account_id, uri, version),
+    CONSTRAINT node_versions_version_check CHECK (version >= 1),
+    CONSTRAINT node_versions_account_id_check CHECK (account_id <> ''),
+    CONSTRAINT node_versions_status_check CHECK (status IN ('active', 'archived', 'broken')),
+    CONSTRAINT node_versions_metadata_check CHECK (json_type(metadata) = 'OBJECT'),
+    CONSTRAINT node_versions_change_check CHECK (`change` IN ('write', 'move', 'archive', 'restore', 'delete', 'revert'))
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"#,
+    ],
 };
 
 const DOWN: Statements = Statements {
     postgres: &["DROP TABLE node_versions", "DROP TABLE nodes", "DROP FUNCTION nodes_version_rises()"],
     sqlite: &["DROP TABLE node_versions", "DROP TABLE nodes"],
+    mariadb: &["DROP TABLE node_versions", "DROP TABLE nodes"],
 };
 
 #[async_trait::async_trait]

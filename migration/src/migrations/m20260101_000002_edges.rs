@@ -55,9 +55,31 @@ const UP: Statements = Statements {
         "CREATE UNIQUE INDEX edges_from_id_to_id_edge_type_key ON edges (from_id, to_id, edge_type)",
         "CREATE INDEX edges_to_id_edge_type_idx ON edges (to_id, edge_type)",
     ],
+    mariadb: &[r#"CREATE TABLE edges (
+    id binary(16) NOT NULL PRIMARY KEY,
+    account_id varchar(240) NOT NULL,
+    from_id binary(16) NOT NULL,
+    to_id binary(16) NOT NULL,
+    edge_type varchar(255) NOT NULL,
+    weight double NOT NULL DEFAULT 1,
+    reason longtext NOT NULL DEFAULT '',
+    metadata json NOT NULL DEFAULT '{}',
+    created_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    updated_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    UNIQUE KEY edges_from_id_to_id_edge_type_key (from_id, to_id, edge_type),
+    KEY edges_to_id_edge_type_idx (to_id, edge_type),
+    KEY edges_from_idx (account_id, from_id),
+    KEY edges_to_idx (account_id, to_id),
+    CONSTRAINT edges_edge_type_check CHECK (edge_type <> ''),
+    CONSTRAINT edges_weight_check CHECK (weight >= 0 AND weight <= 1),
+    CONSTRAINT edges_metadata_check CHECK (json_type(metadata) = 'OBJECT'),
+    CONSTRAINT edges_from_fkey FOREIGN KEY (account_id, from_id) REFERENCES nodes (account_id, id) ON DELETE CASCADE,
+    CONSTRAINT edges_to_fkey FOREIGN KEY (account_id, to_id) REFERENCES nodes (account_id, id) ON DELETE CASCADE
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"#],
 };
 
-const DOWN: Statements = Statements { postgres: &["DROP TABLE edges"], sqlite: &["DROP TABLE edges"] };
+const DOWN: Statements =
+    Statements { postgres: &["DROP TABLE edges"], sqlite: &["DROP TABLE edges"], mariadb: &["DROP TABLE edges"] };
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {

@@ -73,10 +73,41 @@ const UP: Statements = Statements {
         "CREATE UNIQUE INDEX session_archives_session_name_key ON session_archives (account_id, session_id, name)",
         "CREATE INDEX session_archives_node_idx ON session_archives (account_id, node_id)",
     ],
+    mariadb: &[r#"CREATE TABLE session_archives (
+    id binary(16) NOT NULL PRIMARY KEY,
+    account_id varchar(240) NOT NULL,
+    session_id varchar(255) NOT NULL,
+    sequence bigint NOT NULL,
+    name varchar(255) NOT NULL,
+    owner_space varchar(510) NOT NULL,
+    node_id binary(16),
+    state varchar(16) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL DEFAULT 'open',
+    messages json NOT NULL DEFAULT '[]',
+    message_count bigint NOT NULL DEFAULT 0,
+    content_hash varchar(255) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL DEFAULT '',
+    version bigint NOT NULL DEFAULT 1,
+    started_at datetime(6),
+    ended_at datetime(6),
+    created_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    updated_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    UNIQUE KEY session_archives_session_sequence_key (account_id, session_id, sequence),
+    UNIQUE KEY session_archives_session_name_key (account_id, session_id, name),
+    KEY session_archives_node_idx (account_id, node_id),
+    CONSTRAINT session_archives_account_id_check CHECK (account_id <> ''),
+    CONSTRAINT session_archives_sequence_check CHECK (sequence >= 1),
+    CONSTRAINT session_archives_state_check CHECK (state IN ('open', 'closed')),
+    CONSTRAINT session_archives_messages_check CHECK (json_type(messages) = 'ARRAY'),
+    CONSTRAINT session_archives_message_count_check CHECK (message_count = json_length(messages)),
+    CONSTRAINT session_archives_version_check CHECK (version >= 1),
+    CONSTRAINT session_archives_node_fkey FOREIGN KEY (account_id, node_id) REFERENCES nodes (account_id, id) ON DELETE CASCADE
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"#],
 };
 
-const DOWN: Statements =
-    Statements { postgres: &["DROP TABLE session_archives"], sqlite: &["DROP TABLE session_archives"] };
+const DOWN: Statements = Statements {
+    postgres: &["DROP TABLE session_archives"],
+    sqlite: &["DROP TABLE session_archives"],
+    mariadb: &["DROP TABLE session_archives"],
+};
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {

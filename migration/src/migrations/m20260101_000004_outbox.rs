@@ -119,11 +119,53 @@ const UP: Statements = Statements {
 ) STRICT"#,
         "CREATE INDEX inbox_received_at_idx ON inbox (received_at)",
     ],
+    mariadb: &[
+        r#"CREATE TABLE outbox_events (
+    id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    account_id varchar(240) NOT NULL,
+    topic varchar(240) NOT NULL DEFAULT 'context',
+    event_key varchar(255) NOT NULL,
+    sequence bigint NOT NULL,
+    event_type varchar(255) NOT NULL,
+    payload json NOT NULL DEFAULT '{}',
+    state varchar(16) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL DEFAULT 'pending',
+    attempts integer NOT NULL DEFAULT 0,
+    available_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    fence bigint NOT NULL DEFAULT 0,
+    claimed_by varchar(255),
+    lease_until datetime(6),
+    last_error text,
+    created_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    finished_at datetime(6),
+    KEY outbox_events_live_idx (topic, event_key, finished_at, sequence, id),
+    KEY outbox_events_due_idx (topic, finished_at, id),
+    KEY outbox_events_dead_idx (topic, last_error(16)),
+    CONSTRAINT outbox_events_account_id_check CHECK (account_id <> ''),
+    CONSTRAINT outbox_events_state_check CHECK (state IN ('pending', 'processing', 'done', 'dead')),
+    CONSTRAINT outbox_events_attempts_check CHECK (attempts >= 0),
+    CONSTRAINT outbox_events_fence_check CHECK (fence >= 0),
+    CONSTRAINT outbox_events_lease_check CHECK (
+        (state = 'processing') = (lease_until IS NOT NULL) AND (state = 'processing') = (claimed_by IS NOT NULL)),
+    CONSTRAINT outbox_events_finished_check CHECK ((state IN ('done', 'dead')) = (finished_at IS NOT NULL)),
+    CONSTRAINT outbox_events_dead_check CHECK (state <> 'dead' OR last_error IS NOT NULL)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"#,
+        r#"CREATE TABLE inbox (
+    consumer varchar(255) NOT NULL,
+    message_id varchar(255) NOT NULL,
+    account_id varchar(240) NOT NULL,
+    received_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    PRIMARY KEY (consumer, message_id),
+    KEY inbox_received_at_idx (received_at),
+    CONSTRAINT inbox_consumer_check CHECK (consumer <> ''),
+    CONSTRAINT inbox_account_id_check CHECK (account_id <> '')
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"#,
+    ],
 };
 
 const DOWN: Statements = Statements {
     postgres: &["DROP TABLE inbox", "DROP TABLE outbox_events"],
     sqlite: &["DROP TABLE inbox", "DROP TABLE outbox_events"],
+    mariadb: &["DROP TABLE inbox", "DROP TABLE outbox_events"],
 };
 
 #[async_trait::async_trait]

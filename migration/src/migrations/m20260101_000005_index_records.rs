@@ -96,12 +96,36 @@ BEGIN
     INSERT INTO index_records_fts (rowid, title, body) VALUES (NEW.id, NEW.title, NEW.body);
 END"#,
     ],
+    mariadb: &[r#"CREATE TABLE index_records (
+    id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    account_id varchar(240) NOT NULL,
+    record_id varchar(16) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL,
+    node_id binary(16) NOT NULL,
+    uri varchar(1024) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL,
+    level smallint NOT NULL,
+    owner_space varchar(510) NOT NULL,
+    category varchar(1024),
+    node_type varchar(64) NOT NULL,
+    title longtext NOT NULL DEFAULT '',
+    body longtext NOT NULL DEFAULT '',
+    version bigint NOT NULL,
+    content_hash varchar(255) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL DEFAULT '',
+    indexed_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    UNIQUE KEY index_records_account_id_record_id_key (account_id, record_id),
+    KEY index_records_node_idx (account_id, node_id),
+    KEY index_records_uri_idx (account_id, uri),
+    CONSTRAINT index_records_account_id_check CHECK (account_id <> ''),
+    CONSTRAINT index_records_record_id_check CHECK (record_id REGEXP '^[0-9a-f]{16}$'),
+    CONSTRAINT index_records_level_check CHECK (level BETWEEN 0 AND 2),
+    CONSTRAINT index_records_version_check CHECK (version >= 1)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"#],
 };
 
 const DOWN: Statements = Statements {
     postgres: &["DROP TABLE index_records"],
     // The virtual table first: it refers to the other.
     sqlite: &["DROP TABLE index_records_fts", "DROP TABLE index_records"],
+    mariadb: &["DROP TABLE index_records"],
 };
 
 #[async_trait::async_trait]

@@ -100,6 +100,7 @@ const UP: Statements = Statements {
             AND EXISTS (SELECT 1 FROM nodes WHERE nodes.id = edges.to_id)))"#,
     ],
     sqlite: &[],
+    mariadb: &[],
 };
 
 const DOWN: Statements = Statements {
@@ -125,6 +126,7 @@ const DOWN: Statements = Statements {
         release!("nodes"),
     ],
     sqlite: &[],
+    mariadb: &[],
 };
 
 #[async_trait::async_trait]

@@ -27,11 +27,16 @@ const UP: Statements = Statements {
         "ALTER TABLE nodes ADD COLUMN tree_key TEXT GENERATED ALWAYS AS (replace(uri, '/', char(1))) VIRTUAL",
         "CREATE INDEX nodes_active_tree_idx ON nodes (account_id, tree_key) WHERE status = 'active'",
     ],
+    mariadb: &[
+        "ALTER TABLE nodes ADD COLUMN tree_key varchar(1024) CHARACTER SET ascii COLLATE ascii_nopad_bin GENERATED ALWAYS AS (replace(uri, '/', char(1 USING ascii))) STORED",
+        "CREATE INDEX nodes_active_tree_idx ON nodes (account_id, status, tree_key)",
+    ],
 };
 
 const DOWN: Statements = Statements {
     postgres: &["DROP INDEX nodes_active_tree_idx", "ALTER TABLE nodes DROP COLUMN tree_key"],
     sqlite: &["DROP INDEX nodes_active_tree_idx", "ALTER TABLE nodes DROP COLUMN tree_key"],
+    mariadb: &["DROP INDEX nodes_active_tree_idx ON nodes", "ALTER TABLE nodes DROP COLUMN tree_key"],
 };
 
 #[async_trait::async_trait]

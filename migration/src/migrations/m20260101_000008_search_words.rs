@@ -250,6 +250,30 @@ END"#,
         json_object('uri', uri, 'from', uri, 'version', version)
     FROM nodes WHERE status = 'active' ORDER BY id"#,
     ],
+    mariadb: &[
+        r#"CREATE TABLE index_spaces (
+    id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    account_id varchar(240) NOT NULL,
+    owner_space varchar(510) NOT NULL,
+    UNIQUE KEY index_spaces_account_id_owner_space_key (account_id, owner_space),
+    CONSTRAINT index_spaces_account_id_check CHECK (account_id <> '')
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"#,
+        r#"CREATE TABLE index_totals (
+    space_id bigint NOT NULL PRIMARY KEY,
+    records bigint NOT NULL,
+    words bigint NOT NULL,
+    CONSTRAINT index_totals_space_fkey FOREIGN KEY (space_id) REFERENCES index_spaces (id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"#,
+        r#"CREATE TABLE index_terms (
+    space_id bigint NOT NULL,
+    term varchar(255) NOT NULL,
+    record bigint NOT NULL,
+    frequency integer NOT NULL,
+    length integer NOT NULL,
+    PRIMARY KEY (space_id, term, record)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"#,
+        "ALTER TABLE index_records ADD COLUMN terms json NOT NULL DEFAULT '[]', ADD COLUMN words longtext NOT NULL DEFAULT '', ADD COLUMN length integer NOT NULL DEFAULT 0, ADD COLUMN words_version smallint NOT NULL DEFAULT 0",
+    ],
 };
 
 const DOWN: Statements = Statements {
@@ -296,6 +320,12 @@ BEGIN
     INSERT INTO index_records_fts (index_records_fts, rowid, title, body) VALUES ('delete', OLD.id, OLD.title, OLD.body);
     INSERT INTO index_records_fts (rowid, title, body) VALUES (NEW.id, NEW.title, NEW.body);
 END"#,
+    ],
+    mariadb: &[
+        "ALTER TABLE index_records DROP COLUMN words_version, DROP COLUMN length, DROP COLUMN words, DROP COLUMN terms",
+        "DROP TABLE index_terms",
+        "DROP TABLE index_totals",
+        "DROP TABLE index_spaces",
     ],
 };
 

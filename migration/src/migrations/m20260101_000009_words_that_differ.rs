@@ -136,6 +136,76 @@ macro_rules! put_in {
     };
 }
 
+/// MariaDB's rows of a document of terms, each with its number of times. Without a character set it would be the database's, which may
+/// not have all letters.
+macro_rules! mariadb_terms {
+    ($terms:literal, $alias:literal) => {
+        concat!(
+            "JSON_TABLE(",
+            $terms,
+            ", '$[*]' COLUMNS (term varchar(255) CHARACTER SET utf8mb4 PATH '$[0]', frequency integer PATH '$[1]')) AS ",
+            $alias
+        )
+    };
+}
+
+/// One of these terms, as it is compared and kept.
+macro_rules! mariadb_term {
+    ($alias:literal) => {
+        concat!("CONVERT(", $alias, ".term USING utf8mb4) COLLATE utf8mb4_nopad_bin")
+    };
+}
+
+/// As `about!`: so many of the number's binary digits become zero.
+macro_rules! mariadb_about {
+    ($n:literal) => {
+        concat!(
+            $n,
+            " >> least(greatest(char_length(bin(",
+            $n,
+            ")) - 4, 0), 11) << least(greatest(char_length(bin(",
+            $n,
+            ")) - 4, 0), 11)"
+        )
+    };
+}
+
+/// MariaDB's rows of a record that is new in its space. A space is looked for as it is now: others may have made it since the
+/// transaction's snapshot.
+macro_rules! mariadb_put_in {
+    () => {
+        concat!(
+            r#"    INSERT IGNORE INTO index_spaces (account_id, owner_space) SELECT NEW.account_id, NEW.owner_space FROM DUAL
+        WHERE NOT EXISTS (SELECT 1 FROM index_spaces WHERE account_id = NEW.account_id AND owner_space = NEW.owner_space);
+    SELECT id INTO the_space FROM index_spaces WHERE account_id = NEW.account_id AND owner_space = NEW.owner_space LOCK IN SHARE MODE;
+    INSERT INTO index_totals (space_id, records, words) VALUES (the_space, 1, NEW.length)
+        ON DUPLICATE KEY UPDATE records = records + 1, words = words + NEW.length;
+    INSERT INTO index_terms (space_id, term, record, frequency, length) SELECT the_space, "#,
+            mariadb_term!("n"),
+            ", NEW.id, n.frequency, ",
+            mariadb_about!("NEW.length"),
+            " FROM ",
+            mariadb_terms!("NEW.terms", "n"),
+            ";\n"
+        )
+    };
+}
+
+/// MariaDB's rows of a record that leaves its space.
+macro_rules! mariadb_take_out {
+    () => {
+        concat!(
+            r#"    SELECT id INTO the_space FROM index_spaces WHERE account_id = OLD.account_id AND owner_space = OLD.owner_space LOCK IN SHARE MODE;
+    UPDATE index_totals SET records = records - 1, words = words - OLD.length WHERE space_id = the_space;
+    DELETE t FROM "#,
+            mariadb_terms!("OLD.terms", "o"),
+            " STRAIGHT_JOIN index_terms AS t FORCE INDEX (PRIMARY) ON t.space_id = the_space AND t.term = ",
+            mariadb_term!("o"),
+            " AND t.record = OLD.id;\n"
+        )
+    };
+}
+
 const UP: Statements = Statements {
     postgres: &[concat!(
         r#"CREATE OR REPLACE FUNCTION index_records_words() RETURNS trigger LANGUAGE plpgsql
@@ -264,6 +334,57 @@ BEGIN
             "END"
         ),
     ],
+    mariadb: &[
+        concat!(
+            "CREATE TRIGGER index_records_words_added AFTER INSERT ON index_records FOR EACH ROW\nBEGIN\n    DECLARE the_space bigint;\n",
+            mariadb_put_in!(),
+            "END"
+        ),
+        concat!(
+            "CREATE TRIGGER index_records_words_gone AFTER DELETE ON index_records FOR EACH ROW\nBEGIN\n    DECLARE the_space bigint;\n",
+            mariadb_take_out!(),
+            "END"
+        ),
+        concat!(
+            r#"CREATE TRIGGER index_records_words_changed AFTER UPDATE ON index_records FOR EACH ROW
+BEGIN
+    DECLARE the_space bigint;
+    IF OLD.id <> NEW.id OR OLD.account_id <> NEW.account_id OR OLD.owner_space <> NEW.owner_space THEN
+"#,
+            mariadb_take_out!(),
+            mariadb_put_in!(),
+            r#"    ELSEIF OLD.terms <> NEW.terms OR OLD.length <> NEW.length THEN
+    SELECT id INTO the_space FROM index_spaces WHERE account_id = OLD.account_id AND owner_space = OLD.owner_space LOCK IN SHARE MODE;
+    UPDATE index_totals SET words = words - OLD.length + NEW.length WHERE space_id = the_space;
+    DELETE t FROM "#,
+            mariadb_terms!("OLD.terms", "o"),
+            " STRAIGHT_JOIN index_terms AS t FORCE INDEX (PRIMARY) ON t.space_id = the_space AND t.term = ",
+            mariadb_term!("o"),
+            " AND t.record = OLD.id LEFT JOIN ",
+            mariadb_terms!("NEW.terms", "n"),
+            " ON ",
+            mariadb_term!("n"),
+            " = ",
+            mariadb_term!("o"),
+            " WHERE n.frequency IS NULL;\n    INSERT INTO index_terms (space_id, term, record, frequency, length) SELECT the_space, ",
+            mariadb_term!("n"),
+            ", NEW.id, n.frequency, ",
+            mariadb_about!("NEW.length"),
+            " FROM ",
+            mariadb_terms!("NEW.terms", "n"),
+            " LEFT JOIN ",
+            mariadb_terms!("OLD.terms", "o"),
+            " ON ",
+            mariadb_term!("o"),
+            " = ",
+            mariadb_term!("n"),
+            " AND o.frequency = n.frequency WHERE o.frequency IS NULL OR ",
+            mariadb_about!("OLD.length"),
+            " <> ",
+            mariadb_about!("NEW.length"),
+            "\n        ON DUPLICATE KEY UPDATE frequency = VALUES(frequency), length = VALUES(length);\n    END IF;\nEND"
+        ),
+    ],
 };
 
 const DOWN: Statements = Statements {
@@ -283,6 +404,11 @@ const DOWN: Statements = Statements {
         SQLITE_ON_UPDATE,
         "DROP TRIGGER index_records_words_added",
         SQLITE_ON_INSERT,
+    ],
+    mariadb: &[
+        "DROP TRIGGER index_records_words_changed",
+        "DROP TRIGGER index_records_words_gone",
+        "DROP TRIGGER index_records_words_added",
     ],
 };
 

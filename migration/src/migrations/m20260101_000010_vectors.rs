@@ -43,9 +43,24 @@ const UP: Statements = Statements {
     PRIMARY KEY (record, model),
     CONSTRAINT index_vectors_vector_check CHECK (dimensions > 0 AND length(vector) = 4 * dimensions)
 ) STRICT"#],
+    mariadb: &[r#"CREATE TABLE index_vectors (
+    record bigint NOT NULL,
+    model varchar(255) NOT NULL,
+    dimensions integer NOT NULL,
+    content_hash varchar(255) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL,
+    vector longblob NOT NULL,
+    PRIMARY KEY (record, model),
+    CONSTRAINT index_vectors_record_fkey FOREIGN KEY (record) REFERENCES index_records (id) ON DELETE CASCADE,
+    CONSTRAINT index_vectors_model_check CHECK (model <> ''),
+    CONSTRAINT index_vectors_vector_check CHECK (dimensions > 0 AND octet_length(vector) = 4 * dimensions)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"#],
 };
 
-const DOWN: Statements = Statements { postgres: &["DROP TABLE index_vectors"], sqlite: &["DROP TABLE index_vectors"] };
+const DOWN: Statements = Statements {
+    postgres: &["DROP TABLE index_vectors"],
+    sqlite: &["DROP TABLE index_vectors"],
+    mariadb: &["DROP TABLE index_vectors"],
+};
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {

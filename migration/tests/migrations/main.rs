@@ -1,4 +1,4 @@
-//! The context store's migrations under the rules G, and the schema that they make, on both backends.
+//! The context store's migrations under the rules G, and the schema that they make, on every backend.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,3 +14,4 @@ mod common;
 mod runner;
 mod schema;
 mod support;
+mod words;

@@ -1,4 +1,4 @@
-//! The rules G with the migrations of the context store, on both backends.
+//! The rules G with the migrations of the context store, on every backend.
 
 use std::process::{Child, Command, Stdio};
 
@@ -11,7 +11,7 @@ use sea_session_migration::{Direction, doctor, role};
 use crate::common::Fresh;
 use crate::support;
 
-const CONTEXT: usize = 10;
+const CONTEXT: usize = 11;
 
 fn migrate(url: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
@@ -27,7 +27,7 @@ async fn examine(db: &DatabaseConnection) -> Result<Vec<doctor::Complaint>, Erro
 
 #[tokio::test]
 async fn g8_up_down_up_gives_the_same_catalogue_with_data_in_every_table() {
-    for fresh in Fresh::each().await {
+    for fresh in Fresh::all().await {
         let runner = Runner::new(fresh.db.clone());
         let empty = fresh.catalogue().await;
         assert_eq!(runner.up().await.unwrap().steps.len(), CONTEXT);
@@ -82,7 +82,7 @@ async fn g1_fresh_drops_what_no_migration_made() {
 
 #[tokio::test]
 async fn g1_the_command_migrates_and_its_exit_codes_say_what_happened() {
-    for fresh in Fresh::each().await {
+    for fresh in Fresh::all().await {
         let run = |args: &[&str]| {
             let output = migrate(&fresh.url).args(args).output().unwrap();
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -133,7 +133,7 @@ async fn g1_a_database_in_memory_is_migrated_through_its_one_connection() {
 
 #[tokio::test]
 async fn g2_sixteen_processes_at_once_apply_each_migration_once() {
-    for fresh in Fresh::each().await {
+    for fresh in Fresh::all().await {
         let children: Vec<Child> = (0..16).map(|_| migrate(&fresh.url).arg("up").spawn().unwrap()).collect();
         let mut applied = 0;
         for child in children {

@@ -1,4 +1,4 @@
-//! The schema is what the entities say, and refuses what the rules forbid, on both backends.
+//! The schema is what the entities say, and refuses what the rules forbid, on every backend.
 
 use context_entities::{edge, inbox, index_record, node, node_version, outbox_event, session_archive};
 use context_migration::Migrator;
@@ -17,8 +17,8 @@ fn instant(text: &str) -> DateTimeUtc {
     text.parse().unwrap()
 }
 
-async fn migrated() -> [Fresh; 2] {
-    let each = Fresh::each().await;
+pub async fn migrated() -> Vec<Fresh> {
+    let each = Fresh::all().await;
     for fresh in &each {
         Migrator::up(&fresh.db, None).await.unwrap();
     }
@@ -49,7 +49,7 @@ fn a_node(account: &str, uri: &str) -> node::Model {
 }
 
 /// Inserts every column, reads it back, and compares.
-async fn round_trip<E>(db: &DatabaseConnection, model: E::Model) -> E::Model
+pub async fn round_trip<E>(db: &DatabaseConnection, model: E::Model) -> E::Model
 where
     E: EntityTrait,
     E::Model: IntoActiveModel<E::ActiveModel> + Clone + PartialEq + std::fmt::Debug + Sync,
@@ -189,7 +189,7 @@ async fn every_column_of_every_entity_is_written_and_read_back() {
     }
 }
 
-fn a_record(
+pub fn a_record(
     account: &str,
     id: i64,
     level: index_record::Level,
@@ -285,10 +285,13 @@ async fn checks_refuse_what_the_rules_forbid() {
             let error = constraint(db.execute_unprepared(sql).await);
             assert!(error.contains(name), "{sql}: {error}");
         }
-        let long = format!("ctx://a/{}", "é".repeat(509));
+        // A URI is ASCII, and MariaDB keeps nothing else there.
+        let (letter, most, named) =
+            if fresh.is_mariadb() { ("x", 1016, "'uri'") } else { ("é", 508, "nodes_uri_check") };
+        let long = format!("ctx://a/{}", letter.repeat(most + 1));
         let error = constraint(a_node("a", &long).into_active_model().insert(db).await);
-        assert!(error.contains("nodes_uri_check"), "{error}");
-        let longest = format!("ctx://a/{}", "é".repeat(508));
+        assert!(error.contains(named), "{error}");
+        let longest = format!("ctx://a/{}", letter.repeat(most));
         a_node("a", &longest).into_active_model().insert(db).await.unwrap();
 
         for (weight, fits) in [(0.0, true), (1.0, true), (-0.001, false), (1.001, false), (f64::NAN, false)] {
@@ -307,7 +310,7 @@ async fn checks_refuse_what_the_rules_forbid() {
         let event = "INSERT INTO outbox_events (account_id, event_key, sequence, event_type, state, claimed_by, lease_until, finished_at) VALUES";
         for (values, name) in [
             ("('a', 'k', 1, 't', 'processing', NULL, NULL, NULL)", "outbox_events_lease_check"),
-            ("('a', 'k', 1, 't', 'pending', 'w', '2026-01-01T00:00:00+00:00', NULL)", "outbox_events_lease_check"),
+            ("('a', 'k', 1, 't', 'pending', 'w', '2026-01-01 00:00:00', NULL)", "outbox_events_lease_check"),
             ("('a', 'k', 1, 't', 'done', NULL, NULL, NULL)", "outbox_events_finished_check"),
             ("('a', 'k', 1, 't', 'lost', NULL, NULL, NULL)", "outbox_events_state_check"),
             ("('', 'k', 1, 't', 'pending', NULL, NULL, NULL)", "outbox_events_account_id_check"),
@@ -358,7 +361,8 @@ async fn v6_the_range_is_a_range_of_the_index_in_byte_order() {
     for fresh in migrated().await {
         let db = &fresh.db;
         // Names whose order differs between byte order and a language's.
-        for name in ["a", "B", "_", "%", "é", "a-b", "a.b", "a/c"] {
+        let accented = if fresh.is_mariadb() { "%C3%A9" } else { "é" };
+        for name in ["a", "B", "_", "%", accented, "a-b", "a.b", "a/c"] {
             round_trip::<node::Entity>(db, a_node("a", &format!("ctx://a/r/{name}"))).await;
         }
         round_trip::<node::Entity>(db, a_node("a", "ctx://a/r")).await;
@@ -401,6 +405,11 @@ async fn v6_the_range_is_a_range_of_the_index_in_byte_order() {
                 .unwrap();
             transaction.rollback().await.unwrap();
             rows.iter().map(|row| row.try_get_by_index::<String>(0).unwrap()).collect::<Vec<_>>().join("\n")
+        } else if fresh.is_mariadb() {
+            let explain = format!("EXPLAIN {query}");
+            let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::MySql, explain);
+            let row = db.query_one_raw(statement).await.unwrap().unwrap();
+            ["type", "key"].map(|column| row.try_get::<String>("", column).unwrap()).join(" by ")
         } else {
             let rows = db
                 .query_all_raw(sea_orm::Statement::from_string(
@@ -414,139 +423,11 @@ async fn v6_the_range_is_a_range_of_the_index_in_byte_order() {
         if fresh.is_postgres() {
             let condition = plan.lines().find(|line| line.contains("Index Cond")).unwrap_or_else(|| panic!("{plan}"));
             assert!(condition.contains("uri >=") && condition.contains("uri <"), "{plan}");
+        } else if fresh.is_mariadb() {
+            assert_eq!(plan, "range by nodes_active_uri_idx");
         } else {
             assert!(plan.contains("nodes_active_uri_idx (account_id=? AND uri>? AND uri<?)"), "{plan}");
         }
-        fresh.close().await;
-    }
-}
-
-#[tokio::test]
-async fn w5_the_tables_of_words_follow_the_records() {
-    for fresh in migrated().await {
-        let db = &fresh.db;
-        for n in 0..3 {
-            let record = a_record("a", n, index_record::Level::Content, "t", "b", Uuid::now_v7());
-            round_trip::<index_record::Entity>(db, record).await;
-        }
-        fresh.sql(r#"UPDATE index_records SET length = 4, terms = '{"lake": 3, "a/b": 1}' WHERE id IN (1, 2)"#).await;
-        fresh.sql(r#"UPDATE index_records SET length = 7, terms = '{"湖水": 2}' WHERE id = 3"#).await;
-        let held = async || {
-            let rows = fresh.texts("SELECT s.owner_space || ' ' || t.term || ' ' || t.record || ' ' || t.frequency || ' ' || t.length FROM index_terms t JOIN index_spaces s ON s.id = t.space_id ORDER BY s.id, t.term, t.record").await;
-            let totals = fresh.texts("SELECT s.owner_space || ' ' || sum(t.records) || ' ' || sum(t.words) FROM index_totals t JOIN index_spaces s ON s.id = t.space_id GROUP BY s.id, s.owner_space ORDER BY s.id").await;
-            (rows, totals)
-        };
-        let alice = |rows: &[&str]| rows.iter().map(|row| format!("user:alice {row}")).collect::<Vec<_>>();
-        let all = ["a/b 1 1 4", "a/b 2 1 4", "lake 1 3 4", "lake 2 3 4", "湖水 3 2 7"];
-        assert_eq!(held().await, (alice(&all), alice(&["3 15"])));
-        // Another text, another owner, a change that is none of theirs, and none at all.
-        fresh.sql(r#"UPDATE index_records SET terms = '{"sea": 1}', length = 1 WHERE id = 1"#).await;
-        fresh.sql("UPDATE index_records SET owner_space = 'shared' WHERE id = 2").await;
-        let (rows, totals) = held().await;
-        assert_eq!(rows, ["user:alice sea 1 1 1", "user:alice 湖水 3 2 7", "shared a/b 2 1 4", "shared lake 2 3 4"]);
-        assert_eq!(totals, ["user:alice 2 8", "shared 1 4"]);
-        fresh.sql("UPDATE index_records SET version = version + 1").await;
-        assert_eq!(held().await, (rows, totals));
-        fresh.sql("DELETE FROM index_records WHERE id <> 2").await;
-        assert_eq!(held().await.0, ["shared a/b 2 1 4", "shared lake 2 3 4"]);
-        fresh.sql("DELETE FROM index_records").await;
-        assert_eq!(held().await, (Vec::new(), vec!["user:alice 0 0".to_owned(), "shared 0 0".to_owned()]));
-        fresh.close().await;
-    }
-}
-
-/// The tables of words are as little another tenant's or owner's to see as the records are.
-#[tokio::test]
-async fn w7_row_level_security_hides_the_words_of_others() {
-    let fresh = Fresh::postgres().await;
-    Migrator::up(&fresh.db, None).await.unwrap();
-    let db = &fresh.db;
-    let mut id = 0;
-    for account in ["a", "b"] {
-        for space in ["user:alice", "user:bob"] {
-            let mut record = a_record(account, id, index_record::Level::Content, "t", "b", Uuid::now_v7());
-            record.owner_space = space.into();
-            round_trip::<index_record::Entity>(db, record).await;
-            id += 1;
-        }
-    }
-    fresh.sql(r#"UPDATE index_records SET length = 1, terms = '{"lake": 1}'"#).await;
-    let role = format!("reader_{}", Uuid::new_v4().simple());
-    fresh.sql(&format!("CREATE ROLE {role}")).await;
-    fresh
-        .sql(&format!("GRANT SELECT, INSERT ON index_terms, index_spaces, index_totals, index_vectors TO {role}"))
-        .await;
-    // A vector is seen through its record.
-    fresh.sql(&format!("GRANT SELECT ON index_records TO {role}")).await;
-    fresh.sql("INSERT INTO index_vectors SELECT id, 'm', 1, content_hash, '\\x0000803f' FROM index_records").await;
-    let seen = async |settings: &str| {
-        let transaction = sea_orm::TransactionTrait::begin(db).await.unwrap();
-        transaction.execute_unprepared(&format!("SET LOCAL ROLE {role}; {settings}")).await.unwrap();
-        let mut seen = Vec::new();
-        for table in ["index_terms", "index_spaces", "index_totals", "index_vectors"] {
-            let sql = format!("SELECT count(*) FROM {table}");
-            let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, sql);
-            let row = transaction.query_one_raw(statement).await.unwrap();
-            seen.push(row.unwrap().try_get_by_index::<i64>(0).unwrap());
-        }
-        transaction.rollback().await.unwrap();
-        seen
-    };
-    assert_eq!(seen("").await, [0, 0, 0, 0]);
-    assert_eq!(seen("SET LOCAL app.account_id = ''").await, [0, 0, 0, 0]);
-    assert_eq!(seen("SET LOCAL app.account_id = 'a'").await, [2, 2, 2, 2]);
-    assert_eq!(seen("SET LOCAL app.account_id = 'a'; SET LOCAL app.owner_spaces = 'user:bob'").await, [1, 1, 1, 1]);
-    assert_eq!(seen("SET LOCAL app.dispatcher = 'on'").await, [4, 4, 4, 4]);
-    let foreign = fresh.count("SELECT min(id) FROM index_spaces WHERE account_id = 'b'").await;
-    let transaction = sea_orm::TransactionTrait::begin(db).await.unwrap();
-    transaction.execute_unprepared(&format!("SET LOCAL ROLE {role}; SET LOCAL app.account_id = 'a'")).await.unwrap();
-    let insert = format!("INSERT INTO index_terms VALUES ({foreign}, 'x', 1, 1, 1)");
-    let error = transaction.execute_unprepared(&insert).await.unwrap_err().to_string();
-    assert!(error.contains("row-level security"), "{error}");
-    transaction.rollback().await.unwrap();
-    // A vector of another tenant's record is none that one may write.
-    let foreign = fresh.count("SELECT min(id) FROM index_records WHERE account_id = 'b'").await;
-    let transaction = sea_orm::TransactionTrait::begin(db).await.unwrap();
-    transaction.execute_unprepared(&format!("SET LOCAL ROLE {role}; SET LOCAL app.account_id = 'a'")).await.unwrap();
-    let insert = format!("INSERT INTO index_vectors VALUES ({foreign}, 'other', 1, '', '\\x0000803f')");
-    let error = transaction.execute_unprepared(&insert).await.unwrap_err().to_string();
-    assert!(error.contains("row-level security"), "{error}");
-    transaction.rollback().await.unwrap();
-    fresh.sql(&format!("DROP OWNED BY {role}")).await;
-    fresh.sql(&format!("DROP ROLE {role}")).await;
-    fresh.close().await;
-}
-
-#[tokio::test]
-async fn w5_a_vector_has_the_length_that_it_says_and_goes_with_its_record() {
-    for fresh in migrated().await {
-        let db = &fresh.db;
-        for n in 0..2 {
-            let record = a_record("a", n, index_record::Level::Content, "t", "b", Uuid::now_v7());
-            round_trip::<index_record::Entity>(db, record).await;
-        }
-        let blob = |hex: &str| match db.get_database_backend() {
-            sea_orm::DbBackend::Postgres => format!("'\\x{hex}'"),
-            _ => format!("x'{hex}'"),
-        };
-        for model in ["m", "n"] {
-            let vector = blob("0000803f0000803f");
-            fresh
-                .sql(&format!("INSERT INTO index_vectors SELECT id, '{model}', 2, '', {vector} FROM index_records"))
-                .await;
-        }
-        for (dimensions, hex) in [(1, "0000803f0000803f"), (2, "0000803f"), (0, "")] {
-            let insert = format!(
-                "INSERT INTO index_vectors SELECT min(id), 'o', {dimensions}, '', {} FROM index_records",
-                blob(hex)
-            );
-            let error = db.execute_unprepared(&insert).await.unwrap_err().to_string();
-            assert!(error.contains("index_vectors_vector_check"), "{error}");
-        }
-        fresh.sql("DELETE FROM index_records WHERE id = (SELECT min(id) FROM index_records)").await;
-        assert_eq!(fresh.count("SELECT count(*) FROM index_vectors").await, 2);
-        fresh.sql("DELETE FROM index_records").await;
-        assert_eq!(fresh.count("SELECT count(*) FROM index_vectors").await, 0);
         fresh.close().await;
     }
 }

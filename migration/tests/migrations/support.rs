@@ -13,6 +13,8 @@ pub async fn fill(fresh: &Fresh) {
             format!("x'{n:032x}'")
         }
     };
+    // A reserved word there.
+    let change = if fresh.is_mariadb() { "status, `change`," } else { "status, change," };
     let rows = [
         (
             "nodes",
@@ -25,7 +27,7 @@ pub async fn fill(fresh: &Fresh) {
         (
             "node_versions",
             format!(
-                "INSERT INTO node_versions (node_id, version, account_id, uri, owner_space, node_type, status, change, written_at) VALUES ({}, 1, 'a', 'ctx://a/x', 's', 't', 'active', 'write', '2026-01-01T00:00:00+00:00') ON CONFLICT DO NOTHING",
+                "INSERT INTO node_versions (node_id, version, account_id, uri, owner_space, node_type, status, change, written_at) VALUES ({}, 1, 'a', 'ctx://a/x', 's', 't', 'active', 'write', '2026-01-01 00:00:00') ON CONFLICT DO NOTHING",
                 uuid(1)
             ),
         ),
@@ -67,10 +69,19 @@ pub async fn fill(fresh: &Fresh) {
     for (table, sql) in rows {
         let there = if fresh.is_postgres() {
             format!("SELECT count(*) FROM pg_class WHERE relname = '{table}' AND relkind = 'r'")
+        } else if fresh.is_mariadb() {
+            format!(
+                "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '{table}'"
+            )
         } else {
             format!("SELECT count(*) FROM sqlite_master WHERE name = '{table}'")
         };
         if fresh.count(&there).await == 1 {
+            let sql = match fresh.is_mariadb() {
+                true => sql.replace("INSERT INTO", "INSERT IGNORE INTO").replace(" ON CONFLICT DO NOTHING", ""),
+                false => sql,
+            };
+            let sql = sql.replace("status, change,", change);
             fresh.db.execute_unprepared(&sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
         }
     }

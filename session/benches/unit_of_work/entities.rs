@@ -83,6 +83,42 @@ pub mod hooked {
     }
 }
 
+/// The same rows, each change of which is told in the audit trail.
+pub mod audited {
+    use sea_orm::entity::prelude::*;
+    use sea_session::Tracked;
+
+    /// A row.
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "item")]
+    #[tracked(no_hooks, audit)]
+    pub struct Model {
+        /// Made by the client.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        /// Unique, 30 bytes.
+        pub uri: String,
+        /// 20 bytes; what the update workloads change.
+        pub title: String,
+        /// 600 bytes.
+        pub content: String,
+        /// Three members.
+        pub meta: Json,
+        /// A float.
+        pub score: f64,
+        /// A flag.
+        pub active: bool,
+        /// A number.
+        pub revision: i32,
+        /// A point in time.
+        pub updated_at: DateTimeUtc,
+    }
+
+    /// None.
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+}
+
 /// Rows whose keys the database makes, and which others refer to.
 pub mod parent {
     use sea_orm::entity::prelude::*;

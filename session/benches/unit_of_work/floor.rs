@@ -1,6 +1,7 @@
 //! The hand-written references of one backend behind one name, and the upkeep of the tables between samples.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use sea_orm::sqlx;
 use sea_orm::sqlx::postgres::PgPool;
@@ -101,6 +102,42 @@ impl Floor {
             Floor::Postgres(pool) => postgres::units(pool, n, rows, suffix).await,
             Floor::Sqlite(pool) => sqlite::units(pool, n, rows, suffix).await,
         }
+    }
+
+    /// Raises a column of every row that a map of structs holds, and takes what came of it into the map.
+    pub async fn update_many(&self, n: usize) -> Duration {
+        let mut map: HashMap<i64, item::Model> = items(n).into_iter().map(|row| (row.id, row)).collect();
+        let sql = "UPDATE item SET revision = revision + 1 RETURNING id, revision";
+        let start = Instant::now();
+        let rows: Vec<(i64, i32)> = match self {
+            Floor::Postgres(pool) => {
+                let mut tx = pool.begin().await.expect("begin");
+                let rows = sqlx::query_as(sql).fetch_all(&mut *tx).await.expect("update");
+                tx.commit().await.expect("commit");
+                rows
+            }
+            Floor::Sqlite(pool) => {
+                let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.expect("begin");
+                let rows = sqlx::query_as(sql).fetch_all(&mut *tx).await.expect("update");
+                tx.commit().await.expect("commit");
+                rows
+            }
+        };
+        for (id, revision) in rows {
+            map.get_mut(&id).expect("a row that was there").revision = revision;
+        }
+        let time = start.elapsed();
+        assert!(map.len() == n && map.values().all(|row| row.revision == 2));
+        time
+    }
+
+    /// One statement.
+    pub async fn run(&self, sql: &'static str) {
+        match self {
+            Floor::Postgres(pool) => sqlx::raw_sql(sql).execute(pool).await.map(drop),
+            Floor::Sqlite(pool) => sqlx::raw_sql(sql).execute(pool).await.map(drop),
+        }
+        .expect("the statement");
     }
 
     /// What the hand-written sets are called in the table.

@@ -20,6 +20,7 @@ mod floor;
 mod harness;
 mod large;
 mod ours;
+mod reach;
 mod reference;
 
 use std::alloc::System;
@@ -195,6 +196,15 @@ async fn workloads(report: &mut Report, sides: &Sides) {
     }
     if wants("flush_one_of_many", report) {
         flush_one_of_many(report, sides).await;
+    }
+    if wants("graph_load", report) {
+        reach::graph_load(report, sides).await;
+    }
+    if wants("update_many", report) {
+        reach::update_many(report, sides).await;
+    }
+    if wants("audit", report) {
+        reach::audit_trail(report, sides).await;
     }
     if wants("memory_clean_objects", report) {
         memory_clean_objects(report, sides).await;

@@ -17,9 +17,9 @@ pub fn derive_tracked(input: TokenStream) -> TokenStream {
 
 /// A function that joins its caller's unit of work, and beside it `…_on(&db, …)`, which opens one with these options.
 ///
-/// Flags: `read_only`, `deferrable`, `immediate`, `optimistic`, `strict`, `sql_debug`, `show_values`, `settle`, `durable`,
-/// `associated`. With a value: `retry`, `retry_on`, `isolation`, `timeout`, `allow`, `on`. Pairs: `set_local("key" = value)`
-/// and `tenant("key" = value)`.
+/// Flags: `read_only`, `on_primary`, `deferrable`, `immediate`, `optimistic`, `unfiltered`, `causal`, `strict`, `sql_debug`,
+/// `show_values`, `settle`, `settle_by_token`, `durable`, `associated`. With a value: `retry`, `retry_on`, `isolation`, `timeout`,
+/// `lock_timeout`, `allow`, `on`. Pairs: `set_local("key" = value)` and `tenant("key" = value)`.
 #[proc_macro_attribute]
 pub fn db_session(args: TokenStream, item: TokenStream) -> TokenStream {
     core::db_session(args.into(), item.into()).into()
@@ -52,7 +52,7 @@ pub fn unit(input: TokenStream) -> TokenStream {
 
 /// A test with a session that is rolled back at its end (`s: &mut Session`), or with a database of its own (`db: Db`).
 ///
-/// `sqlite` (the default) and `postgres` say where it runs, one test each; `migrations = Migrator` or
+/// `sqlite` (the default), `postgres` and `mariadb` say where it runs, one test each; `migrations = Migrator` or
 /// `tables = [note::Entity]` prepare the database.
 #[proc_macro_attribute]
 pub fn session_test(args: TokenStream, item: TokenStream) -> TokenStream {

@@ -13,12 +13,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use sea_orm::DbBackend;
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use sea_orm_migration::MigratorTrait;
 use sea_session::{Class, Db};
 
 use crate::{
+    dialect::{DIALECTS, SeaBackend, knock},
     direction::Direction,
     doctor::{self, Entities},
     error::Error,
@@ -29,7 +32,6 @@ use crate::{
     shown::without_password,
     state::State,
     template,
-    workplace::knock,
 };
 
 use self::guard::{Guard, Refusal};
@@ -49,7 +51,7 @@ Exit codes:
   1  failed
   2  wrong usage
   3  something is pending (status --check)
-  4  something is wrong: changed or missing migrations, doctor, check-role
+  4  something is wrong: changed, missing or unsettled migrations, doctor, check-role
   5  another runner held the lock for too long
   6  refused, or not confirmed";
 
@@ -129,8 +131,8 @@ enum Command {
     /// Print the SQL and run nothing.
     Plan {
         /// All migrations, for a backend, without a database.
-        #[arg(long, value_enum)]
-        backend: Option<Backend>,
+        #[arg(long, value_parser = backend())]
+        backend: Option<SeaBackend>,
         /// The way down.
         #[arg(long)]
         down: bool,
@@ -142,6 +144,13 @@ enum Command {
     Accept {
         /// Which.
         name: String,
+    },
+    /// Say where a migration that stopped half-way stands, after looking; nothing of it is run.
+    Settle {
+        /// Which.
+        name: String,
+        /// Where its schema is.
+        state: Settled,
     },
     /// Write a new migration from a template, and register it.
     New {
@@ -169,17 +178,27 @@ enum Command {
     CheckRole,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Backend {
-    Sqlite,
-    Postgres,
+/// A backend that is built in, by its name.
+fn backend() -> impl TypedValueParser<Value = SeaBackend> {
+    let named = |key: String| DIALECTS.iter().find(|dialect| dialect.key() == key).map(|dialect| dialect.backend());
+    PossibleValuesParser::new(DIALECTS.iter().map(|dialect| dialect.key()))
+        .try_map(move |key| named(key).ok_or("no such backend is built in"))
 }
 
-impl From<Backend> for DbBackend {
-    fn from(backend: Backend) -> Self {
-        match backend {
-            Backend::Sqlite => Self::Sqlite,
-            Backend::Postgres => Self::Postgres,
+/// Where an operator has brought the schema.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Settled {
+    /// To where the migration was to bring it.
+    Applied,
+    /// To where it was before the migration.
+    Pending,
+}
+
+impl From<Settled> for State {
+    fn from(settled: Settled) -> Self {
+        match settled {
+            Settled::Applied => Self::Applied,
+            Settled::Pending => Self::Pending,
         }
     }
 }
@@ -225,7 +244,7 @@ impl Stop {
 fn exit_code(error: &Error) -> u8 {
     match error {
         Error::Locked { .. } => 5,
-        Error::Changed { .. } | Error::Missing { .. } | Error::PrivilegedRole { .. } => 4,
+        Error::Changed { .. } | Error::Missing { .. } | Error::Unsettled { .. } | Error::PrivilegedRole { .. } => 4,
         _ => 1,
     }
 }
@@ -246,7 +265,7 @@ pub async fn main<M: MigratorTrait + 'static>(entities: Entities) -> ExitCode {
 async fn run<M: MigratorTrait + 'static>(cli: &Cli, entities: &Entities) -> Result<(), Stop> {
     match &cli.command {
         Command::Plan { backend: Some(backend), down, number } => {
-            let plans = Runner::<M>::plan_for((*backend).into(), way(*down)).await;
+            let plans = Runner::<M>::plan_for(*backend, way(*down)).await;
             output::plans(&plans, *number);
             return Ok(());
         }
@@ -343,6 +362,7 @@ async fn inspect<M: MigratorTrait>(
             Ok(())
         }
         Command::Accept { name } => Ok(runner.accept(name).await?),
+        Command::Settle { name, state } => Ok(runner.settle(name, (*state).into()).await?),
         Command::Doctor { json } => {
             let complaints = doctor::examine::<M>(db.clone(), entities).await?;
             output::complaints(&complaints, *json);

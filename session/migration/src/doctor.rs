@@ -3,23 +3,25 @@
 //! What it is for: an operator who was called at night asks whether the schema is what the program expects. Two
 //! comparisons: with the entities (tables, columns, types, nullability, keys), and with a clean schema that the same
 //! migrations make elsewhere (indexes, constraints, triggers, policies, row-level security). What it must never do:
-//! change the database. On PostgreSQL the clean schema is made in a transaction that is rolled back.
+//! change the database. The clean schema is made elsewhere: on PostgreSQL in a transaction that is rolled back, on MySQL and
+//! MariaDB in a database of its own that is dropped, on SQLite in memory.
 
 use std::{collections::BTreeMap, fmt};
 
 use sea_orm::{
-    ColumnTrait, ColumnType, ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, EntityTrait, IdenStatic,
-    Iterable, PrimaryKeyToColumn, TransactionTrait,
+    ColumnTrait, ColumnType, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, IdenStatic, Iterable,
+    PrimaryKeyToColumn,
 };
 use sea_orm_migration::{MigratorTrait, SchemaManager};
 use sea_session::Db;
 use serde::Serialize;
 
 use crate::{
-    catalogue::catalogue,
+    catalogue::{catalogue, subject, table_of},
+    dialect::{self, Scratch},
     error::Error,
     shown::shortened,
-    sql::{self, send},
+    sql,
 };
 
 /// Something that is not as it should be.
@@ -182,6 +184,7 @@ struct Found {
 impl Expected {
     async fn compare(&self, db: &DatabaseConnection) -> Result<Vec<Complaint>, DbErr> {
         let table = &self.table;
+        let dialect = dialect::of(db.get_database_backend())?;
         let (columns, key) = found(db, table).await?;
         if columns.is_empty() {
             return Ok(vec![Complaint::MissingTable { table: table.clone() }]);
@@ -193,7 +196,7 @@ impl Expected {
                 complaints.push(Complaint::MissingColumn { table, column });
                 continue;
             };
-            let expected = type_names(kind, db.get_database_backend());
+            let expected = dialect.type_names(kind);
             let kind = without_length(&found.kind);
             if let Some(first) = expected.first()
                 && !expected.iter().any(|name| name.eq_ignore_ascii_case(&kind))
@@ -214,17 +217,7 @@ impl Expected {
 
 /// The columns by name, and the primary key in its order.
 async fn found(db: &DatabaseConnection, table: &str) -> Result<(BTreeMap<String, Found>, Vec<String>), DbErr> {
-    let sql = match db.get_database_backend() {
-        DbBackend::Postgres => format!(
-            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
-                coalesce(array_position(i.indkey::int2[], a.attnum), -1)::bigint \
-             FROM pg_attribute a LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary \
-             WHERE a.attrelid = to_regclass('{table}') AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
-        ),
-        _ => format!(
-            r#"SELECT name, type, "notnull" <> 0, CASE WHEN pk = 0 THEN -1 ELSE pk END FROM pragma_table_xinfo('{table}')"#
-        ),
-    };
+    let sql = dialect::of(db.get_database_backend())?.columns_of(table);
     let (mut columns, mut key) = (BTreeMap::new(), Vec::new());
     for row in sql::all(db, &sql).await? {
         let name: String = row.try_get_by_index(0)?;
@@ -244,45 +237,29 @@ fn without_length(kind: &str) -> String {
     format!("{}{}", name.trim_end(), rest.split_once(')').map_or("", |(_, rest)| rest))
 }
 
-/// What a type that entities use is called in a database; empty for one that is not compared.
-fn type_names(kind: &ColumnType, backend: DbBackend) -> &'static [&'static str] {
-    let (postgres, sqlite): (&[&str], &[&str]) = match kind {
-        ColumnType::Uuid => (&["uuid"], &["BLOB", "uuid_text"]),
-        ColumnType::JsonBinary => (&["jsonb"], &["TEXT", "jsonb_text"]),
-        ColumnType::Json => (&["jsonb", "json"], &["TEXT", "json_text"]),
-        ColumnType::TimestampWithTimeZone => (&["timestamp with time zone"], &["TEXT", "timestamp_with_timezone_text"]),
-        ColumnType::BigInteger => (&["bigint"], &["INTEGER", "bigint"]),
-        ColumnType::Integer => (&["integer"], &["INTEGER"]),
-        ColumnType::SmallInteger => (&["smallint"], &["INTEGER", "smallint"]),
-        ColumnType::Double => (&["double precision"], &["REAL", "double"]),
-        ColumnType::Boolean => (&["boolean"], &["INTEGER", "boolean"]),
-        ColumnType::Text | ColumnType::String(_) | ColumnType::Char(_) => {
-            (&["text", "character varying", "character"], &["TEXT", "varchar", "char"])
-        }
-        _ => (&[], &[]),
-    };
-    if backend == DbBackend::Postgres { postgres } else { sqlite }
-}
-
 /// The catalogue of a schema that has had every migration, and nothing else.
 async fn clean<M: MigratorTrait>(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
     let table = M::migration_table_name().to_string();
-    if db.get_database_backend() == DbBackend::Sqlite {
-        let mut options = ConnectOptions::new("sqlite::memory:");
-        options.max_connections(1).sqlx_logging(false);
-        let memory = Database::connect(options).await?;
-        M::up(&memory, None).await?;
-        return catalogue(&memory, &table).await;
-    }
-    let transaction = db.begin().await?;
-    let schema = format!("doctor_{}", std::process::id());
-    send(&transaction, &format!("CREATE SCHEMA {schema}; SET LOCAL search_path = {schema}")).await?;
+    let scratch = dialect::of(db.get_database_backend())?.scratch(db).await?;
+    let made = match &scratch {
+        Scratch::Transaction(transaction) => made::<M, _>(transaction, &SchemaManager::new(transaction), &table).await,
+        Scratch::Database(database, _) => made::<M, _>(database, &SchemaManager::new(database), &table).await,
+    };
+    let ended = scratch.end().await;
+    let lines = made?;
+    ended?;
+    Ok(lines)
+}
+
+async fn made<M: MigratorTrait, C: ConnectionTrait>(
+    db: &C,
+    manager: &SchemaManager<'_>,
+    table: &str,
+) -> Result<Vec<String>, DbErr> {
     for migration in M::migrations() {
-        migration.up(&SchemaManager::new(&transaction)).await?;
+        migration.up(manager).await?;
     }
-    let lines = catalogue(&transaction, &table).await;
-    transaction.rollback().await?;
-    lines
+    catalogue(db, table).await
 }
 
 fn differences(reference: &[String], found: &[String], absent: &[String]) -> Vec<Complaint> {
@@ -299,12 +276,4 @@ fn differences(reference: &[String], found: &[String], absent: &[String]) -> Vec
         }
     }
     complaints
-}
-
-fn subject(line: &str) -> &str {
-    line.split(['.', ':']).next().unwrap_or_default()
-}
-
-fn table_of(line: &str) -> &str {
-    line.split_once(' ').map_or("", |(_, rest)| subject(rest))
 }

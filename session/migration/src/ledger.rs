@@ -7,12 +7,16 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult};
+use sea_orm::{
+    ConnectionTrait, DbErr, QueryResult,
+    sea_query::{Alias, Asterisk, Expr, ExprTrait, OnConflict, Query, SelectStatement},
+};
 use sea_orm_migration::MigratorTrait;
 
 use crate::{
+    dialect::{self, Dialect},
     record::Recorded,
-    sql::{all, now_ms, one, run},
+    sql::{now_ms, one},
     state::State,
 };
 
@@ -24,8 +28,25 @@ pub(crate) struct Entry {
     pub applied_at: Option<i64>,
     pub checksum: Option<String>,
     pub statements_done: u64,
+    /// What the schema was when the next statement was sent, if its answer has not been noted.
+    pub in_hand: Option<String>,
     pub duration: Option<Duration>,
     pub known_to_ledger: bool,
+}
+
+impl Entry {
+    fn new(name: String, state: State, applied_at: Option<i64>) -> Self {
+        Self {
+            name,
+            state,
+            applied_at,
+            checksum: None,
+            statements_done: 0,
+            in_hand: None,
+            duration: None,
+            known_to_ledger: applied_at.is_none(),
+        }
+    }
 }
 
 /// The names of the tables.
@@ -47,83 +68,48 @@ impl Ledger {
         format!("{}_lock", self.table)
     }
 
-    /// Whether a table is there; asks only for what every role may see.
-    pub async fn has_table<C: ConnectionTrait>(db: &C, table: &str) -> Result<bool, DbErr> {
-        let sql = match db.get_database_backend() {
-            DbBackend::Postgres => {
-                "SELECT count(*) FROM pg_catalog.pg_class WHERE relname = $1 AND relkind IN ('r', 'p') AND pg_table_is_visible(oid)"
-            }
-            _ => "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1",
-        };
-        Ok(one(db, sql, [table.into()]).await?.try_get_by_index::<i64>(0)? > 0)
-    }
-
-    /// Whether this role may read the table.
-    async fn may_read<C: ConnectionTrait>(db: &C, table: &str) -> Result<bool, DbErr> {
-        match db.get_database_backend() {
-            DbBackend::Postgres => {
-                let sql = format!(r#"SELECT has_table_privilege('"{table}"', 'SELECT')"#);
-                one(db, &sql, []).await?.try_get_by_index(0)
-            }
-            _ => Ok(true),
-        }
-    }
-
     /// Creates what is missing. Nothing is sent for what is there, so that a role without the right to create tables can
     /// run a program whose schema is up to date.
     pub async fn install<M: MigratorTrait, C: ConnectionTrait>(&self, db: &C) -> Result<(), DbErr> {
-        if !Self::has_table(db, &self.table).await? {
+        let dialect = dialect::of(db.get_database_backend())?;
+        if !dialect.table_is_there(db, &self.table).await? {
             M::install(db).await?;
         }
-        if !Self::has_table(db, &self.own()).await? {
-            db.execute_unprepared(&format!(
-                r#"CREATE TABLE "{}" (
-    version text NOT NULL PRIMARY KEY,
-    state text NOT NULL,
-    checksum text,
-    statements_done bigint NOT NULL DEFAULT 0,
-    started_at bigint NOT NULL,
-    finished_at bigint,
-    duration_ms bigint,
-    runner text NOT NULL
-)"#,
-                self.own()
-            ))
-            .await?;
+        if !dialect.table_is_there(db, &self.own()).await? {
+            let sql = format!("CREATE TABLE {} {}", dialect.quoted(&self.own()), dialect.ledger());
+            db.execute_unprepared(&sql).await?;
         }
         Ok(())
     }
 
     /// Everything that the database knows, by name. Creates nothing.
     pub async fn entries<C: ConnectionTrait>(&self, db: &C) -> Result<Vec<Entry>, DbErr> {
+        let dialect = dialect::of(db.get_database_backend())?;
         let mut entries: Vec<Entry> = Vec::new();
-        if Self::has_table(db, &self.table).await? {
-            let sql = format!(r#"SELECT version, applied_at FROM "{}" ORDER BY version"#, self.table);
-            for row in all(db, &sql).await? {
-                entries.push(Entry {
-                    name: row.try_get_by_index(0)?,
-                    state: State::Applied,
-                    applied_at: Some(row.try_get_by_index(1)?),
-                    checksum: None,
-                    statements_done: 0,
-                    duration: None,
-                    known_to_ledger: false,
-                });
+        if dialect.table_is_there(db, &self.table).await? {
+            for row in db.query_all(&rows(&self.table, &["version", "applied_at"])).await? {
+                entries.push(Entry::new(row.try_get_by_index(0)?, State::Applied, Some(row.try_get_by_index(1)?)));
             }
         }
-        if Self::has_table(db, &self.own()).await? && Self::may_read(db, &self.own()).await? {
-            let sql = format!(
-                r#"SELECT version, state, checksum, statements_done, duration_ms FROM "{}" ORDER BY version"#,
-                self.own()
-            );
-            for row in all(db, &sql).await? {
-                Self::merge(&mut entries, &row)?;
+        if dialect.table_is_there(db, &self.own()).await? && self.may_read(db, dialect).await? {
+            let mut columns = vec!["version", "state", "checksum", "statements_done", "duration_ms"];
+            columns.extend(dialect.commits().map(|_| "in_hand"));
+            for row in db.query_all(&rows(&self.own(), &columns)).await? {
+                Self::merge(&mut entries, &row, dialect)?;
             }
         }
         Ok(entries)
     }
 
-    fn merge(entries: &mut Vec<Entry>, row: &QueryResult) -> Result<(), DbErr> {
+    /// Whether this role may read the ledger.
+    async fn may_read<C: ConnectionTrait>(&self, db: &C, dialect: &dyn Dialect) -> Result<bool, DbErr> {
+        match dialect.may_read(&self.own()) {
+            Some(question) => one(db, &question, []).await?.try_get_by_index(0),
+            None => Ok(true),
+        }
+    }
+
+    fn merge(entries: &mut Vec<Entry>, row: &QueryResult, dialect: &dyn Dialect) -> Result<(), DbErr> {
         let name: String = row.try_get_by_index(0)?;
         let state = match row.try_get_by_index::<String>(1)?.as_str() {
             "applying" => State::Applying,
@@ -135,15 +121,7 @@ impl Ledger {
             // `applied` in the ledger alone: SeaORM's own tool has taken it down since.
             None if state == State::Applied => return Ok(()),
             None => {
-                entries.push(Entry {
-                    name,
-                    state,
-                    applied_at: None,
-                    checksum: None,
-                    statements_done: 0,
-                    duration: None,
-                    known_to_ledger: true,
-                });
+                entries.push(Entry::new(name, state, None));
                 entries.len() - 1
             }
         };
@@ -152,14 +130,19 @@ impl Ledger {
         entry.checksum = row.try_get_by_index(2)?;
         entry.statements_done = unsigned(row.try_get_by_index::<i64>(3)?);
         entry.duration = row.try_get_by_index::<Option<i64>>(4)?.map(|ms| Duration::from_millis(unsigned(ms)));
+        if dialect.commits().is_some() {
+            entry.in_hand = row.try_get_by_index(5)?;
+        }
         entry.known_to_ledger = true;
         Ok(())
     }
 
     /// Whether SeaORM's table has it.
     pub async fn is_applied<C: ConnectionTrait>(&self, db: &C, name: &str) -> Result<bool, DbErr> {
-        let sql = format!(r#"SELECT count(*) FROM "{}" WHERE version = $1"#, self.table);
-        Ok(one(db, &sql, [name.into()]).await?.try_get_by_index::<i64>(0)? > 0)
+        let mut query = Query::select();
+        query.expr(Expr::col(Asterisk).count()).from(Alias::new(&self.table)).and_where(Expr::col("version").eq(name));
+        let row = db.query_one(&query).await?;
+        row.map_or(Ok(false), |row| Ok(row.try_get_by_index::<i64>(0)? > 0))
     }
 
     /// Writes that a migration is applied, to both tables.
@@ -167,12 +150,14 @@ impl Ledger {
         &self,
         db: &C,
         recorded: &Recorded,
-        took: Duration,
+        took: Option<Duration>,
         runner: &str,
     ) -> Result<(), DbErr> {
-        let sql = format!(r#"INSERT INTO "{}" (version, applied_at) VALUES ($1, $2)"#, self.table);
-        run(db, &sql, [recorded.name.as_str().into(), (now_ms() / 1000).into()]).await?;
-        self.note(db, &Note::applied(recorded, Some(took), runner)).await
+        let mut insert = Query::insert();
+        insert.into_table(Alias::new(&self.table)).columns(["version", "applied_at"]);
+        insert.values_panic([recorded.name.as_str().into(), (now_ms() / 1000).into()]);
+        db.execute(&insert).await?;
+        self.note(db, &Note::applied(recorded, took, runner)).await
     }
 
     /// Takes over what SeaORM applied before there was a ledger: with today's checksum, so that a later change shows.
@@ -183,41 +168,61 @@ impl Ledger {
     /// Removes a migration from both tables.
     pub async fn reverted<C: ConnectionTrait>(&self, db: &C, name: &str) -> Result<(), DbErr> {
         for table in [&self.table, &self.own()] {
-            run(db, &format!(r#"DELETE FROM "{table}" WHERE version = $1"#), [name.into()]).await?;
+            let mut delete = Query::delete();
+            delete.from_table(Alias::new(table)).and_where(Expr::col("version").eq(name));
+            db.execute(&delete).await?;
         }
         Ok(())
     }
 
     /// Writes how far a migration is.
     pub async fn note<C: ConnectionTrait>(&self, db: &C, note: &Note<'_>) -> Result<(), DbErr> {
-        let sql = format!(
-            r#"INSERT INTO "{}" (version, state, checksum, statements_done, started_at, finished_at, duration_ms, runner)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (version) DO UPDATE SET state = excluded.state, checksum = excluded.checksum,
-    statements_done = excluded.statements_done, finished_at = excluded.finished_at,
-    duration_ms = excluded.duration_ms, runner = excluded.runner"#,
-            self.own()
-        );
         let took = note.took.map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
         let now = now_ms();
-        let values = [
+        let mut columns = vec![
+            "version",
+            "started_at",
+            "state",
+            "checksum",
+            "statements_done",
+            "finished_at",
+            "duration_ms",
+            "runner",
+        ];
+        let mut values: Vec<Expr> = vec![
             note.name.into(),
+            (now - took.unwrap_or(0)).into(),
             note.state.into(),
             note.checksum.clone().into(),
             i64::try_from(note.statements_done).unwrap_or(i64::MAX).into(),
-            (now - took.unwrap_or(0)).into(),
             (note.state == "applied").then_some(now).into(),
             took.into(),
             note.runner.into(),
         ];
-        run(db, &sql, values).await
+        if dialect::of(db.get_database_backend())?.commits().is_some() {
+            columns.push("in_hand");
+            values.push(note.in_hand.clone().into());
+        }
+        let mut insert = Query::insert();
+        insert.into_table(Alias::new(self.own())).columns(columns.iter().copied()).values_panic(values);
+        insert.on_conflict(OnConflict::column("version").update_columns(columns[2..].iter().copied()).to_owned());
+        db.execute(&insert).await.map(|_| ())
     }
 
     /// Accepts today's checksum of an applied migration.
     pub async fn accept<C: ConnectionTrait>(&self, db: &C, recorded: &Recorded) -> Result<(), DbErr> {
-        let sql = format!(r#"UPDATE "{}" SET checksum = $2 WHERE version = $1"#, self.own());
-        run(db, &sql, [recorded.name.as_str().into(), recorded.checksum().into()]).await
+        let mut update = Query::update();
+        update.table(Alias::new(self.own())).value("checksum", recorded.checksum());
+        update.and_where(Expr::col("version").eq(recorded.name.as_str()));
+        db.execute(&update).await.map(|_| ())
     }
+}
+
+/// These columns of all rows, in the order of their migrations.
+fn rows(table: &str, columns: &[&'static str]) -> SelectStatement {
+    let mut query = Query::select();
+    query.columns(columns.iter().copied()).from(Alias::new(table)).order_by("version", sea_orm::Order::Asc);
+    query
 }
 
 /// What is written about one migration.
@@ -227,14 +232,16 @@ pub(crate) struct Note<'n> {
     /// Of all that it sends once it is applied; until then of the statements that are done.
     pub checksum: Option<String>,
     pub statements_done: u64,
+    /// See [`Entry::in_hand`]; kept where statements commit by themselves.
+    pub in_hand: Option<String>,
     pub took: Option<Duration>,
     pub runner: &'n str,
 }
 
 impl<'n> Note<'n> {
-    fn applied(recorded: &'n Recorded, took: Option<Duration>, runner: &'n str) -> Self {
+    pub fn applied(recorded: &'n Recorded, took: Option<Duration>, runner: &'n str) -> Self {
         let checksum = recorded.checksum();
-        Self { name: &recorded.name, state: "applied", checksum, statements_done: 0, took, runner }
+        Self { name: &recorded.name, state: "applied", checksum, statements_done: 0, in_hand: None, took, runner }
     }
 }
 

@@ -22,10 +22,12 @@
 //! | A migration fails | It is rolled back together with its record; the error names migration, statement and cause. |
 //! | It cannot run in a transaction | It says so by SeaORM's `use_transaction() -> Some(false)`; it is noted statement by statement and resumed. |
 //! | A migration was edited after it was applied | [`Runner::verify`] says so, [`Runner::up`] refuses. |
+//! | The database is MySQL or MariaDB | Statements that change the schema commit by themselves, so each is noted before and after it is sent; one whose answer was lost is compared with the schema, and never repeated unless it is known not to have been carried out ([`Error::Unsettled`]). |
 //! | The service must go on meanwhile | [`Options::lock_timeout`] bounds how long anybody queues behind a migration. |
 //!
 //! The command is a page: `cli::main::<Migrator>(entities).await`, where `entities` is what [`doctor`] compares the schema with.
-
+#![cfg_attr(feature = "document-features", doc = "# Features\n")]
+#![cfg_attr(feature = "document-features", doc = document_features::document_features!())]
 // A migration's code takes SeaORM's own connection and transaction, so this crate cannot go through a session: here is
 // no unit of work, no object and no nesting, and the connections are the runner's own.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "SeaORM's MigrationTrait asks for them")]
@@ -33,11 +35,11 @@
 pub mod catalogue;
 #[cfg(feature = "cli")]
 pub mod cli;
+mod dialect;
 mod direction;
 pub mod doctor;
 mod error;
 mod findings;
-mod fresh;
 mod holder;
 mod ledger;
 pub mod lock;
@@ -53,8 +55,10 @@ mod sql;
 mod state;
 #[cfg(feature = "cli")]
 mod template;
+mod words;
 mod workplace;
 
+pub use dialect::knock;
 pub use direction::Direction;
 pub use error::Error;
 pub use findings::{Finding, Status};
@@ -63,4 +67,3 @@ pub use report::{Plan, Report, Step};
 pub use runner::Runner;
 pub use shown::without_password;
 pub use state::State;
-pub use workplace::knock;

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{direction::Direction, holder::Holder};
+use crate::{direction::Direction, holder::Holder, shown::shortened};
 
 /// Options of a [`Runner`](crate::Runner).
 #[derive(Clone, Debug)]
@@ -87,6 +87,13 @@ pub enum Event {
         /// How many statements stand already.
         done: u64,
     },
+    /// A statement whose answer was lost was found to be carried out, and is not sent again.
+    FoundDone {
+        /// Of which migration.
+        name: String,
+        /// The statement.
+        statement: String,
+    },
     /// A migration is done.
     Finished {
         /// Its name.
@@ -106,6 +113,7 @@ impl fmt::Display for Event {
             Self::Started { name, direction, index, of } => write!(f, "[{}/{of}] {name} {direction} …", index + 1),
             Self::Retrying { name, attempt, error } => write!(f, "{name}: attempt {attempt}: {error}; trying again"),
             Self::Resumed { name, done } => write!(f, "{name}: resumed after {done} statements"),
+            Self::FoundDone { name, statement } => write!(f, "{name}: found done: {}", shortened(statement)),
             Self::Finished { name, direction, took } => write!(f, "{name} {direction}: {took:.1?}"),
         }
     }

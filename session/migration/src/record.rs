@@ -11,18 +11,23 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fmt::{self, Write as _},
+    fmt,
     sync::{Arc, Mutex},
 };
 
 use sea_orm::{
-    DatabaseConnection, DatabaseConnectionType, DbBackend, DbErr, ExecResult, MockDatabase, MockDatabaseConnection,
+    DatabaseConnection, DatabaseConnectionType, DbErr, ExecResult, MockDatabase, MockDatabaseConnection,
     MockDatabaseTrait, MockExecResult, QueryResult, Statement, Transaction, TransactionTrait, Value,
 };
 use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 use sha2::{Digest, Sha256};
 
-use crate::direction::Direction;
+use crate::{
+    dialect::{self, Dialect, SeaBackend},
+    direction::Direction,
+    shown::hexadecimal,
+    words::Words,
+};
 
 /// One thing that a migration sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,24 +73,32 @@ impl Recording {
         if self.asked {
             return None;
         }
-        self.sent
-            .iter()
-            .map(|sent| match sent {
-                Sent::Statement(statement) => Some(statement),
-                Sent::Begin | Sent::Commit | Sent::Rollback => None,
-            })
-            .collect()
+        let statements: Vec<&Statement> = self.statements().collect();
+        (statements.len() == self.sent.len()).then_some(statements)
     }
 
-    /// Whether a statement is among them that SQLite refuses, or ignores, inside a transaction.
-    pub(crate) fn shuns_transactions(&self) -> bool {
-        self.sent.iter().any(|sent| match sent {
-            Sent::Statement(statement) => {
-                let first = Words::of(&statement.sql).next().unwrap_or_default().to_ascii_uppercase();
-                matches!(first.as_str(), "PRAGMA" | "VACUUM" | "ATTACH" | "DETACH" | "BEGIN" | "COMMIT")
-            }
-            Sent::Begin | Sent::Commit | Sent::Rollback => false,
+    /// All statements, also those of transactions of its own.
+    pub(crate) fn statements(&self) -> impl Iterator<Item = &Statement> {
+        self.sent.iter().filter_map(|sent| match sent {
+            Sent::Statement(statement) => Some(statement),
+            Sent::Begin | Sent::Commit | Sent::Rollback => None,
         })
+    }
+
+    /// With each statement of a text that holds several as one of its own.
+    pub(crate) fn one_by_one(&self, split: fn(&str) -> Vec<String>) -> Self {
+        let mut sent = Vec::with_capacity(self.sent.len());
+        for one in &self.sent {
+            match one {
+                Sent::Statement(Statement { sql, values: None, db_backend }) => {
+                    sent.extend(
+                        split(sql).into_iter().map(|sql| Sent::Statement(Statement::from_string(*db_backend, sql))),
+                    );
+                }
+                other => sent.push(other.clone()),
+            }
+        }
+        Self { sent, asked: self.asked }
     }
 
     /// SHA-256 of everything sent, in hexadecimal. Bound values count, but for instants and UUIDs, which a migration
@@ -110,10 +123,7 @@ impl Recording {
             }
             hash.update([1]);
         }
-        hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hexadecimal(&hash.finalize())
     }
 }
 
@@ -153,7 +163,7 @@ impl Recorded {
 ///
 /// # Cancel safety
 /// Safe: there is nothing to leave behind.
-pub async fn record<M: MigratorTrait>(backend: DbBackend, direction: Direction) -> Vec<Recorded> {
+pub async fn record<M: MigratorTrait>(backend: SeaBackend, direction: Direction) -> Vec<Recorded> {
     let first = record_once::<M>(backend, direction).await;
     let second = record_once::<M>(backend, direction).await;
     first
@@ -168,8 +178,15 @@ pub async fn record<M: MigratorTrait>(backend: DbBackend, direction: Direction) 
         .collect()
 }
 
-async fn record_once<M: MigratorTrait>(backend: DbBackend, direction: Direction) -> Vec<Recorded> {
-    let tape = Tape::new(backend);
+async fn record_once<M: MigratorTrait>(backend: SeaBackend, direction: Direction) -> Vec<Recorded> {
+    let dialect = match dialect::of(backend) {
+        Ok(dialect) => dialect,
+        Err(error) => {
+            let unknown = |name: &str| Recorded { name: name.to_owned(), recording: Err(error.to_string()) };
+            return M::migrations().iter().map(|migration| unknown(migration.name())).collect();
+        }
+    };
+    let tape = Tape::new(dialect);
     let mut recorded = Vec::new();
     for migration in M::migrations() {
         recorded.push(record_one(&tape, migration, Direction::Up).await);
@@ -189,9 +206,9 @@ async fn record_one(tape: &Tape, migration: Box<dyn MigrationTrait>, direction: 
     let name = migration.name().to_owned();
     let connection = tape.connection();
     tape.with(|reel| (reel.sent, reel.asked) = (Vec::new(), false));
-    let backend = tape.backend;
+    let dialect = tape.dialect;
     let run = tokio::spawn(async move {
-        if wants_transaction(migration.as_ref(), backend) {
+        if wants_transaction(migration.as_ref(), dialect) {
             let transaction = connection.begin().await?;
             direction.run(migration.as_ref(), &SchemaManager::new(&transaction)).await?;
             transaction.commit().await
@@ -234,7 +251,7 @@ fn balanced(sent: &[Sent]) -> bool {
 /// The recording connection's memory, shared between the migrations of one recording.
 #[derive(Clone, Debug)]
 struct Tape {
-    backend: DbBackend,
+    dialect: &'static dyn Dialect,
     reel: Arc<Mutex<Reel>>,
 }
 
@@ -246,8 +263,8 @@ struct Reel {
 }
 
 impl Tape {
-    fn new(backend: DbBackend) -> Self {
-        Self { backend, reel: Arc::default() }
+    fn new(dialect: &'static dyn Dialect) -> Self {
+        Self { dialect, reel: Arc::default() }
     }
 
     fn with<R>(&self, look: impl FnOnce(&mut Reel) -> R) -> R {
@@ -280,7 +297,7 @@ impl Tape {
             })
             .collect();
         for kind in ["has_table", "has_column", "has_index"] {
-            if statement.sql.contains(&format!("\"{kind}\"")) {
+            if Words::of(&statement.sql).any(|word| word == kind) {
                 let there = self.with(|reel| match kind {
                     "has_table" => names.last().is_some_and(|name| reel.schema.tables.contains(name)),
                     "has_index" => names.last().is_some_and(|name| reel.schema.indexes.contains(name)),
@@ -327,7 +344,7 @@ impl MockDatabaseTrait for Tape {
     fn execute(&mut self, _: usize, statement: Statement) -> Result<ExecResult, DbErr> {
         self.note(Sent::Statement(statement.clone()));
         // SeaORM's own mock is asked for the answer, because nobody else can make one.
-        MockDatabase::new(self.backend).append_exec_results([MockExecResult::default()]).execute(0, statement)
+        MockDatabase::new(self.dialect.backend()).append_exec_results([MockExecResult::default()]).execute(0, statement)
     }
 
     fn query(&mut self, _: usize, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
@@ -337,7 +354,7 @@ impl MockDatabaseTrait for Tape {
         if !Words::of(&statement.sql).next().is_some_and(|word| word.eq_ignore_ascii_case("SELECT")) {
             self.note(Sent::Statement(statement.clone()));
         }
-        MockDatabase::new(self.backend).append_query_results([rows]).query(0, statement)
+        MockDatabase::new(self.dialect.backend()).append_query_results([rows]).query(0, statement)
     }
 
     fn begin(&mut self) {
@@ -356,8 +373,8 @@ impl MockDatabaseTrait for Tape {
         Vec::new()
     }
 
-    fn get_database_backend(&self) -> DbBackend {
-        self.backend
+    fn get_database_backend(&self) -> SeaBackend {
+        self.dialect.backend()
     }
 
     fn ping(&self) -> Result<(), DbErr> {
@@ -429,59 +446,9 @@ fn defined_columns<'w>(words: &[&'w str]) -> Vec<&'w str> {
     columns
 }
 
-/// Words of SQL: names without their quotes, and single signs. Strings and comments are passed over.
-pub(crate) struct Words<'s> {
-    rest: &'s str,
-}
-
-impl<'s> Words<'s> {
-    pub(crate) fn of(sql: &'s str) -> Self {
-        Self { rest: sql }
-    }
-
-    fn quoted(&mut self, quote: char) -> &'s str {
-        let inner = &self.rest[1..];
-        let end = inner.find(quote).unwrap_or(inner.len());
-        self.rest = inner.get(end + 1..).unwrap_or_default();
-        &inner[..end]
-    }
-}
-
-impl Iterator for Words<'_> {
-    type Item = String;
-
-    fn next(&mut self) -> Option<String> {
-        loop {
-            self.rest = self.rest.trim_start();
-            let first = self.rest.chars().next()?;
-            match first {
-                '"' | '`' => return Some(self.quoted(first).to_owned()),
-                '\'' => drop(self.quoted('\'')),
-                '-' if self.rest.starts_with("--") => {
-                    self.rest = self.rest.split_once('\n').map_or("", |(_, rest)| rest);
-                }
-                '/' if self.rest.starts_with("/*") => {
-                    self.rest = self.rest.split_once("*/").map_or("", |(_, rest)| rest);
-                }
-                _ if first.is_alphanumeric() || first == '_' => {
-                    let end = self.rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(self.rest.len());
-                    let (word, rest) = self.rest.split_at(end);
-                    self.rest = rest;
-                    return Some(word.to_owned());
-                }
-                _ => {
-                    self.rest = &self.rest[first.len_utf8()..];
-                    return Some(first.to_string());
-                }
-            }
-        }
-    }
-}
-
-/// A transaction unless the migration says otherwise: both backends have transactional DDL. (SeaORM takes none on
-/// SQLite by default.)
-pub(crate) fn wants_transaction(migration: &dyn MigrationTrait, backend: DbBackend) -> bool {
-    migration.use_transaction().unwrap_or(matches!(backend, DbBackend::Postgres | DbBackend::Sqlite))
+/// A transaction where the schema changes in one, unless the migration says otherwise. (SeaORM takes none on SQLite by default.)
+pub(crate) fn wants_transaction(migration: &dyn MigrationTrait, dialect: &dyn Dialect) -> bool {
+    migration.use_transaction().unwrap_or(dialect.commits().is_none())
 }
 
 #[cfg(test)]
@@ -501,11 +468,5 @@ mod tests {
         schema.learn("DROP INDEX IF EXISTS idx");
         schema.learn("ALTER TABLE cake RENAME TO pie");
         assert!(schema.tables.contains("pie") && !schema.tables.contains("cake") && schema.indexes.is_empty());
-    }
-
-    #[test]
-    fn words_pass_over_strings_and_comments() {
-        let words: Vec<String> = Words::of("-- no\nSELECT 'a b', \"C d\" /* x */ FROM t").collect();
-        assert_eq!(words, ["SELECT", ",", "C d", "FROM", "t"]);
     }
 }

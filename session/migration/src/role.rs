@@ -5,12 +5,12 @@
 //! role with `BYPASSRLS` is not bound at all. What it must never do: give the role a right on the schema itself, or
 //! print a password.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, TransactionTrait};
+use sea_orm::DatabaseConnection;
 use sea_session::Db;
 
 use crate::{
+    dialect::{self, Role},
     error::Error,
-    ledger::Ledger,
     sql::{self, send},
 };
 
@@ -50,60 +50,34 @@ impl ApplicationRole {
 /// the current schema but the runner's own, now and in tables that later migrations of this user make. It owns nothing.
 ///
 /// # Errors
-/// [`Error::Unsupported`] on SQLite, which has no roles; those of the database where the user may not create roles.
+/// [`Error::Unsupported`] on SQLite, which has no roles, and on MySQL and MariaDB, which have no row-level security; those of
+/// the database where the user may not create roles.
 ///
 /// # Cancel safety
 /// Safe: one transaction.
 pub async fn create_application_role(db: impl Into<Db>, role: &ApplicationRole) -> Result<(), Error> {
     let db = db.into();
     let db = db.connection();
-    refuse_other_than_postgres(db)?;
-    let transaction = db.begin().await?;
-    for sql in statements(&transaction, role).await? {
+    let dialect = dialect::of(db.get_database_backend())?;
+    dialect.roles().map_err(|why| Error::Unsupported(why.to_owned()))?;
+    let transaction = dialect.begin(db).await?;
+    let mut kept = Vec::new();
+    for table in [role.migration_table.clone(), format!("{}_ledger", role.migration_table)] {
+        if dialect.table_is_there(&transaction, &table).await? {
+            kept.push(table);
+        }
+    }
+    let wanted = Role { name: &role.name, password: role.password.as_deref(), kept: &kept };
+    for sql in dialect.role_statements(&transaction, &wanted).await? {
         send(&transaction, &sql).await?;
     }
     Ok(transaction.commit().await?)
 }
 
-async fn statements<C: ConnectionTrait>(db: &C, role: &ApplicationRole) -> Result<Vec<String>, DbErr> {
-    // Quoted by the server, which knows its own rules.
-    let row = sql::one(
-        db,
-        "SELECT format('%I', $1::text), format('%L', $2::text), format('%I', current_schema()), \
-            EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1), \
-            EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1 AND (rolsuper OR rolbypassrls))",
-        [role.name.as_str().into(), role.password.clone().into()],
-    )
-    .await?;
-    let (name, password, schema): (String, String, String) =
-        (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
-    let verb = if row.try_get_by_index::<bool>(3)? { "ALTER" } else { "CREATE" };
-    let password = if role.password.is_some() { format!(" PASSWORD {password}") } else { String::new() };
-    let mut statements = vec![
-        format!("{verb} ROLE {name} LOGIN NOCREATEDB NOCREATEROLE NOINHERIT{password}"),
-        format!("GRANT USAGE ON SCHEMA {schema} TO {name}"),
-        format!("REVOKE CREATE ON SCHEMA {schema} FROM {name}"),
-        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {name}"),
-        format!("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {name}"),
-        format!("ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {name}"),
-        format!("ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT USAGE, SELECT ON SEQUENCES TO {name}"),
-    ];
-    // Only a superuser may say this, and only then is there a reason to.
-    if row.try_get_by_index::<bool>(4)? {
-        statements.push(format!("ALTER ROLE {name} NOSUPERUSER NOBYPASSRLS"));
-    }
-    for table in [role.migration_table.clone(), format!("{}_ledger", role.migration_table)] {
-        if Ledger::has_table(db, &table).await? {
-            statements.push(format!(r#"REVOKE INSERT, UPDATE, DELETE ON "{table}" FROM {name}"#));
-        }
-    }
-    Ok(statements)
-}
-
 /// What makes the current role too powerful to serve the application. Empty: it may. On SQLite always empty.
 ///
 /// # Errors
-/// Those of the database.
+/// [`Error::Unsupported`] on MySQL and MariaDB, which have no row-level security; those of the database.
 ///
 /// # Cancel safety
 /// Safe.
@@ -115,7 +89,8 @@ pub async fn excess_rights(db: impl Into<Db>) -> Result<Vec<String>, Error> {
 /// To be called when an application starts: refuses to go on as a role that row-level security does not bind.
 ///
 /// # Errors
-/// [`Error::PrivilegedRole`] with the reasons; those of the database.
+/// [`Error::PrivilegedRole`] with the reasons; [`Error::Unsupported`] on MySQL and MariaDB, which have no row-level
+/// security; those of the database.
 ///
 /// # Cancel safety
 /// Safe.
@@ -127,17 +102,12 @@ pub async fn refuse_privileged_role(db: impl Into<Db>) -> Result<(), Error> {
     }
 }
 
-async fn role_and_reasons(db: &DatabaseConnection) -> Result<(String, Vec<String>), DbErr> {
-    if db.get_database_backend() != DbBackend::Postgres {
+async fn role_and_reasons(db: &DatabaseConnection) -> Result<(String, Vec<String>), Error> {
+    let question = dialect::of(db.get_database_backend())?.excess_rights();
+    let Some(question) = question.map_err(|why| Error::Unsupported(why.to_owned()))? else {
         return Ok((String::new(), Vec::new()));
-    }
-    // A member of the owning role can become the owner: that counts as owning.
-    let sql = "SELECT r.rolname::text, r.rolsuper, r.rolbypassrls, \
-        coalesce((SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c \
-            WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND c.relrowsecurity \
-                AND pg_has_role(r.oid, c.relowner, 'MEMBER')), '') \
-        FROM pg_roles r WHERE r.rolname = current_user";
-    let row = sql::one(db, sql, []).await?;
+    };
+    let row = sql::one(db, question, []).await?;
     let owned: String = row.try_get_by_index(3)?;
     let mut reasons = Vec::new();
     if row.try_get_by_index::<bool>(1)? {
@@ -149,11 +119,4 @@ async fn role_and_reasons(db: &DatabaseConnection) -> Result<(String, Vec<String
         reasons.push("it bypasses row-level security".to_owned());
     }
     Ok((row.try_get_by_index(0)?, reasons))
-}
-
-fn refuse_other_than_postgres(db: &DatabaseConnection) -> Result<(), Error> {
-    match db.get_database_backend() {
-        DbBackend::Postgres => Ok(()),
-        _ => Err(Error::Unsupported("SQLite has no roles: whoever may open the file may do everything".to_owned())),
-    }
 }

@@ -1,4 +1,6 @@
-//! What is shown of a database's address (W8), and of a statement.
+//! What is shown of a database's address (W8), of a statement, and of a checksum.
+
+use std::fmt::Write as _;
 
 /// A statement as one line of bearable length, for messages.
 pub(crate) fn shortened(sql: &str) -> String {
@@ -7,6 +9,14 @@ pub(crate) fn shortened(sql: &str) -> String {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line,
     }
+}
+
+/// A checksum in hexadecimal.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A URL as it may be shown: without the password of its user, and without what its parameters hold of the kind,

@@ -10,15 +10,6 @@ pub(crate) fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Runs one statement. Both backends take `$1`.
-pub(crate) async fn run<C: ConnectionTrait>(
-    db: &C,
-    sql: &str,
-    values: impl IntoIterator<Item = Value>,
-) -> Result<(), DbErr> {
-    db.execute_raw(Statement::from_sql_and_values(db.get_database_backend(), sql, values)).await.map(|_| ())
-}
-
 /// The one row of a query that always has one.
 pub(crate) async fn one<C: ConnectionTrait>(
     db: &C,

@@ -1,10 +1,20 @@
 //! The engine: a pool of connections, and the door to units of work.
 
-use std::{any::Any, fmt, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use parking_lot::RwLock;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
+use super::{
+    nodes::{NodeSet, Nodes},
+    replicas::ReplicaSet,
+};
+pub use crate::dialect::Queues;
 use crate::{
     dialect::{Dialect, SeaBackend},
     error::Error,
@@ -39,6 +49,12 @@ struct Pool {
     facts: Arc<FactsCache>,
     /// What a room below keeps for the pool: this one only knows that it is there.
     kept: RwLock<Option<Kept>>,
+    /// Where units that only read may go (U9).
+    replicas: OnceLock<Arc<ReplicaSet>>,
+    /// The other nodes of its cluster (Y3).
+    nodes: Nodes,
+    /// Whether the server is a node of one, once it was asked.
+    clustered: OnceLock<bool>,
 }
 
 type Kept = Arc<dyn Any + Send + Sync>;
@@ -54,7 +70,15 @@ impl From<DatabaseConnection> for Db {
     /// client that went away on PostgreSQL) is then the caller's to set.
     fn from(connection: DatabaseConnection) -> Self {
         let dialect = Dialect::of(&connection);
-        Db(Arc::new(Pool { connection, dialect, facts: Arc::default(), kept: RwLock::default() }))
+        Db(Arc::new(Pool {
+            connection,
+            dialect,
+            facts: Arc::default(),
+            kept: RwLock::default(),
+            replicas: OnceLock::new(),
+            nodes: OnceLock::new(),
+            clustered: OnceLock::new(),
+        }))
     }
 }
 
@@ -69,6 +93,21 @@ impl Db {
     /// SeaORM has one place for a function that maps the driver's options (`map_sqlx_sqlite_opts`) or the pool's
     /// (`map_sqlx_postgres_pool_opts`), and this takes it: for hooks or pragmas of your own, connect with SeaORM and use
     /// [`Db::from`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// let db = Db::connect("sqlite::memory:").await?;          // also `sqlite://file.db?mode=rwc`, `postgres://…`
+    ///
+    /// let mut options = sea_orm::ConnectOptions::new("sqlite::memory:");
+    /// options.acquire_timeout(std::time::Duration::from_secs(3));
+    /// let other = Db::connect(options).await?;
+    /// assert_ne!(db.identity(), other.identity());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The server cannot be reached, or the URL is not of a kind that was built in.
@@ -116,6 +155,35 @@ impl Db {
         *kept = Some(Arc::new(change(&before)));
     }
 
+    /// The replicas of the pool, if it has any (U9).
+    pub(crate) fn replica_set(&self) -> Option<&Arc<ReplicaSet>> {
+        self.0.replicas.get()
+    }
+
+    /// Keeps the replicas of the pool; not if it has some already.
+    pub(super) fn keep_replicas(&self, replicas: ReplicaSet) -> bool {
+        self.0.replicas.set(Arc::new(replicas)).is_ok()
+    }
+
+    /// The other nodes of the pool's cluster, if it was told of any (Y3).
+    pub(crate) fn node_set(&self) -> Option<&Arc<NodeSet>> {
+        self.0.nodes.get()
+    }
+
+    /// Keeps the nodes of the pool; not if it has some already.
+    pub(super) fn keep_nodes(&self, nodes: NodeSet) -> bool {
+        self.0.nodes.set(Arc::new(nodes)).is_ok()
+    }
+
+    /// Whether the server is a node of a cluster, if that is known.
+    pub(super) fn clustered(&self) -> Option<bool> {
+        self.0.clustered.get().copied()
+    }
+
+    pub(super) fn note_clustered(&self, clustered: bool) -> bool {
+        *self.0.clustered.get_or_init(|| clustered)
+    }
+
     /// A number that is the same for clones of one handle, and different for others that live.
     pub fn identity(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
@@ -126,16 +194,15 @@ impl Db {
         self.connection().get_database_backend()
     }
 
-    /// Whether rows that others have locked can be passed over (`SKIP LOCKED`) and arrays be rows (`UNNEST`): what a queue divides
-    /// its work by.
-    pub fn has_queues(&self) -> bool {
+    /// What a queue in a table divides its work by.
+    pub fn queues(&self) -> Queues {
         self.dialect().queues
     }
 
     /// That an outbox can be kept here.
     ///
     /// # Errors
-    /// [`Error::Unsupported`]: it cannot (MySQL, MariaDB).
+    /// [`Error::Unsupported`]: it cannot.
     pub fn takes_outbox(&self) -> Result<(), Error> {
         self.dialect().need(self.dialect().outbox)
     }
@@ -150,11 +217,20 @@ impl Db {
         self.0.dialect
     }
 
-    /// Closes the pool and waits for its connections to end.
+    /// Closes the pool and those of its replicas and nodes, and waits for their connections to end.
     ///
     /// # Errors
     /// None today; the signature is SeaORM's.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, some connections may be open still; it may be called again.
     pub async fn close(&self) -> Result<(), Error> {
+        if let Some(replicas) = self.replica_set() {
+            replicas.close().await?;
+        }
+        if let Some(nodes) = self.node_set() {
+            nodes.close().await?;
+        }
         Ok(self.connection().close_by_ref().await?)
     }
 }

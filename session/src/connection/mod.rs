@@ -8,8 +8,11 @@ pub(crate) mod boxed;
 pub(crate) mod channel;
 pub(crate) mod control;
 pub(crate) mod db;
+mod ended;
 pub(crate) mod lent;
+pub(crate) mod nodes;
 pub(crate) mod redaction;
+pub(crate) mod replicas;
 pub(crate) mod span;
 pub(crate) mod text;
 
@@ -26,6 +29,7 @@ use crate::{
         boxed::boxed,
         db::Db,
         redaction::{Hide, without_literals},
+        replicas::{Placed, Reading},
         span::{debug_span, in_span, record},
     },
     dialect::{Dialect, Driver, Unfinished},
@@ -34,6 +38,7 @@ use crate::{
     table::{
         facts::{FactsCache, TableFacts, alters_tables},
         meta::TableMeta,
+        value,
     },
 };
 
@@ -50,6 +55,12 @@ enum Transaction {
 pub(crate) struct Connection {
     db: Db,
     driver: Option<Box<dyn Driver>>,
+    /// The unit only reads, and may run on a replica (U9).
+    reading: Option<Reading>,
+    /// The replica that the connection is to; none: to the primary, or there is no connection yet.
+    replica: Option<usize>,
+    /// The node of the cluster that the connection is to (Y3); the pool's own is 0.
+    node: usize,
     transaction: Transaction,
     /// Set while an answer is awaited. Found set afterwards, the message was dropped half-way.
     in_flight: bool,
@@ -88,6 +99,9 @@ impl Connection {
         Self {
             db,
             driver: None,
+            reading: None,
+            replica: None,
+            node: 0,
             transaction: Transaction::None,
             in_flight: false,
             lost: None,
@@ -120,6 +134,12 @@ impl Connection {
     /// What is known of a table already.
     pub(crate) fn known_facts(&self, table: &'static TableMeta) -> Option<Arc<TableFacts>> {
         self.facts.get(table)
+    }
+
+    /// What the values of one statement about a table may come to (D10).
+    pub(crate) fn most_bytes(&self, table: &'static TableMeta) -> usize {
+        let told = self.facts.get(table).and_then(|facts| facts.most_bytes);
+        told.map_or(self.dialect().most_bytes, |most| most.min(self.dialect().most_bytes))
     }
 
     async fn ask_for_facts(&mut self, table: &'static TableMeta) -> Result<Arc<TableFacts>, Error> {
@@ -218,6 +238,31 @@ impl Connection {
         self
     }
 
+    /// The unit may run on a replica, if there are any.
+    pub(crate) fn reading(mut self, reading: Option<Reading>) -> Self {
+        self.reading = reading;
+        self
+    }
+
+    /// The replica that the unit runs on.
+    pub(crate) fn replica(&self) -> Option<usize> {
+        self.replica
+    }
+
+    /// What comes next means something on the primary only: the unit runs there.
+    ///
+    /// # Errors
+    /// It runs on a replica already.
+    pub(crate) fn stay_on_primary(&mut self, what: &str) -> Result<(), Error> {
+        self.reading = None;
+        match self.replica {
+            None => Ok(()),
+            Some(number) => Err(Error::usage(format!(
+                "{what} in a unit that runs on replica {number}, where it would keep nobody out: open the unit with `.on_primary()`"
+            ))),
+        }
+    }
+
     /// Gives the connection back now rather than when the session is dropped.
     pub(crate) fn release(&mut self) {
         if self.in_flight || self.transaction != Transaction::None {
@@ -247,10 +292,18 @@ impl Connection {
         if let Some(lost) = &self.lost {
             return Err(lost.clone());
         }
+        if !self.dialect().unsigned {
+            message.values().into_iter().flatten().try_for_each(value::fits)?;
+        }
         let first = self.driver.is_none();
+        let mut begun = None;
         if first {
+            let begin = match &message {
+                Message::Control(text) => Some(*text),
+                _ => None,
+            };
             // Boxed, as all that happens once a unit: no statement's future has room for it.
-            self.driver = Some(boxed(|| acquire(&self.db)).await?);
+            begun = boxed(|| self.take_connection(begin)).await?;
             self.runtime = Handle::try_current().ok();
         }
 
@@ -266,14 +319,17 @@ impl Connection {
         let Some(raw) = self.driver.as_mut() else { return Err(Error::connection_lost("no connection")) };
 
         self.in_flight = true;
-        let started = Instant::now();
-        let outcome = match &message {
-            // The driver would log the values in it.
-            Message::Control(text) if first && holds_values(text) => {
-                boxed(|| self.begin_afresh(text)).with_subscriber(NoSubscriber::default()).await
-            }
-            Message::Control(text) if first => in_span(&span, boxed(|| self.begin_afresh(text))).await,
-            _ => in_span(&span, raw.dispatch(message)).await.map_err(Error::from),
+        let started = begun.as_ref().map_or_else(Instant::now, |begun| begun.started);
+        let outcome = match begun {
+            Some(begun) => begun.answer,
+            None => match &message {
+                // The driver would log the values in it.
+                Message::Control(text) if first && holds_values(text) => {
+                    boxed(|| self.begin_afresh(text)).with_subscriber(NoSubscriber::default()).await
+                }
+                Message::Control(text) if first => in_span(&span, boxed(|| self.begin_afresh(text))).await,
+                _ => in_span(&span, raw.dispatch(message)).await.map_err(Error::from),
+            },
         };
         self.in_flight = false;
         match facts {
@@ -292,33 +348,16 @@ impl Connection {
             }
             Err(e) => {
                 if e.class() == Some(Class::ConnectionLost) {
+                    if let Some(nodes) = self.db.node_set() {
+                        nodes.leave_out(self.node, &e);
+                    }
                     self.discard(e.clone());
-                } else if e.sqlstate().is_some() {
-                    boxed(|| self.look_after(&e)).await;
+                    return Err(e);
                 }
-                Err(e)
+                let conflict = if e.sqlstate().is_some() { boxed(|| self.look_after(&e)).await } else { None };
+                Err(conflict.unwrap_or(e))
             }
         }
-    }
-}
-
-impl Connection {
-    /// What an error of the database may mean for the connection itself.
-    async fn look_after(&mut self, error: &Error) {
-        self.outdated |= error.class() == Some(Class::PlanChanged);
-        if self.begun && self.has_ended(error).await {
-            self.closed();
-            self.lost.get_or_insert_with(|| Error::TransactionEnded { cause: Arc::new(error.clone()) });
-        }
-    }
-
-    /// Whether the transaction is gone (D11).
-    async fn has_ended(&mut self, error: &Error) -> bool {
-        let Some(driver) = self.driver.as_mut() else { return false };
-        self.in_flight = true;
-        let ended = driver.has_ended(error.sqlstate()).await;
-        self.in_flight = false;
-        ended
     }
 }
 
@@ -386,6 +425,40 @@ impl Connection {
     }
 }
 
+/// A unit was begun where its connection was found.
+struct Begun {
+    started: Instant,
+    answer: Result<Reply, Error>,
+}
+
+impl Connection {
+    /// Takes the connection that the unit runs on: a replica's (U9), which may have carried its BEGIN out already, or one of the
+    /// pool.
+    async fn take_connection(&mut self, begin: Option<&str>) -> Result<Option<Box<Begun>>, Error> {
+        if let (Some(reading), Some(replicas)) = (self.reading, self.db.replica_set()) {
+            let started = Instant::now();
+            let placed = boxed(|| replicas.place(&self.db, reading, begin, &self.counters)).await?;
+            if let Some(Placed { number, driver, answer }) = placed {
+                (self.driver, self.replica) = (Some(driver), Some(number));
+                self.facts = self.facts.on_replica();
+                return Ok(answer.map(|answer| Box::new(Begun { started, answer })));
+            }
+        }
+        self.connect().await?;
+        Ok(None)
+    }
+
+    /// Takes one of the pool, or of another node of its cluster while its own cannot be had (Y3).
+    async fn connect(&mut self) -> Result<(), Error> {
+        let (driver, node) = match self.db.node_set() {
+            None => (boxed(|| acquire(&self.db)).await?, 0),
+            Some(nodes) => boxed(|| nodes.acquire(&self.db)).await?,
+        };
+        (self.driver, self.node) = (Some(driver), node);
+        Ok(())
+    }
+}
+
 /// The most connections that may turn out to be dead before one that answers.
 const MOST_DEAD: usize = 64;
 
@@ -393,17 +466,32 @@ impl Connection {
     /// Sends a unit's first message. A pooled connection may have died while it was idle (the server was restarted):
     /// nothing was begun on it, so the next one is asked, until the server itself says no.
     async fn begin_afresh(&mut self, text: &str) -> Result<Reply, Error> {
+        let mut outside = 0;
         for _ in 0..MOST_DEAD {
             let Some(raw) = self.driver.as_mut() else { break };
-            match raw.dispatch(Message::Control(text)).await {
-                Err(e) if is_dead(&e) => {}
-                outcome => return Ok(outcome?),
+            let outcome = raw.dispatch(Message::Control(text)).await;
+            match (&outcome, self.db.node_set()) {
+                // One that has no part in its cluster says so until it has; another node may have.
+                (Err(e), nodes) if self.dialect().is_outside_cluster(e) => match nodes {
+                    Some(nodes) if outside < nodes.len() => {
+                        outside += 1;
+                        nodes.leave_out(self.node, e);
+                    }
+                    _ => return Ok(outcome?),
+                },
+                (Err(e), _) if is_dead(e) => {}
+                (Ok(_), Some(nodes)) => {
+                    nodes.take_back(self.node);
+                    return Ok(outcome?);
+                }
+                _ => return Ok(outcome?),
             }
             // Closed before the next is asked for: a pool of one has no other place.
             if let Some(dead) = self.driver.take() {
                 dead.close();
             }
-            self.driver = Some(boxed(|| acquire(&self.db)).await?);
+            self.replica = None;
+            self.connect().await?;
         }
         Err(Error::connection_lost("every pooled connection was dead"))
     }

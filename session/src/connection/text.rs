@@ -73,18 +73,15 @@ impl Text {
     }
 }
 
-/// What the values of one statement may come to: far below the gigabyte at which a message is refused (D10).
-pub(crate) const MOST_BYTES: usize = 16 << 20;
-
-/// Rows in pieces of `most`, or of fewer where their values are large (D10).
-pub(crate) fn cut_by_bytes(rows: &[Vec<Value>], most: usize) -> impl Iterator<Item = &[Vec<Value>]> {
+/// Rows in pieces of `most`, or of fewer where their values come to more than `most_bytes` (D10).
+pub(crate) fn cut_by_bytes(rows: &[Vec<Value>], most: usize, most_bytes: usize) -> impl Iterator<Item = &[Vec<Value>]> {
     let mut rest = rows;
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fitting = rest.iter().take(most).take_while(|row| {
             let before = bytes;
             bytes += row.iter().map(size_of_value).sum::<usize>();
-            before == 0 || bytes <= MOST_BYTES
+            before == 0 || bytes <= most_bytes
         });
         let (piece, after) = rest.split_at(fitting.count());
         rest = after;

@@ -25,6 +25,11 @@ impl DocumentRows {
         self.text.len()
     }
 
+    /// Takes back what came after so many bytes.
+    pub(crate) fn truncate(&mut self, bytes: usize) {
+        self.text.truncate(bytes);
+    }
+
     /// The document.
     pub(crate) fn finish(mut self) -> String {
         self.text += if self.text.len() > 1 { "]]" } else { "]" };
@@ -152,5 +157,16 @@ mod tests {
         assert_eq!(text.matches("18446744073709551615").count(), 1);
         assert_eq!((&read[1][1], &read[1][2], &read[2][1]), (&"00ff".into(), &1.into(), &"ß".into()));
         assert_eq!(DocumentRows::new().finish(), "[]");
+
+        let mut rows = DocumentRows::new();
+        for value in [1, 2] {
+            let before = rows.bytes();
+            rows.begin_row();
+            rows.put(0, &ValueRef::Big(value)).unwrap();
+            if value == 2 {
+                rows.truncate(before);
+            }
+        }
+        assert_eq!(rows.finish(), "[[1]]");
     }
 }

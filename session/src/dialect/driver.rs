@@ -60,8 +60,21 @@ pub(crate) struct Unfinished {
 }
 
 impl Unfinished {
-    pub(super) fn new(driver: Box<dyn Driver>, runtime: Handle) -> Self {
+    pub(crate) fn new(driver: Box<dyn Driver>, runtime: Handle) -> Self {
         Self { driver: Some(driver), runtime }
+    }
+
+    /// Sends a message that nothing else need be known of.
+    pub(crate) async fn dispatch(&mut self, message: Message<'_>) -> Result<Reply, sqlx::Error> {
+        match &mut self.driver {
+            Some(driver) => driver.dispatch(message).await,
+            None => Err(sqlx::Error::PoolClosed),
+        }
+    }
+
+    /// What is open is known, and the caller's to end.
+    pub(crate) fn finish(mut self) -> Option<Box<dyn Driver>> {
+        self.driver.take()
     }
 
     /// What happens to a connection whose session was dropped inside a transaction: it is rolled back, or closed.
@@ -79,7 +92,7 @@ impl Unfinished {
     }
 
     /// Whether no transaction is open any more.
-    pub(super) async fn roll_back(&mut self) -> bool {
+    pub(crate) async fn roll_back(&mut self) -> bool {
         match &mut self.driver {
             None => true,
             Some(driver) => driver.roll_back().await,

@@ -14,6 +14,7 @@ pub(crate) mod message;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+pub(crate) mod replication;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod transaction_ids;
@@ -42,6 +43,8 @@ use crate::{
 pub(crate) use driver::{Driver, Listener, Unfinished};
 use errors::Names;
 use message::Arguments;
+pub use replication::Position;
+pub(crate) use replication::Replication;
 pub(crate) use transaction_ids::TransactionIds;
 
 /// The backend as SeaORM names it, for signatures of its own and for statements; nothing is decided by it.
@@ -76,7 +79,7 @@ pub(crate) struct Dialect {
     pub(crate) immediate: Can,
     pub(crate) set_local: Can,
     pub(crate) statement_timeout: Can,
-    pub(crate) two_phase: Can,
+    pub(crate) two_phase: Can<TwoPhase>,
     /// Whether a lost answer to COMMIT is something that can happen, and be asked about (R9).
     pub(crate) settle: Can,
     /// What is sent about the table of commit tokens (R9, M2).
@@ -84,6 +87,12 @@ pub(crate) struct Dialect {
     pub(crate) advisory_locks: Can<AdvisoryLocks>,
     /// How a write tells the transaction's id, and the server what became of it (R9).
     pub(crate) transaction_ids: Option<TransactionIds>,
+    /// How servers are asked that replay what this one writes (U9).
+    pub(crate) replicas: Can<Replication>,
+    /// How a server is asked whether it is a node of a cluster, each of whose nodes takes writes (Y3).
+    pub(crate) cluster: Can<Cluster>,
+    /// Whether the wait for a row's lock can be bounded.
+    pub(crate) lock_timeout: Can,
     /// Whether a failed statement leaves the transaction, up to the nearest savepoint, refusing everything.
     pub(crate) aborts_after_errors: bool,
     /// Whether of a message of several statements that nobody waits for only the first may be carried out.
@@ -92,24 +101,32 @@ pub(crate) struct Dialect {
     pub(crate) cursors: bool,
     /// Whether an outbox runs here.
     pub(crate) outbox: Can,
-    /// Whether locked rows can be skipped, and others be document of an event: what an outbox divides its work by (Q3, Q6).
-    pub(crate) queues: bool,
+    /// What an outbox divides its work by (Q3).
+    pub(crate) queues: Queues,
     /// How one process tells others something at once; without, they poll (Q6).
     pub(crate) channels: Option<Channels>,
     /// How rows of a set travel in one statement.
     pub(crate) sets: Sets,
     /// A way for many new rows that is quicker than any statement, where a table permits it (D2).
     pub(crate) copying: Option<Copying>,
+    /// Whether numbers of 64 bits without a sign are held up to their last.
+    pub(crate) unsigned: bool,
     /// Whether equal values of every kind compare equal: moments in any spelling, numbers of any scale (P1).
     pub(crate) compares_every_kind: bool,
     /// Whether foreign keys act row by row in the middle of a statement, on rows that it is still to change too.
     pub(crate) acts_within_statements: bool,
     /// Whether `(a, b) IN ((1, 2), …)` takes a list; otherwise it takes the rows of a query.
     pub(crate) row_lists: bool,
+    /// Whether a collation that one side of a comparison names is that of both; so the other side need not name it, and an index
+    /// that it has serves.
+    pub(crate) one_side_collates: bool,
     /// Whether parameters have numbers, and so may stand in any order.
     pub(crate) numbered_parameters: bool,
     /// Whether an INSERT may name the key whose conflict makes it an UPDATE; otherwise a row that is there is updated.
     pub(crate) on_conflict: bool,
+    /// What stands behind a SELECT that reads what others have committed since the unit's snapshot; nothing where a failed write
+    /// shows it, or fails the unit.
+    pub(crate) reads_latest: &'static str,
     /// Whether statements that change tables, or rights, commit (D11).
     pub(crate) implicit_commits: bool,
     /// The backend for which SeaORM writes a query's locks, which say how it was meant.
@@ -187,6 +204,18 @@ pub(crate) type Acquiring<'a> = BoxFuture<'a, Result<Box<dyn Driver>, sqlx::Erro
 /// The names of an answer's columns.
 pub(crate) type ColumnNames<'r> = SmallVec<[&'r str; 16]>;
 
+/// What a queue in a table divides its work by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Queues {
+    /// One unit writes at a time, so nobody comes between a look at the rows and their change.
+    OneWriter,
+    /// Rows that others have locked can be passed over (`SKIP LOCKED`), and arrays be rows (`UNNEST`).
+    Arrays,
+    /// Rows that others have locked can be passed over, and a document be rows (`JSON_TABLE`); an UPDATE tells nothing of its rows.
+    Documents,
+}
+
 /// How rows of a set travel in one statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sets {
@@ -238,6 +267,15 @@ pub(crate) struct Recheck {
     pub(crate) still_default: fn(KnownDefault, tables: &str, bind: &mut dyn FnMut(i64) -> String) -> String,
 }
 
+/// Servers that hold one database together, and each take writes.
+#[derive(Clone, Copy)]
+pub(crate) struct Cluster {
+    /// Answered with a row by a node of one.
+    pub(crate) question: &'static str,
+    /// Whether this is how a node says that it has no part in its cluster now.
+    pub(crate) is_outside: fn(&dyn sqlx::error::DatabaseError) -> bool,
+}
+
 /// Names of channels on the server, on which what is told reaches all who listen.
 #[derive(Clone, Copy)]
 pub(crate) struct Channels {
@@ -254,9 +292,36 @@ pub(crate) type Listening<'a> = BoxFuture<'a, Result<Box<dyn Listener>, sqlx::Er
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AdvisoryLocks {
     pub(crate) wait: &'static str,
+    /// Whether that answers with `taken` too: its wait may end without the lock.
+    pub(crate) may_give_up: bool,
     /// Answers with `taken`.
     pub(crate) try_once: &'static str,
 }
+
+/// How a transaction outlives its connection, prepared under a name (M2). A name is of the library's making, and at most 50 characters
+/// long; behind a `/` stands what the dialect needs besides.
+#[derive(Clone, Copy)]
+pub(crate) struct TwoPhase {
+    /// Whether the transaction must have its name when it begins; and whether its connection, as long as it lives, is then the
+    /// only one that can end it.
+    pub(crate) named_at_begin: bool,
+    /// The question what stands behind the `/` of every name in this database, if anything does.
+    pub(crate) place: Option<&'static str>,
+    pub(crate) prepare: fn(name: &str) -> String,
+    /// Commits or rolls back what is prepared.
+    pub(crate) end: fn(commit: bool, name: &str) -> String,
+    /// The code of the answer to a name that is not there.
+    pub(crate) not_there: &'static str,
+    /// The code of the answer while another connection is at work on it.
+    pub(crate) busy: &'static str,
+    /// Asks for what is prepared in this database, under names that begin so, for so long; the oldest first.
+    pub(crate) prepared: fn(prefix: &str, grace: Duration) -> String,
+    /// The names in the answer that are of this place.
+    pub(crate) names: PreparedNames,
+}
+
+/// Reads names of what is prepared from an answer.
+pub(crate) type PreparedNames = fn(&[QueryResult], place: &str, grace: Duration) -> Result<Vec<String>, DbErr>;
 
 /// The table of commit tokens.
 #[derive(Clone, Copy, Debug)]
@@ -265,6 +330,8 @@ pub(crate) struct CommitTokens {
     pub(crate) create: &'static str,
     /// What stands before `INTO` and after the values of an INSERT that does nothing where the token is there.
     pub(crate) insert_unless_there: (&'static str, &'static str),
+    /// What stands before a SELECT that sees what any node of a cluster has committed.
+    pub(crate) reads_all: &'static str,
     /// What stands before and after the number of seconds that a span of time lasts.
     pub(crate) seconds: (&'static str, &'static str),
 }
@@ -298,12 +365,17 @@ pub(crate) struct Begin<'a> {
     pub(crate) read_only: bool,
     pub(crate) deferrable: bool,
     pub(crate) statement_timeout: Option<Duration>,
+    pub(crate) lock_timeout: Option<Duration>,
+    /// The transaction begins once its server has what other nodes had committed (Y3).
+    pub(crate) causal: bool,
     /// Settings that are always the same, as text.
     pub(crate) fixed: &'a str,
     pub(crate) set_local: &'a [(String, String)],
     pub(crate) tenant: Option<&'a (String, String)>,
     /// The answer tells the transaction's id.
     pub(crate) tell_id: bool,
+    /// The name that the transaction will be prepared under.
+    pub(crate) name: Option<&'a str>,
 }
 
 /// What takes values of columns of kinds that live so long.
@@ -355,6 +427,31 @@ impl Dialect {
         can.map_err(|why| self.unsupported(why))
     }
 
+    /// What cannot be done, by its name, and why not.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn refusals(&self) -> Vec<(&'static str, &'static str)> {
+        let all = [
+            ("deferrable", self.deferrable.err()),
+            ("immediate", self.immediate.err()),
+            ("set_local", self.set_local.err()),
+            ("statement_timeout", self.statement_timeout.err()),
+            ("lock_timeout", self.lock_timeout.err()),
+            ("cluster", self.cluster.err()),
+            ("two_phase", self.two_phase.err()),
+            ("settle", self.settle.err()),
+            ("commit_tokens", self.commit_tokens.err()),
+            ("advisory_locks", self.advisory_locks.err()),
+            ("outbox", self.outbox.err()),
+        ];
+        all.into_iter().filter_map(|(what, why)| Some((what, why?))).collect()
+    }
+
+    /// Whether a server says that it has no part in its cluster now (Y3).
+    pub(crate) fn is_outside_cluster(&self, error: &sqlx::Error) -> bool {
+        let says = |cluster: Cluster| error.as_database_error().is_some_and(|error| (cluster.is_outside)(error));
+        self.cluster.is_ok_and(says)
+    }
+
     /// The parameter with this number, from 1.
     pub(crate) fn parameter(&self, number: usize) -> String {
         format!("{}{number}", self.sign)
@@ -379,6 +476,15 @@ impl Dialect {
         sizes
     }
 
+    /// How many rows of values one statement takes as something to select from: where each is a query, the server goes down into
+    /// them.
+    pub(crate) fn most_selected(&self) -> usize {
+        match self.sets {
+            Sets::Arrays | Sets::Values => usize::MAX,
+            Sets::Documents => 1_000,
+        }
+    }
+
     /// Rows of values as something to select from, with these names for its columns.
     pub(crate) fn rows_of(&self, rows: &str, names: &[String], tuples: &[String]) -> String {
         match self.sets {
@@ -387,7 +493,7 @@ impl Dialect {
                 let called = called.collect::<Vec<_>>().join(", ");
                 format!("(SELECT {called} FROM (VALUES {}) AS {rows}) AS {rows}", tuples.join(", "))
             }
-            // The names of the first row's columns are those of all.
+            // MariaDB's VALUES do not take parameters as they come.
             Sets::Documents => {
                 let selects = tuples.iter().map(|tuple| format!("SELECT {}", &tuple[1..tuple.len() - 1]));
                 let selects = selects.collect::<Vec<_>>().join(" UNION ALL ");

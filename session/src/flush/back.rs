@@ -74,14 +74,12 @@ impl Back {
     }
 }
 
-/// The key that a row of an answer has.
-pub(super) fn key_in(table: &TableMeta, row: &QueryResult) -> Result<Vec<Value>, Error> {
-    table.keys.iter().map(|key| table.columns[*key].decode(row)).collect()
-}
-
 impl RowSet<'_> {
     /// What has to come back with the set's rows.
     pub(super) fn wanted(&self) -> Result<Wanted, Error> {
+        if self.is_appended() {
+            return Ok(Wanted { back: Back::Nothing, odd: false, again: false, apart: false });
+        }
         let wanted = self.wanted_of_the_statement()?;
         let event = if self.kind == Kind::Update { self.facts.update } else { self.facts.insert };
         if !event.mute || wanted.back == Back::Nothing || self.kind == Kind::Delete {
@@ -194,7 +192,7 @@ impl Flush<'_> {
         let keys = (window.from..window.to).map(|row| Ok((set.new_key(row)?, row)));
         let mut by_key: FxHashMap<Vec<Value>, usize> = keys.collect::<Result<_, Error>>()?;
         for row in answer {
-            let at = by_key.remove(&key_in(table, row)?).ok_or_else(|| unasked(window))?;
+            let at = by_key.remove(&table.key_of_row(row)?).ok_or_else(|| unasked(window))?;
             self.tell(set, at, back, Some(row))?;
         }
         // Of a row that was found to be gone nothing came back.
@@ -211,7 +209,7 @@ impl Flush<'_> {
             return Ok(());
         }
         match (&set.rows, set.part) {
-            (_, Part::Open) => Ok(()),
+            (_, Part::Open) | (RowSource::Appended(_), _) => Ok(()),
             (RowSource::Objects(objects), _) => self.object_written(objects[row], set.row_kind(), returned, micros),
             (RowSource::Planned { rows, members }, Part::Whole) => members[rows.ops[row]]
                 .iter()

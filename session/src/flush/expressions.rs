@@ -9,7 +9,7 @@ use sea_orm::{
     sea_query::{Alias, Condition, Expr, ExprTrait, IntoTableRef, Query, TableRef},
 };
 
-use super::{Flush, Member, back::key_in};
+use super::{Flush, Member};
 use crate::{
     connection::{Fetch, Message},
     dialect::Dialect,
@@ -133,7 +133,7 @@ impl Flush<'_> {
     ) -> Result<(), Error> {
         let table = group.table;
         for row in answer {
-            let key = key_in(table, row)?;
+            let key = table.key_of_row(row)?;
             let Some((object, _)) = rows.iter().find(|(_, expressed)| expressed.key == key || rows.len() == 1) else {
                 continue;
             };
@@ -183,7 +183,7 @@ impl Flush<'_> {
         answer: &[QueryResult],
     ) -> Result<Error, Error> {
         let dialect = self.connection.dialect();
-        let changed = answer.iter().map(|row| key_in(table, row)).collect::<Result<Vec<_>, Error>>()?;
+        let changed = answer.iter().map(|row| table.key_of_row(row)).collect::<Result<Vec<_>, Error>>()?;
         let selected = table.columns.iter().map(|column| column.select(dialect)).collect::<Vec<_>>().join(", ");
         for (object, row) in rows.iter().filter(|(_, row)| !changed.contains(&row.key)) {
             let key = Expressed { key: row.key.clone(), version: None, columns: Vec::new(), checks: Vec::new() };

@@ -41,7 +41,7 @@ const DRAWN_ROWS: usize = 500;
 enum Way {
     /// One by one.
     Single,
-    /// Together: every key is known.
+    /// Together: every key is known, or nobody asks for it.
     Known,
     /// Together, their keys made by these defaults (PostgreSQL).
     Draw(Vec<(usize, Draw)>),
@@ -59,10 +59,11 @@ pub(super) struct InsertTexts<'s, 'a> {
 }
 
 impl RowSet<'_> {
-    /// The one place that chooses how rows come in (D2); `docs/paths.md` shows it as a table.
+    /// The one place that chooses how rows come in (D2); `docs/book/src/paths.md` shows it as a table.
     fn way(&self, dialect: &Dialect) -> Way {
         let (table, facts) = (self.table, &self.facts);
-        let unset: Vec<usize> = table.keys.iter().copied().filter(|key| !self.columns.contains(key)).collect();
+        let is_asked_for = |key: &usize| !self.columns.contains(key) && !self.is_appended();
+        let unset: Vec<usize> = table.keys.iter().copied().filter(is_asked_for).collect();
         let travels = |column: &usize| table.columns[*column].is_simple();
         let together = self.len() > 1
             && !facts.insert.row_by_row

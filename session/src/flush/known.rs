@@ -53,7 +53,8 @@ impl Flush<'_> {
         }
         for (at, table) in tables.iter().enumerate() {
             for column in (0..table.columns.len()).filter(|column| table.columns[*column].may_fold()) {
-                let Some(equality) = facts[at].columns[column].equality.clone() else { continue };
+                let equality = facts[at].columns[column].equality.clone().filter(|equality| !equality.of_bytes);
+                let Some(equality) = equality else { continue };
                 let values = values(tables, &leads, changes, at, column);
                 if values.len() > 1 {
                     self.ask_which_are_equal(&mut known, (at, table, column), &equality, values).await?;

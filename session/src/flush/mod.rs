@@ -7,6 +7,7 @@
 mod actions;
 mod back;
 mod change;
+mod change_texts;
 mod copy;
 mod direct;
 mod expressions;
@@ -106,6 +107,21 @@ impl Flush<'_> {
         let outcome = self.run_all(due).await;
         if outcome.as_ref().is_err_and(Error::doubts_facts) {
             due.iter().for_each(|(object, _)| self.connection.doubt_facts(object.table()));
+        }
+        outcome
+    }
+
+    /// Writes new rows that no object stands for: nothing of them is read, so that whoever may only INSERT there may do it.
+    pub(crate) async fn append(
+        mut self,
+        table: &'static TableMeta,
+        columns: &[usize],
+        rows: Vec<Vec<Value>>,
+    ) -> Result<(), Error> {
+        let facts = self.connection.table_facts(table).await.map_err(|e| e.at(|| table.entity.to_owned()))?;
+        let outcome = self.write_set(RowSet::appended(table, facts, columns.iter().copied().collect(), rows)).await;
+        if outcome.as_ref().is_err_and(Error::doubts_facts) {
+            self.connection.doubt_facts(table);
         }
         outcome
     }
@@ -328,20 +344,19 @@ struct Due<'a> {
     change: RowChange,
 }
 
-/// Numbers the tables, and takes the changes out of the objects, in order.
+/// Numbers the tables by their first change, as the straight way does, and takes the changes out of the objects, in order.
 fn changes(due: &[Member]) -> Result<(Vec<&'static TableMeta>, Vec<Due<'_>>), Error> {
     let mut tables: Vec<&'static TableMeta> = Vec::new();
     let mut table_of: FxHashMap<*const TableMeta, usize> = FxHashMap::default();
-    // Deletes first, so that an insert finds the one it replaces.
-    let of = |deletes: bool| due.iter().filter(move |(_, kind)| (*kind == RowKind::Delete) == deletes);
-    let mut ordered: Vec<&Member> = of(true).chain(of(false)).collect();
-    for (object, _) in &ordered {
+    for (object, _) in due {
         table_of.entry(object.table()).or_insert_with(|| {
             tables.push(object.table());
             tables.len() - 1
         });
     }
-    // Rows that are there in the order in which all units lock them; new ones as they were added.
+    // Deletes first, so that an insert finds the one it replaces. Rows that are there in the order in which all units lock them; new
+    // ones as they were added.
+    let mut ordered: Vec<&Member> = due.iter().collect();
     ordered.sort_by_cached_key(|(object, kind)| {
         let place = || (table_of[&std::ptr::from_ref(object.table())], object.rank());
         match kind {

@@ -77,13 +77,15 @@ pub(super) fn flat(
 ) -> Result<(usize, Arguments), Error> {
     loop {
         let mut arguments = (dialect.rows)(size, &kinds(set, places))?;
+        let most = set.facts.most_bytes.map_or(dialect.most_bytes, |most| most.min(dialect.most_bytes));
         let mut taken = 0;
-        while taken < size && arguments.bytes() <= dialect.most_bytes {
+        while taken < size && arguments.bytes() <= most {
             set.put(from + taken, places, arguments.sink())?;
             taken += 1;
         }
-        // One row too many is none if it was the last of all.
-        if taken == size {
+        // One row too many is none if it was the last of all, unless the server takes no more.
+        let refused = taken > 1 && set.facts.most_bytes.is_some_and(|most| arguments.bytes() > most);
+        if taken == size && !refused {
             return Ok((size, arguments.finish()?));
         }
         size = 1 << (taken - 1).max(1).ilog2();
@@ -123,10 +125,17 @@ pub(super) fn documents(
     places: &[Put],
 ) -> Result<(usize, String), Error> {
     let to = set.len().min(from + most);
+    let refused = set.facts.most_bytes.unwrap_or(usize::MAX);
+    let most = dialect.most_bytes.min(refused);
     let mut sink = DocumentRows::new();
     for row in from..to {
+        let before = sink.bytes();
         set.put(row, places, &mut sink)?;
-        if sink.bytes() > dialect.most_bytes {
+        if sink.bytes() > refused && row > from {
+            sink.truncate(before);
+            return Ok((row, sink.finish()));
+        }
+        if sink.bytes() > most {
             return Ok((row + 1, sink.finish()));
         }
     }

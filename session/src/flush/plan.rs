@@ -4,9 +4,11 @@
 //! changes always give the same plan: ties are broken by the order in which tables and rows were handed in.
 
 mod by_row;
+mod cycles;
 mod known;
 mod levels;
 mod planner;
+mod queue;
 mod ranks;
 mod targets;
 #[cfg(test)]

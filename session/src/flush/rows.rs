@@ -52,9 +52,7 @@ impl StepRows {
             rows.keys.push(match step.part {
                 // The row's own step has taken its key, or the database has made it there.
                 Part::Close if ops[op].key.is_empty() => current_key(table, op, members)?,
-                Part::Whole => {
-                    std::mem::take(&mut ops[op].key).into_iter().map(value::checked).collect::<Result<_, _>>()?
-                }
+                Part::Whole => std::mem::take(&mut ops[op].key),
                 Part::Open | Part::Close => ops[op].key.clone(),
             });
             if step.part == Part::Whole {
@@ -96,7 +94,7 @@ fn resolve(op: &mut Op, column: usize, table: &TableMeta, members: &[Behind]) ->
     match cell {
         Some(PlannedValue::Value(value)) => {
             let value = std::mem::replace(value, Value::Bool(None));
-            value::checked(table.columns[column].sent(value))
+            Ok(table.columns[column].sent(value))
         }
         Some(PlannedValue::KeyOf { op: parent, column: of }) => {
             let value = members[*parent].iter().rev().find_map(|(object, _)| object.column_value(*of));

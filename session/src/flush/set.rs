@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use chrono::Timelike as _;
 use sea_orm::Value;
 use smallvec::SmallVec;
 
@@ -49,7 +50,12 @@ pub(super) struct RowSet<'a> {
 /// Where the rows of a set stand.
 pub(super) enum RowSource<'a> {
     Objects(Vec<&'a Arc<dyn AnyObject>>),
-    Planned { rows: StepRows, members: &'a [Behind] },
+    Planned {
+        rows: StepRows,
+        members: &'a [Behind],
+    },
+    /// New rows that no object stands for, their values in the order of the set's columns.
+    Appended(Vec<Vec<Value>>),
 }
 
 /// Values that the database has made before their rows.
@@ -103,10 +109,27 @@ impl<'a> RowSet<'a> {
         }
     }
 
+    /// New rows of which nothing is to come back.
+    pub(super) fn appended(
+        table: &'static TableMeta,
+        facts: Arc<TableFacts>,
+        columns: SmallVec<[usize; 8]>,
+        rows: Vec<Vec<Value>>,
+    ) -> Self {
+        let (kind, part, rows) = (Kind::Insert, Part::Whole, RowSource::Appended(rows));
+        RowSet { table, facts, kind, part, columns, checks: Vec::new(), rows, drawn: None }
+    }
+
+    /// Whether no object stands for the rows.
+    pub(super) fn is_appended(&self) -> bool {
+        matches!(self.rows, RowSource::Appended(_))
+    }
+
     pub(super) fn len(&self) -> usize {
         match &self.rows {
             RowSource::Objects(objects) => objects.len(),
             RowSource::Planned { rows, .. } => rows.len(),
+            RowSource::Appended(rows) => rows.len(),
         }
     }
 
@@ -158,9 +181,9 @@ impl<'a> RowSet<'a> {
         let drawn = self.drawn.as_ref().map_or(0, |drawn| drawn.columns.len());
         match &self.rows {
             RowSource::Objects(objects) => objects[row].put_row(&places[..places.len() - drawn], sink)?,
-            RowSource::Planned { rows, .. } => {
+            RowSource::Planned { .. } | RowSource::Appended(_) => {
                 for (at, put) in places[..places.len() - drawn].iter().enumerate() {
-                    sink.put(at, &ValueRef::from(self.planned_value(rows, row, *put)?))?;
+                    sink.put(at, &ValueRef::from(self.kept_value(row, *put)?))?;
                 }
             }
         }
@@ -172,18 +195,24 @@ impl<'a> RowSet<'a> {
         Ok(())
     }
 
-    fn planned_value<'r>(&self, rows: &'r StepRows, row: usize, put: Put) -> Result<&'r Value, Error> {
-        let lost = || Error::usage(format!("{}: a value of the row was lost on its way", self.table.entity));
+    /// A value of a row that stands apart from any object.
+    fn kept_value(&self, row: usize, put: Put) -> Result<&Value, Error> {
         let at = |columns: &[usize], column: usize| columns.iter().position(|known| *known == column);
-        let value = match put {
-            Put::New(column) => at(&self.columns, column).and_then(|at| rows.values[row].get(at)),
-            Put::Checked(column) => at(&self.checks, column).and_then(|at| rows.checks[row].get(at)),
-            Put::Held(column) => match at(&self.table.keys, column) {
+        let value = match (&self.rows, put) {
+            (RowSource::Planned { rows, .. }, Put::New(column)) => {
+                at(&self.columns, column).and_then(|at| rows.values[row].get(at))
+            }
+            (RowSource::Planned { rows, .. }, Put::Checked(column)) => {
+                at(&self.checks, column).and_then(|at| rows.checks[row].get(at))
+            }
+            (RowSource::Planned { rows, .. }, Put::Held(column)) => match at(&self.table.keys, column) {
                 Some(at) => rows.keys[row].get(at),
                 None => rows.versions.get(row),
             },
+            (RowSource::Appended(rows), Put::New(column)) => at(&self.columns, column).and_then(|at| rows[row].get(at)),
+            (RowSource::Appended(_), _) | (RowSource::Objects(_), _) => None,
         };
-        value.ok_or_else(lost)
+        value.ok_or_else(|| Error::usage(format!("{}: a value of the row was lost on its way", self.table.entity)))
     }
 
     /// The values of one row as SeaORM binds them.
@@ -191,8 +220,8 @@ impl<'a> RowSet<'a> {
         let drawn = self.drawn.as_ref().map_or(0, |drawn| drawn.columns.len());
         let own = &places[..places.len() - drawn];
         let mut values = match &self.rows {
-            RowSource::Planned { rows, .. } => {
-                own.iter().map(|put| self.planned_value(rows, row, *put).cloned()).collect::<Result<Vec<_>, Error>>()?
+            RowSource::Planned { .. } | RowSource::Appended(_) => {
+                own.iter().map(|put| self.kept_value(row, *put).cloned()).collect::<Result<Vec<_>, Error>>()?
             }
             RowSource::Objects(objects) => {
                 let mut change = self.change_of(objects[row])?;
@@ -221,7 +250,7 @@ impl<'a> RowSet<'a> {
 
     fn take_cell(&self, cells: &mut Vec<(usize, WrittenValue)>, column: usize) -> Result<Value, Error> {
         match cells.iter().position(|(at, _)| *at == column).map(|at| cells.swap_remove(at).1) {
-            Some(WrittenValue::Value(value)) => crate::table::value::checked(self.table.columns[column].sent(value)),
+            Some(WrittenValue::Value(value)) => Ok(self.table.columns[column].sent(value)),
             Some(WrittenValue::KeyOf(parent, _)) => {
                 Err(crate::objects::row::not_in_unit(self.table, column, parent.table()))
             }
@@ -241,6 +270,7 @@ impl<'a> RowSet<'a> {
                 let change = self.change_of(objects[row])?;
                 Found { key: change.key, version: change.version, checks: Vec::new() }
             }
+            RowSource::Appended(_) => Found { key: Vec::new(), version: None, checks: Vec::new() },
         })
     }
 
@@ -255,6 +285,7 @@ impl<'a> RowSet<'a> {
         let held: Option<Vec<Value>> = match &self.rows {
             RowSource::Planned { rows, .. } => Some(rows.keys[row].clone()),
             RowSource::Objects(objects) => objects[row].held_key(),
+            RowSource::Appended(_) => None,
         };
         let mut key = Vec::with_capacity(self.table.keys.len());
         for (at, column) in self.table.keys.iter().enumerate() {
@@ -291,8 +322,8 @@ impl<'a> RowSet<'a> {
     pub(super) fn sent(&self, row: usize, columns: &[usize]) -> Result<Vec<Value>, Error> {
         let places: Places = columns.iter().map(|column| Put::New(*column)).collect();
         match &self.rows {
-            RowSource::Planned { rows, .. } => {
-                places.iter().map(|put| self.planned_value(rows, row, *put).cloned()).collect()
+            RowSource::Planned { .. } | RowSource::Appended(_) => {
+                places.iter().map(|put| self.kept_value(row, *put).cloned()).collect()
             }
             RowSource::Objects(objects) => {
                 let mut change = self.change_of(objects[row])?;
@@ -304,7 +335,7 @@ impl<'a> RowSet<'a> {
     /// One value that is written.
     fn own_value(&self, row: usize, column: usize) -> Result<Value, Error> {
         match &self.rows {
-            RowSource::Planned { rows, .. } => self.planned_value(rows, row, Put::New(column)).cloned(),
+            RowSource::Planned { .. } | RowSource::Appended(_) => self.kept_value(row, Put::New(column)).cloned(),
             RowSource::Objects(objects) => {
                 let mut change = self.change_of(objects[row])?;
                 self.take_cell(&mut change.cells, column)
@@ -323,6 +354,7 @@ impl<'a> RowSet<'a> {
         match &self.rows {
             RowSource::Objects(objects) => objects.get(row).copied(),
             RowSource::Planned { rows, members } => members[*rows.ops.get(row)?].last().map(|(object, _)| object),
+            RowSource::Appended(_) => None,
         }
     }
 
@@ -331,6 +363,7 @@ impl<'a> RowSet<'a> {
         match &self.rows {
             RowSource::Objects(objects) => objects.get(row).copied(),
             RowSource::Planned { rows, members } => members[*rows.ops.get(row)?].first().map(|(object, _)| object),
+            RowSource::Appended(_) => None,
         }
     }
 
@@ -342,7 +375,8 @@ impl<'a> RowSet<'a> {
     /// Which of these columns hold, in some row, a value that is not stored as it was sent.
     pub(super) fn oddly_stored(&self) -> Result<Vec<usize>, Error> {
         let conditional = |column: &usize| {
-            matches!(self.facts.columns[*column].stored, Stored::UnlessSpaces | Stored::UnlessOddFloat)
+            let stored = self.facts.columns[*column].stored;
+            matches!(stored, Stored::UnlessSpaces | Stored::UnlessOddFloat | Stored::UnlessFiner)
         };
         let places: Places = self.columns.iter().filter(|column| conditional(column)).map(|c| Put::New(*c)).collect();
         if places.is_empty() {
@@ -352,9 +386,9 @@ impl<'a> RowSet<'a> {
         for row in 0..self.len() {
             match &self.rows {
                 RowSource::Objects(objects) => objects[row].put_row(&places, &mut probe)?,
-                RowSource::Planned { rows, .. } => {
+                RowSource::Planned { .. } | RowSource::Appended(_) => {
                     for (at, put) in places.iter().enumerate() {
-                        probe.put(at, &ValueRef::from(self.planned_value(rows, row, *put)?))?;
+                        probe.put(at, &ValueRef::from(self.kept_value(row, *put)?))?;
                     }
                 }
             }
@@ -379,11 +413,16 @@ impl RowSink for OddValues {
 
 /// Whether a column may not store a value as it is.
 fn is_odd(value: &ValueRef<'_>) -> bool {
+    let finer = |nanos: u32| !nanos.is_multiple_of(1_000);
     let odd_number = |number: f64| number.is_nan() || (number == 0.0 && number.is_sign_negative());
     match value {
         ValueRef::Text(text) => text.ends_with(' '),
         ValueRef::Float(number) => odd_number(f64::from(*number)),
         ValueRef::Double(number) => odd_number(*number),
+        ValueRef::Time(time) => finer(time.nanosecond()),
+        ValueRef::Naive(moment) => finer(moment.nanosecond()),
+        ValueRef::Utc(moment) => finer(moment.nanosecond()),
+        ValueRef::Offset(moment) => finer(moment.nanosecond()) || moment.offset().local_minus_utc() != 0,
         ValueRef::Owned(value) => match ValueRef::from(&**value) {
             ValueRef::Owned(_) => true,
             lent => is_odd(&lent),
@@ -419,6 +458,7 @@ impl NamedRows for Window<'_, '_> {
         let key = |row: usize| match &self.set.rows {
             RowSource::Objects(objects) => objects[row].held_key(),
             RowSource::Planned { rows, .. } => Some(rows.keys[row].clone()).filter(|key| !key.is_empty()),
+            RowSource::Appended(_) => None,
         };
         (self.from..self.to).filter_map(key).take(most).map(|key| table.show_key(&key)).collect()
     }

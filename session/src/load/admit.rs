@@ -1,5 +1,7 @@
 //! How a row that was read becomes an object of the unit (I1, I3).
 
+use std::{collections::hash_map::Entry, sync::Arc};
+
 use crate::{
     error::Error,
     objects::{
@@ -13,31 +15,33 @@ use crate::{
 /// Brings one row into the map (I1, I3).
 pub(crate) fn admit<E: TrackedEntity>(
     core: &mut Core,
-    model: E::Model,
+    model: Arc<E::Model>,
     refresh: bool,
     locked: bool,
 ) -> Result<Tracked<E>, Error> {
     let table = table_of::<E>();
     let passed = core.filters.last::<E>();
-    let key = key_of::<E>(table, &model);
-    if let Some(held) = core.map.get::<E>(&key) {
-        let held = held.clone();
-        if passed > 0 {
-            held.note_passed(passed);
+    let holder = core.holder();
+    let object = match core.map.entry::<E>(key_of::<E>(table, &model)) {
+        Entry::Occupied(held) => {
+            let held = held.get().clone();
+            if passed > 0 {
+                held.note_passed(passed);
+            }
+            if held.reread(model, refresh || locked, locked, core.frames[holder].id)? {
+                core.frames[holder].undo.touch(held.as_any_object());
+            }
+            return Ok(held.into());
         }
-        let holder = core.holder();
-        if held.reread(model, refresh || locked, locked, core.frames[holder].id)? {
-            core.frames[holder].undo.touch(held.as_any_object());
+        Entry::Vacant(place) => {
+            let object = Object::loaded(model, place.key().clone(), locked, &core.shared);
+            place.insert(object).clone()
         }
-        return Ok(held.into());
-    }
-    let object = Object::loaded(model, key.clone(), locked, &core.shared);
+    };
     if passed > 0 {
         object.note_passed(passed);
     }
-    core.map.insert(key, object.clone());
     // Rolled back, a block forgets what it loaded first (S5); the unit's own block ends with the map itself.
-    let holder = core.holder();
     if holder > 0 {
         core.frames[holder].undo.load(object.as_any_object());
     }

@@ -1,5 +1,7 @@
 //! Loading by key (I5): one object or many, from the map without SQL or from the database.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 use sea_orm::{
     ColumnTrait, Condition, Iterable, PrimaryKeyToColumn, QueryFilter, QueryTrait, Statement, Value,
@@ -86,7 +88,7 @@ impl Session {
         let rows = ask(self, table, message).await?.rows();
         if let Some(row) = rows.first() {
             let model = RowReader::<E>::in_order().read(row)?;
-            return Ok(Some(admit::<E>(self.core(), model, false, false)?));
+            return Ok(Some(admit::<E>(self.core(), Arc::new(model), false, false)?));
         }
         let values = self.keys_compared::<E>(values).await?;
         if let Some(other) = values.folding {
@@ -125,7 +127,8 @@ impl Session {
         }
         if !missing.is_empty() {
             let facts = self.core().table_facts(table).await?;
-            for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len())) {
+            let most_bytes = self.core().connection.most_bytes(table);
+            for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len()), most_bytes) {
                 let condition = match facts.folds(&table.keys) {
                     false => keys_filter::<E>(some, self.dialect()),
                     true => compared_filter::<E>(some, &facts, self.dialect()),
@@ -188,7 +191,8 @@ impl Session {
             let Compared { values: missing, folding } = self.all_compared::<E>(missing).await?;
             match folding {
                 None => {
-                    for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len())) {
+                    let most_bytes = self.core().connection.most_bytes(table);
+                    for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len()), most_bytes) {
                         E::find().filter(keys_filter::<E>(some, self.dialect())).load(self).await?;
                     }
                 }
@@ -316,12 +320,33 @@ pub(crate) fn compared_filter<E: TrackedEntity>(
         let values = rows.iter().flat_map(|row| row.iter().enumerate().map(value));
         return Condition::all().add(Expr::col(column.as_column_ref()).is_in(values));
     }
-    rows.iter().fold(Condition::any(), |any, row| {
+    if dialect.row_lists && rows.len() > 1 {
+        let names: Vec<Expr> = columns.iter().map(|column| Expr::col(column.as_column_ref())).collect();
+        let rows = rows.iter().map(|row| Expr::tuple(row.iter().enumerate().map(value)));
+        return Condition::all().add(Expr::tuple(names).is_in(rows));
+    }
+    let row = |row: &Vec<Value>| {
         let same = columns.iter().zip(row.iter().enumerate().map(value));
-        let row =
-            same.fold(Condition::all(), |all, (column, value)| all.add(Expr::col(column.as_column_ref()).eq(value)));
-        any.add(row)
-    })
+        let same = same.map(|(column, value)| Expr::col(column.as_column_ref()).eq(value));
+        same.reduce(|all, one| all.and(one))
+    };
+    any_of(rows.iter().filter_map(row).collect()).map_or_else(Condition::any, |any| Condition::all().add(any))
+}
+
+/// Alternatives as an expression that is no deeper than it must be: databases, and SeaORM, go down into it.
+pub(crate) fn any_of(mut all: Vec<Expr>) -> Option<Expr> {
+    while all.len() > 1 {
+        let mut rest = all.into_iter();
+        let mut pairs = Vec::with_capacity(rest.len().div_ceil(2));
+        while let Some(one) = rest.next() {
+            pairs.push(match rest.next() {
+                Some(other) => one.or(other),
+                None => one,
+            });
+        }
+        all = pairs;
+    }
+    all.pop()
 }
 
 /// Whether `names` hold the values of one of `rows`, which are those of `columns`. One flat list, never a chain of ORs, which

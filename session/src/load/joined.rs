@@ -1,6 +1,6 @@
 //! Joined selects of SeaORM's, loaded through the map (U6): pairs of objects, and objects with those that are related to them.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use rustc_hash::FxHashMap;
 use sea_orm::{
@@ -119,8 +119,8 @@ where
     s.core().statement_about(Message::Read(statement, &mut take), secret).await?;
     let core = s.core();
     let admitted = models.into_iter().map(|(one, other)| {
-        let one = admit::<E>(core, one, false, lock)?;
-        Ok((one, other.map(|other| admit::<R>(core, other, false, lock)).transpose()?))
+        let one = admit::<E>(core, Arc::new(one), false, lock)?;
+        Ok((one, other.map(|other| admit::<R>(core, Arc::new(other), false, lock)).transpose()?))
     });
     let pairs = admitted.collect::<Result<_, Error>>()?;
     failed.map_or(Ok(pairs), Err)

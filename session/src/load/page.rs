@@ -59,6 +59,23 @@ pub struct Page<E: TrackedEntity> {
 }
 
 /// A query that is read a page at a time; made by [`crate::LoadExt::page`].
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let db = example().await?;
+/// db.run(async |s: &mut Session| -> Result<(), Error> {
+///     (0..3).for_each(|n| _ = s.add(draft(&format!("note {n}"))));
+///     let first = note::Entity::find().page(None, 3).by(note::Column::Title).load(s).await?;
+///     let rest = note::Entity::find().page(first.next.as_ref(), 3).by(note::Column::Title).load(s).await?;
+///     assert_eq!((first.objects.len(), rest.objects.len()), (3, 1));
+///     assert!(rest.next.is_none());
+///     Ok(())
+/// }).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a page is read by `.load(s)`"]
 pub struct Pages<E: TrackedEntity> {

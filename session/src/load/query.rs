@@ -69,6 +69,9 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
     ///
     /// # Errors
     /// What the database says; [`Error::UnrepeatableRead`] in an optimistic unit (P5).
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     fn load(self, s: &mut Session) -> impl Future<Output = Result<Vec<Tracked<E>>, Error>> + Send {
         self.tracked().load(s)
     }
@@ -77,6 +80,9 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
     ///
     /// # Errors
     /// As [`LoadExt::load`].
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     fn load_one(self, s: &mut Session) -> impl Future<Output = Result<Option<Tracked<E>>, Error>> + Send {
         self.tracked().load_one(s)
     }
@@ -112,6 +118,9 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
     ///
     /// # Errors
     /// As [`LoadExt::load`].
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     fn count_in(self, s: &mut Session) -> impl Future<Output = Result<u64, Error>> + Send {
         self.tracked().count_in(s)
     }
@@ -195,6 +204,20 @@ pub trait LoadExt<E: TrackedEntity>: Sized {
     }
 
     /// `FOR UPDATE`; what is loaded under a lock is fresh (I3). On SQLite the writing unit holds the only write lock.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let note = note::Entity::find().for_update().load_one(s).await?.expect("the example's note");
+    ///     note.set_stars(note.stars() + 1);                    // nobody else has changed it meanwhile
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     fn for_update(self) -> Loader<E> {
         self.tracked().for_update()
     }
@@ -273,6 +296,9 @@ impl<E: TrackedEntity> Loader<E> {
     ///
     /// # Errors
     /// As [`LoadExt::rows`].
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn rows(self, s: &mut Session) -> Result<Rows<'_, E>, Error> {
         let select = self.conditioned(s)?;
         Rows::open(select, s).await
@@ -282,6 +308,9 @@ impl<E: TrackedEntity> Loader<E> {
     ///
     /// # Errors
     /// As [`LoadExt::load`].
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn count_in(self, s: &mut Session) -> Result<u64, Error> {
         let select = self.conditioned(s)?;
         Ok(select.count(&*s).await?)
@@ -299,6 +328,9 @@ impl<E: TrackedEntity> Loader<E> {
     ///
     /// # Errors
     /// As [`LoadExt::load`].
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn load(self, s: &mut Session) -> Result<Vec<Tracked<E>>, Error> {
         let rows = self.load_graph(s, |_, _| Ok(())).await?;
         Ok(rows.into_iter().map(|(object, ())| object).collect())
@@ -316,7 +348,7 @@ impl<E: TrackedEntity> Loader<E> {
             let load = s.core().loaded.next_load();
             let objects: Vec<Tracked<E>> = rows.iter().map(|(object, _)| object.clone()).collect();
             for branch in graph {
-                branch.load_branch(s, objects.clone(), Follow::Load { load, refresh }).await?;
+                branch.load_branch(s, objects.clone(), Follow::Load { load, refresh, wanted: false }).await?;
             }
         }
         Ok(rows)
@@ -349,6 +381,9 @@ impl<E: TrackedEntity> Loader<E> {
     ///
     /// # Errors
     /// As [`LoadExt::load`].
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn load_one(mut self, s: &mut Session) -> Result<Option<Tracked<E>>, Error> {
         self.select = self.select.limit(1);
         Ok(self.load(s).await?.pop())
@@ -385,7 +420,8 @@ async fn read<E: TrackedEntity, X: Send>(
     let mut take = |row: QueryResult| {
         let read = reader.read(&row).map_err(Error::from);
         match read.and_then(|model| Ok((also(&row, &model)?, model))) {
-            Ok(read) if failed.is_none() => models.push(read),
+            // Shared from the start: the rest of a large answer moves a pointer, and not the row.
+            Ok((also, model)) if failed.is_none() => models.push((also, Arc::new(model))),
             Ok(_) => {}
             Err(e) => _ = failed.get_or_insert(e),
         }

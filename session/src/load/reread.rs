@@ -21,6 +21,9 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Stale`] if the row is gone; [`Error::UnrepeatableRead`] in an optimistic unit (P5).
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn refresh<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> Result<(), Error> {
         self.reload(object, None).await
     }
@@ -30,6 +33,9 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::refresh`].
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn lock<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> Result<(), Error> {
         self.reload(object, Some(LockType::Update)).await
     }

@@ -5,7 +5,7 @@ use sea_orm::{ActiveModelTrait, EntityTrait, Value};
 
 use super::{
     columns::{UniqueColumns, places, values_in},
-    new_rows::{Meeting, NewRows, key_in, take_new},
+    new_rows::{Meeting, NewRows, take_new},
 };
 use crate::{
     error::Error,
@@ -27,9 +27,11 @@ impl Session {
     ///
     /// Safe under concurrency: of units that add the same row at once one adds it, and the others wait for it and get that row
     /// (on PostgreSQL, under `repeatable read` or stricter, they fail with 40001 instead, which is repeated if the unit is to be
-    /// [retried](crate::UnitOptions::retry)). Pending work is flushed first.
+    /// [retried](crate::UnitOptions::retry); on MySQL and MariaDB they read it past their snapshot, as `FOR UPDATE` does). Pending
+    /// work is flushed first.
     ///
-    /// One statement if the row is there, two if it is added, three if another unit was faster. A row that is there stays as it
+    /// One statement if the row is there, two if it is added, three if another unit was faster; on MySQL and MariaDB, whose INSERT
+    /// does not say which row it met, one more. A row that is there stays as it
     /// is; for one that is not there SeaORM's hooks run as in a flush, versions, times and tenants are set, and what the
     /// database computes is left to it. An added object is transient again if its block rolls back (S3).
     ///
@@ -100,9 +102,13 @@ impl Session {
         for _ in 0..=ATTEMPTS {
             let asked: Vec<Vec<Value>> = missing.iter().map(|draft| values[*draft].clone()).collect();
             let mut there = Vec::new();
-            for (of, row) in self.rows_with::<E>(&rows.unique, &asked).await? {
+            let mut held = self.rows_with::<E>(&rows.unique, &asked).await?;
+            if hooked {
+                self.rows_behind::<E>(&rows.unique, &asked, &mut held).await?;
+            }
+            for (of, row) in held {
                 let (draft, core) = (missing[of], self.core());
-                let is_new = added.remove(&draft) || added_keys.remove(&key_in(table, &row)?);
+                let is_new = added.remove(&draft) || added_keys.remove(&Key::from_values(table.key_of_row(&row)?));
                 if is_new {
                     take_new(core, &rows.drafts[draft], &row)?;
                     new.push(rows.drafts[draft].as_any_object());

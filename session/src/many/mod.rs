@@ -7,6 +7,7 @@
 mod columns;
 mod delete;
 mod get_or_add;
+mod meeting;
 mod new_rows;
 mod source;
 mod statement;

@@ -11,7 +11,7 @@ use sea_orm::{QueryResult, Value};
 
 use super::{
     source::{Source, pieces, together},
-    statement::{Answer, next_version, wants_xid, write},
+    statement::{Answer, held_object, next_version, wants_xid, write},
 };
 use crate::{
     connection::{Fetch, lent::FlushConnection},
@@ -87,13 +87,13 @@ impl<E: TrackedEntity> NewRows<E> {
     }
 
     /// The columns that a draft has set.
-    fn shape(&self, draft: usize) -> Vec<usize> {
+    pub(super) fn shape(&self, draft: usize) -> Vec<usize> {
         let set = |column: &usize| self.drafts[draft].any_column(*column).is_some();
         (0..table_of::<E>().columns.len()).filter(set).collect()
     }
 
     /// The columns that a row which is there takes over: never what is its own (E3), but for the time of its change.
-    fn taken(&self, table: &TableMeta, shape: &[usize]) -> Vec<usize> {
+    pub(super) fn taken(&self, table: &TableMeta, shape: &[usize]) -> Vec<usize> {
         let own = |column: &usize| table.is_kept(*column) && table.updated_at != Some(*column);
         let taken = shape.iter().copied().filter(|column| !own(column) && !self.unique.contains(column));
         let taken: Vec<usize> = taken.collect();
@@ -135,16 +135,14 @@ impl Session {
         unique: Vec<usize>,
         meeting: Meeting,
     ) -> Result<NewRows<E>, Error> {
-        if !self.dialect().on_conflict {
-            let what = "`get_or_add` and `upsert`, whose conflict is with columns that are named; look with `find_by_unique` \
-                        and add";
-            return Err(self.dialect().unsupported(what));
-        }
         // What is sent has to meet what the unit has done, also in a stretch without autoflush.
         self.flush().await?;
         let core = self.core();
         let drafts: Vec<Object<E>> = models.into_iter().map(|model| Object::pending(model, &core.shared)).collect();
         let facts = core.table_facts(table_of::<E>()).await?;
+        if !core.dialect().on_conflict {
+            tells_apart(table_of::<E>(), &facts, &unique)?;
+        }
         let settings = core.settings.clone();
         let tenant = settings.tenant.as_ref().map(|(_, tenant)| tenant.as_str());
         let stamp = Stamp { now: Utc::now().trunc_subsecs(6), tenant };
@@ -207,6 +205,9 @@ impl Session {
         of: &[usize],
         values: &[Vec<Value>],
     ) -> Result<Answers, Error> {
+        if !self.dialect().on_conflict {
+            return self.insert_each(rows, of, values).await;
+        }
         let trust = rows.trust();
         let mut shapes: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
         for draft in of {
@@ -247,8 +248,11 @@ impl Session {
         let conflict = rows.conflict(self.core().settings.tenant.is_some(), shape);
         let returned = table.columns.iter().map(|column| column.select(dialect)).collect::<Vec<_>>().join(", ");
         let set = trust.sets && together(table, shape);
-        let pieces: Vec<&[Vec<Value>]> =
-            if set { pieces(table, dialect, shape, &sent).collect() } else { sent.chunks(1).collect() };
+        let most_bytes = self.core().connection.most_bytes(table);
+        let pieces: Vec<&[Vec<Value>]> = match set {
+            true => pieces(table, dialect, shape, &sent, most_bytes).collect(),
+            false => sent.chunks(1).collect(),
+        };
         let mut at = 0;
         for piece in pieces {
             let piece_of = &drafts[at..at + piece.len()];
@@ -286,11 +290,28 @@ impl Session {
                 let held = held.collect::<Result<Vec<_>, Error>>()?;
                 match by_values.remove(&held[..]) {
                     Some(draft) => _ = answers.rows.insert(draft, row),
-                    None => answers.keys.push(key_in(table, &row)?),
+                    None => answers.keys.push(Key::from_values(table.key_of_row(&row)?)),
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// Nothing in the statement says which unique key is meant, so that the catalogue must.
+///
+/// # Errors
+/// There is no unique key of just these columns.
+fn tells_apart(table: &TableMeta, facts: &TableFacts, columns: &[usize]) -> Result<(), Error> {
+    let mut names: Vec<String> = columns.iter().map(|column| table.columns[*column].name.to_lowercase()).collect();
+    names.sort_unstable();
+    match facts.unique.contains(&names) {
+        true => Ok(()),
+        false => Err(Error::usage(format!(
+            "{} has no unique key of just ({}): make one, or name the columns of one that there is",
+            table.entity,
+            names.join(", ")
+        ))),
     }
 }
 
@@ -299,7 +320,7 @@ pub(super) fn take_new<E: TrackedEntity>(core: &mut Core, draft: &Object<E>, row
     let (holder, object) = (core.holder(), draft.as_any_object());
     let frame = core.frames[holder].id;
     // Another object of the same key: its row was gone before this one came (D7).
-    let gone = core.map.get::<E>(&key_in(table_of::<E>(), row)?).map(Object::as_any_object);
+    let gone = held_object::<E>(core, row)?;
     if let Some(gone) = gone.filter(|gone| gone.vanish(frame, &mut core.map)) {
         core.frames[holder].undo.touch(gone);
     }
@@ -308,10 +329,4 @@ pub(super) fn take_new<E: TrackedEntity>(core: &mut Core, draft: &Object<E>, row
     }
     object.written(RowKind::Insert, Some(&Returned::Row(row)), &[], frame, &mut core.map)?;
     Ok(())
-}
-
-/// The key of an answer's row.
-pub(super) fn key_in(table: &TableMeta, row: &QueryResult) -> Result<Key, Error> {
-    let values = table.keys.iter().map(|key| table.columns[*key].decode(row)).collect::<Result<Vec<_>, Error>>()?;
-    Ok(Key::from_values(values))
 }

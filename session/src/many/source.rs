@@ -10,7 +10,7 @@ use crate::{
     },
     dialect::{Dialect, Sets, message::Arguments},
     error::Error,
-    table::{meta::TableMeta, value::checked, value_ref::ValueRef},
+    table::{meta::TableMeta, value_ref::ValueRef},
 };
 
 /// Rows of one statement that takes arrays.
@@ -42,13 +42,14 @@ pub(super) fn pieces<'r>(
     dialect: &Dialect,
     columns: &[usize],
     rows: &'r [Vec<Value>],
+    most_bytes: usize,
 ) -> impl Iterator<Item = &'r [Vec<Value>]> {
     let most = match dialect.sets {
         _ if !together(table, columns) => (PLAIN_VALUES / columns.len().max(1)).max(1),
         Sets::Arrays => ARRAY_ROWS,
         Sets::Values | Sets::Documents => dialect.chunk(usize::MAX, columns.len()),
     };
-    cut_by_bytes(rows, most)
+    cut_by_bytes(rows, most, most_bytes)
 }
 
 /// Whether values of these columns can be sent in the driver's own form.
@@ -68,7 +69,7 @@ impl Source {
         rows: &[Vec<Value>],
     ) -> Result<Self, Error> {
         let (names, width) = (&table.names, columns.len());
-        // One of the two servers takes VALUES only as rows of its own spelling; both take SELECTs.
+        // MariaDB's VALUES do not take parameters as they come.
         let (before, between, after, values) = match dialect.sets {
             Sets::Arrays | Sets::Values => ("(", ", ", ")", "VALUES "),
             Sets::Documents => ("SELECT ", " UNION ALL ", "", ""),
@@ -77,14 +78,14 @@ impl Source {
             let tuples = tuples.join(between);
             format!("WITH {}({}, {}) AS ({values}{tuples}) ", names.rows, names.number, names.values(width))
         };
-        let sent = |column: usize, value: &Value| checked(table.columns[column].sent(value.clone()));
+        let sent = |column: usize, value: &Value| table.columns[column].sent(value.clone());
         match (dialect.sets, together(table, columns)) {
             (Sets::Arrays, true) => {
                 let kinds: Vec<_> = columns.iter().map(|column| &table.columns[*column].kind).collect();
                 let mut arguments = (dialect.rows)(rows.len(), &kinds)?;
                 for row in rows {
                     for (at, (column, value)) in columns.iter().zip(row).enumerate() {
-                        arguments.sink().put(at, &ValueRef::from(&sent(*column, value)?))?;
+                        arguments.sink().put(at, &ValueRef::from(&sent(*column, value)))?;
                     }
                 }
                 let from = names.unnest_numbered(width);
@@ -95,7 +96,7 @@ impl Source {
                 let tuple = |number: usize| format!("{before}{number}, {}{after}", vec!["?"; width].join(", "));
                 let tuples = (1..=size).map(tuple).collect::<Vec<_>>();
                 let values = rows.iter().flat_map(|row| columns.iter().zip(row));
-                let values = values.map(|(column, value)| sent(*column, value)).collect::<Result<_, Error>>()?;
+                let values = values.map(|(column, value)| sent(*column, value)).collect();
                 let sent = Sent::Flat { rows: rows.len(), values, width, size };
                 Ok(Self { with: with(tuples), from: names.rows.clone(), filled: true, sent })
             }
@@ -103,8 +104,8 @@ impl Source {
                 let mut text = Text::new(dialect, "");
                 let mut tuples = Vec::with_capacity(rows.len());
                 for (number, row) in rows.iter().enumerate() {
-                    let values = columns.iter().zip(row).map(|(column, value)| Ok(text.bind(sent(*column, value)?)));
-                    let values = values.collect::<Result<Vec<_>, Error>>()?.join(", ");
+                    let values = columns.iter().zip(row).map(|(column, value)| text.bind(sent(*column, value)));
+                    let values = values.collect::<Vec<_>>().join(", ");
                     tuples.push(format!("{before}CAST({} AS {}), {values}{after}", number + 1, dialect.big));
                 }
                 let (with, from) = (with(tuples), names.rows.clone());

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use sea_orm::{ColumnTrait, IdenStatic, Iterable, QueryResult};
 
-use super::new_rows::key_in;
 use crate::{
-    connection::Message,
+    connection::{Message, Reply},
     dialect::Dialect,
     error::Error,
     flush::Watch,
@@ -15,6 +14,7 @@ use crate::{
     objects::{
         AnyObject, Object, Tracked,
         entity::{TrackedEntity, table_of},
+        identity::Key,
         key_of,
     },
     table::{facts::TableFacts, meta::TableMeta, sql::quote, value::last_integer},
@@ -35,21 +35,26 @@ pub(super) async fn write(
     message: Message<'_>,
     tells_xid: bool,
 ) -> Result<Answer, Error> {
-    // What relations of the table's rows gave is not known any more (U1).
-    core.shared.joins.changed(&table.table);
-    let sent = core.statement_about(message, !table.secret.is_empty()).await;
-    let reply = sent.map_err(|e| {
-        if e.doubts_facts() {
-            core.connection.doubt_facts(table);
-        }
-        e.at(|| table.entity.to_owned())
-    })?;
+    let reply = sent(core, table, message).await?;
     let count = reply.affected();
     let rows = reply.rows();
     if tells_xid && core.xid.is_none() {
         core.xid = core.dialect().xid_in(&rows);
     }
     Ok(Answer { count, rows })
+}
+
+/// Sends a write of rows of this table.
+pub(super) async fn sent(core: &mut Core, table: &'static TableMeta, message: Message<'_>) -> Result<Reply, Error> {
+    // What relations of the table's rows gave is not known any more (U1).
+    core.shared.joins.changed(&table.table);
+    let sent = core.statement_about(message, !table.secret.is_empty()).await;
+    sent.map_err(|e| {
+        if e.doubts_facts() {
+            core.connection.doubt_facts(table);
+        }
+        e.at(|| table.entity.to_owned())
+    })
 }
 
 /// Whether a write that answers is to tell the transaction's id.
@@ -82,7 +87,7 @@ pub(super) fn take_row<E: TrackedEntity>(core: &mut Core, row: &QueryResult) -> 
     if let Some(held) = core.map.get::<E>(&key_of::<E>(table, &model)) {
         held.as_any_object().doubt();
     }
-    admit::<E>(core, model, false, false)
+    admit::<E>(core, Arc::new(model), false, false)
 }
 
 /// The object of an answer's row, if the map holds it.
@@ -90,7 +95,8 @@ pub(super) fn held_object<E: TrackedEntity>(
     core: &Core,
     row: &QueryResult,
 ) -> Result<Option<Arc<dyn AnyObject>>, Error> {
-    Ok(core.map.get::<E>(&key_in(table_of::<E>(), row)?).map(Object::as_any_object))
+    let key = Key::from_values(table_of::<E>().key_of_row(row)?);
+    Ok(core.map.get::<E>(&key).map(Object::as_any_object))
 }
 
 /// It is not told what became of the rows of an entity: its objects are asked about before they are used.

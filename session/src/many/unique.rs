@@ -1,5 +1,7 @@
 //! Rows found by unique values (U4). Whether two values are equal the database says (D5).
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashSet;
 use sea_orm::{EntityTrait, QueryResult, Value, sea_query::IntoValueTuple};
 
@@ -126,7 +128,8 @@ impl Session {
         let same = same.collect::<Vec<_>>().join(" AND ");
         let selected = table.columns.iter().map(|column| column.select(dialect)).collect::<Vec<_>>().join(", ");
         let (mut found, mut before) = (Vec::with_capacity(values.len()), 0);
-        for piece in pieces(table, dialect, columns, values) {
+        let most_bytes = self.core().connection.most_bytes(table);
+        for piece in pieces(table, dialect, columns, values, most_bytes) {
             let source = Source::new(table, dialect, columns, piece)?;
             let sql = format!(
                 "{}SELECT {}.{}, {selected} FROM {} JOIN {} ON {same}",
@@ -159,7 +162,7 @@ impl Session {
         if !self.core().filters.may_hide::<E>() {
             for (of, row) in rows {
                 let model = RowReader::<E>::new().read(&row)?;
-                let object = admit::<E>(self.core(), model, false, false)?;
+                let object = admit::<E>(self.core(), Arc::new(model), false, false)?;
                 let there = matches!(object.object().phase(), Phase::Persistent | Phase::Pending);
                 found.push((of, there.then_some(object)));
             }

@@ -27,7 +27,8 @@ impl Session {
     /// notice, and `updated_at` is set. Columns that the database computes are never written. Nothing is compared: a version
     /// that this unit has loaded is no condition. Pending work is flushed first.
     ///
-    /// One statement where the table permits, safe under concurrency as [`Session::get_or_add`] is. An object that is in the map
+    /// One statement where the table permits (on MySQL and MariaDB one a row, and one that reads the rows), safe under concurrency as
+    /// [`Session::get_or_add`] is. An object that is in the map
     /// already is brought up to date, and goes back if its block rolls back; any other leaves the map then, as one that was
     /// loaded in the block does (S5). SeaORM's hooks run as for an insert, whatever became of the row.
     ///
@@ -107,7 +108,9 @@ impl Session {
         }
         let rest: Vec<usize> = all.iter().copied().filter(|draft| !found.contains_key(draft)).collect();
         let asked: Vec<Vec<Value>> = rest.iter().map(|draft| values[*draft].clone()).collect();
-        for (of, row) in self.rows_with::<E>(&rows.unique, &asked).await? {
+        let mut held = self.rows_with::<E>(&rows.unique, &asked).await?;
+        self.rows_behind::<E>(&rows.unique, &asked, &mut held).await?;
+        for (of, row) in held {
             found.insert(rest[of], take_row::<E>(self.core(), &row)?);
         }
         let written = all.iter().filter_map(|draft| found.get(draft));

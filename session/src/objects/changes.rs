@@ -166,12 +166,17 @@ impl Change {
     /// secret column with neither. Numbers that JSON has no exact form for are texts, and so are moments (RFC 3339) and bytes
     /// (hexadecimal).
     pub fn to_json(&self) -> serde_json::Value {
-        let column = |column: &ColumnChange| {
-            let sides = [("old", &column.old), ("new", &column.new)];
-            let sides = sides.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json_of(value.as_ref()?))));
-            (column.name.to_owned(), serde_json::Value::Object(sides.collect()))
-        };
-        serde_json::Value::Object(self.columns.iter().map(column).collect())
+        let mut columns = serde_json::Map::new();
+        for column in &self.columns {
+            let mut sides = serde_json::Map::new();
+            for (name, value) in [("new", &column.new), ("old", &column.old)] {
+                if let Some(value) = value {
+                    sides.insert(name.to_owned(), json_of(value));
+                }
+            }
+            columns.insert(column.name.to_owned(), sides.into());
+        }
+        columns.into()
     }
 
     /// Whether it goes into the audit table.

@@ -15,6 +15,7 @@ use super::{
     identity::IdentityMap,
     inner::{Moved, column_at, key_of, keys_of},
     row::{Carried, Expressed, Put, Returned, RowChange, RowKind, Stamp, Straight, WrittenValue, not_in_unit},
+    undo::Before,
 };
 use crate::{
     connection::lent::FlushConnection,
@@ -296,9 +297,14 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         let mut inner = self.inner.lock();
         inner.passed = 0;
         inner.joins_anew();
-        let before = inner.base.clone().map(Data::Full).or_else(|| Some(inner.data.clone()));
-        let key = inner.key.clone();
-        let told = inner.remember(frame, Phase::Persistent, before, key);
+        let told = match inner.base.is_some() || inner.enlisted {
+            true => {
+                let before = inner.base.clone().map(Data::Full).or_else(|| Some(inner.data.clone()));
+                let key = inner.key.clone();
+                inner.remember(frame, Phase::Persistent, before, key)
+            }
+            false => inner.remember_columns(frame, values.iter().map(|(column, _)| *column)),
+        };
         for (column, value) in values {
             let own = inner.differing().any(|changed| changed == *column);
             if let Some(base) = inner.base.take() {
@@ -364,10 +370,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
     fn doubt(&self) {
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Persistent {
-            inner.expired = true;
-            if let Some(unit) = &inner.unit {
-                unit.joins.expired(self.address());
-            }
+            inner.expire(self.address());
             // This unit's own write has changed it: what was read before is no promise (P5).
             inner.read = ColumnSet::default();
         }
@@ -382,7 +385,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         let (touched, moved) = self.deleted(&mut inner, frame);
         // Whoever rolls back to before this does not know whether the row is there again.
         if touched && let Some(undo) = inner.undo.last_mut() {
-            undo.expired = true;
+            undo.expired = Some(0);
         }
         inner.untouch();
         drop(inner);
@@ -472,12 +475,17 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         inner.passed = 0;
         inner.untouch();
         inner.expressions.clear();
-        if let Some(data) = undo.data {
-            inner.data = data;
+        match undo.held {
+            Before::Nothing => {}
+            Before::Whole(data) => inner.data = data,
+            Before::Columns(columns) => inner.data.put_back(columns),
         }
         inner.phase = undo.phase;
         inner.locked = undo.locked;
-        inner.expired |= undo.expired;
+        // What expired inside the block, or in one inside that, was known before.
+        if let Some(newest) = undo.expired.filter(|newest| u64::from(*newest) < undo.frame) {
+            (inner.expired, inner.expired_in) = (true, newest);
+        }
         let (left, back) = (std::mem::replace(&mut inner.key, undo.key.clone()), undo.key);
         drop(inner);
         self.rekey(map, left, back);
@@ -491,7 +499,11 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         }
         if top > 1 && inner.undo[top - 2].frame == parent {
             // The parent's own, older state is what its rollback restores.
-            inner.undo.pop();
+            if let Some(inside) = inner.undo.pop()
+                && let Some(own) = inner.undo.last_mut()
+            {
+                own.held.cover(inside.held);
+            }
             return false;
         }
         inner.undo[top - 1].frame = parent;

@@ -3,7 +3,7 @@
 
 use std::{
     any::{Any, TypeId},
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher, BuildHasherDefault, Hash, Hasher},
     sync::Arc,
 };
@@ -43,6 +43,14 @@ impl Key {
         match parts.len() {
             1 => parts.remove(0),
             _ => Key::Many(parts.into()),
+        }
+    }
+
+    /// As [`Key::from_values`], of values that stay where they are.
+    pub(crate) fn from_slice(values: &[Value]) -> Self {
+        match values {
+            [value] => Self::from_value(value.clone()),
+            _ => Self::from_values(values.to_vec()),
         }
     }
 
@@ -193,12 +201,13 @@ impl IdentityMap {
         self.tables[at].1.as_any().downcast_ref::<EntityObjects<E>>().map(|rows| &rows.0)
     }
 
-    fn rows_mut<E: TrackedEntity>(&mut self) -> Option<&mut KeyMap<E>> {
+    fn rows_mut<E: TrackedEntity>(&mut self) -> &mut KeyMap<E> {
         let at = self.place::<E>().unwrap_or_else(|| {
             self.tables.push((TypeId::of::<E>(), Box::new(EntityObjects::<E>(KeyMap::default()))));
             self.tables.len() - 1
         });
-        self.tables[at].1.as_any_mut().downcast_mut::<EntityObjects<E>>().map(|rows| &mut rows.0)
+        let rows = self.tables[at].1.as_any_mut().downcast_mut::<EntityObjects<E>>();
+        &mut rows.expect("what stands at an entity's place is of that entity").0
     }
 
     fn place<E: TrackedEntity>(&self) -> Option<usize> {
@@ -210,9 +219,13 @@ impl IdentityMap {
         self.rows::<E>()?.get(key)
     }
 
+    /// The place of a key.
+    pub(crate) fn entry<E: TrackedEntity>(&mut self, key: Key) -> Entry<'_, Key, Object<E>> {
+        self.rows_mut::<E>().entry(key)
+    }
+
     pub(crate) fn insert<E: TrackedEntity>(&mut self, key: Key, object: Object<E>) {
-        let Some(rows) = self.rows_mut::<E>() else { return };
-        let before = rows.insert(key, object.clone());
+        let before = self.rows_mut::<E>().insert(key, object.clone());
         if let Some(before) = before.filter(|before| !before.same(&object)) {
             let before = before.as_any_object();
             if before.is_doubted() {
@@ -227,14 +240,12 @@ impl IdentityMap {
     }
 
     pub(crate) fn reserve<E: TrackedEntity>(&mut self, more: usize) {
-        if let Some(rows) = self.rows_mut::<E>() {
-            rows.reserve(more);
-        }
+        self.rows_mut::<E>().reserve(more);
     }
 
     /// Takes `object` out, if it is what the map holds under `key`: a row switch may have put another there.
     pub(crate) fn remove<E: TrackedEntity>(&mut self, key: &Key, object: &Object<E>) {
-        let Some(rows) = self.rows_mut::<E>() else { return };
+        let rows = self.rows_mut::<E>();
         if let Some((key, held)) = rows.remove_entry(key)
             && !held.same(object)
         {

@@ -15,7 +15,7 @@ use super::{
     identity::Key,
     row::WrittenValue,
     shared::Shared,
-    undo::Undo,
+    undo::{Before, Undo},
 };
 use crate::table::{columns::ColumnSet, meta::TableMeta, value::as_column, value_ref::ValueRef};
 
@@ -41,11 +41,19 @@ pub(crate) fn keys_of<E: TrackedEntity>(model: &E::Model) -> Vec<Value> {
 
 /// What the identity map knows a row by.
 pub(crate) fn key_of<E: TrackedEntity>(table: &TableMeta, model: &E::Model) -> Key {
-    let alone = match table.keys[..] {
-        [key] => Key::from_ref(&E::value_of(model, key)),
+    key_in::<E>(model, &table.keys)
+}
+
+/// What a row holds in these columns, as a key.
+pub(crate) fn key_in<E: TrackedEntity>(model: &E::Model, columns: &[usize]) -> Key {
+    let alone = match columns {
+        [column] => Key::from_ref(&E::value_of(model, *column)),
         _ => None,
     };
-    alone.unwrap_or_else(|| Key::from_values(keys_of::<E>(model)))
+    alone.unwrap_or_else(|| {
+        let values = columns.iter().filter_map(|column| Some(model.get(column_at::<E>(*column)?)));
+        Key::from_values(values.collect())
+    })
 }
 
 /// The model that a complete draft has become. Moves the values out; an incomplete draft keeps them.
@@ -93,6 +101,14 @@ impl<E: TrackedEntity> Data<E> {
         }
     }
 
+    /// Takes columns back to what they held.
+    pub(super) fn put_back(&mut self, columns: Vec<(usize, Value)>) {
+        for (column, value) in columns {
+            // It is the column's own value, which it takes.
+            _ = self.try_set_at(column, value);
+        }
+    }
+
     pub(super) fn try_set_at(&mut self, column: usize, value: Value) -> Result<(), DbErr> {
         // A key of one type may point to a key of another (i32 to i64, T to Option<T>): converted, or refused.
         let value = as_column(value, &table_of::<E>().columns[column].kind);
@@ -123,6 +139,17 @@ impl<E: TrackedEntity> Inner<E> {
         self.touched.insert(column);
         if self.expired {
             self.forced.insert(column);
+        }
+    }
+
+    /// What the row holds is not known any more.
+    pub(super) fn expire(&mut self, address: usize) {
+        let newest = self.unit.as_ref().map_or(0, |unit| unit.newest_block());
+        if !self.expired {
+            (self.expired, self.expired_in) = (true, newest);
+        }
+        if let Some(unit) = &self.unit {
+            unit.joins.expired(address);
         }
     }
 
@@ -322,8 +349,33 @@ impl<E: TrackedEntity> Inner<E> {
         if self.undo.last().is_some_and(|undo| undo.frame == frame) {
             return false;
         }
-        self.undo.push(Undo { frame, phase, data, key, locked: self.locked, expired: false });
+        self.push_undo(frame, phase, data.map_or(Before::Nothing, Before::Whole), key);
         true
+    }
+
+    fn push_undo(&mut self, frame: u64, phase: Phase, held: Before<E>, key: Option<Key>) {
+        let expired = self.expired.then_some(self.expired_in);
+        self.undo.push(Undo { frame, phase, held, key, locked: self.locked, expired });
+    }
+
+    /// As [`Inner::remember`], of a row in which the database sets these columns and of which nothing else is changed.
+    pub(super) fn remember_columns(&mut self, frame: u64, columns: impl Iterator<Item = usize>) -> bool {
+        let held = columns.filter_map(|column| Some((column, self.value(column_at::<E>(column)?)?)));
+        let held = Before::Columns(held.collect());
+        if let Some(undo) = self.undo.last_mut().filter(|undo| undo.frame == frame) {
+            undo.held.cover(held);
+            return false;
+        }
+        self.push_undo(frame, self.phase, held, self.key.clone());
+        true
+    }
+
+    /// More of the row is to be changed than the columns that are remembered: now all of it is.
+    pub(super) fn remember_all(&mut self) {
+        let Some(undo) = self.undo.last_mut() else { return };
+        if matches!(undo.held, Before::Columns(_)) {
+            undo.held.cover(Before::Whole(self.data.clone()));
+        }
     }
 }
 

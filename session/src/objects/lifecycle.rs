@@ -124,11 +124,7 @@ impl<E: TrackedEntity> Object<E> {
     }
 
     pub(crate) fn expire(&self) {
-        let mut inner = self.0.inner.lock();
-        inner.expired = true;
-        if let Some(unit) = &inner.unit {
-            unit.joins.expired(self.address());
-        }
+        self.0.inner.lock().expire(self.address());
     }
 
     pub(crate) fn is_expired(&self) -> bool {
@@ -137,12 +133,19 @@ impl<E: TrackedEntity> Object<E> {
 
     /// The row was read again in `frame` (I3, P5). Without `overwrite` a clean object keeps what it has. True if the frame
     /// must be told, because its rollback has something to restore.
-    pub(crate) fn reread(&self, model: E::Model, overwrite: bool, locked: bool, frame: u64) -> Result<bool, Error> {
+    pub(crate) fn reread(
+        &self,
+        model: Arc<E::Model>,
+        overwrite: bool,
+        locked: bool,
+        frame: u64,
+    ) -> Result<bool, Error> {
         let mut inner = self.0.inner.lock();
-        let expired = std::mem::take(&mut inner.expired);
+        let expired = inner.expired;
         let dirty = inner.base.is_some();
         let optimistic = inner.unit.as_ref().is_some_and(|unit| unit.optimistic);
         if inner.phase != Phase::Persistent {
+            inner.expired = false;
             return Ok(false);
         }
         if optimistic {
@@ -155,8 +158,9 @@ impl<E: TrackedEntity> Object<E> {
             // What was set stays set; the rest is as the database has it.
             let (before, key) = (inner.base.clone().map(Data::Full), inner.key.clone());
             let told = inner.remember(frame, Phase::Persistent, before, key);
+            inner.expired = false;
             inner.locked |= locked;
-            inner.now_holds(model)?;
+            inner.now_holds(Arc::unwrap_or_clone(model))?;
             inner.forced = ColumnSet::default();
             return Ok(told);
         }
@@ -164,12 +168,14 @@ impl<E: TrackedEntity> Object<E> {
             return Ok(false);
         }
         inner.compare_joins(&model);
+        inner.remember_all();
         // What a block read it may have written by SQL of its own, and its rollback takes row locks back too (INV4).
         let before = inner.base.take().map(Data::Full).or_else(|| Some(inner.data.clone()));
         let key = inner.key.clone();
         let told = inner.remember(frame, Phase::Persistent, before, key);
+        inner.expired = false;
         inner.locked |= locked;
-        inner.data = Data::Full(Arc::new(model));
+        inner.data = Data::Full(model);
         inner.untouch();
         inner.expressions.clear();
         Ok(told)

@@ -30,12 +30,16 @@ pub(crate) struct JoinedOn {
     pub(crate) conditional: bool,
 }
 
+/// The objects that a parent is related to: handed on, not copied.
+pub(crate) type Group<R> = Arc<Vec<Tracked<R>>>;
+
 struct Loaded {
     /// Holds the parent, so that no other object comes to stand at its address.
     _parent: Arc<dyn AnyObject>,
     /// What the parent held in the columns that the relation starts from.
     own: Option<Vec<Value>>,
-    related: Box<dyn Any + Send>,
+    /// A [`Group`] of the relation's entity.
+    related: Arc<dyn Any + Send + Sync>,
     moment: u64,
     /// The block that it was loaded in.
     frame: u64,
@@ -62,24 +66,29 @@ impl LoadedRelations {
         self.relations.is_empty()
     }
 
+    /// Whether the relation is loaded for any parent.
+    pub(crate) fn has(&self, on: &JoinedOn) -> bool {
+        self.relations.contains_key(&on.id)
+    }
+
     /// The number of a new load of a graph.
     pub(crate) fn next_load(&mut self) -> u64 {
         self.loads += 1;
         self.loads
     }
 
-    pub(crate) fn keep<E: TrackedEntity, R: TrackedEntity>(
+    /// Keeps for each parent, which held this in the columns that the relation starts from, what it is related to.
+    pub(crate) fn keep<'p, E: TrackedEntity, R: TrackedEntity>(
         &mut self,
         on: &JoinedOn,
-        parent: &Object<E>,
-        own: Option<Vec<Value>>,
-        related: Vec<Tracked<R>>,
         at: LoadedAt,
+        parents: impl Iterator<Item = (&'p Object<E>, Option<Vec<Value>>, Group<R>)>,
     ) {
         let LoadedAt { load, frame, moment } = at;
-        let _parent = parent.as_any_object();
-        let loaded = Loaded { _parent, own, related: Box::new(related), moment, frame, load };
-        self.relations.entry(on.id.clone()).or_default().insert(parent.address(), loaded);
+        let relation = self.relations.entry(on.id.clone()).or_default();
+        relation.extend(parents.map(|(parent, own, related)| {
+            (parent.address(), Loaded { _parent: parent.as_any_object(), own, related, moment, frame, load })
+        }));
     }
 
     /// What `parent` is related to, if that was loaded (by this very load, if one is named) and is still so.
@@ -90,7 +99,7 @@ impl LoadedRelations {
         own: &Option<Vec<Value>>,
         load: Option<u64>,
         shared: &Shared,
-    ) -> Option<Vec<Tracked<R>>> {
+    ) -> Option<Group<R>> {
         let loaded = self.relations.get(&on.id)?.get(&parent.address())?;
         let pending = on.conditional && shared.has_dirty();
         let valid = !pending
@@ -98,10 +107,13 @@ impl LoadedRelations {
             && load.is_none_or(|load| loaded.load == load)
             && loaded.own == *own
             && shared.joins.unchanged(loaded.moment, parent.address(), &on.tables, on.conditional);
-        let related = loaded.related.downcast_ref::<Vec<Tracked<R>>>().filter(|_| valid)?;
+        if !valid {
+            return None;
+        }
+        let related = loaded.related.clone().downcast::<Vec<Tracked<R>>>().ok()?;
         // Only the database can tell what became of one that expired (D8).
         let known = related.iter().all(|object| object.object().phase_unless_expired().is_some());
-        known.then(|| related.clone())
+        known.then_some(related)
     }
 
     /// The block `frame` is rolled back: what was loaded in it, or in blocks inside it, is not known any more (S5).

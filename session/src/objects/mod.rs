@@ -48,8 +48,8 @@ use crate::{
     table::{columns::ColumnSet, meta::TableMeta},
 };
 pub(crate) use any_object::AnyObject;
-pub(crate) use inner::key_of;
 use inner::{all_set, held_columns, position};
+pub(crate) use inner::{key_in, key_of};
 
 /// The state as the object keeps it: whether a delete was sent matters to the flush only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,8 @@ struct Inner<E: TrackedEntity> {
     locked: bool,
     /// The values are to be read again before they are used (`expire`).
     expired: bool,
+    /// The newest block when it expired.
+    expired_in: u32,
     /// Nothing was changed since it expired but what follows a parent: its row may be gone, and then nothing is lost (D7).
     led: bool,
     /// The last of the caller's filters that the row has passed since it was changed (U5).
@@ -229,6 +231,10 @@ impl<E: TrackedEntity> fmt::Debug for Tracked<E> {
 
 impl<E: TrackedEntity> Object<E> {
     fn new(phase: Phase, data: Data<E>, unit: Option<Arc<Shared>>) -> Self {
+        Self::of_parts(phase, data, unit, None, false)
+    }
+
+    fn of_parts(phase: Phase, data: Data<E>, unit: Option<Arc<Shared>>, key: Option<Key>, locked: bool) -> Self {
         Object(Arc::new_cyclic(|this| ObjectCell {
             table: table_of::<E>(),
             this: this.clone(),
@@ -240,12 +246,13 @@ impl<E: TrackedEntity> Object<E> {
                 forced: ColumnSet::default(),
                 read: ColumnSet::default(),
                 enlisted: false,
-                locked: false,
+                locked,
                 expired: false,
+                expired_in: 0,
                 led: false,
                 passed: 0,
                 unit,
-                key: None,
+                key,
                 undo: ThinVec::new(),
                 links: ThinVec::new(),
                 expressions: ThinVec::new(),
@@ -257,14 +264,8 @@ impl<E: TrackedEntity> Object<E> {
     }
 
     /// A row that was just read.
-    pub(crate) fn loaded(model: E::Model, key: Key, locked: bool, unit: &Arc<Shared>) -> Self {
-        let object = Self::new(Phase::Persistent, Data::Full(Arc::new(model)), Some(unit.clone()));
-        {
-            let mut inner = object.0.inner.lock();
-            inner.key = Some(key);
-            inner.locked = locked;
-        }
-        object
+    pub(crate) fn loaded(model: Arc<E::Model>, key: Key, locked: bool, unit: &Arc<Shared>) -> Self {
+        Self::of_parts(Phase::Persistent, Data::Full(model), Some(unit.clone()), Some(key), locked)
     }
 
     /// A new object. Values that a `Model` brought along as unchanged count as set: the session knows that it is new (Z12).
@@ -460,6 +461,7 @@ impl<E: TrackedEntity> Object<E> {
             && let Data::Full(model) = &inner.data
         {
             inner.base = Some(model.clone());
+            inner.remember_all();
         }
         if matches!(inner.phase, Phase::Deleting | Phase::Deleted) {
             tracing::warn!(entity = self.0.table.entity, "a deleted object was changed; the change is not sent");
@@ -511,6 +513,7 @@ impl<E: TrackedEntity> Object<E> {
         // It may be on the list already.
         let unit = (!inner.enlisted).then(|| inner.unit.clone()).flatten();
         inner.enlisted = true;
+        inner.remember_all();
         Changing { inner, _enlist: Enlist { object: self, unit } }
     }
 }

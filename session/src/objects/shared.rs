@@ -4,7 +4,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     expresses: AtomicBool,
     /// What relations join on, once one was loaded (U1).
     pub(crate) joins: Joins,
+    /// The number of the block that was entered last.
+    newest_block: AtomicU32,
     pub(crate) strict: bool,
     /// Whether reads are noted (P1).
     pub(crate) optimistic: bool,
@@ -41,10 +43,21 @@ impl Shared {
             leads: AtomicBool::new(false),
             expresses: AtomicBool::new(false),
             joins: Joins::default(),
+            newest_block: AtomicU32::new(1),
             strict,
             optimistic,
             show_values,
         })
+    }
+
+    /// A block of this number was entered; numbers grow.
+    pub(crate) fn entered(&self, block: u64) {
+        self.newest_block.store(u32::try_from(block).unwrap_or(u32::MAX), Ordering::Release);
+    }
+
+    /// What happens now has happened in the block of this number, in one around it, or after it has ended.
+    pub(crate) fn newest_block(&self) -> u32 {
+        self.newest_block.load(Ordering::Acquire)
     }
 
     pub(crate) fn enlist(&self, object: Arc<dyn AnyObject>) {

@@ -1,9 +1,9 @@
 //! Where an object goes (S, I), declared as a table: what each operation does to an object in each state.
-//! `docs/states.md` prints the table, and a test tries every cell on both backends.
+//! `docs/book/src/states.md` prints the table, and a test tries every cell on both backends.
 //!
 //! This module decides; it never touches an object. The handle and the session carry the decision out.
 
-/// Where an object stands. See the table in `docs/states.md`.
+/// Where an object stands. See the table in `docs/book/src/states.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use sea_orm::Value;
+
 use super::{
     AnyObject, Data, Phase,
     entity::TrackedEntity,
@@ -15,12 +17,43 @@ use super::{
 pub(crate) struct Undo<E: TrackedEntity> {
     pub(crate) frame: u64,
     pub(crate) phase: Phase,
-    pub(crate) data: Option<Data<E>>,
+    pub(crate) held: Before<E>,
     pub(crate) key: Option<Key>,
     /// A rollback to a savepoint gives up the row locks that were taken after it.
     pub(crate) locked: bool,
-    /// Whether the row is to be asked for again after a rollback.
-    pub(crate) expired: bool,
+    /// The object had expired, with this the newest block: who rolls back to before a later block does not know the row either.
+    pub(crate) expired: Option<u32>,
+}
+
+/// The values of an object before a block changed it.
+pub(crate) enum Before<E: TrackedEntity> {
+    /// None that a rollback could restore: the object was new.
+    Nothing,
+    /// All of them.
+    Whole(Data<E>),
+    /// Those of columns that a statement has set, while nothing else of the row was changed: the model needs no copy.
+    Columns(Vec<(usize, Value)>),
+}
+
+impl<E: TrackedEntity> Before<E> {
+    /// What was held before, if `inside` was before a part of the changes that came later.
+    pub(crate) fn cover(&mut self, inside: Before<E>) {
+        let Before::Columns(known) = self else { return };
+        match inside {
+            Before::Nothing => {}
+            Before::Whole(mut data) => {
+                data.put_back(std::mem::take(known));
+                *self = Before::Whole(data);
+            }
+            Before::Columns(columns) => {
+                for (column, value) in columns {
+                    if known.iter().all(|(other, _)| *other != column) {
+                        known.push((column, value));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The objects that a block touched.

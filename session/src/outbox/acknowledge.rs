@@ -12,7 +12,7 @@ use super::{
     pace::backoff,
     reason::plain,
 };
-use crate::{error::Error, table::value::number_array, unit::session::Session};
+use crate::{connection::db::Queues, error::Error, table::value::number_array, unit::session::Session};
 
 /// What an acknowledgement did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,14 +27,14 @@ pub(crate) struct Acknowledged {
 /// How an event ends its claim.
 #[derive(Clone, Debug)]
 pub(crate) struct Ending {
-    id: i64,
-    fence: i64,
+    pub(super) id: i64,
+    pub(super) fence: i64,
     /// The state that it gets; `gone` for a done one that is not kept.
-    state: &'static str,
-    reason: String,
-    pause: Duration,
+    pub(super) state: &'static str,
+    pub(super) reason: String,
+    pub(super) pause: Duration,
     /// An attempt that does not count.
-    unspent: bool,
+    pub(super) unspent: bool,
 }
 
 impl Ending {
@@ -69,12 +69,15 @@ impl Outbox {
         if endings.is_empty() {
             return Ok(Acknowledged::default());
         }
+        if self.db().queues() == Queues::Documents {
+            return self.acknowledge_by_document(s, endings).await;
+        }
         self.copy(s, endings).await?;
         if endings.iter().all(|ending| ending.state == "gone") {
             let done = self.remove(s, endings).await?;
             return Ok(Acknowledged { done, stale: endings.len() as u64 - done, ..Acknowledged::default() });
         }
-        let rows = match self.db().has_queues() {
+        let rows = match self.takes_arrays() {
             true => self.finish_by_arrays(s, endings).await?,
             false => self.finish_one_by_one(s, endings).await?,
         };
@@ -101,7 +104,7 @@ impl Outbox {
             return Ok(());
         }
         let mut text = self.text();
-        let held = match self.db().has_queues() {
+        let held = match self.takes_arrays() {
             true => {
                 let ids = text.bind(number_array(settled.iter().map(|ending| ending.id)));
                 let fences = text.bind(number_array(settled.iter().map(|ending| ending.fence)));
@@ -131,11 +134,15 @@ impl Outbox {
         Ok(())
     }
 
+    fn takes_arrays(&self) -> bool {
+        self.db().queues() == Queues::Arrays
+    }
+
     /// Removes delivered events.
     async fn remove(&self, s: &mut Session, endings: &[Ending]) -> Result<u64, Error> {
         let mut text = self.text();
         let table = self.table();
-        match self.db().has_queues() {
+        match self.takes_arrays() {
             true => {
                 let ids = text.bind(number_array(endings.iter().map(|ending| ending.id)));
                 let fence = endings[0].fence;
@@ -213,12 +220,13 @@ impl Outbox {
 }
 
 impl Ending {
-    fn kept_state(&self) -> &'static str {
+    /// The state that it has until the clean-up.
+    pub(super) fn kept_state(&self) -> &'static str {
         if self.state == "gone" { "done" } else { self.state }
     }
 }
 
-fn micros(pause: Duration) -> i64 {
+pub(super) fn micros(pause: Duration) -> i64 {
     // A century, at most: more would be no time that PostgreSQL knows.
     i64::try_from(pause.as_micros()).unwrap_or(i64::MAX).min(3_155_760_000_000_000)
 }

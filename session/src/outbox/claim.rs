@@ -18,7 +18,12 @@ use super::{
     scan::{Aim, Found, Scan},
     share::Share,
 };
-use crate::{connection::text::Text, error::Error, table::value::number_array, unit::session::Session};
+use crate::{
+    connection::{db::Queues, text::Text},
+    error::Error,
+    table::value::number_array,
+    unit::session::Session,
+};
 
 /// What a claim found.
 #[derive(Debug, Default)]
@@ -26,11 +31,11 @@ pub(crate) struct Look {
     /// What was claimed: the events of a key in their order.
     pub(crate) events: Vec<Event>,
     /// How many events of the window were due.
-    due: usize,
+    pub(super) due: usize,
     /// The first of them.
-    first: Option<i64>,
+    pub(super) first: Option<i64>,
     /// None was free to look at, but there are some: others have them locked, and may not take them all.
-    locked: bool,
+    pub(super) locked: bool,
 }
 
 impl Look {
@@ -73,12 +78,13 @@ pub(crate) struct Claimant<'c> {
     pub(crate) share: Option<Share>,
 }
 
-const CLAIMED: &str = "id, account_id, event_key, sequence, event_type, payload, attempts, created_at, fence";
+pub(super) const CLAIMED: &str =
+    "id, account_id, event_key, sequence, event_type, payload, attempts, created_at, fence";
 
 impl Event {
     /// Reads the columns of [`CLAIMED`] from `first` on; nothing if there is no event in the row. By place: by name, each
     /// column of each row is hashed.
-    fn read(row: &QueryResult, first: usize) -> Result<Option<Self>, Error> {
+    pub(super) fn read(row: &QueryResult, first: usize) -> Result<Option<Self>, Error> {
         let Some(id) = row.try_get_by_index(first)? else { return Ok(None) };
         Ok(Some(Self {
             id,
@@ -131,9 +137,10 @@ impl Outbox {
     pub(crate) async fn claim(&self, s: &mut Session, by: &Claimant<'_>, most: usize) -> Result<Look, Error> {
         loop {
             let aim = by.scan.aim(most, by.share);
-            let look = match self.db().has_queues() {
-                true => self.claim_skipping_locks(s, by, aim, most).await?,
-                false => self.claim_under_write_lock(s, by, aim, most).await?,
+            let look = match self.db().queues() {
+                Queues::Arrays => self.claim_skipping_locks(s, by, aim, most).await?,
+                Queues::Documents => self.claim_by_document(s, by, aim, most).await?,
+                Queues::OneWriter => self.claim_under_write_lock(s, by, aim, most).await?,
             };
             if !by.scan.learn(aim, look.found()) {
                 return Ok(look);
@@ -254,8 +261,11 @@ impl Outbox {
 
     /// Extends the leases of events that are still being handled: those that are still held under their tokens.
     pub(crate) async fn extend(&self, events: &[Event], lease: Duration) -> Result<u64, Error> {
+        if self.db().queues() == Queues::Documents {
+            return self.extend_by_document(events, lease).await;
+        }
         let (mut text, table) = (self.text(), self.table());
-        text.sql = if self.db().has_queues() {
+        text.sql = if self.db().queues() == Queues::Arrays {
             let lease = text.bind(i64::try_from(lease.as_micros()).unwrap_or(i64::MAX).into());
             let ids = text.bind(number_array(events.iter().map(|e| e.id)));
             let fences = text.bind(number_array(events.iter().map(|e| e.fence)));
@@ -286,7 +296,7 @@ pub(super) fn held_as(text: &mut Text, tokens: impl Iterator<Item = [i64; 2]>) -
 }
 
 /// The events of a key in their order, keys in the order of their first event.
-fn in_order(events: &mut Vec<Event>) {
+pub(super) fn in_order(events: &mut Vec<Event>) {
     use rustc_hash::FxHashMap;
     let mut first: FxHashMap<&str, i64> = FxHashMap::default();
     for event in events.iter() {
@@ -303,7 +313,7 @@ fn in_order(events: &mut Vec<Event>) {
     events.extend(placed.into_iter().filter_map(|(.., at)| taken[at].take()));
 }
 
-fn number(n: usize) -> Value {
+pub(super) fn number(n: usize) -> Value {
     i64::try_from(n).unwrap_or(i64::MAX).into()
 }
 

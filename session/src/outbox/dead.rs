@@ -41,6 +41,9 @@ impl Outbox {
     ///
     /// # Errors
     /// What the database says.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is changed.
     pub async fn dead(&self, after: i64, most: u64) -> Result<Vec<DeadLetter>, Error> {
         let mut text = self.text();
         let topic = text.bind(self.topic.clone().into());
@@ -63,6 +66,9 @@ impl Outbox {
     ///
     /// # Errors
     /// What the database says.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is changed.
     pub async fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, Error> {
         Ok(self.dead(id - 1, 1).await?.into_iter().find(|letter| letter.id == id))
     }
@@ -72,6 +78,9 @@ impl Outbox {
     ///
     /// # Errors
     /// What the database says.
+    ///
+    /// # Cancel safety
+    /// Dropped, the statement may have been carried out or not.
     pub async fn replay(&self, ids: Option<&[i64]>) -> Result<u64, Error> {
         let mut text = self.text();
         let now = text.bind(Utc::now().into());
@@ -90,6 +99,9 @@ impl Outbox {
     ///
     /// # Errors
     /// What the database says.
+    ///
+    /// # Cancel safety
+    /// Dropped, the statement may have been carried out or not.
     pub async fn purge_dead(&self, ids: Option<&[i64]>) -> Result<u64, Error> {
         let mut text = self.text();
         let which = self.which(&mut text, ids);

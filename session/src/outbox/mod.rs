@@ -21,6 +21,7 @@
 //! [`Outbox::create_indexes`] adds what claims need to be quick.
 
 mod acknowledge;
+mod by_document;
 mod claim;
 mod dead;
 mod delivery;
@@ -36,7 +37,7 @@ mod wake;
 use std::{fmt, time::Duration};
 
 use chrono::{DateTime, Utc};
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, IsolationLevel};
 
 pub(crate) use claim::texts;
 pub use dead::DeadLetter;
@@ -44,7 +45,16 @@ pub use dispatcher::{Dispatcher, Report};
 pub use health::Health;
 pub use wake::Waker;
 
-use crate::{connection::db::Db, error::Error, run::options::UnitOptions, table::sql::quote, unit::session::Session};
+use crate::{
+    connection::{
+        db::{Db, Queues},
+        text::Text,
+    },
+    error::Error,
+    run::options::UnitOptions,
+    table::sql::quote,
+    unit::session::Session,
+};
 
 /// An outbox: a table, one stream in it, and how to reach it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -200,16 +210,24 @@ impl Outbox {
 
     fn unit(&self) -> UnitOptions {
         let mut unit = self.db.session().retry(5);
-        if self.db.has_queues() {
-            // A queue is empty when its statements are planned and long when they run, or the other way round: what the
-            // planner knows of its size is always wrong. Its indexes are right for every size, so a statement is planned once:
-            // it may take longer to plan a claim than to carry it out.
-            unit = unit.fixed(
+        match self.db.queues() {
+            Queues::OneWriter => {}
+            // Each statement looks at what is committed by then, and no gaps between events are locked, into which others write.
+            Queues::Documents => unit = unit.isolation(IsolationLevel::ReadCommitted),
+            Queues::Arrays => unit = self.planned_once(unit),
+        }
+        unit
+    }
+
+    fn planned_once(&self, mut unit: UnitOptions) -> UnitOptions {
+        // A queue is empty when its statements are planned and long when they run, or the other way round: what the
+        // planner knows of its size is always wrong. Its indexes are right for every size, so a statement is planned once:
+        // it may take longer to plan a claim than to carry it out.
+        unit = unit.fixed(
                 "; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off; SET LOCAL plan_cache_mode = force_generic_plan",
             );
-            for (key, value) in &self.settings {
-                unit = unit.set_local(key, value);
-            }
+        for (key, value) in &self.settings {
+            unit = unit.set_local(key, value);
         }
         unit
     }
@@ -226,6 +244,9 @@ impl Outbox {
     ///
     /// # Errors
     /// What the database says.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is changed.
     pub async fn metrics(&self) -> Result<Metrics, Error> {
         let mut text = self.text();
         let topic = text.bind(self.topic.clone().into());
@@ -260,14 +281,19 @@ impl Outbox {
     ///
     /// # Errors
     /// What the database says.
+    ///
+    /// # Cancel safety
+    /// Dropped, the statement may have been carried out or not.
     pub async fn purge_done(&self, age: Duration, most: u64) -> Result<u64, Error> {
         let mut text = self.text();
         let topic = text.bind(self.topic.clone().into());
         let before = text.bind((Utc::now() - age).into());
-        text.sql = format!(
-            "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE topic = {topic} AND state = 'done' AND finished_at < {before} ORDER BY finished_at LIMIT {most})",
-            self.table()
-        );
+        let (table, old) = (self.table(), format!("topic = {topic} AND state = 'done' AND finished_at < {before}"));
+        let first = format!("ORDER BY finished_at LIMIT {most}");
+        text.sql = match self.db.queues() {
+            Queues::Documents => format!("DELETE FROM {table} WHERE {old} {first}"),
+            _ => format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {old} {first})"),
+        };
         self.execute(text).await
     }
 }
@@ -302,6 +328,9 @@ impl Metrics {
 ///
 /// # Errors
 /// What the database says.
+///
+/// # Cancel safety
+/// A statement dropped half-way flags its block (C1).
 pub async fn forget_received(
     s: &mut Session,
     table: &str,
@@ -313,10 +342,13 @@ pub async fn forget_received(
     let mut text = s.text();
     let before = text.bind((Utc::now() - age).into());
     let (table, received) = (quote(table), quote(received));
-    text.sql = format!(
-        "DELETE FROM {table} WHERE (consumer, message_id) IN \
-         (SELECT consumer, message_id FROM {table} WHERE {received} < {before} ORDER BY {received} LIMIT {most})"
-    );
+    let old = format!("WHERE {received} < {before} ORDER BY {received} LIMIT {most}");
+    text.sql = match s.queues() {
+        Queues::Documents => format!("DELETE FROM {table} {old}"),
+        _ => format!(
+            "DELETE FROM {table} WHERE (consumer, message_id) IN (SELECT consumer, message_id FROM {table} {old})"
+        ),
+    };
     Ok(s.execute_raw(text.statement()).await?.rows_affected())
 }
 
@@ -326,6 +358,9 @@ pub async fn forget_received(
 ///
 /// # Errors
 /// What the database says.
+///
+/// # Cancel safety
+/// A statement dropped half-way flags its block (C1).
 pub async fn first_time(
     s: &mut Session,
     table: &str,
@@ -336,10 +371,28 @@ pub async fn first_time(
     s.takes_outbox()?;
     let mut text = s.text();
     let places: Vec<String> = [consumer, message, account].into_iter().map(|value| text.bind(value.into())).collect();
-    text.sql = format!(
-        "INSERT INTO {} (consumer, message_id, account_id) VALUES ({}) ON CONFLICT DO NOTHING",
-        quote(table),
-        places.join(", ")
-    );
+    let insert =
+        format!("INSERT INTO {} (consumer, message_id, account_id) VALUES ({})", quote(table), places.join(", "));
+    if s.queues() == Queues::Documents {
+        text.sql = insert;
+        return inserted(s, text).await;
+    }
+    text.sql = format!("{insert} ON CONFLICT DO NOTHING");
     Ok(s.execute_raw(text.statement()).await?.rows_affected() == 1)
+}
+
+/// Whether a row was not there yet. `INSERT IGNORE` would pass over more than that: it cuts a value that is too long, and then
+/// takes one message for another.
+async fn inserted(s: &mut Session, text: Text) -> Result<bool, Error> {
+    let outcome: Result<(), Error> = s
+        .atomic(async |s: &mut Session| {
+            s.execute_raw(text.statement()).await?;
+            Ok(())
+        })
+        .await;
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(e) if e.is_unique_violation() => Ok(false),
+        Err(e) => Err(e),
+    }
 }

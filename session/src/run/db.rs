@@ -66,6 +66,9 @@ impl Db {
     ///
     /// # Errors
     /// None before the first statement: BEGIN waits for it.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is sent.
     pub async fn begin(&self) -> Result<Session, Error> {
         self.session().begin().await
     }

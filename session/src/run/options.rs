@@ -7,7 +7,7 @@ use sea_orm::IsolationLevel;
 use super::retry_loop::run_unit;
 use crate::{
     connection::db::Db,
-    dialect::Dialect,
+    dialect::{Dialect, Position},
     error::Error,
     stats::{Counters, Recorder},
     unit::{
@@ -85,9 +85,27 @@ impl<Q> UnitOptions<Q> {
         self
     }
 
-    /// Only reads: the database refuses writes.
+    /// Only reads: the database refuses writes. With [`Db::replicas`] the unit may run on one (U9).
     pub fn read_only(mut self) -> Self {
         self.settings.read_only = true;
+        self
+    }
+
+    /// Stays on the primary, though the unit only reads and there are replicas (U9): for what must be as new as can be, or for
+    /// a lock that must keep others out.
+    pub fn on_primary(mut self) -> Self {
+        self.settings.on_primary = true;
+        self
+    }
+
+    /// The unit must see what another process had written when it took this position with [`Db::written`] (U9): a replica that has
+    /// not replayed it is passed over, as one that has not replayed what this process has written. What is on the primary sees it
+    /// anyway. Of several positions the last one given counts. PostgreSQL only.
+    ///
+    /// A position that clients hand back is theirs to change: one that is too high sends each of their units to the primary, after
+    /// the wait. Sign it if that matters.
+    pub fn reads_after(mut self, position: Position) -> Self {
+        self.settings.reads_after = Some(position);
         self
     }
 
@@ -143,13 +161,43 @@ impl<Q> UnitOptions<Q> {
         self
     }
 
-    /// The longest that one statement of this unit may take; PostgreSQL only.
+    /// The longest that one statement of this unit may take: refused on SQLite; on MySQL it bounds what only reads.
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.settings.statement_timeout = Some(timeout);
         self
     }
 
+    /// The longest that a statement of this unit waits for a lock that another unit holds; then it fails as 55P03, which
+    /// [`Retry::on_lock_not_available`] retries. Refused on SQLite; MySQL and MariaDB know whole seconds, and it is rounded up.
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.lock_timeout = Some(timeout);
+        self
+    }
+
+    /// The unit sees what any node of its cluster had committed before it began (Y3): its node waits for that at BEGIN. Galera only;
+    /// a server that is no node of a cluster refuses it with the unit's first statement.
+    pub fn causal(mut self) -> Self {
+        self.settings.causal = true;
+        self
+    }
+
     /// Checks at flush that the columns which were read before they were written still hold what was loaded (P1).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.session().optimistic().run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let note = s.get::<note::Entity>(1).await?.expect("the example's note");
+    ///     if note.stars() == 0 {
+    ///         note.set_stars(1);                               // … WHERE stars = 0, too
+    ///     }
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn optimistic(mut self) -> Self {
         self.settings.optimistic = true;
         self
@@ -194,6 +242,20 @@ impl<Q> UnitOptions<Q> {
     }
 
     /// Runs the whole unit again when the database says that it lost against a concurrent one (R1).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.session().retry(5).run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let note = s.get::<note::Entity>(1).await?.expect("the example's note");
+    ///     note.set_stars(note.stars() + 1);
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn retry(mut self, retry: impl Into<Retry>) -> Self {
         self.settings.retry = retry.into();
         self
@@ -302,7 +364,15 @@ impl<Q> UnitOptions<Q> {
     ///
     /// # Errors
     /// An option that this backend cannot carry out, or one that only a retried unit has.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is sent.
     pub async fn begin(self) -> Result<Session, Error> {
+        self.opened()
+    }
+
+    /// A session with these options that no body stands around.
+    pub(crate) fn opened(self) -> Result<Session, Error> {
         self.settings.check(self.db.dialect())?;
         if self.settings.retry.attempts() > 1 {
             return Err(Error::usage("a unit begun by hand is never retried: use `.run(…)` with `.retry(…)`"));

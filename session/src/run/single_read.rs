@@ -72,6 +72,8 @@ impl Settings {
             && !self.settle
             && !self.settle_by_token
             && self.statement_timeout.is_none()
+            && self.lock_timeout.is_none()
+            && !self.causal
             && self.fixed.is_empty()
             && self.allow.is_none()
             && self.fate.is_none();
@@ -172,5 +174,7 @@ mod tests {
         assert!(!alone(Settings { fixed: "; SET LOCAL plan_cache_mode = force_generic_plan", ..Settings::default() }));
         let timeout = Some(std::time::Duration::from_secs(1));
         assert!(!alone(Settings { statement_timeout: timeout, ..Settings::default() }));
+        assert!(!alone(Settings { lock_timeout: timeout, ..Settings::default() }));
+        assert!(!alone(Settings { causal: true, ..Settings::default() }));
     }
 }

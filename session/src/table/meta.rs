@@ -1,13 +1,14 @@
 //! The shape of an entity's table, with its foreign keys and unique columns. It is read in `objects::entity`, once. Columns are
 //! positions in `E::Column::iter()`.
 
-use sea_orm::{Value, sea_query::ForeignKeyAction};
+use sea_orm::{QueryResult, Value, sea_query::ForeignKeyAction};
 
 use super::{
     columns::{ColumnMeta, ColumnSet},
     names::Names,
     texts::KeptTexts,
 };
+use crate::error::Error;
 
 /// A foreign key to another table, or to its own.
 #[derive(Clone, Debug)]
@@ -101,6 +102,11 @@ pub(crate) struct TableMeta {
 }
 
 impl TableMeta {
+    /// The key that a row of an answer has.
+    pub(crate) fn key_of_row(&self, row: &QueryResult) -> Result<Vec<Value>, Error> {
+        self.keys.iter().map(|key| self.columns[*key].decode(row)).collect()
+    }
+
     /// A key for messages; a secret part of it is not shown (L1).
     pub(crate) fn show_key(&self, key: &[Value]) -> String {
         if !self.keys.iter().any(|k| self.secret.contains(*k)) {

@@ -15,18 +15,18 @@ pub(crate) fn is_null(value: &Value) -> bool {
     *value == value.as_null()
 }
 
-/// Refuses a number that no backend can hold; SeaORM panics over it.
-pub(crate) fn checked(value: Value) -> Result<Value, Error> {
+/// Refuses a number that a backend without numbers of 64 bits without a sign cannot hold; SeaORM panics over it.
+pub(crate) fn fits(value: &Value) -> Result<(), Error> {
     let most = i64::MAX.cast_unsigned();
     let too_large = |value: &Value| matches!(value, Value::BigUnsigned(Some(number)) if *number > most);
-    let refused = match &value {
+    let refused = match value {
         Value::Array(ArrayType::BigUnsigned, Some(numbers)) => numbers.iter().any(too_large),
         single => too_large(single),
     };
     if refused {
         return Err(Error::usage(format!("a number is larger than {most}, the largest that the database holds")));
     }
-    Ok(value)
+    Ok(())
 }
 
 /// An integer of a column's type; of 64 bits where that holds no numbers.
@@ -189,7 +189,7 @@ pub(crate) fn document(list: Vec<Value>) -> serde_json::Value {
 
 /// The reason why a number cannot be sent.
 pub(crate) fn too_large(value: Value) -> Error {
-    checked(value).err().unwrap_or_else(|| Error::usage("a number cannot be sent"))
+    fits(&value).err().unwrap_or_else(|| Error::usage("a number cannot be sent"))
 }
 
 /// Numbers as an array, to be bound as one value.

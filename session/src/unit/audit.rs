@@ -3,9 +3,11 @@
 //!
 //! An application makes the table from [`Entity`], as it makes its own: by
 //! `Schema::new(backend).create_table_from_entity(audit::Entity)` in a migration. Give it the indexes that your questions need,
-//! `(entity, row_key)` for one. Nothing here ever reads it, or removes a row.
+//! `(entity, row_key)` for one. Nothing here ever reads it, or removes a row: a role that may only INSERT there will do. Its own rows
+//! are seen by no observer, and are not among a unit's changes.
 
-use sea_orm::{ActiveValue::Set, entity::prelude::*};
+use chrono::{SubsecRound, Utc};
+use sea_orm::{Value, entity::prelude::*};
 use sea_session_macros::Tracked;
 
 use crate::objects::changes::Change;
@@ -38,14 +40,28 @@ pub struct Model {
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
-/// The row that tells of a change.
-pub(super) fn row(change: &Change, tenant: Option<String>) -> ActiveModel {
-    ActiveModel {
-        entity: Set(change.entity().to_owned()),
-        row_key: Set(change.key_text()),
-        kind: Set(change.meaning().to_owned()),
-        changes: Set(change.to_json()),
-        tenant: Set(tenant),
-        ..Default::default()
-    }
+/// The columns of [`rows`], by their places in the table.
+pub(super) const WRITTEN: [usize; 6] = [
+    Column::Entity as usize,
+    Column::RowKey as usize,
+    Column::Kind as usize,
+    Column::Changes as usize,
+    Column::Tenant as usize,
+    Column::WrittenAt as usize,
+];
+
+/// The rows that tell of these changes: all but the number, which the database makes.
+pub(super) fn rows(changes: &[&Change], tenant: Option<&str>) -> Vec<Vec<Value>> {
+    let written_at = Utc::now().trunc_subsecs(6);
+    let row = |change: &&Change| {
+        vec![
+            change.entity().into(),
+            change.key_text().into(),
+            change.meaning().into(),
+            change.to_json().into(),
+            tenant.map(str::to_owned).into(),
+            written_at.into(),
+        ]
+    };
+    changes.iter().map(row).collect()
 }

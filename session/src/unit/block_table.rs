@@ -1,5 +1,5 @@
 //! The state machine of nested blocks (A), declared as a table: what a block of each kind does in each state when
-//! something happens, and where it stands then. `docs/blocks.md` prints the table, and a test walks every cell.
+//! something happens, and where it stands then. `docs/book/src/blocks.md` prints the table, and a test walks every cell.
 //!
 //! This module decides; it never sends. The session carries the decision out.
 

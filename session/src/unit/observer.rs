@@ -10,10 +10,11 @@ use super::{audit, core::Core, session::Session};
 use crate::{
     connection::{db::Db, lent::FlushConnection},
     error::Error,
+    flush::Watch,
     objects::{
         Object, Tracked,
         changes::{Change, ChangeSet},
-        entity::TrackedEntity,
+        entity::{TrackedEntity, table_of},
     },
     unit::hooks::{HookBody, HookOutcome, Registered},
 };
@@ -151,11 +152,12 @@ impl Core {
                     change.entity()
                 )));
             }
-            if change.is_audited() {
-                let tenant = self.settings.tenant.as_ref().map(|(_, tenant)| tenant.clone());
-                let row = Object::<audit::Entity>::pending(audit::row(change, tenant), &self.shared);
-                self.take_in(&row)?;
-            }
+        }
+        let audited: Vec<&Change> = changes.iter().filter(|change| change.is_audited()).collect();
+        if !audited.is_empty() {
+            let tenant = self.settings.tenant.as_ref().map(|(_, tenant)| tenant.as_str());
+            let rows = audit::rows(&audited, tenant);
+            self.flushing(Watch::Nothing).append(table_of::<audit::Entity>(), &audit::WRITTEN, rows).await?;
         }
         for observer in observers {
             observer.flushed(&mut Flushing { core: self }, &changes).await?;

@@ -6,7 +6,8 @@ use sea_orm::IsolationLevel;
 
 use super::{fate::FateCell, predicate::Predicate, retry::Retry};
 use crate::{
-    dialect::{Begin, Dialect},
+    connection::replicas::Reading,
+    dialect::{Begin, Dialect, Position},
     error::Error,
     stats::Recorder,
 };
@@ -16,11 +17,18 @@ use crate::{
 pub(crate) struct Settings {
     pub(crate) isolation: Option<IsolationLevel>,
     pub(crate) read_only: bool,
+    /// The unit stays on the primary, though it only reads (U9).
+    pub(crate) on_primary: bool,
+    /// What the unit must see of another process (U9).
+    pub(crate) reads_after: Option<Position>,
     pub(crate) deferrable: bool,
     pub(crate) immediate: bool,
     pub(crate) set_local: Vec<(String, String)>,
     pub(crate) tenant: Option<(String, String)>,
     pub(crate) statement_timeout: Option<Duration>,
+    pub(crate) lock_timeout: Option<Duration>,
+    /// The unit must see what other nodes of its cluster had committed (Y3).
+    pub(crate) causal: bool,
     /// Settings that are always the same, as text: a SET costs the server a third of a SELECT of `set_config`, but each
     /// text that is new is one more entry of `pg_stat_statements`, which a tenant's must not be.
     pub(crate) fixed: &'static str,
@@ -34,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) retry: Retry,
     pub(crate) retry_on: Option<Predicate>,
     pub(crate) allow: Option<Predicate>,
+    /// The name that the transaction will be prepared under, where it must know that when it begins (M2).
+    pub(crate) name: Option<String>,
     /// Where the unit leaves word of its COMMIT, if somebody asks (B6).
     pub(crate) fate: Option<FateCell>,
     /// Reads give soft-deleted rows too (U5).
@@ -63,7 +73,8 @@ impl Settings {
         });
         match both {
             Some(error) => Err(Error::usage(format!(
-                "an error is both allowed (commit) and retried, `{error}` for one: `allow` and the retry must not overlap"
+                "an error is both allowed (commit) and retried, `{}` for one: `allow` and the retry must not overlap",
+                error.text()
             ))),
             None => Ok(()),
         }
@@ -81,8 +92,11 @@ impl Settings {
             (self.deferrable, dialect.deferrable),
             (!self.set_local.is_empty(), dialect.set_local),
             (self.statement_timeout.is_some(), dialect.statement_timeout),
+            (self.lock_timeout.is_some(), dialect.lock_timeout),
+            (self.causal, dialect.cluster.map(|_| ())),
             (self.settle || self.settle_by_token, dialect.settle),
             (self.immediate, dialect.immediate),
+            (self.reads_after.is_some(), dialect.replicas.map(|_| ())),
         ];
         asked.into_iter().filter(|(asked, _)| *asked).try_for_each(|(_, can)| dialect.need(can))?;
         let keys = self.set_local.iter().map(|(k, v)| (k, v)).chain(self.tenant.iter().map(|(k, v)| (k, v)));
@@ -96,6 +110,15 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// What a replica must have for this unit; none if it stays on the primary (U9). A standby knows no serializable transactions.
+    pub(crate) fn reading(&self) -> Option<Reading> {
+        let primary = !self.read_only
+            || self.on_primary
+            || self.settle_by_token
+            || self.isolation == Some(IsolationLevel::Serializable);
+        (!primary).then_some(Reading { after: self.reads_after, isolated: self.isolation.is_some() })
     }
 
     /// See [`crate::Session::require_isolation`].
@@ -125,10 +148,14 @@ impl Settings {
             read_only: self.read_only,
             deferrable: self.deferrable,
             statement_timeout: self.statement_timeout,
+            lock_timeout: self.lock_timeout,
+            causal: self.causal,
             fixed: self.fixed,
             set_local: &self.set_local,
             tenant: self.tenant.as_ref(),
-            tell_id: self.settle,
+            // A unit that reads has no fate that could be asked about, and a replica gives out no ids.
+            tell_id: self.settle && !self.read_only,
+            name: self.name.as_deref(),
         };
         (dialect.begin)(&begin, sql);
     }

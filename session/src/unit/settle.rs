@@ -15,6 +15,7 @@ use super::{
 use crate::{
     connection::{Connection, Fetch, Message, db::Db},
     dialect::TransactionIds,
+    error::Class,
     stats::Counters,
 };
 
@@ -42,7 +43,8 @@ async fn ask_token(db: &Db, token: Option<Token>) -> Fate {
         match tokens::committed(db, token).await {
             Ok(true) => return Fate::Committed,
             Ok(false) => return Fate::RolledBack,
-            Err(e) if e.is_connection_lost() => tokio::time::sleep(PAUSE).await,
+            // Lost, or in the way of another who asks or commits: what is asked is the same each time.
+            Err(e) if e.class().is_some_and(Class::dooms_unit) => tokio::time::sleep(PAUSE).await,
             Err(_) => return Fate::Unknown,
         }
     }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     connection::{Fetch, alone::alone, db::Db},
+    dialect::CommitTokens,
     error::Error,
 };
 
@@ -57,6 +58,9 @@ impl Db {
     ///
     /// # Errors
     /// What the database says.
+    ///
+    /// # Cancel safety
+    /// Dropped, the statement may have been carried out or not.
     pub async fn purge_commit_tokens(&self, age: Duration) -> Result<u64, Error> {
         let (before, after) = self.dialect().need(self.dialect().commit_tokens)?.seconds;
         let sql = format!("DELETE FROM {TABLE} WHERE at < CURRENT_TIMESTAMP(6) - {before}{}{after}", age.as_secs());
@@ -66,13 +70,15 @@ impl Db {
 
 /// Whether the transaction with this token committed. Waits for one that is still under way; fences one that is not.
 pub(crate) async fn committed(db: &Db, token: Token) -> Result<bool, Error> {
-    let (insert, unless_there) = db.dialect().need(db.dialect().commit_tokens)?.insert_unless_there;
+    let CommitTokens { insert_unless_there: (insert, unless_there), reads_all, .. } =
+        db.dialect().need(db.dialect().commit_tokens)?;
     let fence = format!("{insert} INTO {TABLE} (token, fence) VALUES ('{token}', true){unless_there}");
     if alone(db, &fence, Fetch::Nothing).await?.affected() > 0 {
         return Ok(false);
     }
-    // Somebody was there first: the transaction, or another who asked. A statement of its own sees what the first waited for.
-    let left = format!("SELECT fence FROM {TABLE} WHERE token = '{token}'");
+    // Somebody was there first: the transaction, or another who asked. A statement of its own sees what the first waited for, also
+    // where another node answers it (Y3).
+    let left = format!("{reads_all}SELECT fence FROM {TABLE} WHERE token = '{token}'");
     match alone(db, &left, Fetch::One).await?.rows().first() {
         Some(row) => Ok(!row.try_get::<bool>("", "fence")?),
         None => Err(Error::usage("a commit token was purged while its transaction was being settled")),

@@ -10,11 +10,7 @@ use std::{
 
 use futures_util::FutureExt;
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, Statement};
-use sea_session::{
-    Error, Session,
-    prelude::*,
-    testing::{Backend, run_test_on, send_unchecked},
-};
+use sea_session::{Error, Session, prelude::*, testing::send_unchecked};
 use tokio::sync::Notify;
 
 use super::s_objects::Logged;
@@ -34,7 +30,7 @@ fn changed_my_mind() -> Error {
 
 #[test]
 fn a1_begin_waits_for_the_first_statement_and_is_no_savepoint() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, unit) = watched(&db);
         unit.clone().run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await.unwrap();
         assert_eq!(recorder.take(), Vec::<String>::new(), "a unit that sends nothing costs nothing");
@@ -48,13 +44,13 @@ fn a1_begin_waits_for_the_first_statement_and_is_no_savepoint() {
         .unwrap();
         let sent = recorder.take();
         assert_eq!(sent.len(), 3, "BEGIN, SELECT, COMMIT: {sent:#?}");
-        assert!(sent[0].starts_with("BEGIN") && sent[2].starts_with("COMMIT"), "{sent:#?}");
+        assert!(begins(&sent[0]) && commits(&sent[2]), "{sent:#?}");
     });
 }
 
 #[test]
 fn a2_a_savepoint_has_a_name_of_its_own_and_an_empty_block_sends_nothing() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, unit) = watched(&db);
         unit.run(async |s: &mut Session| -> Result<(), Error> {
             count(s).await?;
@@ -67,8 +63,9 @@ fn a2_a_savepoint_has_a_name_of_its_own_and_an_empty_block_sends_nothing() {
         .await
         .unwrap();
         let sent = recorder.take();
-        let names: Vec<&str> =
-            sent.iter().flat_map(|sql| sql.split("; ")).filter_map(|part| part.strip_prefix("SAVEPOINT ")).collect();
+        let names = sent.iter().flat_map(|sql| sql.split("; ")).filter_map(|part| part.strip_prefix("SAVEPOINT "));
+        // One is the transaction's own (MariaDB).
+        let names: Vec<&str> = names.filter(|name| *name != "sea_session_unit").collect();
         assert_eq!(names.len(), 2, "the empty block sent none: {sent:#?}");
         assert_ne!(names[0], names[1]);
         assert_eq!(sent.len(), 5, "BEGIN, SELECT, both SAVEPOINTs in one message, SELECT, COMMIT: {sent:#?}");
@@ -121,7 +118,7 @@ fn a4_a_block_with_one_statement_costs_two_round_trips() {
         assert_eq!((after.statements - before.statements, after.savepoints - before.savepoints), (10, 10));
         Ok(())
     });
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, unit) = watched(&db);
         unit.run(async |s: &mut Session| s.atomic(async |s: &mut Session| count(s).await).await).await.unwrap();
         let sent = recorder.take();
@@ -131,7 +128,10 @@ fn a4_a_block_with_one_statement_costs_two_round_trips() {
 
 #[test]
 fn a5_a_commit_that_fails_rolls_back_and_is_the_error() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
+        if db.backend() == DbBackend::MySql {
+            return; // every constraint is checked with its row: nothing that the database checks shows at COMMIT
+        }
         behind_the_back(&db, "CREATE TABLE p (id INTEGER PRIMARY KEY)").await;
         behind_the_back(
             &db,
@@ -176,7 +176,7 @@ fn a6_an_error_goes_back_to_the_savepoint_and_is_what_the_caller_gets() {
 
 #[test]
 fn a6_a_rollback_to_that_fails_flags_the_parent_and_the_bodys_error_wins() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, unit) = watched(&db);
         let outcome = unit
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -206,7 +206,7 @@ fn a6_a_rollback_to_that_fails_flags_the_parent_and_the_bodys_error_wins() {
 
 #[test]
 fn a6_c2_a_rollback_to_that_is_owed_and_fails_in_another_block_flags_the_block_that_owed_it() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, unit) = watched(&db);
         let outcome = unit
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -294,7 +294,7 @@ fn a9_a_flag_of_the_callers_can_be_taken_back_inside_a_block_only() {
         assert_eq!(count(s).await?, 1);
         Ok(())
     });
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let mut s = db.begin().await.unwrap();
         assert!(matches!(s.set_rollback(true), Err(Error::Usage(_))));
         assert!(matches!(s.set_rollback(false), Err(Error::Usage(_))));
@@ -303,7 +303,7 @@ fn a9_a_flag_of_the_callers_can_be_taken_back_inside_a_block_only() {
 
 #[test]
 fn a10_the_unit_cannot_be_ended_inside_a_block() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
             assert!(matches!(s.commit().await, Err(Error::Usage(_))));
             assert!(matches!(s.rollback().await, Err(Error::Usage(_))));
@@ -385,7 +385,7 @@ fn a15_nesting_is_counted_and_has_no_limit() {
 
 #[test]
 fn a4_a_release_that_fails_rolls_back_and_the_first_error_is_returned() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, unit) = watched(&db);
         let outcome = unit
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -416,7 +416,7 @@ fn a4_a_release_that_fails_rolls_back_and_the_first_error_is_returned() {
 #[test]
 fn a11_after_the_connection_is_lost_exits_send_nothing_and_the_unit_ends_with_the_loss() {
     // SQLite has no connection that could be lost: the database is in the process.
-    run_test_on(Backend::Postgres, tables, async |db: Db| {
+    on_servers(async |db: Db| {
         let (recorder, unit) = watched(&db);
         let outcome = unit
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -424,7 +424,7 @@ fn a11_after_the_connection_is_lost_exits_send_nothing_and_the_unit_ends_with_th
                     .atomic(async |s: &mut Session| -> Result<(), Error> {
                         s.add(draft(1, "one"));
                         s.flush().await?;
-                        let lost = s.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await;
+                        let lost = s.execute_unprepared(ends_itself(s.backend())).await;
                         assert!(Error::from(lost.unwrap_err()).is_connection_lost());
                         recorder.take();
                         Ok(())
@@ -442,7 +442,7 @@ fn a11_after_the_connection_is_lost_exits_send_nothing_and_the_unit_ends_with_th
 
 #[test]
 fn c2_a_dropped_block_is_rolled_back_memory_too_before_the_parents_next_statement() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
             let kept = s.add(draft(1, "kept"));
             s.flush().await?;
@@ -466,7 +466,7 @@ fn c2_a_dropped_block_is_rolled_back_memory_too_before_the_parents_next_statemen
 
 #[test]
 fn c2_a_dropped_block_is_undone_although_the_blocks_around_it_end_well_without_a_statement() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
             s.atomic(async |s: &mut Session| -> Result<(), Error> {
                 s.atomic(async |s: &mut Session| -> Result<(), Error> {
@@ -492,19 +492,31 @@ fn c2_a_dropped_block_is_undone_although_the_blocks_around_it_end_well_without_a
 #[test]
 fn c4_a_connection_whose_state_is_unknown_is_closed() {
     // SQLite's is never unknown for long: it finishes the message it was given and takes a rollback.
-    run_test_on(Backend::Postgres, tables, async |db: Db| {
+    on_servers(async |db: Db| {
         let number = async |s: &mut Session, sql: &str| -> Result<i64, Error> {
-            let row = s.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+            let row = s.query_one_raw(Statement::from_string(s.backend(), sql)).await?;
             Ok(row.unwrap().try_get("", "n")?)
+        };
+        let (own, sleeps, alive) = match db.backend() {
+            DbBackend::Postgres => (
+                "SELECT pg_backend_pid()::int8 AS n",
+                "SELECT pg_sleep(30)",
+                "SELECT count(*) AS n FROM pg_stat_activity WHERE pid = ",
+            ),
+            _ => (
+                "SELECT CAST(CONNECTION_ID() AS signed) AS n",
+                "SELECT SLEEP(30)",
+                "SELECT count(*) AS n FROM information_schema.processlist WHERE id = ",
+            ),
         };
         let held = AtomicI64::new(0);
         let unit = db.run(async |s: &mut Session| -> Result<(), Error> {
-            held.store(number(s, "SELECT pg_backend_pid()::int8 AS n").await?, Ordering::SeqCst);
-            s.execute_unprepared("SELECT pg_sleep(30)").await?;
+            held.store(number(s, own).await?, Ordering::SeqCst);
+            s.execute_unprepared(sleeps).await?;
             Ok(())
         });
         assert!(tokio::time::timeout(Duration::from_millis(500), unit).await.is_err());
-        let alive = format!("SELECT count(*) AS n FROM pg_stat_activity WHERE pid = {}", held.load(Ordering::SeqCst));
+        let alive = format!("{alive}{}", held.load(Ordering::SeqCst));
         for _ in 0..100 {
             let left: Result<i64, Error> = db.run(async |s: &mut Session| number(s, &alive).await).await;
             if left.unwrap() == 0 {

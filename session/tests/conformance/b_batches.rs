@@ -32,13 +32,9 @@ async fn ids(db: &Db) -> Vec<i64> {
     notes_in_database(db).await.into_iter().map(|(id, _)| id).collect()
 }
 
-fn sent(recorded: &[String], word: &str) -> usize {
-    recorded.iter().filter(|sql| sql.starts_with(word)).count()
-}
-
 #[test]
 fn b6_one_unit_a_batch_and_progress_after_each() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, unit) = watched(&db);
         let (seen, reports) = (Arc::new(Mutex::new(Vec::<Progress>::new())), Arc::new(Mutex::new(Vec::new())));
         let report = reports.clone();
@@ -53,7 +49,8 @@ fn b6_one_unit_a_batch_and_progress_after_each() {
             .unwrap();
         assert_eq!((done, batches.done()), (10, 10));
         let recorded = recorder.take();
-        assert_eq!((sent(&recorded, "BEGIN"), sent(&recorded, "COMMIT")), (3, 3), "{recorded:#?}");
+        let count = |is: fn(&str) -> bool| recorded.iter().filter(|sql| is(sql)).count();
+        assert_eq!((count(begins), count(commits)), (3, 3), "{recorded:#?}");
         assert_eq!(batches.stats().statements, 3, "an INSERT each");
         assert_eq!(ids(&db).await, (0..10).collect::<Vec<_>>());
         let reports: Vec<_> = reports.lock().iter().map(|p| (p.batch, p.items, p.done)).collect();
@@ -66,7 +63,7 @@ fn b6_one_unit_a_batch_and_progress_after_each() {
 
 #[test]
 fn b6_the_pause_is_between_batches_and_by_the_clock_of_the_retries() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let pauses = Arc::new(Mutex::new(Vec::new()));
         let noted = pauses.clone();
         let retry = Retry::none().sleep_with(move |pause| {
@@ -82,7 +79,7 @@ fn b6_the_pause_is_between_batches_and_by_the_clock_of_the_retries() {
 
 #[test]
 fn b6_a_batch_is_retried_as_a_whole_and_writes_once() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let calls = AtomicUsize::new(0);
         let options = db.session().retry(Retry::times(2).backoff(NO_PAUSE, NO_PAUSE));
         let mut batches = options.retry_on(|e: &Error| matches!(e, Error::Usage(_))).batches(0..6_i64, 3, NO_PAUSE);
@@ -105,7 +102,7 @@ fn b6_a_batch_is_retried_as_a_whole_and_writes_once() {
 
 #[test]
 fn b6_a_failed_batch_is_rolled_back_named_and_gone_on_with() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         behind_the_back(&db, "INSERT INTO note (id, title, version, updated_at) VALUES (4, 'in the way', 1, '2026-01-01 00:00:00+00:00')").await;
         let mut batches = db.batches(0..8_i64, 3, NO_PAUSE);
         let failed: BatchError<Error> = batches.run(write).await.unwrap_err();
@@ -124,7 +121,7 @@ fn b6_a_failed_batch_is_rolled_back_named_and_gone_on_with() {
 
 #[test]
 fn b6_a_failed_batch_can_be_skipped_or_taken_elsewhere() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let refuse = async |s: &mut Session, ids: &[i64]| -> Result<(), Error> {
             write(s, ids).await?;
             if ids.contains(&3) { Err(changed_my_mind()) } else { Ok(()) }
@@ -147,7 +144,7 @@ fn b6_a_failed_batch_can_be_skipped_or_taken_elsewhere() {
 
 #[test]
 fn b6_dropped_in_a_pause_or_in_a_body_it_goes_on_where_it_was() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let far = Arc::new(Notify::new());
         let asleep = far.clone();
         let long = Retry::none().sleep_with(move |_| {
@@ -173,7 +170,7 @@ fn b6_dropped_in_a_pause_or_in_a_body_it_goes_on_where_it_was() {
 
 #[test]
 fn b6_dropped_in_a_hook_the_batch_is_known_to_be_done() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let mut batches = db.batches(0..4_i64, 2, NO_PAUSE);
         let far = Arc::new(Notify::new());
         let stuck = batches.run(async |s: &mut Session, ids: &[i64]| -> Result<(), Error> {
@@ -189,7 +186,7 @@ fn b6_dropped_in_a_hook_the_batch_is_known_to_be_done() {
 
 #[test]
 fn b6_a_batch_that_was_committed_counts_although_its_hook_failed() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let mut batches = db.batches(0..4_i64, 2, NO_PAUSE);
         let failed = batches
             .run(async |s: &mut Session, ids: &[i64]| -> Result<(), Error> {
@@ -208,7 +205,7 @@ fn b6_a_batch_that_was_committed_counts_although_its_hook_failed() {
 
 #[test]
 fn b6_a_batch_that_takes_itself_back_is_done_and_one_of_nothing_is_refused() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let dry_run = async |s: &mut Session, ids: &[i64]| -> Result<(), Error> {
             write(s, ids).await?;
             s.flush().await?;
@@ -224,7 +221,7 @@ fn b6_a_batch_that_takes_itself_back_is_done_and_one_of_nothing_is_refused() {
 
 #[test]
 fn b6_a_step_at_a_time_for_a_loop_of_the_callers() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let mut batches = db.batches(0..100_i64, 10, NO_PAUSE);
         while let Some(progress) = batches.step(&write).await.unwrap() {
             if progress.done >= 30 {

@@ -1,7 +1,7 @@
 //! Savepoints and units by hand (B).
 
-use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait};
-use sea_session::{Error, Session, UnitState, prelude::*};
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, Statement};
+use sea_session::{Class, Error, Session, UnitState, prelude::*};
 
 use crate::support::*;
 
@@ -32,7 +32,7 @@ fn b1_savepoints_are_gone_back_to_and_released_and_a_gone_one_sends_nothing() {
 
 #[test]
 fn b2_a_unit_has_five_states_and_an_ended_one_is_not_used_again() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let mut s = db.begin().await.unwrap();
         assert_eq!(s.unit_state(), UnitState::New);
         s.add(draft(1, "kept"));
@@ -77,7 +77,7 @@ fn b3_a_look_at_a_shared_session_waits_for_no_statement() {
 
 #[test]
 fn b3_a_session_says_where_it_is() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let mut s = db.begin().await.unwrap();
         assert_eq!((s.in_transaction(), s.depth()), (false, 0));
         s.atomic(async |s: &mut Session| -> Result<(), Error> {
@@ -96,7 +96,7 @@ fn b3_a_session_says_where_it_is() {
 
 #[test]
 fn b3_a_block_cannot_have_another_isolation_than_its_unit() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         for (unit, asked, granted) in [
             (Some(IsolationLevel::Serializable), IsolationLevel::Serializable, true),
             (Some(IsolationLevel::RepeatableRead), IsolationLevel::Serializable, false),
@@ -153,7 +153,7 @@ impl Looker for Careful {
 
 #[test]
 fn b3_a_function_that_asks_for_an_isolation_joins_no_unit_of_another() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         assert_eq!(look_twice_on(&db).await.unwrap(), 0);
         assert_eq!(Careful.look_on(&db).await.unwrap(), 0);
         let (recorder, unit) = watched(&db);
@@ -199,10 +199,10 @@ async fn backup(s: &mut Session) -> Result<u64, Error> {
 
 #[test]
 fn b4_a_function_that_asks_for_a_read_only_or_deferrable_unit_joins_no_other() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         assert_eq!(report_on(&db).await.unwrap(), 0);
-        // SQLite has no such units (`b4_deferrable_needs_serializable_and_read_only`), and refuses them by name.
-        let deferrable = db.backend() == DbBackend::Postgres;
+        // The others have no such units (`b4_deferrable_needs_serializable_and_read_only`), and refuses them by name.
+        let deferrable = why_not(&db, "deferrable").is_none();
         assert_eq!(backup_on(&db).await.is_ok(), deferrable);
         let (recorder, unit) = watched(&db);
         let reports = async |s: &mut Session| -> Result<u64, Error> { report(s).await };
@@ -222,7 +222,7 @@ fn b4_a_function_that_asks_for_a_read_only_or_deferrable_unit_joins_no_other() {
 
 #[test]
 fn b4_deferrable_needs_serializable_and_read_only() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let alone = [
             db.session().deferrable(),
             db.session().deferrable().read_only(),
@@ -240,7 +240,7 @@ fn b4_deferrable_needs_serializable_and_read_only() {
 
 #[test]
 fn b4_read_only_refuses_writes_and_deferrable_asks_for_its_company() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let written = db
             .session()
             .read_only()
@@ -255,9 +255,11 @@ fn b4_read_only_refuses_writes_and_deferrable_asks_for_its_company() {
         let whole = db.session().isolation(IsolationLevel::Serializable).read_only().deferrable();
         let outcome =
             whole.run(async |s: &mut Session| -> Result<u64, Error> { Ok(note::Entity::find().count(s).await?) }).await;
-        match db.backend() {
-            DbBackend::Sqlite => assert!(matches!(outcome, Err(Error::Unsupported { .. })), "{outcome:?}"),
-            _ => assert_eq!(outcome.unwrap(), 0),
+        match why_not(&db, "deferrable") {
+            None => assert_eq!(outcome.unwrap(), 0),
+            Some(why) => {
+                assert!(matches!(&outcome, Err(Error::Unsupported { what, .. }) if what == why), "{outcome:?}");
+            }
         }
         // What a read-only unit left behind does not bind the next one on its connection.
         behind_the_back(&db, "INSERT INTO tag (name) VALUES ('after')").await;
@@ -265,12 +267,14 @@ fn b4_read_only_refuses_writes_and_deferrable_asks_for_its_company() {
 }
 
 #[test]
-fn b5_advisory_locks_end_with_the_transaction_and_sqlite_says_why_not() {
-    on_both(async |db: Db| {
+fn b5_advisory_locks_end_with_the_transaction_or_are_refused() {
+    on_all(async |db: Db| {
         let mut s = db.begin().await.unwrap();
-        if db.backend() == DbBackend::Sqlite {
-            assert!(matches!(s.advisory_lock(7).await, Err(Error::Unsupported { .. })));
-            assert!(matches!(s.try_advisory_lock(7).await, Err(Error::Unsupported { .. })));
+        if let Some(why) = why_not(&db, "advisory_locks") {
+            let waits = s.advisory_lock(7).await;
+            assert!(matches!(&waits, Err(Error::Unsupported { what, .. }) if what == why), "{waits:?}");
+            let tries = s.try_advisory_lock(7).await;
+            assert!(matches!(&tries, Err(Error::Unsupported { what, .. }) if what == why), "{tries:?}");
             return;
         }
         s.advisory_lock(7).await.unwrap();
@@ -279,5 +283,51 @@ fn b5_advisory_locks_end_with_the_transaction_and_sqlite_says_why_not() {
         s.commit().await.unwrap();
         assert!(other.try_advisory_lock(7).await.unwrap());
         other.execute_unprepared("SELECT 1").await.unwrap();
+    });
+}
+
+#[test]
+fn r7_a_lock_timeout_bounds_the_wait_for_a_row_and_holds_for_its_unit_only() {
+    on_servers(async |db: Db| {
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            s.add(draft(1, "free"));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let mut holder = db.begin().await.unwrap();
+        holder.execute_unprepared("UPDATE note SET title = 'held' WHERE id = 1").await.unwrap();
+        let hurried = || db.session().lock_timeout(std::time::Duration::from_millis(50));
+        let rename = async |unit: UnitOptions| {
+            unit.run(async |s: &mut Session| -> Result<(), Error> {
+                s.execute_unprepared("UPDATE note SET title = 'mine' WHERE id = 1").await?;
+                Ok(())
+            })
+            .await
+        };
+        let refused = rename(hurried()).await.unwrap_err();
+        assert_eq!(refused.class(), Some(Class::LockNotAvailable), "{refused:?}");
+        let again = hurried().retry(Retry::times(1).on_lock_not_available());
+        let numbers = again.clone();
+        rename(again).await.unwrap_err();
+        assert_eq!(numbers.stats().retries, 1);
+        holder.rollback().await.unwrap();
+        rename(hurried()).await.unwrap();
+
+        let setting = match db.backend() {
+            DbBackend::Postgres => "SHOW lock_timeout",
+            _ => "SELECT CAST(@@innodb_lock_wait_timeout AS char)",
+        };
+        let (same, global) = (setting, setting.replace("@@", "@@global."));
+        let ask = async |s: &Session, question: &str| -> Result<String, Error> {
+            let row = s.query_one_raw(Statement::from_string(db.backend(), question)).await?;
+            Ok(row.expect("a setting").try_get_by_index(0)?)
+        };
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            assert_eq!(ask(s, same).await?, ask(s, &global).await?, "a later unit has the server's");
+            Ok(())
+        })
+        .await
+        .unwrap();
     });
 }

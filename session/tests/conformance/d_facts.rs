@@ -428,9 +428,11 @@ async fn number(db: &Db, sql: &str) -> i64 {
 
 #[test]
 fn d1_a_table_is_asked_about_once_for_each_pool_and_its_way_is_told() {
-    for (backend, table) in
-        [(Backend::Postgres, ITEM), (Backend::Sqlite, "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)")]
-    {
+    for (backend, table) in [
+        (Backend::Postgres, ITEM),
+        (Backend::Sqlite, "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)"),
+        (Backend::MariaDb, "CREATE TABLE item (id bigint AUTO_INCREMENT PRIMARY KEY, name TEXT)"),
+    ] {
         on(backend, &[table], async |db: Db| {
             let unit = async |count: usize| {
                 let options = db.session();

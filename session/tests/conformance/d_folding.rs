@@ -112,7 +112,7 @@ struct Folding {
     other: fn(&str) -> String,
 }
 
-fn foldings() -> [Folding; 6] {
+fn foldings() -> [Folding; 9] {
     let upper: fn(&str) -> String = str::to_uppercase;
     let padded: fn(&str) -> String = |text| format!("{text}  ");
     let ci = "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
@@ -126,6 +126,11 @@ fn foldings() -> [Folding; 6] {
         // SQLite's foreign keys compare as the column that they lead to.
         Folding { junction: "text", end: " WITHOUT ROWID", ..on(Backend::Sqlite, None, "text COLLATE NOCASE", upper) },
         on(Backend::Sqlite, None, "text COLLATE RTRIM", padded),
+        on(Backend::MariaDb, None, "varchar(60) COLLATE utf8mb4_general_ci", upper),
+        // Only spaces at the end do not count.
+        on(Backend::MariaDb, None, "varchar(60) COLLATE utf8mb4_bin", padded),
+        // Not the connection's set of characters.
+        on(Backend::MariaDb, None, "varchar(60) CHARACTER SET latin1 COLLATE latin1_swedish_ci", upper),
     ]
 }
 
@@ -142,7 +147,7 @@ impl Folding {
                 "CREATE TABLE topic (area {text} NOT NULL, number integer NOT NULL, PRIMARY KEY (area, number)){end}"
             ),
             format!(
-                "CREATE TABLE term_topic (term_id {junction} NOT NULL REFERENCES term, area {junction} NOT NULL, \
+                "CREATE TABLE term_topic (term_id {junction} NOT NULL REFERENCES term (id), area {junction} NOT NULL, \
                  number integer NOT NULL, PRIMARY KEY (term_id, area, number), \
                  FOREIGN KEY (area, number) REFERENCES topic (area, number)){end}"
             ),

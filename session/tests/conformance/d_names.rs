@@ -4,8 +4,10 @@ use sea_orm::{ActiveValue::Set, ConnectionTrait, FromQueryResult, PaginatorTrait
 use sea_session::{
     Error,
     prelude::*,
-    testing::{Backend, create_table, run_test_on},
+    testing::{Backend, run_test_on},
 };
+
+use crate::support::{backends, create_table};
 
 type Done = Result<(), Error>;
 
@@ -128,7 +130,7 @@ macro_rules! any_order {
 
 #[test]
 fn d9_columns_are_told_by_their_variants_not_by_the_order_of_the_fields() {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
+    for backend in backends() {
         any_order!(backend, turned, 1);
         any_order!(backend, turned, 3);
         any_order!(backend, turned, 600);
@@ -137,7 +139,7 @@ fn d9_columns_are_told_by_their_variants_not_by_the_order_of_the_fields() {
 
 #[test]
 fn d9_a_column_enum_may_have_numbers_of_its_own() {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
+    for backend in backends() {
         any_order!(backend, numbered, 1);
         any_order!(backend, numbered, 3);
     }
@@ -244,7 +246,7 @@ mod partial {
 
 #[test]
 fn d9_a_column_enum_may_have_members_that_the_model_has_not() {
-    for (backend, rows) in [Backend::Sqlite, Backend::Postgres].into_iter().flat_map(|b| [1, 3, 600].map(|n| (b, n))) {
+    for (backend, rows) in backends().flat_map(|b| [1, 3, 600].map(|n| (b, n))) {
         run_test_on(
             backend,
             async |db: &Db| create_table(db, partial::Entity).await,
@@ -478,7 +480,7 @@ fn odd_names(backend: Backend, rows: i64) {
 
 #[test]
 fn d9_names_of_users_never_meet_names_of_ours() {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
+    for backend in backends() {
         for rows in [2, 3, 40, 600] {
             odd_names(backend, rows);
         }

@@ -2,13 +2,11 @@
 //! says may be wrong.
 
 use sea_orm::{ActiveValue::Set, QueryOrder, entity::prelude::*};
-use sea_session::{Error, prelude::*, testing::Backend};
+use sea_session::{Error, prelude::*};
 
-use crate::support::on_tables;
+use crate::support::{backends, on_tables};
 
 type Done = Result<(), Error>;
-
-const BACKENDS: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
 
 mod place {
     use super::*;
@@ -103,7 +101,7 @@ fn marks(actions: &str) -> [String; 2] {
 
 fn on(statements: &[String], test: impl AsyncFn(&mut Session) -> Done) {
     let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
-    for backend in BACKENDS {
+    for backend in backends() {
         on_tables(backend, &statements, async |db: Db| {
             let mut s = db.begin().await?;
             test(&mut s).await?;
@@ -207,7 +205,7 @@ fn e1_a_row_that_stays_below_a_deleted_one_is_changed_before_the_database_change
         Ok(())
     });
     // The same in a unit that checks what it has read.
-    for backend in BACKENDS {
+    for backend in backends() {
         on_tables(backend, &[&twigs("ON DELETE SET NULL")[0]], async |db: Db| {
             let mut s = db.session().optimistic().begin().await?;
             let twigs = grow(&mut s, &[(1, None), (2, Some(1)), (3, Some(2)), (4, None)]).await?;

@@ -8,12 +8,10 @@ use std::{
 };
 
 use sea_orm::{ActiveValue::Set, ConnectOptions, ConnectionTrait, entity::prelude::*};
-use sea_session::{
-    Error, Session,
-    prelude::*,
-    testing::{cluster, create_table},
-};
+use sea_session::{Error, Session, prelude::*, testing::cluster};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::support::create_table;
 
 mod part {
     use super::*;
@@ -39,6 +37,7 @@ fn part(name: &str) -> part::ActiveModel {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum At {
     Postgres,
+    MariaDb,
     File,
     Memory,
 }
@@ -51,14 +50,16 @@ fn runtime() -> Runtime {
 /// Runs a test on each place, with and without connections that the pool keeps; the test makes runtimes of its own, and is given the
 /// database by a URL. Afterwards nothing is left: no open transaction, no lock, no row.
 fn everywhere(test: impl Fn(&Db, Runtime) + Send + Sync) {
-    for at in [At::Postgres, At::File, At::Memory] {
+    for at in [At::Postgres, At::MariaDb, At::File, At::Memory] {
         for kept in [0, 1, 2] {
             // The test server and the files live in a runtime of their own, which outlives the test's.
             let outer = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             let folder = tempfile::tempdir().unwrap();
             let server = (at == At::Postgres).then(|| outer.block_on(cluster::fresh_database()).unwrap());
+            let mariadb = (at == At::MariaDb).then(|| outer.block_on(cluster::mariadb::fresh_database()).unwrap());
             let url = match (&server, at) {
                 (Some(server), _) => server.url(),
+                (None, At::MariaDb) => mariadb.as_ref().map(|server| server.url()).unwrap_or_default(),
                 (None, At::Memory) => "sqlite::memory:".to_owned(),
                 _ => format!("sqlite://{}?mode=rwc", folder.path().join("drops.db").display()),
             };
@@ -107,6 +108,12 @@ async fn nothing_is_open(db: &Db, at: At) {
                 let row = db.connection().query_one_raw(sea_orm::Statement::from_string(db.backend(), open)).await;
                 row.unwrap().unwrap().try_get::<i64>("", "open").unwrap()
             }
+            At::MariaDb => {
+                let open = "SELECT count(*) AS open FROM information_schema.innodb_trx t JOIN information_schema.processlist p \
+                            ON p.id = t.trx_mysql_thread_id WHERE p.db = database() AND p.id <> connection_id()";
+                let row = db.connection().query_one_raw(sea_orm::Statement::from_string(db.backend(), open)).await;
+                row.unwrap().unwrap().try_get::<i64>("", "open").unwrap()
+            }
             // Nobody else holds the write lock.
             At::File | At::Memory => {
                 let writes = db.connection().execute_unprepared("BEGIN IMMEDIATE; ROLLBACK").await;
@@ -126,6 +133,10 @@ async fn given_back(db: &Db) {
     let all_idle = || match db.backend() {
         sea_orm::DbBackend::Postgres => {
             let pool = db.connection().get_postgres_connection_pool();
+            pool.size() as usize == pool.num_idle()
+        }
+        sea_orm::DbBackend::MySql => {
+            let pool = db.connection().get_mysql_connection_pool();
             pool.size() as usize == pool.num_idle()
         }
         _ => {
@@ -225,6 +236,7 @@ fn e6_a_unit_is_dropped_with_its_statement_under_way() {
             // Longer than the test takes, on both backends; a unit that is dropped ends it.
             let busy = match s.backend() {
                 sea_orm::DbBackend::Postgres => "SELECT pg_sleep(60)",
+                sea_orm::DbBackend::MySql => "DO SLEEP(60)",
                 _ => "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT max(i) FROM n",
             };
             loop {

@@ -1,14 +1,10 @@
 //! What comes from outside: models that are merged, and patches (E3, O3).
 
 use sea_orm::{ActiveValue::Set, entity::prelude::*};
-use sea_session::{
-    Error, Session, State, Tracked,
-    prelude::*,
-    testing::{Backend, create_table, run_test_on},
-};
+use sea_session::{Error, Session, State, Tracked, prelude::*, testing::run_test_on};
 use serde::Deserialize;
 
-use crate::support::behind_the_back;
+use crate::support::{backends, behind_the_back, create_table};
 
 mod form {
     use super::*;
@@ -87,7 +83,7 @@ fn on_a_row<F>(body: F)
 where
     F: for<'a> sea_session::Block<&'a mut Session, Result<(), Error>, Fut: Send> + Sync,
 {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
+    for backend in backends() {
         for nested in [false, true] {
             run_test_on(backend, tables, async |db: Db| {
                 let acme = || db.session().tenant("app.account", "acme");
@@ -200,7 +196,7 @@ fn e3_merge_of_a_key_without_a_row_is_new_or_gone() {
 
 #[test]
 fn e3_a_row_without_a_version_is_merged_as_it_is() {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
+    for backend in backends() {
         run_test_on(backend, tables, async |db: Db| {
             db.run(async |s: &mut Session| -> Result<(), Error> {
                 let one = s.merge::<plain::Entity>(plain::Model { id: 1, title: "new".into() }).await?;
@@ -282,7 +278,7 @@ fn e3_a_patch_never_inserts_and_refuses_what_is_the_rows_own() {
 
 #[test]
 fn e3_a_row_that_is_gone_is_not_patched_back() {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
+    for backend in backends() {
         run_test_on(backend, tables, async |db: Db| {
             let acme = || db.session().tenant("app.account", "acme");
             let made = async |s: &mut Session| -> Result<form::Model, Error> {

@@ -1,13 +1,9 @@
 //! The order of a flush, where whole tables give none (E1), and children that follow a changed value (D6).
 
 use sea_orm::{ActiveValue::Set, NotSet, QueryOrder, entity::prelude::*};
-use sea_session::{
-    Error, Session, Tracked,
-    prelude::*,
-    testing::{Backend, create_table, run_test_on},
-};
+use sea_session::{Error, Session, Tracked, prelude::*, testing::run_test_on};
 
-use crate::support::behind_the_back;
+use crate::support::{backends, behind_the_back, create_table};
 
 mod dept {
     use super::*;
@@ -131,7 +127,7 @@ fn both_ways<F>(body: F)
 where
     F: for<'a> sea_session::Block<&'a mut Session, Result<(), Error>, Fut: Send> + Sync,
 {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
+    for backend in backends() {
         run_test_on(backend, tables, async |db: Db| {
             db.run(async |s: &mut Session| -> Result<(), Error> { body(s).await }).await.unwrap();
         });
@@ -200,7 +196,7 @@ fn e1_a_chain_of_desks_moves_up_behind_a_new_department() {
 
 #[test]
 fn e1_two_desks_that_need_each_other_are_a_cycle() {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
+    for backend in backends() {
         run_test_on(backend, tables, async |db: Db| {
             let swapped = db.run(async |s: &mut Session| -> Result<(), Error> {
                 named(s, 0, "a");
@@ -429,6 +425,15 @@ impl World {
         world
     }
 
+    /// Whether a row that goes, or gets another key, refers to itself.
+    fn has_gone_round(&self, after: &World) -> bool {
+        let spots = self.spots.iter().zip(&after.spots);
+        spots.filter_map(|(was, is)| Some((was.as_ref()?, is.as_ref()))).any(|(was, is)| {
+            let keeps = is.is_some_and(|is| is.0 == was.0 && is.2 == was.2);
+            !keeps && (was.1 == Some(was.0) || was.3.is_some() && was.3 == was.2)
+        })
+    }
+
     /// Whether a row that is not written would stand in the way, or a new row takes a deleted one's key.
     fn is_odd(&self, after: &World) -> bool {
         let given = |id: Option<i64>, code: Option<i64>| {
@@ -548,15 +553,16 @@ impl World {
 }
 
 #[test]
-fn e1_what_the_planner_orders_both_databases_take() {
+fn e1_what_the_planner_orders_every_database_takes() {
     let outer = async |db: &Db| -> Result<(), Error> {
         create_table(db, spot::Entity).await?;
         create_table(db, leaf::Entity).await
     };
-    for backend in [Backend::Sqlite, Backend::Postgres] {
+    for backend in backends() {
         run_test_on(backend, outer, async |db: Db| {
-            let (mut ordered, mut cycles, mut seed) = (0, 0, 0);
-            while ordered + cycles < 150 {
+            let (mut ordered, mut cycles, mut refused, mut seed) = (0, 0, 0, 0);
+            let innodb = db.backend() == sea_orm::DbBackend::MySql;
+            while ordered + cycles + refused < 150 {
                 seed += 1;
                 let mut rng = fastrand::Rng::with_seed(seed);
                 let (spots, leaves) = (rng.usize(1..5), rng.usize(0..3));
@@ -579,11 +585,16 @@ fn e1_what_the_planner_orders_both_databases_take() {
                         cycles += 1;
                         assert_eq!(World::stored(&db).await, before.models(), "seed {seed}: nothing was sent");
                     }
+                    // InnoDB does not delete a row that refers to itself.
+                    Err(e) if innodb && e.is_foreign_key_violation() && before.has_gone_round(&after) => {
+                        refused += 1;
+                        assert_eq!(World::stored(&db).await, before.models(), "seed {seed}: all of it is gone");
+                    }
                     Err(e) => panic!("seed {seed}: {e}\n{before:?}\n{after:?}"),
                 }
             }
-            println!("{:?}: {ordered} flushes ordered, {cycles} cycles", db.backend());
-            assert!(ordered > 80 && cycles > 0, "{ordered} {cycles}");
+            println!("{:?}: {ordered} flushes ordered, {cycles} cycles, {refused} refused", db.backend());
+            assert!(ordered > 80 && cycles > 0 && (refused > 0) == innodb, "{ordered} {cycles} {refused}");
         });
     }
 }

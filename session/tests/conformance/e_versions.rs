@@ -4,10 +4,10 @@ use sea_orm::{ActiveValue::Set, entity::prelude::*};
 use sea_session::{
     Error, Recorder, Session,
     prelude::*,
-    testing::{Backend, create_table, run_test_on},
+    testing::{Backend, run_test_on},
 };
 
-use crate::support::behind_the_back;
+use crate::support::{backends, behind_the_back, create_table};
 
 /// An entity for each type of version, and the ways in which its rows are changed.
 macro_rules! versions {
@@ -113,17 +113,18 @@ macro_rules! versions {
     )*};
 }
 
-const BOTH: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
+/// Where the types are that PostgreSQL has not.
+const UNSIGNED: [Backend; 2] = [Backend::Sqlite, Backend::MariaDb];
 
 versions! {
     // PostgreSQL has types for these three.
-    small: i16, BOTH;
-    int: i32, BOTH;
-    big: i64, BOTH;
-    word: u32, [Backend::Sqlite];
-    tiny: i8, [Backend::Sqlite];
-    byte: u8, [Backend::Sqlite];
-    short: u16, [Backend::Sqlite];
+    small: i16, backends();
+    int: i32, backends();
+    big: i64, backends();
+    word: u32, UNSIGNED;
+    tiny: i8, UNSIGNED;
+    byte: u8, UNSIGNED;
+    short: u16, UNSIGNED;
 }
 
 #[test]

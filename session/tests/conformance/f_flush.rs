@@ -9,7 +9,7 @@ use crate::support::*;
 
 #[test]
 fn a_design_example_runs() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let id = db
             .run(async |s: &mut Session| -> Result<i64, Error> {
                 s.add(draft(7, "first"));
@@ -92,12 +92,12 @@ fn writes(sent: &[String]) -> usize {
 
 #[test]
 fn f2_ten_thousand_rows_take_a_few_statements() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, options) = watched(&db);
         options
             .run(async |s: &mut Session| -> Result<(), Error> {
-                // SQLite's limit on parameters asks for chunks of at most 1,024 rows, in powers of two.
-                let most = if s.backend() == DbBackend::Sqlite { 20 } else { 5 };
+                // Limits on parameters ask for chunks of at most 1,024 rows, in powers of two.
+                let most = if s.backend() == DbBackend::Postgres { 5 } else { 20 };
                 (0..10_000).for_each(|id| drop(s.add(draft(id, "x"))));
                 (0..10_000).for_each(|id| drop(s.add(writer(&format!("w{id}")))));
                 s.flush().await?;
@@ -113,6 +113,8 @@ fn f2_ten_thousand_rows_take_a_few_statements() {
                 notes.iter().for_each(|note| s.delete(note));
                 s.flush().await?;
                 let sent = writes(&recorder.take());
+                // MariaDB checks a table's foreign key to itself row by row, in the middle of a statement: they go alone.
+                let most = if s.backend() == DbBackend::MySql { 5_000 } else { most };
                 assert!((1..=2 * most).contains(&sent), "{sent} statements for 10,000 deletes");
                 assert_eq!(note::Entity::find().count(s).await?, 0);
                 Ok(())
@@ -125,7 +127,7 @@ fn f2_ten_thousand_rows_take_a_few_statements() {
 /// Two units that change the same rows, each in its own order, would lock them in that order and wait for each other.
 #[test]
 fn f2_rows_of_one_statement_are_locked_in_the_order_of_their_keys() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         // Stored the other way round, so that the order in which they stand there is not that of their keys.
         let stored = db.run(async |s: &mut Session| -> Result<(), Error> {
             (0..1_000).rev().for_each(|id| drop(s.add(draft(id, "x"))));
@@ -137,6 +139,11 @@ fn f2_rows_of_one_statement_are_locked_in_the_order_of_their_keys() {
                 "CREATE TRIGGER changed BEFORE UPDATE ON note BEGIN INSERT INTO locked (note) VALUES (OLD.id); END; \
                  CREATE TRIGGER removed BEFORE DELETE ON note BEGIN INSERT INTO locked (note) VALUES (OLD.id); END"
             }
+            DbBackend::MySql => {
+                "CREATE TRIGGER changed BEFORE UPDATE ON note FOR EACH ROW INSERT INTO locked (note) VALUES (OLD.id); \
+                 CREATE TRIGGER removed BEFORE DELETE ON note FOR EACH ROW INSERT INTO locked (note) VALUES (OLD.id); \
+                 ALTER TABLE locked ADD COLUMN turn serial"
+            }
             _ => {
                 "CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS \
                  'BEGIN INSERT INTO locked (note) VALUES (OLD.id); RETURN COALESCE(NEW, OLD); END'; \
@@ -144,9 +151,9 @@ fn f2_rows_of_one_statement_are_locked_in_the_order_of_their_keys() {
                  ALTER TABLE locked ADD COLUMN turn serial"
             }
         };
-        let sql = db.connection();
-        sql.execute_unprepared("ANALYZE note; CREATE TABLE locked (note bigint NOT NULL)").await.unwrap();
-        sql.execute_unprepared(watch).await.unwrap();
+        let analyze = if db.backend() == DbBackend::MySql { "ANALYZE TABLE note" } else { "ANALYZE note" };
+        behind_the_back(&db, &format!("{analyze}; CREATE TABLE locked (note bigint NOT NULL)")).await;
+        behind_the_back(&db, watch).await;
         let turn = if db.backend() == DbBackend::Sqlite { "rowid" } else { "turn" };
         let ids: Vec<i64> = (0..40).map(|i| i * 700 % 999).collect();
         let mut ordered = ids.clone();
@@ -176,7 +183,7 @@ fn f2_rows_of_one_statement_are_locked_in_the_order_of_their_keys() {
 
 #[test]
 fn f3_only_changed_columns_are_sent_and_no_change_sends_nothing() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, options) = watched(&db);
         options
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -231,7 +238,7 @@ fn f4_a_column_never_set_takes_the_default_in_a_mixed_batch() {
 #[test]
 fn f5_many_generated_keys_reach_the_right_objects_and_their_children() {
     const AUTHORS: i64 = 1_200;
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, options) = watched(&db);
         options
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -278,7 +285,7 @@ fn f5_many_generated_keys_reach_the_right_objects_and_their_children() {
 
 #[test]
 fn f5_each_object_gets_its_own_key_whatever_order_the_answer_has() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         if db.backend() == DbBackend::Postgres {
             // Rows of a partitioned table go to sixteen places, by a hash of the key.
             let parts: String = (0..16)
@@ -310,7 +317,7 @@ fn f5_each_object_gets_its_own_key_whatever_order_the_answer_has() {
 
 #[test]
 fn f6_created_and_deleted_before_a_flush_sends_nothing() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, options) = watched(&db);
         options
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -351,7 +358,7 @@ fn f7_no_autoflush_guards_a_stretch() {
 
 #[test]
 fn f9_a_batch_that_fails_leaves_nothing_queued() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         behind_the_back(&db, "INSERT INTO author (name) VALUES ('w50')").await;
         db.run(async |s: &mut Session| -> Result<(), Error> {
             let failed = s
@@ -377,7 +384,7 @@ fn f9_a_batch_that_fails_leaves_nothing_queued() {
 
 #[test]
 fn f10_many_to_many_removes_first_ignores_duplicates_and_chunks() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, options) = watched(&db);
         options
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -416,7 +423,7 @@ fn f10_many_to_many_removes_first_ignores_duplicates_and_chunks() {
 
 #[test]
 fn f1_unique_values_are_freed_before_they_are_taken() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
             let [a, b, c] = ["a", "b", "c"].map(|name| s.add(writer(name)));
             s.flush().await?;
@@ -441,7 +448,7 @@ fn f1_unique_values_are_freed_before_they_are_taken() {
 
 #[test]
 fn f1_a_moved_primary_key_is_freed_before_it_is_taken() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
             let notes: Vec<_> = (1..=3).map(|id| s.add(draft(id, &format!("n{id}")))).collect();
             s.flush().await?;
@@ -490,7 +497,7 @@ fn f1_rows_of_a_self_reference_parents_first_and_children_deleted_first() {
 
 #[test]
 fn i2_a_row_switch_is_an_upsert_that_cascades_nothing() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
             let note = s.add(note::ActiveModel { status: Set("open".into()), ..draft(1, "old") });
             let child = s.add(draft(2, "child"));
@@ -512,6 +519,8 @@ fn i2_a_row_switch_is_an_upsert_that_cascades_nothing() {
 /// Writing the first note takes long enough for somebody to come in between.
 const SLOW_SQLITE: &str = "CREATE TRIGGER slow_{event} BEFORE {event} ON note WHEN NEW.id = 0 BEGIN SELECT count(*) FROM \
     (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 200000) SELECT n FROM c); END";
+const SLOW_MARIADB: &str = "CREATE TRIGGER slow_{event} BEFORE {event} ON note FOR EACH ROW \
+    BEGIN IF NEW.id = 0 THEN DO SLEEP(0.1); END IF; END";
 const SLOW_POSTGRES: &str = "CREATE FUNCTION slow_{event}() RETURNS trigger LANGUAGE plpgsql AS \
     $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$; \
     CREATE TRIGGER slow_{event} BEFORE {event} ON note FOR EACH ROW WHEN (NEW.id = 0) EXECUTE FUNCTION slow_{event}()";
@@ -532,8 +541,12 @@ async fn changed_meanwhile<T>(
 
 #[test]
 fn f3_a_change_made_while_a_flush_is_under_way_is_sent_by_its_next_round() {
-    on_both(async |db: Db| {
-        let slow = if db.backend() == DbBackend::Sqlite { SLOW_SQLITE } else { SLOW_POSTGRES };
+    on_all(async |db: Db| {
+        let slow = match db.backend() {
+            DbBackend::Sqlite => SLOW_SQLITE,
+            DbBackend::MySql => SLOW_MARIADB,
+            _ => SLOW_POSTGRES,
+        };
         for event in ["INSERT", "UPDATE"] {
             behind_the_back(&db, &slow.replace("{event}", event)).await;
         }

@@ -16,8 +16,10 @@ use sea_orm::{ActiveValue::Set, ConnectionTrait, QueryOrder, entity::prelude::*}
 use sea_session::{
     Error, Recorder, Session, Tracked,
     prelude::*,
-    testing::{Backend, create_table, run_test_on},
+    testing::{Backend, run_test_on},
 };
+
+use crate::support::create_table;
 
 mod shelf {
     use super::*;
@@ -367,6 +369,10 @@ struct Run {
 
 async fn tables(db: &Db) -> Result<(), Error> {
     create_table(db, shelf::Entity).await?;
+    if db.backend() == sea_orm::DbBackend::MySql {
+        // A key there is of the very type that it refers to.
+        db.connection().execute_unprepared("ALTER TABLE shelf MODIFY id bigint AUTO_INCREMENT").await?;
+    }
     create_table(db, book::Entity).await?;
     create_table(db, card::Entity).await
 }
@@ -401,7 +407,22 @@ async fn run(db: &Db, program: &Program, planned: bool) -> Result<Run, Error> {
     let rows = shelves.iter().map(|row| format!("{row:?}")).chain(books.iter().map(|row| format!("{row:?}")));
     let cards = cards.all(db.connection()).await?;
     let rows = rows.chain(cards.iter().map(|row| format!("{row:?}"))).collect();
-    Ok(Run { outcomes, sent: recorder.statements(), rows })
+    // Which texts a collation holds equal only the planner asks.
+    let sent = recorder.statements().into_iter().filter(|sql| !sql.contains("OVER (PARTITION BY")).collect();
+    Ok(Run { outcomes, sent, rows })
+}
+
+/// Programs that once told the two ways apart.
+fn kept() -> Vec<Program> {
+    let (cards, books) = (
+        Step::AddCards { first: 0, many: 1, text: None },
+        Step::AddBooks { first: 0, many: 2, shelf: Shelved::Not, set: 0 },
+    );
+    let (card, book) =
+        (Step::ChangeCards { from: 0, many: 1, value: 0 }, Step::Change { from: 0, many: 1, set: 3, value: 0 });
+    let delete = Step::DeleteBooks { from: 1, many: 1 };
+    // Two tables of one rank, and a row of the second is deleted: which is written first?
+    vec![vec![vec![cards, books, Step::Flush, card, delete, book]]]
 }
 
 fn count() -> u32 {
@@ -415,12 +436,19 @@ fn both_ways_are_one(backend: Backend) {
             let config =
                 Config { cases: count(), failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
             let (written, failed) = (Cell::new(0), Cell::new(0));
-            let outcome = TestRunner::new(config).run(&programs(), |program| {
+            let both = |program: &Program| {
                 let runs = handle.block_on(async {
-                    Ok::<_, Error>((run(&db, &program, false).await?, run(&db, &program, true).await?))
+                    Ok::<_, Error>((run(&db, program, false).await?, run(&db, program, true).await?))
                 });
                 let (straight, planned) = runs.map_err(|e| TestCaseError::fail(e.to_string()))?;
                 prop_assert_eq!(&straight, &planned);
+                Ok(straight)
+            };
+            for program in kept() {
+                both(&program).unwrap_or_else(|e| panic!("{backend:?}: {program:#?}: {e}"));
+            }
+            let outcome = TestRunner::new(config).run(&programs(), |program| {
+                let straight = both(&program)?;
                 written.set(written.get() + straight.rows.len());
                 let broken = straight.outcomes.iter().filter(|outcome| outcome.is_err());
                 failed.set(failed.get() + broken.count());
@@ -445,4 +473,9 @@ fn f1_f8_rows_that_need_no_plan_are_written_as_if_they_had_one_on_sqlite() {
 #[test]
 fn f1_f8_rows_that_need_no_plan_are_written_as_if_they_had_one_on_postgres() {
     both_ways_are_one(Backend::Postgres);
+}
+
+#[test]
+fn f1_f8_rows_that_need_no_plan_are_written_as_if_they_had_one_on_mariadb() {
+    both_ways_are_one(Backend::MariaDb);
 }

@@ -10,7 +10,7 @@ use sea_orm::{ActiveValue::Set, ConnectionTrait};
 use sea_session::{
     Error, Session,
     prelude::*,
-    testing::{Backend, create_table, run_test_on},
+    testing::{Backend, run_test_on},
 };
 
 use crate::support::*;
@@ -45,7 +45,7 @@ fn changed_my_mind() -> Error {
 
 #[test]
 fn h1_a_hook_registered_after_the_unit_runs_at_once() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (tell, told) = tokio::sync::oneshot::channel();
         let mut s = db.begin().await.unwrap();
         let hooks = s.hooks();
@@ -59,7 +59,7 @@ fn h1_a_hook_registered_after_the_unit_runs_at_once() {
 
 #[test]
 fn h2_hooks_run_in_order_across_levels_after_the_outermost_commit() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let log = Log::default();
         db.run(async |s: &mut Session| -> Result<(), Error> {
             log.on_commit(s, "first");
@@ -81,7 +81,7 @@ fn h2_hooks_run_in_order_across_levels_after_the_outermost_commit() {
 
 #[test]
 fn h3_h8_a_rolled_back_savepoint_takes_its_commit_hooks_and_runs_its_rollback_hooks() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let log = Log::default();
         db.run(async |s: &mut Session| -> Result<(), Error> {
             log.on_commit(s, "kept");
@@ -111,7 +111,7 @@ fn h3_h8_a_rolled_back_savepoint_takes_its_commit_hooks_and_runs_its_rollback_ho
 
 #[test]
 fn h4_a_rolled_back_unit_forgets_its_commit_hooks() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let log = Log::default();
         let outcome = db
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -130,7 +130,7 @@ fn h4_a_rolled_back_unit_forgets_its_commit_hooks() {
 #[test]
 fn h4_a_lost_connection_forgets_the_commit_hooks() {
     // SQLite has no connection that could be lost.
-    run_test_on(Backend::Postgres, tables, async |db: Db| {
+    on_servers(async |db: Db| {
         let log = Log::default();
         let outcome = db
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -138,7 +138,7 @@ fn h4_a_lost_connection_forgets_the_commit_hooks() {
                 s.flush().await?;
                 log.on_commit(s, "never");
                 log.on_rollback(s, "rolled back");
-                s.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await.unwrap_err();
+                s.execute_unprepared(ends_itself(s.backend())).await.unwrap_err();
                 log.on_commit(s, "never either");
                 Ok(())
             })
@@ -149,7 +149,7 @@ fn h4_a_lost_connection_forgets_the_commit_hooks() {
         by_hand.add(draft(2, "lost"));
         by_hand.flush().await.unwrap();
         log.on_commit(&mut by_hand, "never");
-        by_hand.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await.unwrap_err();
+        by_hand.execute_unprepared(ends_itself(db.backend())).await.unwrap_err();
         assert!(by_hand.commit().await.unwrap_err().is_connection_lost());
         let hooks = by_hand.hooks();
         drop(by_hand);
@@ -160,7 +160,7 @@ fn h4_a_lost_connection_forgets_the_commit_hooks() {
 
 #[test]
 fn h5_a_hook_may_open_a_unit_and_register_another() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let log = Log::default();
         db.run(async |s: &mut Session| -> Result<(), Error> {
             s.add(draft(1, "first"));
@@ -187,7 +187,7 @@ fn h5_a_hook_may_open_a_unit_and_register_another() {
 
 #[test]
 fn h6_a_failing_hook_leaves_the_commit_and_stops_the_later_unless_it_is_robust() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let log = Log::default();
         for (robust, expected) in [(false, vec!["before"]), (true, vec!["before", "after"])] {
             let outcome = db
@@ -217,7 +217,7 @@ fn h6_a_failing_hook_leaves_the_commit_and_stops_the_later_unless_it_is_robust()
 
 #[test]
 fn h7_a_hook_registered_while_flagged_never_runs() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let log = Log::default();
         db.run(async |s: &mut Session| -> Result<(), Error> {
             let outcome = s
@@ -239,7 +239,7 @@ fn h7_a_hook_registered_while_flagged_never_runs() {
 
 #[test]
 fn h9_a_retried_attempt_takes_its_hooks_along() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (log, attempts) = (Log::default(), AtomicUsize::new(0));
         db.session()
             .retry(1)
@@ -344,7 +344,7 @@ mod minuted {
 
 #[test]
 fn h10_an_entitys_own_hooks_run_once_an_object_whatever_the_statements_are() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         create_table(&db, minuted::Entity).await.unwrap();
         let place = format!("{:?}", db.backend());
         let many = |what: &str| (0..20_i64).map(|id| (what.to_owned(), id)).collect::<Vec<_>>();
@@ -379,7 +379,7 @@ fn h10_an_entitys_own_hooks_run_once_an_object_whatever_the_statements_are() {
 
 #[test]
 fn h10_a_flush_hook_that_fails_fails_the_flush() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         for before in [true, false] {
             let outcome = db
                 .run(async |s: &mut Session| -> Result<(), Error> {
@@ -426,7 +426,7 @@ fn h10_flush_hooks_run_around_a_flush_that_has_something_to_do() {
 
 #[test]
 fn h2_h5_hooks_registered_by_a_hook_run_next_in_their_order_and_never_those_for_a_rollback() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let ran = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
         let note = |name: &'static str| {
             let ran = ran.clone();

@@ -44,7 +44,7 @@ fn i1_get_load_and_relations_give_one_object_a_row() {
 
 #[test]
 fn i1_two_units_never_share_an_object() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let get = async || {
             db.run(async |s: &mut Session| -> Result<_, Error> { s.get::<note::Entity>(1_i64).await }).await.unwrap()
         };
@@ -65,7 +65,13 @@ fn i2_a_key_that_is_taken_is_refused_and_delete_then_add_is_an_update() {
         let new = s.add(draft(1, "new"));
         let before = s.stats();
         s.flush().await?;
-        assert_eq!(s.stats().statements - before.statements, 2, "the version's check, and one upsert for the two");
+        // What a write made is read by another statement where it cannot answer.
+        let statements = if s.backend() == sea_orm::DbBackend::MySql { 3 } else { 2 };
+        assert_eq!(
+            s.stats().statements - before.statements,
+            statements,
+            "the version's check, and one upsert for the two"
+        );
         assert_eq!((s.state(&old), s.state(&new)), (State::Deleted, State::Persistent));
         assert!(Tracked::ptr_eq(&new, &s.get::<note::Entity>(1_i64).await?.unwrap()));
         assert_eq!(table(s).await?, [(1, "new".to_owned())]);
@@ -84,7 +90,7 @@ fn i2_a_key_that_is_taken_is_refused_and_delete_then_add_is_an_update() {
 
 #[test]
 fn i2_a_row_switch_deletes_nothing_and_checks_the_version() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> { row(s, 1, "old").await }).await.unwrap();
         let (recorder, options) = watched(&db);
         options
@@ -98,9 +104,13 @@ fn i2_a_row_switch_deletes_nothing_and_checks_the_version() {
             .await
             .unwrap();
         let sent = recorder.take();
-        assert_eq!(sent.len(), 3, "the version's check, the write and COMMIT: {sent:?}");
+        let (length, write) = match db.backend() {
+            sea_orm::DbBackend::MySql => (4, "UPDATE"),
+            _ => (3, "DO UPDATE"),
+        };
+        assert_eq!(sent.len(), length, "the version's check, the write and COMMIT: {sent:?}");
         assert!(sent.iter().all(|sql| !sql.contains("DELETE")), "the row is changed where it is: {sent:?}");
-        assert!(sent[1].contains("DO UPDATE"), "{sent:?}");
+        assert!(sent[1].contains(write), "{sent:?}");
         assert_eq!(notes_in_database(&db).await, vec![(1, "new".to_owned())]);
     });
 }
@@ -165,8 +175,8 @@ fn i3_what_is_read_under_a_lock_is_fresh() {
 }
 
 #[test]
-fn i3_a_locked_row_is_skipped_or_refused_at_once_on_postgresql() {
-    on_both(async |db: Db| {
+fn i3_a_locked_row_is_skipped_or_refused_at_once() {
+    on_all(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> { row(s, 1, "one").await }).await.unwrap();
         if db.backend() == sea_orm::DbBackend::Sqlite {
             // A writing unit holds the only write lock of the file: nobody else can hold a row.
@@ -177,7 +187,7 @@ fn i3_a_locked_row_is_skipped_or_refused_at_once_on_postgresql() {
         let mut s = db.begin().await.unwrap();
         assert!(note::Entity::find().skip_locked().load(&mut s).await.unwrap().is_empty());
         let refused = note::Entity::find().nowait().load(&mut s).await.unwrap_err();
-        assert_eq!(refused.sqlstate(), Some("55P03"), "{refused}");
+        assert_eq!(refused.class(), Some(sea_session::Class::LockNotAvailable), "{refused}");
         s.rollback().await.unwrap();
         holder.rollback().await.unwrap();
     });
@@ -285,14 +295,15 @@ fn i5_get_many_takes_composite_keys_of_any_integer_width() {
         let found: Vec<_> = found.into_iter().flatten().collect();
         assert_eq!(found.iter().map(|pair| pair.tag_name()).collect::<Vec<_>>(), ["red", "blue"]);
         assert!(Tracked::ptr_eq(&found[0], &held));
-        assert_eq!(messages(s), sent + 1);
+        let asks_first = u64::from(s.backend() == sea_orm::DbBackend::MySql);
+        assert_eq!(messages(s) - sent, 1 + asks_first);
         Ok(())
     });
 }
 
 #[test]
 fn i5_get_many_takes_more_keys_than_a_statement_has_parameters() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         const MANY: i64 = 33_000;
         let numbers = numbers(MANY);
         let now = "'2026-01-01 00:00:00+00:00'";
@@ -312,7 +323,9 @@ fn i5_get_many_takes_more_keys_than_a_statement_has_parameters() {
             assert!(pairs.iter().zip(1..).all(in_order), "in the order of the keys");
             let notes = s.get_many::<note::Entity>(1..=MANY).await?;
             assert_eq!(notes.len(), pairs.len());
-            assert!(s.stats().statements <= 15, "{} statements for {MANY} keys of each kind", s.stats().statements);
+            // Where texts are compared by a collation, the database says which keys are equal, a thousand at a time.
+            let most = if s.backend() == sea_orm::DbBackend::MySql { 60 } else { 15 };
+            assert!(s.stats().statements <= most, "{} statements for {MANY} keys of each kind", s.stats().statements);
             Ok(())
         })
         .await
@@ -373,9 +386,10 @@ fn i6_a_streamed_row_is_not_in_the_map_and_a_stream_may_be_left_early() {
 fn i6_a_stream_that_fails_flags_its_block_with_the_first_cause() {
     three_ways(async |s: &mut Session| -> Result<(), Error> {
         row(s, 1, "one").await?;
-        // Divides by zero on PostgreSQL, overflows on SQLite.
+        // Divides by zero on PostgreSQL, overflows on the others.
         let wrong = match s.backend() {
             sea_orm::DbBackend::Sqlite => "abs(-9223372036854775807 - note.id) > 0",
+            sea_orm::DbBackend::MySql => "9223372036854775807 + note.id > 0",
             _ => "1 / (note.id - 1) > 0",
         };
         let outcome = s
@@ -474,7 +488,7 @@ async fn one_change_among(db: &Db, clean: i64) -> Vec<String> {
 
 #[test]
 fn i6_a_flush_of_one_change_sends_the_same_with_ten_and_with_a_hundred_thousand_tracked() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let fill = async |from: i64, to: i64| {
             db.run(async |s: &mut Session| -> Result<(), Error> {
                 (from..=to).for_each(|id| drop(s.add(draft(id, "one"))));
@@ -494,7 +508,7 @@ fn i6_a_flush_of_one_change_sends_the_same_with_ten_and_with_a_hundred_thousand_
 
 #[test]
 fn i2_o1_a_row_switch_goes_on_counting_the_version() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> { row(s, 1, "old").await }).await.unwrap();
         let version = db
             .run(async |s: &mut Session| -> Result<i32, Error> {

@@ -1,4 +1,4 @@
-//! The conformance suite: one set of rules, on SQLite and on PostgreSQL, plain, inside an outer block, and begun by hand.
+//! The conformance suite: one set of rules, on SQLite, PostgreSQL and MariaDB, plain, inside an outer block, and begun by hand.
 //! Each test is named after the rule that it proves; a module is chosen by its name:
 //! `cargo test -p sea-session --test conformance -- a_blocks`.
 
@@ -42,3 +42,4 @@ mod support;
 mod t_tenants;
 mod workloads;
 mod x_allowed;
+mod y_refusals;

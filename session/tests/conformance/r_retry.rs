@@ -1,5 +1,7 @@
 //! Retry (R): what the database said decides, whatever the caller made of it.
 
+mod sqlite;
+
 use std::{
     collections::HashSet,
     fmt,
@@ -11,7 +13,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sea_orm::{ConnectionTrait, DbBackend, SqlxSqliteConnector, sqlx::sqlite::SqlitePoolOptions};
+use sea_orm::{ConnectionTrait, DbBackend};
 use sea_session::{
     Error, Session,
     prelude::*,
@@ -31,10 +33,27 @@ fn noted(times: u32) -> (Retry, Arc<Mutex<Vec<Duration>>>) {
     (retry, pauses)
 }
 
-/// PostgreSQL says what it is told to say.
+/// The server says what it is told to say.
 async fn raise(s: &mut Session, code: &str) -> Result<(), Error> {
-    s.execute_unprepared(&format!("DO $$ BEGIN RAISE EXCEPTION 'told so' USING ERRCODE = '{code}'; END $$")).await?;
+    let sql = match s.backend() {
+        DbBackend::MySql => signal(code),
+        _ => format!("DO $$ BEGIN RAISE EXCEPTION 'told so' USING ERRCODE = '{code}'; END $$"),
+    };
+    s.execute_unprepared(&sql).await?;
     Ok(())
+}
+
+/// MariaDB's error of the kind that PostgreSQL has under this code, or the one of this number: the number tells, the code does not.
+fn signal(code: &str) -> String {
+    let number = match code {
+        "40001" => 1020,
+        "40P01" => 1213,
+        "08006" => 1152,
+        "55P03" => 1205,
+        other => other.parse().unwrap_or(1644),
+    };
+    let code = if code.len() == 5 { code } else { "45000" };
+    format!("SIGNAL SQLSTATE '{code}' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'told so'")
 }
 
 /// An error that shows nothing of what caused it.
@@ -84,7 +103,7 @@ where
 
 #[test]
 fn r1_n_plus_one_attempts_with_full_jitter_and_a_capped_pause() {
-    on_postgres(async |db: Db| {
+    on_servers(async |db: Db| {
         let (retry, pauses) = noted(12);
         let ran = AtomicU32::new(0);
         let options = db.session().retry(retry.backoff(Duration::from_millis(8), Duration::from_millis(50)));
@@ -110,7 +129,7 @@ fn r1_n_plus_one_attempts_with_full_jitter_and_a_capped_pause() {
 
 #[test]
 fn r1_by_default_the_pause_after_a_conflict_is_capped_lower_than_after_a_lost_connection() {
-    on_postgres(async |db: Db| {
+    on_servers(async |db: Db| {
         for (code, most) in [("40001", 100), ("08006", 1_000)] {
             let (retry, pauses) = noted(40);
             let outcome = db
@@ -129,7 +148,7 @@ fn r1_by_default_the_pause_after_a_conflict_is_capped_lower_than_after_a_lost_co
 
 #[test]
 fn r1_no_attempt_starts_after_the_limit() {
-    on_postgres(async |db: Db| {
+    on_servers(async |db: Db| {
         let ran = AtomicU32::new(0);
         let retry = Retry::times(1_000).backoff(Duration::from_millis(20), Duration::from_millis(20));
         let started = std::time::Instant::now();
@@ -149,7 +168,7 @@ fn r1_no_attempt_starts_after_the_limit() {
 
 #[test]
 fn r2_each_attempt_has_a_fresh_session_an_empty_map_and_no_hooks() {
-    on_postgres(async |db: Db| {
+    on_servers(async |db: Db| {
         let (fired, ran) = (Arc::new(AtomicU32::new(0)), AtomicU32::new(0));
         let (retry, _) = noted(3);
         db.session()
@@ -173,8 +192,17 @@ fn r2_each_attempt_has_a_fresh_session_an_empty_map_and_no_hooks() {
     });
 }
 
-/// A trigger that raises `code` when `note` number `id` is inserted: at the statement, or at COMMIT.
+/// A trigger that raises `code` when `note` number `id` is inserted: at the statement, or at COMMIT (PostgreSQL).
 async fn trap(db: &Db, id: i64, code: &str, at_commit: bool) {
+    if db.backend() == DbBackend::MySql {
+        let raised = signal(code);
+        behind_the_back(db, "CREATE SEQUENCE losses").await;
+        let trap = format!(
+            "CREATE TRIGGER trap AFTER INSERT ON note FOR EACH ROW \
+             BEGIN IF NEW.id = {id} AND NEXTVAL(losses) <= 2 THEN {raised}; END IF; END"
+        );
+        return behind_the_back(db, &trap).await;
+    }
     let (constraint, deferred) = if at_commit { ("CONSTRAINT", "DEFERRABLE INITIALLY DEFERRED") } else { ("", "") };
     let sql = format!(
         "CREATE SEQUENCE IF NOT EXISTS losses; \
@@ -237,9 +265,31 @@ fn r3_r7_the_matrix_at_statement_flush_and_commit() {
     }
 }
 
+/// A conflict, a deadlock, a table that was changed, a server that goes or has no room; then what no other attempt would mend.
+#[test]
+fn r3_r7_the_matrix_of_mariadb_at_statement_and_flush() {
+    let retried =
+        ["1020", "1213", "1614", "1412", "1615", "1040", "1047", "1053", "1152", "1158", "1203", "1927", "4031"];
+    let not = ["1205", "3572", "1317", "1969", "3024", "1062", "1048", "1264", "1406", "1451", "1452", "4025", "1644"];
+    for place in [Place::Statement, Place::Flush] {
+        for number in retried.into_iter().chain(not) {
+            run_test_on(Backend::MariaDb, tables, async |db: Db| {
+                if place == Place::Flush {
+                    trap(&db, 1, number, false).await;
+                }
+                let (again, outcome) = ran_again(&db, number, place, noted(5).0).await;
+                assert_eq!(again, retried.contains(&number), "{number} at {place:?}: {outcome:?}");
+                assert_eq!(outcome.is_ok(), again, "{number} at {place:?}: {outcome:?}");
+                let expected = usize::from(again && place == Place::Flush);
+                assert_eq!(notes_in_database(&db).await.len(), expected, "{number} at {place:?}");
+            });
+        }
+    }
+}
+
 #[test]
 fn r7_40003_is_never_retried() {
-    on_postgres(async |db: Db| {
+    on_servers(async |db: Db| {
         let (again, outcome) = ran_again(&db, "40003", Place::Statement, noted(5).0).await;
         assert!(!again);
         assert_eq!(outcome.unwrap_err().sqlstate(), Some("40003"));
@@ -248,7 +298,7 @@ fn r7_40003_is_never_retried() {
 
 #[test]
 fn r7_a_lock_that_was_not_to_be_had_is_opt_in() {
-    on_postgres(async |db: Db| {
+    on_servers(async |db: Db| {
         let (again, outcome) = ran_again(&db, "55P03", Place::Statement, noted(5).0.on_lock_not_available()).await;
         assert!(again);
         outcome.unwrap();
@@ -262,7 +312,7 @@ fn r7_a_lock_that_was_not_to_be_had_is_opt_in() {
 
 #[test]
 fn r4_only_the_outermost_unit_retries() {
-    on_postgres(async |db: Db| {
+    on_servers(async |db: Db| {
         let (outer, inner) = (AtomicU32::new(0), AtomicU32::new(0));
         let (retry, _) = noted(2);
         let outcome = db
@@ -280,7 +330,7 @@ fn r4_only_the_outermost_unit_retries() {
         assert!(outcome.is_err());
         assert_eq!((outer.load(Ordering::Relaxed), inner.load(Ordering::Relaxed)), (3, 3));
     });
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let refused = db.session().retry(3).begin().await.unwrap_err();
         assert!(refused.to_string().contains("never retried"), "{refused}");
         let refused = db.session().retry_on(|_: &Error| true).begin().await.unwrap_err();
@@ -290,7 +340,7 @@ fn r4_only_the_outermost_unit_retries() {
 
 #[test]
 fn r5_the_callers_error_type_need_not_expose_the_database() {
-    on_postgres(async |db: Db| {
+    on_servers(async |db: Db| {
         let (ran, outcome, pauses) = attempts_with::<anyhow::Error>(&db, 2, 5).await;
         assert_eq!((ran, outcome.unwrap(), pauses), (3, 3, 2));
         behind_the_back(&db, "DELETE FROM note").await;
@@ -304,7 +354,7 @@ fn r5_the_callers_error_type_need_not_expose_the_database() {
 
 #[test]
 fn r5_retry_on_adds_the_callers_own_errors() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let ran = AtomicU32::new(0);
         let (retry, pauses) = noted(5);
         let outcome = db
@@ -325,7 +375,7 @@ fn r5_retry_on_adds_the_callers_own_errors() {
 
 #[test]
 fn r6_exhausted_is_the_last_error_with_the_attempts() {
-    on_postgres(async |db: Db| {
+    on_servers(async |db: Db| {
         let (ran, outcome, _) = attempts_with::<Error>(&db, 100, 2).await;
         assert_eq!(ran, 3);
         match outcome.unwrap_err() {
@@ -340,7 +390,7 @@ fn r6_exhausted_is_the_last_error_with_the_attempts() {
 
 #[test]
 fn r6_an_error_that_was_dealt_with_does_not_retry_what_follows() {
-    on_postgres(async |db: Db| {
+    on_servers(async |db: Db| {
         let ran = AtomicU32::new(0);
         let (retry, _) = noted(5);
         let outcome = db
@@ -361,7 +411,7 @@ fn r6_an_error_that_was_dealt_with_does_not_retry_what_follows() {
 
 #[test]
 fn r8_a_swallowed_40001_dooms_the_unit_and_it_is_retried() {
-    on_postgres(async |db: Db| {
+    on_servers(async |db: Db| {
         let ran = AtomicU32::new(0);
         let (retry, _) = noted(5);
         let value = db
@@ -433,9 +483,9 @@ fn r9_a_lost_answer_that_cannot_be_settled_is_never_retried() {
 
 #[test]
 fn r10_a_retry_leaves_no_residue() {
-    on_postgres(async |db: Db| {
+    on_servers(async |db: Db| {
         let run = async |losses: u32| {
-            behind_the_back(&db, "TRUNCATE note, author CASCADE").await;
+            behind_the_back(&db, "DELETE FROM note; DELETE FROM author").await;
             let ran = AtomicU32::new(0);
             db.session()
                 .retry(noted(5).0)
@@ -463,110 +513,4 @@ async fn residue(db: &Db) -> Vec<(i64, String, i32, String)> {
     use sea_orm::EntityTrait;
     let notes = note::Entity::find().find_also_related(author::Entity).all(db.connection()).await.unwrap();
     notes.into_iter().map(|(n, a)| (n.id, n.title, n.version, a.map(|a| a.name).unwrap_or_default())).collect()
-}
-
-// ---- SQLite ----------------------------------------------------------------------------------------------------------
-
-/// A pool of one on the same file, which does not wait for the write lock.
-async fn impatient(db: &Db) -> Db {
-    use sea_orm::{FromQueryResult, Statement, sqlx::sqlite::SqliteConnectOptions};
-    #[derive(FromQueryResult)]
-    struct File {
-        file: String,
-    }
-    let list = Statement::from_string(DbBackend::Sqlite, "SELECT file FROM pragma_database_list");
-    let file = File::find_by_statement(list).one(db.connection()).await.unwrap().unwrap().file;
-    let options = SqliteConnectOptions::new().filename(file).busy_timeout(Duration::ZERO);
-    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
-    SqlxSqliteConnector::from_sqlx_sqlite_pool(pool).into()
-}
-
-#[test]
-fn r7_sqlite_busy_restarts_the_unit() {
-    run_test_on(Backend::Sqlite, tables, async |db: Db| {
-        let second = impatient(&db).await;
-        let mut holder = db.begin().await.unwrap();
-        holder.add(draft(1, "held"));
-        holder.flush().await.unwrap();
-        let holder = Arc::new(tokio::sync::Mutex::new(Some(holder)));
-        let freed = holder.clone();
-        // The holder goes when the unit pauses for the second time.
-        let pauses = Arc::new(AtomicU32::new(0));
-        let counted = pauses.clone();
-        let retry = Retry::times(5).sleep_with(move |_| {
-            let (freed, n) = (freed.clone(), counted.fetch_add(1, Ordering::Relaxed));
-            Box::pin(async move {
-                if n == 1
-                    && let Some(mut holder) = freed.lock().await.take()
-                {
-                    holder.commit().await.unwrap();
-                }
-            })
-        });
-        let ran = AtomicU32::new(0);
-        second
-            .session()
-            .retry(retry)
-            .run(async |s: &mut Session| -> Result<(), Hidden> {
-                ran.fetch_add(1, Ordering::Relaxed);
-                s.add(draft(2, "second"));
-                s.flush().await?;
-                Ok(())
-            })
-            .await
-            .unwrap();
-        assert_eq!((ran.load(Ordering::Relaxed), pauses.load(Ordering::Relaxed)), (3, 2));
-        assert_eq!(notes_in_database(&db).await.len(), 2);
-        // Without a retry it is told, by its own number.
-        let mut holder = db.begin().await.unwrap();
-        holder.add(draft(3, "held"));
-        holder.flush().await.unwrap();
-        let told = second.run(async |s: &mut Session| -> Result<(), Error> {
-            s.add(draft(4, "x"));
-            Ok(())
-        });
-        let told = told.await.unwrap_err();
-        assert_eq!((told.sqlstate(), told.class()), (Some("5"), Some(sea_session::Class::Busy)));
-        holder.rollback().await.unwrap();
-        drop(second.close().await);
-    });
-}
-
-#[test]
-fn r7_sqlite_517_restarts_the_unit_even_when_it_was_swallowed() {
-    run_test_on(Backend::Sqlite, tables, async |db: Db| {
-        behind_the_back(
-            &db,
-            "INSERT INTO note (id, title, version, updated_at) VALUES (1, 'a', 1, '2026-01-01T00:00:00Z')",
-        )
-        .await;
-        let (retry, _) = noted(3);
-        let ran = AtomicU32::new(0);
-        let codes: Mutex<Vec<String>> = Mutex::default();
-        db.session()
-            .read_only()
-            .retry(retry)
-            .run(async |s: &mut Session| -> Result<(), Hidden> {
-                let attempt = ran.fetch_add(1, Ordering::Relaxed);
-                // A transaction that began as a reader, and writes after somebody else has committed.
-                s.get::<note::Entity>(1).await?;
-                s.execute_unprepared("PRAGMA query_only = 0").await.map_err(|_| Hidden::Failed)?;
-                if attempt == 0 {
-                    behind_the_back(&db, "UPDATE note SET title = 'b' WHERE id = 1").await;
-                }
-                let inner = s.atomic(async |s: &mut Session| -> Result<(), Error> {
-                    s.execute_unprepared("UPDATE note SET title = title || 'c' WHERE id = 1").await?;
-                    Ok(())
-                });
-                if let Err(e) = inner.await {
-                    codes.lock().push(e.sqlstate().unwrap_or_default().to_owned());
-                }
-                Ok(())
-            })
-            .await
-            .unwrap();
-        assert_eq!(*codes.lock(), ["517"]);
-        assert_eq!(ran.load(Ordering::Relaxed), 2);
-        assert_eq!(title_in_database(&db, 1).await.as_deref(), Some("bc"));
-    });
 }

@@ -109,7 +109,7 @@ fn s1_entering_a_block_flushes_the_parents_work_which_survives_the_childs_rollba
 
 #[test]
 fn s1_an_add_that_was_refused_is_reported_on_entry_and_not_forgotten_by_the_childs_rollback() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let outcome = db
             .run(async |s: &mut Session| -> Result<(), Error> {
                 s.add(draft(1, "first"));
@@ -321,7 +321,7 @@ fn s4_a_delete_that_was_never_flushed_is_taken_back_too() {
 
 #[test]
 fn s5_what_was_changed_has_its_old_values_without_a_query() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (recorder, options) = watched(&db);
         options
             .run(async |s: &mut Session| -> Result<(), Error> {
@@ -534,7 +534,7 @@ async fn with_busy_hook(db: &Db, rounds: usize) -> (Result<(), Error>, usize) {
 
 #[test]
 fn s11_commit_flushes_until_nothing_is_dirty_and_stops_after_a_hundred_rounds() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let (outcome, flushes) = with_busy_hook(&db, usize::MAX).await;
         let error = outcome.unwrap_err();
         assert!(error.to_string().contains("100 flushes"), "{error}");
@@ -550,7 +550,7 @@ fn s11_commit_flushes_until_nothing_is_dirty_and_stops_after_a_hundred_rounds() 
 
 #[test]
 fn s2_h3_a_savepoint_inside_a_merged_block_that_fails_is_its_parents_to_undo() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let ran = Arc::new(AtomicUsize::new(0));
         db.run(async |s: &mut Session| -> Result<(), Error> {
             let note = s.add(draft(1, "one"));

@@ -2,11 +2,11 @@
 //! block, and in a unit begun by hand.
 
 use futures_util::future::BoxFuture;
-use sea_orm::{ConnectionTrait, entity::prelude::*};
+use sea_orm::{ConnectionTrait, DbBackend, Schema, entity::prelude::*};
 use sea_session::{
     Error, Recorder, Session, UnitOptions,
     prelude::*,
-    testing::{Backend, create_table, run_test_on},
+    testing::{self, Backend, run_test_on},
 };
 
 pub mod author {
@@ -179,15 +179,103 @@ pub fn numbers(upto: i64) -> String {
     format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {upto})")
 }
 
-/// Changes the database past every session.
+/// Changes the database past every session. Names are quoted as in the standard on every backend.
 pub async fn behind_the_back(db: &Db, sql: &str) {
-    db.connection().execute_unprepared(sql).await.unwrap();
+    sent_behind(db, sql).await.unwrap();
 }
 
-/// Runs a test on both backends.
-pub fn on_both(test: impl AsyncFn(Db)) {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
+async fn sent_behind(db: &Db, sql: &str) -> Result<(), Error> {
+    match db.backend() {
+        DbBackend::MySql => {
+            let sql = match sql.strip_prefix("WITH RECURSIVE").and_then(|rest| rest.split_once(" INSERT INTO ")) {
+                // The numbers stand behind what they are inserted into.
+                Some((numbers, insert)) => insert.split_once(" SELECT ").map(|(into, select)| {
+                    let most = "SET max_recursive_iterations = 1000000";
+                    format!("{most}; INSERT INTO {into} WITH RECURSIVE{numbers} SELECT {select}")
+                }),
+                None => Some(sql.to_owned()),
+            };
+            let modes = "SET sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES,PIPES_AS_CONCAT')";
+            let sql = format!("{modes}; {}", sql.unwrap_or_default().replace("+00:00'", "'"));
+            db.connection().execute_unprepared(&sql).await?
+        }
+        _ => db.connection().execute_unprepared(sql).await?,
+    };
+    Ok(())
+}
+
+/// Whether a message begins a transaction; MariaDB's says first how the connection is to be.
+pub fn begins(sent: &str) -> bool {
+    sent.starts_with("BEGIN") || sent.starts_with("SET sql_mode") && sent.contains("; START TRANSACTION")
+}
+
+/// Whether a message commits; MariaDB's first releases the savepoint that shows whether the transaction is still there.
+pub fn commits(sent: &str) -> bool {
+    sent == "COMMIT" || sent == "RELEASE SAVEPOINT sea_session_unit; COMMIT"
+}
+
+/// Every backend that the crate has.
+pub fn backends() -> impl Iterator<Item = Backend> {
+    Backend::ALL.iter().copied()
+}
+
+/// Why a backend cannot do a thing, as its dialect says it of itself.
+pub fn why_not(db: &Db, what: &str) -> Option<&'static str> {
+    testing::refusals(db).into_iter().find(|(named, _)| *named == what).map(|(_, why)| why)
+}
+
+/// Runs a test on every backend.
+pub fn on_all(test: impl AsyncFn(Db)) {
+    for backend in backends() {
         run_test_on(backend, tables, async |db: Db| test(db).await);
+    }
+}
+
+/// Creates the table of an entity. On MariaDB texts are compared by their bytes, moments have microseconds, and texts are short
+/// enough for a key, as on the other backends they are anyway.
+pub async fn create_table<E: EntityTrait>(db: &Db, entity: E) -> Result<(), Error> {
+    if db.backend() != DbBackend::MySql {
+        return testing::create_table(db, entity).await;
+    }
+    let statement = Schema::new(db.backend()).create_table_from_entity(entity);
+    sent_behind(db, &in_mariadb(&db.backend().build(&statement).sql)).await?;
+    db.tables_altered();
+    Ok(())
+}
+
+/// A statement that makes a table, in MariaDB's words for what is meant. Texts are compared by their bytes.
+fn in_mariadb(sql: &str) -> String {
+    const TYPES: [(&str, &str); 12] = [
+        (" timestamptz", " datetime(6)"),
+        (" timestamp", " datetime(6)"),
+        (" datetime,", " datetime(6),"),
+        (" datetime ", " datetime(6) "),
+        (" time ", " time(6) "),
+        (" time,", " time(6),"),
+        (" text", " varchar(200)"),
+        (" varchar ", " varchar(200) "),
+        (" TEXT", " varchar(200)"),
+        (" INTEGER PRIMARY KEY", " bigint PRIMARY KEY AUTO_INCREMENT"),
+        (" bigserial", " bigint AUTO_INCREMENT"),
+        (" bytea", " longblob"),
+    ];
+    let sql = TYPES.iter().fold(sql.to_owned(), |sql, (from, to)| sql.replace(from, to));
+    // The whole of the database, so that tables which say nothing are so too.
+    format!("ALTER DATABASE COLLATE utf8mb4_bin; {sql}")
+}
+
+/// Runs a test where the database is a server: connections are lost, answers too, and others write at the same time.
+pub fn on_servers(test: impl AsyncFn(Db)) {
+    for backend in [Backend::Postgres, Backend::MariaDb] {
+        run_test_on(backend, tables, async |db: Db| test(db).await);
+    }
+}
+
+/// Ends the connection that it is sent on.
+pub fn ends_itself(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => "SELECT pg_terminate_backend(pg_backend_pid())",
+        _ => "KILL CONNECTION_ID()",
     }
 }
 
@@ -217,7 +305,7 @@ where
     }
 }
 
-/// Opens each of the three kinds of surroundings on both backends and runs the body in it: plain (the unit's own block),
+/// Opens each of the three kinds of surroundings on every backend and runs the body in it: plain (the unit's own block),
 /// inside an outer block, and in a unit begun by hand. Everything is rolled back afterwards.
 pub fn three_ways<F>(body: F)
 where
@@ -227,7 +315,7 @@ where
 }
 
 fn each_of_three_ways(body: &dyn Body) {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let undo = |outcome: Result<(), Error>| match outcome {
             Err(Error::Usage(text)) if text == "undo" => {}
             other => panic!("{other:?}"),
@@ -253,7 +341,8 @@ fn each_of_three_ways(body: &dyn Body) {
 pub fn on_tables(backend: Backend, statements: &[&str], test: impl AsyncFn(Db) -> Result<(), Error>) {
     let make = async |db: &Db| -> Result<(), Error> {
         for statement in statements {
-            db.connection().execute_unprepared(statement).await?;
+            let made = (backend == Backend::MariaDb).then(|| in_mariadb(statement));
+            sent_behind(db, made.as_deref().unwrap_or(statement)).await?;
         }
         Ok(())
     };

@@ -6,7 +6,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, EntityTrait, Set, Statement};
 use sea_session::{
     Error, Session,
     prelude::*,
-    testing::{Backend, cluster, create_table, run_test_on},
+    testing::{cluster, run_test_on},
 };
 
 use crate::support::*;
@@ -128,7 +128,7 @@ fn t1_values_cannot_inject_and_keys_are_names() {
 
 #[test]
 fn t2_a_tenants_entity_is_refused_without_a_tenant() {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
+    for backend in backends() {
         run_test_on(
             backend,
             async |db: &Db| create_table(db, memo::Entity).await,

@@ -2,24 +2,33 @@
 //! (F2), whatever the clock says. `benches/unit_of_work` times the same work.
 
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait};
-use sea_session::{
-    Error, Recorder, Session,
-    prelude::*,
-    testing::{Backend, run_test_on},
-};
+use sea_session::{Error, Recorder, Session, prelude::*, testing::run_test_on};
+
+use crate::support::{backends, create_table};
 
 use crate::entities::{self, child, item, items, new_child, new_item, new_parent, parent};
 
 const ROWS: usize = 2_000;
 
 async fn tables(db: &Db) -> Result<(), Error> {
-    let sql = if db.backend() == DbBackend::Postgres { entities::POSTGRES } else { entities::SQLITE };
-    db.connection().execute_unprepared(sql).await?;
+    match db.backend() {
+        DbBackend::Postgres => _ = db.connection().execute_unprepared(entities::POSTGRES).await?,
+        DbBackend::Sqlite => _ = db.connection().execute_unprepared(entities::SQLITE).await?,
+        _ => {
+            create_table(db, item::Entity).await?;
+            create_table(db, parent::Entity).await?;
+            create_table(db, child::Entity).await?;
+            for table in ["item", "parent", "child"] {
+                let longer = format!("ALTER TABLE {table} MODIFY content longtext NOT NULL");
+                db.connection().execute_unprepared(&longer).await?;
+            }
+        }
+    }
     Ok(())
 }
 
-fn on_both(test: impl AsyncFn(Db)) {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
+fn on_all(test: impl AsyncFn(Db)) {
+    for backend in backends() {
         run_test_on(backend, tables, async |db: Db| test(db).await);
     }
 }
@@ -34,13 +43,16 @@ async fn sent(db: &Db, body: impl AsyncFn(&mut Session) -> Result<(), Error>) ->
 }
 
 /// What each message does, in order, each run of the same once with its length. A write that is counted stands inside a
-/// `WITH written`, SQLite's set update behind a `WITH u`.
+/// `WITH written`, SQLite's set update behind a `WITH u`; MariaDB's BEGIN stands behind its settings, its COMMIT behind the release of
+/// a savepoint.
 fn outline(sent: &[String]) -> Vec<(String, usize)> {
     let mut outline: Vec<(String, usize)> = Vec::new();
     for text in sent {
         let counted = text.strip_prefix("WITH written").and_then(|rest| rest.split_once(" AS ("));
         let word = match counted.map_or(&text[..], |(_, write)| write).split_whitespace().next() {
             Some("WITH") => "UPDATE",
+            Some("SET") if text.contains("START TRANSACTION") => "BEGIN",
+            Some("RELEASE") if text.ends_with("COMMIT") => "COMMIT",
             other => other.unwrap_or_default(),
         };
         match outline.last_mut() {
@@ -51,8 +63,18 @@ fn outline(sent: &[String]) -> Vec<(String, usize)> {
     outline
 }
 
-fn expect(db: &Db, sent: &[String], postgres: &[(&str, usize)], sqlite: &[(&str, usize)]) {
-    let expected = if db.backend() == DbBackend::Postgres { postgres } else { sqlite };
+/// Sets of MariaDB's are chunks of new rows, as SQLite's, and one statement of rows that are there.
+fn expect(db: &Db, sent: &[String], postgres: &[(&'static str, usize)], sqlite: &[(&'static str, usize)]) {
+    let one = |(word, times): &(&'static str, usize)| match *word {
+        "UPDATE" | "DELETE" => (*word, 1),
+        _ => (*word, *times),
+    };
+    let mariadb: Vec<_> = sqlite.iter().map(one).collect();
+    let expected = match db.backend() {
+        DbBackend::Postgres => postgres,
+        DbBackend::MySql => &mariadb,
+        _ => sqlite,
+    };
     let expected: Vec<(String, usize)> = expected.iter().map(|(word, times)| ((*word).to_owned(), *times)).collect();
     assert_eq!(outline(sent), expected, "{:?}: {sent:?}", db.backend());
 }
@@ -69,7 +91,7 @@ async fn insert(db: &Db) -> Vec<String> {
 
 #[test]
 fn f2_statements_of_an_insert_with_known_keys() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let sent = insert(&db).await;
         // 2,000 rows of SQLite's are chunks of powers of two: 1,024, 512, 256, 128, 64 and 16.
         expect(
@@ -84,7 +106,7 @@ fn f2_statements_of_an_insert_with_known_keys() {
 
 #[test]
 fn f2_statements_of_parents_and_children_with_generated_keys() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let sent = sent(&db, async |s| {
             let mut children = items(ROWS).into_iter();
             for row in items(ROWS / 2) {
@@ -106,7 +128,7 @@ fn f2_statements_of_parents_and_children_with_generated_keys() {
 
 #[test]
 fn f2_statements_of_a_load_and_its_changes() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         insert(&db).await;
         // Many rows are only counted, behind a savepoint from which the one that is missing could be looked for.
         let many = &[("BEGIN", 1), ("SELECT", 1), ("SAVEPOINT", 1), ("UPDATE", 1), ("RELEASE", 1), ("COMMIT", 1)][..];
@@ -127,7 +149,7 @@ fn f2_statements_of_a_load_and_its_changes() {
 
 #[test]
 fn f2_statements_of_a_delete_of_what_was_loaded() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         insert(&db).await;
         let sent = sent(&db, async |s| {
             let rows = item::Entity::find().load(s).await?;
@@ -150,7 +172,7 @@ fn f2_statements_of_a_delete_of_what_was_loaded() {
 
 #[test]
 fn i1_statements_of_gets_of_tracked_objects() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         insert(&db).await;
         let sent = sent(&db, async |s| {
             let rows = item::Entity::find().load(s).await?;
@@ -173,7 +195,7 @@ fn i1_statements_of_gets_of_tracked_objects() {
 #[test]
 fn a2_statements_of_nested_blocks() {
     const BLOCKS: usize = 20;
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let sent = sent(&db, async |s| {
             for (at, row) in items(BLOCKS).into_iter().enumerate() {
                 let outcome = s
@@ -198,7 +220,7 @@ fn a2_statements_of_nested_blocks() {
 
 #[test]
 fn f2_statements_of_a_small_unit() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         insert(&db).await;
         let sent = sent(&db, async |s| {
             let row = s.get::<item::Entity>(7_i64).await?.unwrap();

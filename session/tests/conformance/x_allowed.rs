@@ -26,7 +26,7 @@ fn allowing(db: &Db) -> sea_session::UnitOptions<sea_session::About<Refusal>> {
 
 #[test]
 fn x1_an_allowed_error_flushes_commits_and_is_returned() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let outcome = allowing(&db)
             .run(async |s: &mut Session| -> Result<(), Refusal> {
                 s.add(draft(1, "kept"));
@@ -48,7 +48,7 @@ fn x1_an_allowed_error_flushes_commits_and_is_returned() {
 
 #[test]
 fn x1_a_flush_or_commit_that_fails_is_what_the_caller_gets() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         behind_the_back(&db, "INSERT INTO author (name) VALUES ('ann')").await;
         let outcome = allowing(&db)
             .run(async |s: &mut Session| -> Result<(), Refusal> {
@@ -63,7 +63,7 @@ fn x1_a_flush_or_commit_that_fails_is_what_the_caller_gets() {
 
 #[test]
 fn x1_an_allowed_error_does_not_commit_over_a_swallowed_one() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let outcome = allowing(&db)
             .run(async |s: &mut Session| -> Result<(), Refusal> {
                 s.add(draft(1, "lost"));
@@ -84,7 +84,7 @@ fn x1_an_allowed_error_does_not_commit_over_a_swallowed_one() {
 
 #[test]
 fn x2_a_panicking_predicate_rolls_back() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let unit = db.session().allow(|_: &Refusal| panic!("in the predicate")).run(
             async |s: &mut Session| -> Result<(), Refusal> {
                 s.add(draft(1, "lost"));
@@ -107,7 +107,7 @@ fn x2_a_panicking_predicate_rolls_back() {
 
 #[test]
 fn x3_only_the_outermost_unit_decides() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let outcome = allowing(&db)
             .run(async |s: &mut Session| -> Result<(), Refusal> {
                 s.add(draft(1, "outer"));
@@ -125,7 +125,7 @@ fn x3_only_the_outermost_unit_decides() {
 
 #[test]
 fn x3_both_allowed_and_retried_is_refused_at_set_up() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let asked = std::sync::atomic::AtomicBool::new(false);
         let unit = db.session().retry(3).allow(|e: &Error| e.class().is_some());
         let numbers = unit.clone();
@@ -159,7 +159,7 @@ fn x3_both_allowed_and_retried_is_refused_at_set_up() {
 
 #[test]
 fn x3_a_predicate_that_could_never_match_is_refused() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let never = db.session().retry_on(|_: &Error| true);
         let outcome = never.run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await;
         assert!(outcome.unwrap_err().to_string().contains(".retry(5)"));
@@ -168,7 +168,7 @@ fn x3_a_predicate_that_could_never_match_is_refused() {
 
 #[test]
 fn x3_an_error_that_turns_out_to_be_both_is_refused() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let outcome = allowing(&db)
             .retry(3)
             .retry_on(|e: &Refusal| matches!(e, Refusal::Allowed | Refusal::Other))

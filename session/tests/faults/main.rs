@@ -14,6 +14,7 @@ mod blocks_many;
 mod cancellation;
 mod crash_blocks;
 mod crash_commit;
+mod crash_mariadb;
 mod crash_messages;
 mod crash_server;
 mod crash_several;
@@ -30,6 +31,8 @@ mod memory;
 mod proxy;
 mod session_ui;
 mod stream_memory;
+#[path = "../support_load/mod.rs"]
+mod support_load;
 #[path = "../support_outbox/mod.rs"]
 mod support_outbox;
 #[path = "../support_proof/mod.rs"]

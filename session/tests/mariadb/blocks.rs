@@ -284,39 +284,6 @@ fn r7_a_statement_timeout_cancels_the_statement_and_holds_for_its_unit_only() {
 }
 
 #[test]
-fn c3_a_unit_that_is_dropped_in_mid_statement_gives_its_locks_up() {
-    on_mariadb(async |db: Db| {
-        two_items(&db).await;
-        let started = std::time::Instant::now();
-        {
-            let unit = db.run(async |s: &mut Session| -> Result<(), Error> {
-                s.execute_unprepared("UPDATE item SET amount = 1 WHERE id = 1").await?;
-                s.execute_unprepared("DO SLEEP(19)").await?;
-                Ok(())
-            });
-            let sleeps = async {
-                loop {
-                    let asked = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'DO SLEEP%'";
-                    let asked = Statement::from_string(db.backend(), asked);
-                    let row = db.connection().query_one_raw(asked).await.unwrap().unwrap();
-                    if row.try_get_by_index::<i64>(0).unwrap() > 0 {
-                        return;
-                    }
-                }
-            };
-            tokio::select! {
-                outcome = unit => panic!("{outcome:?}"),
-                () = sleeps => {}
-            }
-        }
-        // Waits for the lock, which the sleeping statement would keep.
-        behind(&db, "UPDATE item SET amount = 3 WHERE id = 1").await;
-        assert!(started.elapsed() < Duration::from_secs(15));
-        assert_eq!(amounts(&db).await, [3, 100]);
-    });
-}
-
-#[test]
 fn r9_a_commit_is_settled_by_its_token() {
     on_mariadb(async |db: Db| {
         two_items(&db).await;
@@ -345,12 +312,6 @@ fn y2_what_cannot_be_had_is_refused_by_name() {
         refused(db.session().immediate().run(nothing).await.unwrap_err());
         let deferrable = db.session().isolation(IsolationLevel::Serializable).read_only().deferrable();
         refused(deferrable.run(nothing).await.unwrap_err());
-        db.run(async |s: &mut Session| -> Result<(), Error> {
-            refused(s.advisory_lock(1).await.unwrap_err());
-            Ok(())
-        })
-        .await
-        .unwrap();
     });
 }
 
@@ -400,20 +361,5 @@ fn c2_a_block_that_is_dropped_at_any_poll_leaves_the_answers_of_the_next_in_thei
         }
         assert!(ended.load(order), "the block came to its end at last");
         assert_eq!(amounts(&db).await, [100, 100]);
-    });
-}
-
-#[test]
-fn y2_an_outbox_is_refused_by_name() {
-    use sea_session::outbox::{Outbox, first_time};
-    on_mariadb(async |db: Db| {
-        let refused = |error: Error| assert!(matches!(error, Error::Unsupported { backend: "MySQL", .. }), "{error:?}");
-        refused(Outbox::new(&db, "events", "topic").metrics().await.unwrap_err());
-        db.run(async |s: &mut Session| -> Result<(), Error> {
-            refused(first_time(s, "inbox", "a", "b", "c").await.unwrap_err());
-            Ok(())
-        })
-        .await
-        .unwrap();
     });
 }

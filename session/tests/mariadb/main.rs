@@ -1,5 +1,5 @@
 //! What is MariaDB's own: how rows are written there, what its transactions do, and what is refused by name (Y2). The rules that
-//! hold on every backend are tested by `tests/conformance`, on SQLite and PostgreSQL so far.
+//! hold on every backend are tested by `tests/conformance`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -9,5 +9,8 @@
 )]
 
 mod blocks;
+mod kinds;
+mod locks;
 mod rows;
 mod tables;
+mod unique;

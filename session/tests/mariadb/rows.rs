@@ -404,7 +404,7 @@ fn u2_what_an_expression_gives_is_read_when_it_is_asked_for() {
 }
 
 #[test]
-fn u2_rows_are_found_by_unique_values_and_an_upsert_is_refused() {
+fn u4_rows_are_found_by_unique_values() {
     on_mariadb(async |db: Db| {
         db.run(async |s: &mut Session| -> Result<(), Error> {
             let items: Vec<_> = (0..3).map(|n| s.add(named(&format!("i{n}")))).collect();
@@ -413,14 +413,60 @@ fn u2_rows_are_found_by_unique_values_and_an_upsert_is_refused() {
             let found = s.find_many_by_unique::<item::Entity>(item::Column::Name, asked).await?;
             let found: Vec<Option<i64>> = found.iter().map(|found| found.as_ref().map(|item| item.id())).collect();
             assert_eq!(found, [Some(items[2].id()), None, Some(items[0].id())]);
-            let refused = s.upsert(named("i1"), item::Column::Name).await.unwrap_err();
-            assert!(matches!(refused, Error::Unsupported { backend: "MySQL", .. }), "{refused}");
-            let refused = s.get_or_add(named("i1"), item::Column::Name).await.unwrap_err();
-            assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
-            assert_eq!(item::Entity::find().count(s).await?, 3);
             Ok(())
         })
         .await
         .unwrap();
+    });
+}
+
+/// Rows that each go into a statement, but not all into one: the server takes no message of more than `max_allowed_packet`.
+#[test]
+fn d10_a_set_stays_below_what_the_server_takes() {
+    on_mariadb(async |db: Db| {
+        behind(&db, "ALTER TABLE item MODIFY name longtext NOT NULL").await;
+        let sizes = [(4 << 20) - 100, (25 << 19) - 4_000, 10, (25 << 19) - 4_000];
+        let texts = |letter: &str| sizes.map(|size| letter.repeat(size));
+        let most: i64 = {
+            let asked = sea_orm::Statement::from_string(db.backend(), "SELECT CAST(@@max_allowed_packet AS signed)");
+            db.connection().query_one_raw(asked).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+        };
+        assert!(sizes[0] + sizes[1] > most as usize, "two of them are too much");
+        db.run(async |s: &mut Session| -> Result<(), Error> {
+            let items: Vec<_> = texts("a").iter().map(|text| s.add(named(text))).collect();
+            s.flush().await?;
+            for (item, text) in items.iter().zip(texts("b")) {
+                item.set_name(text);
+            }
+            s.flush().await
+        })
+        .await
+        .unwrap();
+        let rows = item::Entity::find().all(db.connection()).await.unwrap();
+        assert!(rows.iter().map(|row| &row.name).eq(&texts("b")));
+    });
+}
+
+/// A unit's snapshot shows a row as it was when the unit first looked; a write finds it as it is.
+#[test]
+fn o1_a_row_that_others_have_changed_since_is_stale_and_one_that_is_gone_is_gone() {
+    on_mariadb(async |db: Db| {
+        for (change, left) in [("UPDATE item SET version = 9", Some(9)), ("DELETE FROM item", None)] {
+            let added = db.run(async |s: &mut Session| -> Result<(), Error> {
+                ["one", "two", "three"].into_iter().for_each(|name| drop(s.add(named(name))));
+                Ok(())
+            });
+            added.await.unwrap();
+            let outcome = db.run(async |s: &mut Session| -> Result<(), Error> {
+                let items = item::Entity::find().load(s).await?;
+                behind(&db, &format!("{change} WHERE name = 'two'")).await;
+                items.iter().for_each(|item| _ = item.set_amount(7));
+                s.flush().await
+            });
+            let outcome = outcome.await;
+            let error = outcome.unwrap_err();
+            assert!(matches!(error.root(), Error::Stale { found, .. } if *found == left), "{error}");
+            behind(&db, "DELETE FROM item").await;
+        }
     });
 }

@@ -1,7 +1,7 @@
 //! The model test: random programs of a session's operations, in step with a model in memory.
 //!
-//! A program gets, adds, changes, re-keys, deletes, expunges, refreshes and flushes objects, sends SQL of its own (right and
-//! wrong), asks for a rollback and takes that back, and nests blocks and savepoints to a depth of five, which end well, with an error, with
+//! A program gets, adds, changes, re-keys, deletes, expunges, refreshes and flushes objects, gets or adds, upserts, updates and
+//! deletes rows whether it holds them or not (U2, U4), sends SQL of its own (right and wrong), asks for a rollback and takes that back, and nests blocks and savepoints to a depth of five, which end well, with an error, with
 //! a panic or by a drop, and blocks without a savepoint. The model knows nothing of undo logs: entering a block it copies itself, and a rollback takes the copy back. After
 //! every step the objects' states and values and the identity map must be as the model says, and so must the table: after
 //! every step in half of the programs, and only where the program itself looks in the others, because looking sends SQL and
@@ -20,7 +20,12 @@ use proptest::{
     prelude::*,
     test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner},
 };
-use sea_orm::{ActiveValue::Set, ConnectionTrait, QueryOrder, entity::prelude::*};
+use sea_orm::{
+    ActiveValue::Set,
+    ConnectionTrait, DbBackend, QueryOrder,
+    entity::prelude::*,
+    sea_query::{Expr, ExprTrait},
+};
 use sea_session::{
     Error, NestedBlock, Savepoint, Session,
     prelude::*,
@@ -69,6 +74,10 @@ enum Op {
     Refresh(usize),
     Flush,
     Look,
+    GetOrAdd(i64, i32),
+    Upsert(i64, i32),
+    UpdateMany(i64),
+    DeleteMany(i64),
     RawInsert(i64, i32),
     RawUpdate(i64, i32),
     RawDelete(i64),
@@ -104,6 +113,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => slot().prop_map(Op::Refresh),
         4 => Just(Op::Flush),
         2 => Just(Op::Look),
+        2 => (key(), value()).prop_map(|(k, v)| Op::GetOrAdd(k, v)),
+        2 => (key(), value()).prop_map(|(k, v)| Op::Upsert(k, v)),
+        1 => key().prop_map(Op::UpdateMany),
+        1 => key().prop_map(Op::DeleteMany),
         2 => (key(), value()).prop_map(|(k, v)| Op::RawInsert(k, v)),
         2 => (key(), value()).prop_map(|(k, v)| Op::RawUpdate(k, v)),
         1 => key().prop_map(Op::RawDelete),
@@ -476,4 +489,9 @@ fn model_s_objects_map_and_tables_agree_with_the_model_on_sqlite() {
 #[test]
 fn model_s_objects_map_and_tables_agree_with_the_model_on_postgresql() {
     programs_on(Backend::Postgres);
+}
+
+#[test]
+fn model_s_objects_map_and_tables_agree_with_the_model_on_mariadb() {
+    programs_on(Backend::MariaDb);
 }

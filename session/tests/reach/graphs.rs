@@ -338,3 +338,70 @@ fn u1_a_path_that_leads_elsewhere_says_so() {
         Ok(())
     });
 }
+
+#[test]
+fn f10_set_makes_the_given_ones_the_only_ones_related() {
+    in_units(async |s: &mut Session| -> Result<(), Error> {
+        let ann = s.add(user("ann"));
+        let post = s.add(post::ActiveModel { title: Set("one".to_owned()), ..Default::default() });
+        post.set_author(&ann)?;
+        let [red, green, blue] = ["red", "green", "blue"].map(|name| s.add(tag(name)));
+        let names = async |s: &mut Session| -> Result<Vec<String>, Error> {
+            let mut names: Vec<String> = post.related::<tag::Entity>(s).await?.iter().map(|tag| tag.name()).collect();
+            names.sort();
+            Ok(names)
+        };
+        let tags = post.junction::<tag::Entity>();
+        tags.set(s, [&red, &green, &red]).await?;
+        assert_eq!(names(s).await?, ["green", "red"]);
+
+        // One SELECT of what is related, one DELETE, one INSERT.
+        let before = sent(s);
+        tags.set(s, [&green, &blue]).await?;
+        assert_eq!(sent(s) - before, 3);
+        assert_eq!(names(s).await?, ["blue", "green"]);
+
+        // What a graph has loaded is not asked for: one DELETE, one INSERT.
+        post::Entity::find().with(tag::Entity).load(s).await?;
+        let before = sent(s);
+        tags.set(s, [&red, &green]).await?;
+        assert_eq!(sent(s) - before, 2);
+        post::Entity::find().with(tag::Entity).load(s).await?;
+        let before = sent(s);
+        tags.set(s, [&green, &red]).await?;
+        assert_eq!(sent(s), before, "nothing differs");
+        tags.set(s, [&blue, &green]).await?;
+
+        let undone: Result<(), Error> = s
+            .atomic(async |s: &mut Session| {
+                tags.set(s, []).await?;
+                assert!(names(s).await?.is_empty());
+                Err(Error::Usage("undo".into()))
+            })
+            .await;
+        assert!(undone.is_err());
+        assert_eq!(names(s).await?, ["blue", "green"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn i8_what_is_related_to_a_pending_object_is_asked_for_after_its_insert() {
+    in_units(async |s: &mut Session| -> Result<(), Error> {
+        let ann = s.add(user("ann"));
+        let post = s.add(post::ActiveModel { title: Set("one".to_owned()), ..Default::default() });
+        post.set_author(&ann)?;
+        // Without autoflush it has no key, and the error says what to do.
+        let mut quiet = s.no_autoflush();
+        let refused = post.related::<tag::Entity>(&mut quiet).await;
+        assert!(matches!(&refused, Err(Error::Usage(text)) if text.contains("flush")), "{refused:?}");
+        drop(quiet);
+        assert!(post.related::<tag::Entity>(s).await?.is_empty());
+        assert_eq!(s.state(&post), State::Persistent);
+
+        let ben = s.add(user("ben"));
+        assert!(ben.related_one::<profile::Entity>(s).await?.is_none());
+        assert_eq!(s.state(&ben), State::Persistent);
+        Ok(())
+    });
+}

@@ -18,6 +18,7 @@ mod many;
 mod nested;
 mod pages;
 mod renamed;
+mod replicas;
 #[cfg(feature = "rbac")]
 mod rights;
 mod sea_orm_inside;

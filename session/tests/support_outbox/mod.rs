@@ -57,7 +57,21 @@ pub mod received {
     pub enum Relation {}
 }
 
-use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveValue::Set, ConnectionTrait, DbBackend};
+use sea_session::{Db, Error, testing::create_table};
+
+/// Creates the table of events. On MariaDB texts are compared by their bytes, and moments have microseconds, as they have elsewhere.
+pub async fn create_events(db: &Db) -> Result<(), Error> {
+    create_table(db, event::Entity).await?;
+    if db.backend() == DbBackend::MySql {
+        let columns = "ALTER TABLE events CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, MODIFY available_at datetime(6) NOT NULL, \
+                       MODIFY created_at datetime(6) NOT NULL, MODIFY lease_until datetime(6), MODIFY finished_at datetime(6), \
+                       MODIFY last_error text";
+        db.connection().execute_unprepared(columns).await?;
+        db.tables_altered();
+    }
+    Ok(())
+}
 
 /// An event that waits, written now. What a test wants otherwise it sets.
 pub fn new_event(topic: &str, key: &str, sequence: i64, kind: &str) -> event::ActiveModel {

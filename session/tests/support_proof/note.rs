@@ -150,3 +150,13 @@ pub const SQLITE: &str = "
     CREATE TABLE note_label (note_id bigint NOT NULL REFERENCES note (id) ON DELETE CASCADE,
         label_id bigint NOT NULL REFERENCES label (id) ON DELETE CASCADE, PRIMARY KEY (note_id, label_id));
 ";
+
+/// The tables on MariaDB.
+pub const MARIADB: &str = "
+    CREATE TABLE note (id bigint AUTO_INCREMENT PRIMARY KEY, title text NOT NULL, `rank` int DEFAULT 7);
+    CREATE TABLE remark (id bigint AUTO_INCREMENT PRIMARY KEY,
+        note_id bigint NOT NULL REFERENCES note (id) ON DELETE CASCADE, text text NOT NULL);
+    CREATE TABLE label (id bigint AUTO_INCREMENT PRIMARY KEY, name text NOT NULL);
+    CREATE TABLE note_label (note_id bigint NOT NULL REFERENCES note (id) ON DELETE CASCADE,
+        label_id bigint NOT NULL REFERENCES label (id) ON DELETE CASCADE, PRIMARY KEY (note_id, label_id));
+";

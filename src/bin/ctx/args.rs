@@ -40,7 +40,7 @@ may do, unless --role says otherwise.";
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// A SQLite file, or a URL (sqlite:…, postgres:…).
+    /// A SQLite file, or a URL (sqlite:…, postgres:…, mysql:… where it is built in).
     #[arg(long, global = true, env = "CTX_DATABASE", default_value = "ctx.db", hide_env_values = true)]
     pub database: String,
     /// The account; by default that of the URI.
@@ -478,6 +478,10 @@ pub enum Command {
     /// Deliver the outbox, look at it, and deal with its dead letters. It serves all accounts.
     #[command(subcommand, after_help = outbox::EXAMPLES)]
     Outbox(outbox::OutboxCommand),
+    /// Serve the store on the web until Ctrl-C or SIGTERM: a JSON interface, MCP for agents, pages to look at it.
+    #[cfg(feature = "serve")]
+    #[command(after_help = crate::serve::EXAMPLES)]
+    Serve(crate::serve::ServeArgs),
     /// Build the search index anew from what the store says, in batches, while it is in use.
     #[command(after_help = outbox::REINDEX_EXAMPLES)]
     Reindex(outbox::ReindexArgs),
@@ -486,6 +490,12 @@ pub enum Command {
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+    /// Print the manual page of ctx, or of one of its commands.
+    #[command(after_help = "Examples:\n  ctx man > ctx.1\n  ctx man search > ctx-search.1")]
+    Man {
+        /// The command.
+        of: Option<String>,
     },
 }
 
@@ -513,6 +523,20 @@ pub(crate) struct FilterArgs {
 }
 
 impl Command {
+    /// Whether it makes a store of an empty database.
+    pub fn creates(&self) -> bool {
+        match self {
+            Command::Import { .. }
+            | Command::Write { .. }
+            | Command::Append { .. }
+            | Command::Say { .. }
+            | Command::Conversations { .. } => true,
+            #[cfg(feature = "serve")]
+            Command::Serve(_) => true,
+            _ => false,
+        }
+    }
+
     /// The account of the first place that the command names.
     pub fn account(&self) -> Option<String> {
         let place = match self {
@@ -542,7 +566,10 @@ impl Command {
                 return pattern.strip_prefix("ctx://")?.split('/').next().map(str::to_owned);
             }
             Command::Outbox(_) | Command::Reindex(_) | Command::Migrate => return None,
-            Command::Status | Command::Doctor { .. } | Command::Completions { .. } => return None,
+            Command::Status | Command::Doctor { .. } => return None,
+            #[cfg(feature = "serve")]
+            Command::Serve(_) => return None,
+            Command::Completions { .. } | Command::Man { .. } => return None,
         };
         Some(place.account().into_owned())
     }

@@ -19,6 +19,8 @@ use sea_session::Session;
 
 use self::listing::{direction_of, paging};
 pub use self::transfer::progress_bar;
+#[cfg(feature = "serve")]
+use crate::serve;
 use crate::{
     args::{Cli, Command, Common, LevelName, RoleName},
     outbox,
@@ -37,8 +39,11 @@ const NOTHING_FOUND: u8 = 3;
 
 /// Runs the command: what to print, and the exit code.
 pub async fn run(cli: Cli) -> Result<(String, u8), StoreError> {
-    if let Command::Completions { shell } = &cli.command {
-        return Ok((completions(*shell), DONE));
+    // What the parser knows needs no database.
+    match &cli.command {
+        Command::Completions { shell } => return Ok((completions(*shell), DONE)),
+        Command::Man { of } => return Ok((manual(of.as_deref())?, DONE)),
+        _ => {}
     }
     let context = Context::open(cli.common, &cli.command).await?;
     let outcome = context.carry_out(cli.command).await;
@@ -56,6 +61,20 @@ fn completions(shell: clap_complete::Shell) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+/// The manual page of the command, or of one of its commands, from the parser itself.
+fn manual(of: Option<&str>) -> Outcome {
+    let mut command = <Cli as clap::CommandFactory>::command();
+    command.build();
+    if let Some(name) = of {
+        let unknown = || StoreError::InvalidArgument(format!("ctx has no command `{name}`: `ctx --help` lists them"));
+        command = command.find_subcommand(name).cloned().ok_or_else(unknown)?;
+    }
+    let mut page = Vec::new();
+    let written = clap_mangen::Man::new(command).render(&mut page);
+    written.map_err(|e| StoreError::InvalidArgument(format!("the manual page could not be written: {e}")))?;
+    Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
 /// An open store and who uses it.
 struct Context {
     store: Store,
@@ -70,14 +89,7 @@ struct Context {
 
 impl Context {
     async fn open(common: Common, command: &Command) -> Result<Self, StoreError> {
-        let creates = matches!(
-            command,
-            Command::Import { .. }
-                | Command::Write { .. }
-                | Command::Append { .. }
-                | Command::Say { .. }
-                | Command::Conversations { .. }
-        );
+        let creates = command.creates();
         let changes = creates
             || matches!(
                 command,
@@ -155,6 +167,8 @@ impl Context {
             Command::Conversations { file, uri } => self.conversations(&file, &uri).await,
             Command::Doctor { repair } => self.doctor(repair).await,
             Command::Outbox(command) => outbox::run(&self.store, self.json, command).await,
+            #[cfg(feature = "serve")]
+            Command::Serve(arguments) => serve::run(&self.store, &self.caller, self.json, &arguments).await,
             Command::Reindex(arguments) => {
                 outbox::reindex(&self.store, self.account.clone(), self.json, arguments).await
             }
@@ -260,6 +274,7 @@ impl Context {
             }
             Command::Status => self.status().await,
             Command::Completions { shell } => Ok(completions(shell)),
+            Command::Man { of } => manual(of.as_deref()),
         }
     }
 

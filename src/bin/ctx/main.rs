@@ -7,6 +7,8 @@ mod args;
 mod command;
 mod outbox;
 mod output;
+#[cfg(feature = "serve")]
+mod serve;
 
 use std::{error::Error as _, io::Write as _, process::ExitCode};
 

@@ -411,8 +411,9 @@ async fn watch<H: Handler + 'static>(
     report
 }
 
+/// Until Ctrl-C or SIGTERM.
 #[cfg(unix)]
-async fn told_to_stop() {
+pub async fn told_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         drop(tokio::signal::ctrl_c().await);
@@ -425,11 +426,11 @@ async fn told_to_stop() {
 }
 
 #[cfg(not(unix))]
-async fn told_to_stop() {
+pub async fn told_to_stop() {
     drop(tokio::signal::ctrl_c().await);
 }
 
-fn reported(as_json: bool, report: &Report) -> Outcome {
+pub fn reported(as_json: bool, report: &Report) -> Outcome {
     if as_json {
         return json(&json!({
             "delivered": report.delivered, "retried": report.retried, "dead": report.dead, "stale": report.stale,

@@ -165,7 +165,7 @@ impl Export<'_> {
         s: &mut Session,
         after: Option<(Uuid, i64)>,
     ) -> Result<Vec<node_version::Model>, StoreError> {
-        let mut sql = Sql::new(s.backend());
+        let mut sql = Sql::of(s);
         sql.push("SELECT v.* FROM node_versions v WHERE v.account_id = ").bind(self.caller.account());
         sql.and_owned("v.owner_space", self.caller.owner_filter().as_deref());
         sql.push(" AND (EXISTS (SELECT 1 FROM nodes n WHERE n.id = v.node_id AND ");
@@ -256,7 +256,7 @@ impl Export<'_> {
     }
 
     async fn edges_after(&self, s: &mut Session, after: Option<Uuid>) -> Result<Vec<EdgeRow>, StoreError> {
-        let mut sql = Sql::new(s.backend());
+        let mut sql = Sql::of(s);
         sql.push("SELECT e.*, f.uri AS from_uri, t.uri AS to_uri FROM edges e");
         sql.push(" JOIN nodes f ON f.id = e.from_id JOIN nodes t ON t.id = e.to_id WHERE e.account_id = ");
         sql.bind(self.caller.account()).push(" AND ");

@@ -60,7 +60,7 @@ pub(super) async fn is_alone(s: &mut Session, caller: &Caller) -> Result<bool, S
     struct Others {
         others: bool,
     }
-    let mut sql = Sql::new(super::super::backend(s));
+    let mut sql = Sql::of(s);
     sql.push("SELECT EXISTS (SELECT 1 FROM nodes WHERE account_id <> ").bind(caller.account());
     sql.push(") OR EXISTS (SELECT 1 FROM node_versions WHERE account_id <> ").bind(caller.account());
     sql.push(") AS others");
@@ -136,7 +136,7 @@ async fn taken(
         owner_space: String,
         live: bool,
     }
-    let mut sql = Sql::new(super::super::backend(s));
+    let mut sql = Sql::of(s);
     match of {
         // A row that is there with the identity of a new one is another, whoever's it is.
         Of::Edge => sql.push("SELECT id, '' AS account_id, '' AS owner_space, true AS live FROM edges WHERE "),

@@ -7,7 +7,11 @@ fn bad_input_is_one_clear_sentence_and_an_exit_code() {
     let shell = Shell::sqlite();
     assert_eq!(
         shell.fails(&["ls", "ctx://acme"]),
-        (1, "ctx: ctx.db: there is no context store; `ctx import` and `ctx write` make one".into())
+        (
+            1,
+            "ctx: ctx.db: there is no context store; `ctx import` and `ctx write` make one (see errors/store-io)"
+                .into()
+        )
     );
     assert_eq!(shell.fails(&["write", "file:///etc/passwd", "x"]).0, 2);
     assert!(!shell.folder.path().join("ctx.db").exists(), "nothing is made for a command that is wrong");

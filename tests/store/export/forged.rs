@@ -281,7 +281,7 @@ on_each_backend! {
         t.store.drain().await.expect("a drain");
         // As an earlier version of the program took it: from another account, from another space, and under the node's own past.
         let forge = |account: &str, space: &str, version: i64| format!(
-            "INSERT INTO node_versions (node_id, version, account_id, uri, owner_space, node_type, status, content, change, written_at, recorded_at) \
+            "INSERT INTO node_versions (node_id, version, account_id, uri, owner_space, node_type, status, content, \"change\", written_at, recorded_at) \
              SELECT id, {version}, '{account}', 'ctx://{account}/users/bob/memories/n/x', '{space}', 'memory', 'active', 'evil', 'write', created_at, created_at FROM nodes WHERE uri = '{plan}'");
         t.sql(&forge("evil", "user:bob", 2)).await;
         t.sql(&forge("acme", "user:bob", 3)).await;

@@ -1,4 +1,4 @@
-//! Writes and checks docs/blocks.md and docs/states.md: what blocks do and where objects go is read from the crate's own
+//! Writes and checks docs/book/src/blocks.md and docs/book/src/states.md: what blocks do and where objects go is read from the crate's own
 //! tables, which the session follows and whose cells its conformance suite tries.
 //!
 //! `cargo test -p docs-check --test documents` compares; `UPDATE=1 cargo test -p docs-check --test documents` writes.
@@ -11,14 +11,14 @@ use sea_session::{
 };
 
 fn compare(name: &str, page: &str) {
-    let path = format!("{}/../{name}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../book/src/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, page).expect("the page can be written");
     }
     let held = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         held == page,
-        "docs/{name} is out of date; `UPDATE=1 cargo test -p docs-check --test documents` writes it:\n{page}"
+        "docs/book/src/{name} is out of date; `UPDATE=1 cargo test -p docs-check --test documents` writes it:\n{page}"
     );
 }
 
@@ -41,7 +41,7 @@ fn every_block_state_has_its_action_in_the_page() {
         A block is *idle* until its BEGIN or SAVEPOINT is sent, then *live*; *flagged* once it must roll back (a statement failed, or \
         `set_rollback(true)`); *lost* when the \
         connection is gone (on SQLite nothing short of a crash of the driver's thread does that). A merged block is as live as what it \
-        is inside of; a block inside a flagged one is flagged. A bad end is an error, a panic, or a drop. Letters and numbers are [rules](rules.md).\n"
+        is inside of; a block inside a flagged one is flagged. A bad end is an error, a panic, or a drop. Letters and numbers are rules (`docs/rules.md`).\n"
         .to_owned();
     for (kind, title) in KINDS {
         write!(page, "\n## {title}\n\n| State | On | Does | Sends | Then | Why |\n|---|---|---|---|---|---|\n")
@@ -94,7 +94,7 @@ fn every_object_state_has_its_operations_in_the_page() {
         Written by `UPDATE=1 cargo test -p docs-check --test documents` from `sea_session::tables::STATE_TABLE`, each cell of which is tried \
         on both backends by the test `s3_s4_s7_s12_every_cell_of_the_state_table_is_tried`. Do not edit.\n\n\
         Left: the state of an object. Top: what is done to it or to its unit. The cell: its state afterwards. *Rollback to \
-        before* goes to a savepoint from before the object came into its state. Letters and numbers are [rules](rules.md).\n\n| |"
+        before* goes to a savepoint from before the object came into its state. Letters and numbers are rules (`docs/rules.md`).\n\n| |"
         .to_owned();
     for (_, name) in OPERATIONS {
         write!(page, " {name} |").expect("a string takes text");

@@ -37,8 +37,8 @@ impl Kind {
         let kind = match word.to_string().as_str() {
             "merged" => Self::Merged,
             "durable" => Self::Durable,
-            other @ ("retry" | "isolation" | "read_only" | "deferrable" | "immediate" | "timeout" | "optimistic"
-            | "set_local") => {
+            other @ ("retry" | "isolation" | "read_only" | "on_primary" | "deferrable" | "immediate" | "timeout"
+            | "lock_timeout" | "optimistic" | "causal" | "set_local") => {
                 return Err(Error::new_spanned(
                     &word,
                     format!(

@@ -253,6 +253,9 @@ impl Unit<'_> {
                 continue;
             }
             let name = function::argument_name(pat, position);
+            // One that has the function's own name would hide the function from the call.
+            let hides = name == self.function.sig.ident;
+            let name = if hides { self.own_name(&name.to_string()) } else { name };
             let passing = function::passing(ty);
             **pat = parse_quote!(#name);
             let ty = (**ty).clone();

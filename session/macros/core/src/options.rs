@@ -18,23 +18,28 @@ use syn::{
 use crate::suggest;
 
 /// The names of the options, in the order in which the documentation has them.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 21] = [
     "retry",
     "retry_on",
     "isolation",
     "read_only",
+    "on_primary",
     "deferrable",
     "immediate",
     "optimistic",
+    "unfiltered",
+    "causal",
     "strict",
     "sql_debug",
     "show_values",
     "allow",
     "durable",
     "timeout",
+    "lock_timeout",
     "set_local",
     "tenant",
     "settle",
+    "settle_by_token",
 ];
 const LEVELS: [(&str, &str); 4] = [
     ("read uncommitted", "ReadUncommitted"),
@@ -142,8 +147,8 @@ impl Options {
     fn take(&mut self, Given { name, value }: Given, place: Place) -> Result<()> {
         let word = name.to_string();
         match word.as_str() {
-            "read_only" | "deferrable" | "immediate" | "optimistic" | "strict" | "sql_debug" | "show_values"
-            | "settle" => {
+            "read_only" | "on_primary" | "deferrable" | "immediate" | "optimistic" | "unfiltered" | "causal"
+            | "strict" | "sql_debug" | "show_values" | "settle" | "settle_by_token" => {
                 flag(&name, &value)?;
                 self.plain(quote_spanned!(name.span()=> .#name()));
             }
@@ -161,8 +166,12 @@ impl Options {
             "retry" => self.retry(&name, value)?,
             "isolation" => self.isolation(&name, value)?,
             "timeout" => {
-                let timeout = timeout(expr(&name, value, "timeout = \"5s\"")?)?;
+                let timeout = timeout(&name, value)?;
                 self.plain(quote_spanned!(name.span()=> .statement_timeout(#timeout)));
+            }
+            "lock_timeout" => {
+                let timeout = timeout(&name, value)?;
+                self.plain(quote_spanned!(name.span()=> .lock_timeout(#timeout)));
             }
             "allow" | "retry_on" => {
                 let predicate = expr(&name, value, &format!("{word} = |e: &MyError| …"))?;
@@ -316,6 +325,18 @@ impl Options {
                 "a serializable unit is checked by the database itself: leave `optimistic` or `isolation` out",
             );
         }
+        if given("read_only").is_none() {
+            refuse(
+                given("on_primary"),
+                "a unit that may write runs on the primary anyway: write `read_only, on_primary`, or leave `on_primary` out",
+            );
+        }
+        if given("settle").is_some() {
+            refuse(
+                given("settle_by_token"),
+                "`settle` asks the database by the transaction's id, `settle_by_token` by a row: leave one of the two out",
+            );
+        }
         if given("retry").is_none() {
             refuse(
                 given("retry_on"),
@@ -364,26 +385,28 @@ fn expr(name: &Ident, value: Value, example: &str) -> Result<Expr> {
 }
 
 /// A timeout: `"5s"`, `"250ms"`, `"1m"`, or an expression.
-fn timeout(given: Expr) -> Result<TokenStream> {
-    const EXAMPLES: &str = "write `timeout = \"5s\"`, `\"250ms\"` or `\"1m\"`";
+fn timeout(name: &Ident, value: Value) -> Result<TokenStream> {
+    let example = format!("{name} = \"5s\"");
+    let examples = format!("write `{example}`, `\"250ms\"` or `\"1m\"`");
+    let given = expr(name, value, &example)?;
     match &given {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
             let Some(time) = duration(&text.value()) else {
                 return Err(Error::new_spanned(
                     text,
-                    format!("`{}` is not a length of time: {EXAMPLES}", text.value()),
+                    format!("`{}` is not a length of time: {examples}", text.value()),
                 ));
             };
             if time.is_zero() {
                 return Err(Error::new_spanned(
                     text,
-                    "no statement is done in no time: leave `timeout` out for no limit",
+                    format!("no statement is done in no time: leave `{name}` out for no limit"),
                 ));
             }
             let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             Ok(quote!(::core::time::Duration::from_millis(#millis)))
         }
-        Expr::Lit(_) => Err(Error::new_spanned(&given, format!("a number alone has no unit: {EXAMPLES}"))),
+        Expr::Lit(_) => Err(Error::new_spanned(&given, format!("a number alone has no unit: {examples}"))),
         _ => Ok(given.to_token_stream()),
     }
 }

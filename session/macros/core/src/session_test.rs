@@ -26,13 +26,19 @@ pub fn session_test(args: TokenStream, item: TokenStream) -> TokenStream {
 enum Backend {
     Sqlite,
     Postgres,
+    MariaDb,
 }
 
 impl Backend {
+    fn named(name: &str) -> Option<Self> {
+        [Self::Sqlite, Self::Postgres, Self::MariaDb].into_iter().find(|backend| backend.name() == name)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
+            Self::MariaDb => "mariadb",
         }
     }
 
@@ -40,6 +46,7 @@ impl Backend {
         match self {
             Self::Sqlite => quote!(::sea_session::testing::Backend::Sqlite),
             Self::Postgres => quote!(::sea_session::testing::Backend::Postgres),
+            Self::MariaDb => quote!(::sea_session::testing::Backend::MariaDb),
         }
     }
 }
@@ -52,7 +59,7 @@ struct Wanted {
     tables: Option<Expr>,
 }
 
-const KNOWN: [&str; 4] = ["sqlite", "postgres", "migrations", "tables"];
+const KNOWN: [&str; 5] = ["sqlite", "postgres", "mariadb", "migrations", "tables"];
 
 impl Wanted {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
@@ -78,14 +85,15 @@ impl Wanted {
     fn take(&mut self, input: ParseStream<'_>) -> Result<()> {
         let word = input.call(Ident::parse_any)?;
         let twice = || Error::new_spanned(&word, format!("`{word}` is given twice: remove one of them"));
-        match word.to_string().as_str() {
-            name @ ("sqlite" | "postgres") => {
-                let backend = if name == "sqlite" { Backend::Sqlite } else { Backend::Postgres };
-                if self.backends.contains(&backend) {
-                    return Err(twice());
-                }
-                self.backends.push(backend);
+        let text = word.to_string();
+        if let Some(backend) = Backend::named(&text) {
+            if self.backends.contains(&backend) {
+                return Err(twice());
             }
+            self.backends.push(backend);
+            return Ok(());
+        }
+        match text.as_str() {
             "migrations" => {
                 let given = value(input, &word, "migrations = Migrator")?;
                 if self.migrations.replace(given).is_some() {
@@ -105,10 +113,10 @@ impl Wanted {
                 }
             }
             "postgresql" | "pg" => return Err(Error::new_spanned(&word, "did you mean `postgres`?")),
-            "mysql" | "mariadb" => {
+            "mysql" => {
                 return Err(Error::new_spanned(
                     &word,
-                    format!("there is no `{word}` here: write `sqlite` or `postgres`"),
+                    "the server that tests start is MariaDB: write `mariadb` (`TEST_MYSQL_URL` may name a MySQL)",
                 ));
             }
             other => {

@@ -69,7 +69,7 @@ fn ask(what: &str, database: &str) -> bool {
     io::stderr().flush().is_ok() && io::stdin().lock().read_line(&mut answer).is_ok() && answer.trim() == "yes"
 }
 
-/// The database's name: the last part of a PostgreSQL URL's path, the file's name on SQLite.
+/// The database's name: the last part of a server URL's path, the file's name on SQLite.
 fn database_name(url: &str) -> String {
     let without_query = url.split('?').next().unwrap_or_default();
     let rest = without_query

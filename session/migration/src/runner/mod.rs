@@ -7,6 +7,7 @@
 //! that it can be taken up in the middle.
 
 mod resumable;
+mod stepwise;
 mod transaction;
 
 use std::{
@@ -16,23 +17,23 @@ use std::{
     time::Instant,
 };
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 use sea_session::Db;
 
 use crate::{
+    dialect::{self, Dialect, SeaBackend},
     direction::Direction,
     error::Error,
     findings::{Finding, Known, Status},
-    fresh::drop_everything,
-    ledger::Ledger,
-    lock::Lock,
+    ledger::{Ledger, Note},
+    lock::{Lock, Wanted},
     options::{Event, Options},
     record::{Recorded, Recording, record, wants_transaction},
     report::{Plan, Report, Step},
     sql::send,
     state::State,
-    workplace::Workplace,
+    workplace::{MOST, Workplace},
 };
 
 /// Applies the migrations of `M` to one database.
@@ -61,7 +62,8 @@ impl<M> fmt::Debug for Runner<M> {
 
 /// What a run under the lock works with.
 struct Work {
-    lock: Lock,
+    dialect: &'static dyn Dialect,
+    lock: Box<dyn Lock>,
     place: Workplace,
     /// Statements that went wrong, as SeaORM reports them.
     failed: Arc<Mutex<Option<String>>>,
@@ -165,17 +167,18 @@ impl<M: MigratorTrait> Runner<M> {
         self.end(work, outcome).await
     }
 
-    /// Drops everything in the schema that is not an extension's, in one transaction, and applies all migrations.
+    /// Drops everything in the schema that is not an extension's, and applies all migrations. The drop is one transaction,
+    /// but on MySQL and MariaDB, where each object goes by itself.
     ///
     /// # Errors
     /// As [`up`](Self::up); the drop fails as a whole where an object belongs to another role.
     ///
     /// # Cancel safety
-    /// As [`up`](Self::up).
+    /// As [`up`](Self::up); on MySQL and MariaDB some of the schema may be left, and is dropped by the next `fresh`.
     pub async fn fresh(&self) -> Result<Report, Error> {
         let mut work = self.begin().await?;
         let outcome = async {
-            drop_everything(&work.place.connection, &self.ledger.lock_table()).await?;
+            work.dialect.drop_everything(&work.place.connection, &self.ledger.lock_table()).await?;
             self.ledger.install::<M, _>(&work.place.connection).await?;
             self.climb(&mut work, u32::MAX).await
         }
@@ -254,11 +257,15 @@ impl<M: MigratorTrait> Runner<M> {
         Ok(plans)
     }
 
-    /// The SQL of all migrations for a backend, without a database.
+    /// The SQL of all migrations for a backend, without a database. Of a backend whose driver is not built in each plan says so.
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn plan_for(backend: DbBackend, direction: Direction) -> Vec<Plan> {
+    pub async fn plan_for(backend: SeaBackend, direction: Direction) -> Vec<Plan> {
+        let dialect = dialect::of(backend).ok();
+        let in_transaction = |migration: &dyn MigrationTrait, recording: Option<&Recording>| {
+            dialect.is_some_and(|dialect| runs_in_transaction(migration, dialect, recording))
+        };
         let mut plans: Vec<Plan> = record::<M>(backend, direction)
             .await
             .into_iter()
@@ -266,7 +273,7 @@ impl<M: MigratorTrait> Runner<M> {
             .map(|(recorded, migration)| Plan {
                 name: recorded.name,
                 direction,
-                transaction: runs_in_transaction(migration.as_ref(), backend, recorded.recording.as_ref().ok()),
+                transaction: in_transaction(migration.as_ref(), recorded.recording.as_ref().ok()),
                 recording: recorded.recording,
             })
             .collect();
@@ -292,11 +299,56 @@ impl<M: MigratorTrait> Runner<M> {
         Ok(self.ledger.accept(&self.db, recorded).await?)
     }
 
+    /// Says of a migration that stopped half-way where an operator has brought the schema: `state` is [`State::Applied`] or
+    /// [`State::Pending`]. It is what [`Error::Unsettled`] asks for.
+    ///
+    /// # Errors
+    /// [`Error::NotInterrupted`] of one that did not stop half-way, [`Error::Unknown`] of one that this program does not know,
+    /// [`Error::Unsupported`] for any other state; as [`up`](Self::up).
+    ///
+    /// # Cancel safety
+    /// Safe: one transaction.
+    pub async fn settle(&self, name: &str, state: State) -> Result<(), Error> {
+        if !matches!(state, State::Applied | State::Pending) {
+            return Err(Error::Unsupported("a migration is settled as applied or as pending".to_owned()));
+        }
+        let work = self.begin().await?;
+        let outcome = self.settle_as(&work, name, state).await;
+        self.end(work, outcome).await
+    }
+
+    async fn settle_as(&self, work: &Work, name: &str, state: State) -> Result<(), Error> {
+        let known = self.known_on(&work.place.connection).await?;
+        let recorded = known.recorded(name).ok_or_else(|| Error::Unknown { name: name.to_owned() })?;
+        if !matches!(known.state(name), State::Applying | State::Reverting) {
+            return Err(Error::NotInterrupted { name: name.to_owned() });
+        }
+        let transaction = work.dialect.begin(&work.place.connection).await?;
+        let runner = self.options.runner_name();
+        match state {
+            State::Applied if self.ledger.is_applied(&transaction, name).await? => {
+                self.ledger.note(&transaction, &Note::applied(recorded, None, &runner)).await?;
+            }
+            State::Applied => self.ledger.applied(&transaction, recorded, None, &runner).await?,
+            _ => self.ledger.reverted(&transaction, name).await?,
+        }
+        if !work.lock.is_held(&transaction).await? {
+            return Err(Error::LockLost { migration: name.to_owned() });
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// What is asked of the backend.
+    fn dialect(&self) -> Result<&'static dyn Dialect, Error> {
+        dialect::of(self.db.get_database_backend()).map_err(|_| Error::Unsupported(dialect::no_driver()))
+    }
+
     async fn known(&self) -> Result<Known, Error> {
         self.known_on(&self.db).await
     }
 
     async fn known_on(&self, db: &DatabaseConnection) -> Result<Known, Error> {
+        self.dialect()?;
         Ok(Known {
             migrations: M::migrations(),
             recorded: record::<M>(self.db.get_database_backend(), Direction::Up).await,
@@ -325,8 +377,12 @@ impl<M: MigratorTrait> Runner<M> {
     }
 
     async fn begin(&self) -> Result<Work, Error> {
-        let lock = Lock::take(&self.db, &self.options, &self.ledger, self.tell.as_ref()).await?;
-        let mut place = Workplace::open(&self.db, &self.options, &self.options.runner_name(), lock.guard()).await?;
+        let dialect = self.dialect()?;
+        let (db, options, table) = (&self.db, &self.options, self.ledger.table.as_str());
+        let lock = dialect.lock(Wanted { db, options, table, tell: self.tell.as_ref() }).await?;
+        // Settings of a migration are its connection's: where it goes statement by statement, all go on one.
+        let most = if dialect.commits().is_some() { 1 } else { MOST };
+        let mut place = Workplace::open(dialect, db, options, lock.guard(), most).await?;
         let failed: Arc<Mutex<Option<String>>> = Arc::default();
         if place.own {
             let failed = failed.clone();
@@ -336,7 +392,7 @@ impl<M: MigratorTrait> Runner<M> {
                 }
             });
         }
-        let work = Work { lock, place, failed };
+        let work = Work { dialect, lock, place, failed };
         match self.ledger.install::<M, _>(&work.place.connection).await {
             Ok(()) => Ok(work),
             Err(error) => self.end(work, Err(error.into())).await,
@@ -406,15 +462,43 @@ impl<M: MigratorTrait> Runner<M> {
         let since = Instant::now();
         let unrecorded = || Recorded { name: name.clone(), recording: Err("not known".to_owned()) };
         let recorded = known.recorded(&name).cloned().unwrap_or_else(unrecorded);
-        let backend = self.db.get_database_backend();
-        if runs_in_transaction(migration, backend, recorded.recording.as_ref().ok()) {
-            self.step_in_transaction(work, migration, &recorded, direction).await?;
-        } else {
-            self.step_without_transaction(work, known, migration, &recorded, direction).await?;
+        match work.dialect.commits() {
+            Some(commits) => self.step_that_commits(work, known, migration, &recorded, direction, commits).await?,
+            None if runs_in_transaction(migration, work.dialect, recorded.recording.as_ref().ok()) => {
+                self.step_in_transaction(work, migration, &recorded, direction).await?;
+            }
+            None => self.step_without_transaction(work, known, migration, &recorded, direction).await?,
         }
         let took = since.elapsed();
         (self.tell)(&Event::Finished { name: name.clone(), direction, took });
         Ok(Step { name, direction, took })
+    }
+
+    /// Whether what could not have a lock in time is tried again; waits before it says so. Each try waits no longer than the
+    /// lock timeout, so those who queue behind it do not either (G7).
+    async fn tries_again(&self, work: &Work, name: &str, attempt: &mut u32, source: &DbErr) -> bool {
+        if !work.dialect.timed_out(source) || *attempt >= self.options.lock_attempts {
+            return false;
+        }
+        (self.tell)(&Event::Retrying { name: name.to_owned(), attempt: *attempt, error: source.to_string() });
+        tokio::time::sleep(self.options.pause_before(*attempt)).await;
+        *attempt += 1;
+        true
+    }
+}
+
+/// What a migration sends in this direction, if that is known.
+async fn recording_of<M: MigratorTrait>(
+    backend: SeaBackend,
+    recorded: &Recorded,
+    direction: Direction,
+) -> Option<Recording> {
+    match direction {
+        Direction::Up => recorded.recording.clone().ok(),
+        Direction::Down => {
+            let down = record::<M>(backend, Direction::Down).await;
+            down.into_iter().find(|down| down.name == recorded.name)?.recording.ok()
+        }
     }
 }
 
@@ -428,10 +512,17 @@ fn failure(name: &str, direction: Direction, statement: Option<String>, left: Op
 }
 
 /// A migration that leaves the choice to the backend was written for SeaORM's convention, which is none on SQLite: one
-/// that sends what cannot be sent in a transaction there gets none.
-fn runs_in_transaction(migration: &dyn MigrationTrait, backend: DbBackend, recording: Option<&Recording>) -> bool {
-    let left_open = migration.use_transaction().is_none() && backend == DbBackend::Sqlite;
-    wants_transaction(migration, backend) && !(left_open && recording.is_some_and(Recording::shuns_transactions))
+/// that sends what cannot be sent in a transaction there gets none. Where statements commit by themselves, a transaction holds
+/// what changes rows only.
+fn runs_in_transaction(migration: &dyn MigrationTrait, dialect: &dyn Dialect, recording: Option<&Recording>) -> bool {
+    if let Some(commits) = dialect.commits() {
+        let list = recording.and_then(Recording::as_list);
+        let rows_only = |list: Vec<&Statement>| list.iter().all(|statement| commits.changes_rows_only(&statement.sql));
+        return migration.use_transaction() != Some(false) && list.is_some_and(rows_only);
+    }
+    let shuns = |recording: &Recording| recording.statements().any(|one| dialect.shuns_transactions(&one.sql));
+    let left_open = migration.use_transaction().is_none();
+    wants_transaction(migration, dialect) && !(left_open && recording.is_some_and(shuns))
 }
 
 async fn send_one<C: ConnectionTrait>(db: &C, statement: &Statement) -> Result<(), DbErr> {

@@ -4,19 +4,18 @@
 
 use std::{sync::PoisonError, time::Instant};
 
-use sea_orm::{DatabaseConnection, DbBackend, DbErr, Statement};
+use sea_orm::{DatabaseConnection, DbErr, Statement};
 use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 
-use super::{Runner, Work, failure, send_one};
+use super::{Runner, Work, failure, recording_of, send_one};
 use crate::{
+    dialect::Dialect,
     direction::Direction,
-    error::{Error, is_done_already},
+    error::Error,
     findings::Known,
     ledger::{Entry, Note},
-    lock::begin_immediate,
     options::Event,
-    record::{Recorded, Recording, Words, record},
-    sql::{self, send},
+    record::{Recorded, Recording},
     state::State,
 };
 
@@ -33,10 +32,7 @@ impl<M: MigratorTrait> Runner<M> {
         work.lock.keep_alive(&self.db);
         let name = &recorded.name;
         let db = work.place.connection.clone();
-        let way = match direction {
-            Direction::Up => recorded.recording.clone().ok(),
-            Direction::Down => recording_of::<M>(self.db.get_database_backend(), name).await,
-        };
+        let way = recording_of::<M>(self.db.get_database_backend(), recorded, direction).await;
         let course = Course::of(known.entry(name), direction, way.as_ref());
         if let Some(done) = course.resumed_at {
             (self.tell)(&Event::Resumed { name: name.clone(), done });
@@ -45,14 +41,15 @@ impl<M: MigratorTrait> Runner<M> {
         let note = async |done: u64| {
             let checksum = way.as_ref().map(|way| way.checksum_of_first(done));
             let state = direction.marker();
-            let note = Note { name, state, checksum, statements_done: done, took: None, runner: &runner };
+            let note =
+                Note { name, state, checksum, statements_done: done, in_hand: None, took: None, runner: &runner };
             self.ledger.note(&db, &note).await
         };
         let start = course.resumed_at.unwrap_or(0);
         note(start).await?;
         if let Some(statements) = way.as_ref().and_then(Recording::as_list) {
             for (index, statement) in (0_u64..).zip(&statements).skip_while(|(index, _)| *index < start) {
-                if let Err(source) = send_alone(&db, statement, course.forgives(index)).await {
+                if let Err(source) = send_alone(work.dialect, &db, statement, course.forgives(index)).await {
                     return Err(failure(name, direction, Some(statement.sql.clone()), Some(index), source));
                 }
                 note(index + 1).await?;
@@ -61,12 +58,12 @@ impl<M: MigratorTrait> Runner<M> {
             let statement = work.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
             return Err(failure(name, direction, statement, Some(0), source));
         }
-        let transaction = begin_immediate(&db).await?;
+        let transaction = work.dialect.begin(&db).await?;
         if !work.lock.is_held(&transaction).await? {
             return Err(Error::LockLost { migration: name.clone() });
         }
         match direction {
-            Direction::Up => self.ledger.applied(&transaction, recorded, since.elapsed(), &runner).await?,
+            Direction::Up => self.ledger.applied(&transaction, recorded, Some(since.elapsed()), &runner).await?,
             Direction::Down => self.ledger.reverted(&transaction, name).await?,
         }
         Ok(transaction.commit().await?)
@@ -97,52 +94,22 @@ impl Course {
     }
 }
 
-async fn recording_of<M: MigratorTrait>(backend: DbBackend, name: &str) -> Option<Recording> {
-    let recorded = record::<M>(backend, Direction::Down).await;
-    recorded.into_iter().find(|recorded| recorded.name == name)?.recording.ok()
-}
-
-/// One statement of a migration without a transaction.
-///
-/// `CREATE INDEX CONCURRENTLY` leaves an invalid index when it fails; it is dropped, before and after. Where it is
-/// `forgiving`, "already there" and "not there" are what they are to be.
-async fn send_alone(db: &DatabaseConnection, statement: &Statement, forgiving: bool) -> Result<(), DbErr> {
-    let index = concurrent_index(&statement.sql);
-    if let Some(index) = &index {
-        drop_invalid(db, index).await?;
-    }
+/// One statement of a migration without a transaction: what an attempt that failed has left is cleared away, before and after.
+/// Where it is `forgiving`, "already there" and "not there" are what they are to be.
+async fn send_alone(
+    dialect: &dyn Dialect,
+    db: &DatabaseConnection,
+    statement: &Statement,
+    forgiving: bool,
+) -> Result<(), DbErr> {
+    dialect.clear_left_over(db, &statement.sql).await?;
     match send_one(db, statement).await {
         Ok(()) => Ok(()),
-        Err(error) if forgiving && is_done_already(&error) => Ok(()),
+        Err(error) if forgiving && dialect.was_done_already(&error) => Ok(()),
         Err(error) => {
-            if let Some(index) = &index {
-                // The error of the statement is the one to tell of; the next run drops what this did not.
-                let _ = drop_invalid(db, index).await;
-            }
+            // The error of the statement is the one to tell of; the next run clears what this did not.
+            let _ = dialect.clear_left_over(db, &statement.sql).await;
             Err(error)
         }
     }
-}
-
-/// The name in `CREATE [UNIQUE] INDEX CONCURRENTLY [IF NOT EXISTS] name`.
-fn concurrent_index(sql: &str) -> Option<String> {
-    let words: Vec<String> = Words::of(sql).take(9).collect();
-    let at = words.iter().position(|word| word.eq_ignore_ascii_case("CONCURRENTLY"))?;
-    if !words.first()?.eq_ignore_ascii_case("CREATE") {
-        return None;
-    }
-    words[at + 1..]
-        .iter()
-        .find(|word| !["IF", "NOT", "EXISTS"].iter().any(|noise| noise.eq_ignore_ascii_case(word)))
-        .cloned()
-}
-
-async fn drop_invalid(db: &DatabaseConnection, index: &str) -> Result<(), DbErr> {
-    let sql = "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
-        WHERE c.relname = $1 AND pg_table_is_visible(c.oid) AND NOT i.indisvalid";
-    let found = sql::one(db, sql, [index.into()]).await?.try_get_by_index::<i64>(0)?;
-    if found > 0 {
-        send(db, &format!(r#"DROP INDEX CONCURRENTLY "{}""#, index.replace('"', "\"\""))).await?;
-    }
-    Ok(())
 }

@@ -4,22 +4,14 @@
 
 use std::{sync::PoisonError, time::Instant};
 
-use sea_orm::{DbBackend, DbErr};
+use sea_orm::{DatabaseTransaction, DbErr};
 use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 
 use super::{Runner, Work, failure, send_one};
-use crate::{
-    direction::Direction,
-    error::{Error, is_lock_timeout},
-    lock::begin_immediate,
-    options::Event,
-    record::Recorded,
-    sql,
-};
+use crate::{direction::Direction, error::Error, record::Recorded, sql};
 
 impl<M: MigratorTrait> Runner<M> {
-    /// Tries again where a lock could not be had within the lock timeout: each try waits no longer than that, so those
-    /// who queue behind it do not either (G7).
+    /// Tries again where a lock could not be had within the lock timeout (G7).
     pub(super) async fn step_in_transaction(
         &self,
         work: &mut Work,
@@ -29,15 +21,11 @@ impl<M: MigratorTrait> Runner<M> {
     ) -> Result<(), Error> {
         let mut attempt = 1;
         loop {
-            match self.try_in_transaction(work, migration, recorded, direction).await {
+            let outcome = self.try_in_transaction(work, migration, recorded, direction).await;
+            match &outcome {
                 Err(Error::Failed { source, .. })
-                    if is_lock_timeout(&source) && attempt < self.options.lock_attempts =>
-                {
-                    (self.tell)(&Event::Retrying { name: recorded.name.clone(), attempt, error: source.to_string() });
-                    tokio::time::sleep(self.options.pause_before(attempt)).await;
-                    attempt += 1;
-                }
-                other => return other,
+                    if self.tries_again(work, &recorded.name, &mut attempt, source).await => {}
+                _ => return outcome,
             }
         }
     }
@@ -50,13 +38,12 @@ impl<M: MigratorTrait> Runner<M> {
         direction: Direction,
     ) -> Result<(), Error> {
         let since = Instant::now();
-        let transaction = begin_immediate(&work.place.connection)
-            .await
-            .map_err(|source| failure(&recorded.name, direction, None, None, source))?;
-        let backend_pid = self.guard_transaction(work, &transaction, &recorded.name).await?;
+        let begun = work.dialect.begin(&work.place.connection).await;
+        let transaction = begun.map_err(|source| failure(&recorded.name, direction, None, None, source))?;
+        let connection = self.guard_transaction(work, &transaction, &recorded.name).await?;
         *work.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if let Err(source) = direction.run(migration, &SchemaManager::new(&transaction)).await {
-            let statement = self.guilty_statement(work, backend_pid, &transaction).await;
+            let statement = self.guilty_statement(work, connection).await;
             // The migration's error is the one to tell of; a rollback that fails ends with the connection.
             let _ = transaction.rollback().await;
             let statement = match statement {
@@ -67,7 +54,7 @@ impl<M: MigratorTrait> Runner<M> {
         }
         match direction {
             Direction::Up => {
-                self.ledger.applied(&transaction, recorded, since.elapsed(), &self.options.runner_name()).await?;
+                self.ledger.applied(&transaction, recorded, Some(since.elapsed()), &self.options.runner_name()).await?;
             }
             Direction::Down => self.ledger.reverted(&transaction, &recorded.name).await?,
         }
@@ -87,42 +74,35 @@ impl<M: MigratorTrait> Runner<M> {
     async fn guard_transaction(
         &self,
         work: &Work,
-        transaction: &sea_orm::DatabaseTransaction,
+        transaction: &DatabaseTransaction,
         name: &str,
     ) -> Result<Option<i32>, Error> {
         if !work.lock.is_held(transaction).await? {
             return Err(Error::LockLost { migration: name.to_owned() });
         }
-        match self.db.get_database_backend() {
-            DbBackend::Postgres => {
-                Ok(Some(sql::one(transaction, "SELECT pg_backend_pid()", []).await?.try_get_by_index(0)?))
-            }
-            _ => Ok(None),
+        match work.dialect.connection_number() {
+            Some(question) => Ok(Some(sql::one(transaction, question, []).await?.try_get_by_index(0)?)),
+            None => Ok(None),
         }
     }
 
-    /// The statement that failed: PostgreSQL still shows it; SeaORM reports those it built.
-    async fn guilty_statement(
-        &self,
-        work: &Work,
-        backend_pid: Option<i32>,
-        _open: &sea_orm::DatabaseTransaction,
-    ) -> Option<String> {
+    /// The statement that failed: PostgreSQL still shows it, while the transaction is open; SeaORM reports those it built.
+    async fn guilty_statement(&self, work: &Work, connection: Option<i32>) -> Option<String> {
         let reported = work.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match work.lock.last_statement(backend_pid).await {
+        match connection {
+            Some(connection) => work.lock.last_statement(connection).await.or(reported),
             None => reported,
-            shown => shown,
         }
     }
 
-    /// SQLite does not say which statement failed. A recorded migration is sent once more, statement by statement, until
+    /// Where nobody says which statement failed: a recorded migration is sent once more, statement by statement, until
     /// it fails in the same way, and rolled back.
     async fn replay(&self, work: &Work, recorded: &Recorded, direction: Direction, error: &DbErr) -> Option<String> {
-        if direction == Direction::Down || self.db.get_database_backend() != DbBackend::Sqlite {
+        if direction == Direction::Down || !work.dialect.hides_failed_statements() {
             return None;
         }
         let statements = recorded.recording.as_ref().ok()?.as_list()?;
-        let transaction = begin_immediate(&work.place.connection).await.ok()?;
+        let transaction = work.dialect.begin(&work.place.connection).await.ok()?;
         let mut guilty = None;
         for statement in statements {
             if let Err(again) = send_one(&transaction, statement).await {

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Statement};
-use sea_session::testing::cluster::{TestDatabase, fresh_database};
+use sea_session::testing::cluster::{TestDatabase, fresh_database, mariadb};
 
 /// An empty database that goes away with the value.
 pub struct Fresh {
@@ -16,6 +16,7 @@ pub struct Fresh {
 enum Home {
     Sqlite { _directory: tempfile::TempDir },
     Postgres { _database: TestDatabase },
+    MariaDb { _database: Box<mariadb::MariaDbDatabase> },
 }
 
 impl Fresh {
@@ -35,13 +36,30 @@ impl Fresh {
         Self { url, db, home: Home::Postgres { _database: database } }
     }
 
-    /// Both.
+    /// A database on the shared MariaDB server. A missing server is a failure.
+    pub async fn mariadb() -> Self {
+        let database = mariadb::fresh_database().await.unwrap_or_else(|e| panic!("{e}"));
+        let url = database.url();
+        let db = connect(&url).await;
+        Self { url, db, home: Home::MariaDb { _database: Box::new(database) } }
+    }
+
+    /// One on every backend.
+    pub async fn all() -> Vec<Self> {
+        vec![Self::sqlite().await, Self::postgres().await, Self::mariadb().await]
+    }
+
+    /// SQLite and PostgreSQL.
     pub async fn each() -> [Self; 2] {
         [Self::sqlite().await, Self::postgres().await]
     }
 
     pub fn is_postgres(&self) -> bool {
         matches!(self.home, Home::Postgres { .. })
+    }
+
+    pub fn is_mariadb(&self) -> bool {
+        matches!(self.home, Home::MariaDb { .. })
     }
 
     pub async fn sql(&self, sql: &str) {

@@ -22,13 +22,24 @@ use sea_orm::{
 };
 use tokio::runtime::{Builder, Handle};
 
+use super::UNIT;
 use crate::dialect::{
+    AdvisoryLocks,
     driver::{Asked, Driver, Question, bound, elsewhere, text, within},
     message::{Fetch, Message, Reply},
 };
 
 /// What BEGIN's answer calls the connection's number.
 pub(super) const CONNECTION: &str = "sea_session_connection";
+
+/// Locks by number. The server's named locks outlive the transaction: whatever ends that releases them in the same message, and a
+/// connection that is given up takes them along. Their names are the whole server's, so the database is part of them; what waits
+/// is given a year.
+pub(super) const ADVISORY_LOCKS: AdvisoryLocks = AdvisoryLocks {
+    wait: "SELECT GET_LOCK(CONCAT('sea_session_', LEFT(MD5(COALESCE(DATABASE(), '')), 16), '_', ?), 31536000) = 1 AS taken",
+    may_give_up: true,
+    try_once: "SELECT GET_LOCK(CONCAT('sea_session_', LEFT(MD5(COALESCE(DATABASE(), '')), 16), '_', ?), 0) = 1 AS taken",
+};
 
 /// How the server says that a savepoint, and so mostly the transaction, is not there.
 const NO_SAVEPOINT: u16 = 1305;
@@ -46,6 +57,10 @@ struct MySqlDriver {
     number: Option<u64>,
     /// The number of the last error.
     failed: u16,
+    /// That error says that the transaction's own savepoint is gone.
+    unit_is_gone: bool,
+    /// A named lock may have been taken, which the end of the transaction does not release.
+    locks: bool,
     /// Nobody has seen the first row of an answer that is read row by row.
     unread: Arc<AtomicBool>,
 }
@@ -71,6 +86,8 @@ pub(super) fn acquire(pool: &DatabaseConnection) -> BoxFuture<'_, Result<Box<dyn
             options: (*pool.connect_options()).clone(),
             number: None,
             failed: 0,
+            unit_is_gone: false,
+            locks: false,
             unread: Arc::default(),
         };
         Ok(Box::new(driver) as Box<dyn Driver>)
@@ -81,9 +98,15 @@ impl Driver for MySqlDriver {
     fn dispatch<'a, 'm: 'a>(&'a mut self, message: Message<'m>) -> BoxFuture<'a, Result<Reply, sqlx::Error>> {
         let may_end = self.number.is_some() && may_end(&message);
         let begins = matches!(message, Message::Control(text) if text.contains(CONNECTION));
+        let ends = matches!(message, Message::Control(text) if ends(text));
+        self.locks |= takes_lock(&message);
         Box::pin(async move {
-            let (question, fetch, take) = asked(message)?;
+            let (question, fetch, take) = match message {
+                Message::Control(sql) if ends => ((text(self.with_the_rest(sql)), None), Fetch::All, None),
+                other => asked(other)?,
+            };
             let answer = self.ask(question, fetch).await;
+            self.locks &= !(ends && answer.is_ok());
             if let (true, Ok(Reply::Rows(rows))) = (begins, &answer) {
                 self.number = rows.last().and_then(connection_number);
             }
@@ -120,23 +143,33 @@ impl Driver for MySqlDriver {
         stream::once(rows).try_flatten().map(seen).chain(end).boxed()
     }
 
-    /// A deadlock has ended it, savepoints too; other errors may have, so the server is asked (MariaDB; MySQL has no such question,
-    /// and a savepoint that is gone went with its transaction).
+    /// A deadlock of rows has ended it, savepoints too; one of named locks has not, and other errors may have: so the server is
+    /// asked (MariaDB; MySQL has no such question, and a savepoint that is gone went with its transaction).
     fn has_ended<'a>(&'a mut self, _: Option<&'a str>) -> BoxFuture<'a, bool> {
         Box::pin(async move {
             let failed = self.failed;
-            match failed {
-                1213 | 1614 => true,
-                1205 | 1020 | NO_SAVEPOINT | 1180 | 1181 | 1317 | 1969 => {
-                    !self.in_transaction().await.unwrap_or(failed != NO_SAVEPOINT)
-                }
-                _ => false,
+            let may_have = matches!(failed, 1213 | 1614 | 1205 | 1020 | NO_SAVEPOINT | 1180 | 1181 | 1317 | 1969);
+            if !may_have {
+                return false;
+            }
+            match self.in_transaction().await {
+                // What was sent after its end has begun another one.
+                Some(true) if self.unit_is_gone => self.roll_back().await,
+                Some(true) => false,
+                None if !matches!(failed, 1213 | 1614 | NO_SAVEPOINT) => false,
+                // What may be left of it goes, and what was set for it.
+                _ => self.roll_back().await,
             }
         })
     }
 
     fn roll_back(&mut self) -> BoxFuture<'_, bool> {
-        Box::pin(async move { self.ask((text("ROLLBACK"), None), Fetch::Nothing).await.is_ok() })
+        Box::pin(async move {
+            let ends = self.with_the_rest("ROLLBACK");
+            let ended = self.ask((text(ends), None), Fetch::Nothing).await.is_ok();
+            self.locks &= !ended;
+            ended
+        })
     }
 
     fn finishes_messages(&self) -> bool {
@@ -186,8 +219,16 @@ impl MySqlDriver {
         self.idle = held.0.take();
         if let Err(sqlx::Error::Database(e)) = &answer {
             self.failed = e.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number);
+            self.unit_is_gone = self.failed == NO_SAVEPOINT && e.message().contains(UNIT);
         }
         Some(answer)
+    }
+
+    /// A message that ends the transaction, and what stands beside it: each statement commits by itself again, and locks are given
+    /// back. Never before the transaction's end, whose changes others see then.
+    fn with_the_rest(&self, ends: &str) -> String {
+        let locks = if self.locks { "; DO RELEASE_ALL_LOCKS()" } else { "" };
+        format!("{ends}; SET autocommit = DEFAULT{locks}")
     }
 
     async fn in_transaction(&mut self) -> Option<bool> {
@@ -247,6 +288,18 @@ fn kill(options: &MySqlConnectOptions, number: u64) {
 
 fn connection_number(row: &QueryResult) -> Option<u64> {
     row.try_as_mysql_row()?.try_get_unchecked(CONNECTION).ok()
+}
+
+/// Whether a text ends the transaction, be it one of XA that was prepared.
+fn ends(text: &str) -> bool {
+    ["COMMIT", "ROLLBACK"].iter().any(|word| text.ends_with(word))
+        || text.starts_with("XA COMMIT")
+        || text.starts_with("XA ROLLBACK")
+}
+
+/// Whether a message takes a named lock.
+fn takes_lock(message: &Message<'_>) -> bool {
+    matches!(message, Message::Statement(statement, _) if [ADVISORY_LOCKS.wait, ADVISORY_LOCKS.try_once].contains(&&*statement.sql))
 }
 
 /// Whether a caller's statement may end the transaction by what it calls.

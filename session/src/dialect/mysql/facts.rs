@@ -16,6 +16,7 @@ use crate::table::{
 const QUESTION: &str = r"
 SELECT CAST(JSON_OBJECT(
   'version', VERSION(),
+  'packet', @@max_allowed_packet,
   'foreign_keys', IF(@@foreign_key_checks, 1, 0),
   'schema', t.TABLE_SCHEMA,
   'name', t.TABLE_NAME,
@@ -26,6 +27,8 @@ SELECT CAST(JSON_OBJECT(
     FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {s} AND TABLE_NAME = {n}),
   'triggers', (SELECT JSON_ARRAYAGG(EVENT_MANIPULATION) FROM information_schema.TRIGGERS
     WHERE EVENT_OBJECT_SCHEMA = {s} AND EVENT_OBJECT_TABLE = {n}),
+  'unique', (SELECT JSON_ARRAYAGG(JSON_OBJECT('key', INDEX_NAME, 'column', COLUMN_NAME, 'part', SUB_PART)) FROM information_schema.STATISTICS
+    WHERE TABLE_SCHEMA = {s} AND TABLE_NAME = {n} AND NON_UNIQUE = 0),
   'sees_triggers', IF(EXISTS (SELECT 1 FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE = 'TRIGGER')
     OR EXISTS (SELECT 1 FROM information_schema.SCHEMA_PRIVILEGES WHERE PRIVILEGE_TYPE = 'TRIGGER' AND {s} LIKE TABLE_SCHEMA)
     OR EXISTS (SELECT 1 FROM information_schema.TABLE_PRIVILEGES WHERE PRIVILEGE_TYPE = 'TRIGGER' AND TABLE_SCHEMA = {s} AND TABLE_NAME = {n}), 1, 0),
@@ -41,6 +44,7 @@ SELECT CAST(JSON_OBJECT(
 #[derive(Deserialize)]
 struct Answer {
     version: String,
+    packet: usize,
     foreign_keys: i64,
     schema: String,
     name: String,
@@ -49,6 +53,8 @@ struct Answer {
     columns: Vec<AnsweredColumn>,
     #[serde(deserialize_with = "nested")]
     triggers: Vec<String>,
+    #[serde(deserialize_with = "nested")]
+    unique: Vec<AnsweredKey>,
     sees_triggers: i64,
     #[serde(deserialize_with = "nested")]
     actions: Vec<AnsweredAction>,
@@ -70,6 +76,14 @@ struct AnsweredColumn {
     collation: Option<String>,
     extra: String,
     key: String,
+}
+
+/// A column of a unique key; none where it is an expression, and perhaps only its beginning.
+#[derive(Deserialize)]
+struct AnsweredKey {
+    key: String,
+    column: Option<String>,
+    part: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -170,6 +184,9 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         tree: Vec::new(),
         micros: Vec::new(),
         generated: Vec::new(),
+        unique: unique(&answer),
+        // The rest is for the text, and for how values are wrapped up.
+        most_bytes: Some(answer.packet / 4 * 3),
         rowid: None,
         // A small table would be read from its start, and each of its rows locked.
         lookup: if plain && primary == own { " FORCE INDEX (PRIMARY)" } else { "" },
@@ -203,6 +220,21 @@ impl Server {
     }
 }
 
+/// The unique keys of whole columns.
+fn unique(answer: &Answer) -> Vec<Vec<String>> {
+    let mut keys: FxHashMap<&str, Option<Vec<String>>> = FxHashMap::default();
+    for row in &answer.unique {
+        let columns = keys.entry(&row.key).or_insert_with(|| Some(Vec::new()));
+        match (&row.column, row.part) {
+            (Some(column), None) => columns.iter_mut().for_each(|columns| columns.push(column.to_lowercase())),
+            _ => *columns = None,
+        }
+    }
+    let mut keys: Vec<Vec<String>> = keys.into_values().flatten().collect();
+    keys.iter_mut().for_each(|columns| columns.sort_unstable());
+    keys
+}
+
 fn foreign_keys(answer: &Answer) -> Vec<Action> {
     let mut rows: Vec<&AnsweredAction> = answer.actions.iter().collect();
     rows.sort_by_key(|row| (&row.child, &row.key, row.at));
@@ -210,7 +242,9 @@ fn foreign_keys(answer: &Answer) -> Vec<Action> {
     for row in rows {
         if !actions.last().is_some_and(|(child, key, _)| *child == row.child && *key == row.key) {
             let child = Identity::Named { schema: answer.schema.clone(), table: row.child.clone() };
-            let (on_delete, on_update) = (deed(&row.on_delete), deed(&row.on_update));
+            // A change of a key never reaches other rows of the same table: it is refused instead.
+            let on_update = if row.child == answer.name { Deed::None } else { deed(&row.on_update) };
+            let on_delete = deed(&row.on_delete);
             let action = Action { child, from: Vec::new(), to: Vec::new(), on_delete, on_update };
             actions.push((&row.child, &row.key, action));
         }
@@ -262,7 +296,7 @@ fn stored(meta: &ColumnMeta, column: &AnsweredColumn) -> Stored {
     let kind = column.kind.as_str();
     let of = |types: &[&str]| if types.contains(&kind) { Stored::AsSent } else { Stored::Unknown };
     let moment = |types: &[&str]| match types.contains(&kind) && column.precision == Some(6) {
-        true => Stored::Micros,
+        true => Stored::UnlessFiner,
         false => Stored::Unknown,
     };
     let integer = || of(&["tinyint", "smallint", "mediumint", "int", "bigint"]);
@@ -332,12 +366,13 @@ fn document(meta: &ColumnMeta, column: &AnsweredColumn) -> Option<DocumentColumn
     }
 }
 
-/// How texts compare: every collation but that of bytes folds, if only the spaces at the end.
+/// How texts compare: every collation but those of bytes folds, if only the spaces at the end.
 fn equality(meta: &ColumnMeta, column: &AnsweredColumn) -> Option<Equality> {
     let text = matches!(ColumnKind::of(&meta.kind), ColumnKind::String | ColumnKind::Char);
     let (charset, collation) = (column.charset.as_deref()?, column.collation.as_deref()?);
     let cast = (charset != "utf8mb4").then(|| format!("CHAR CHARACTER SET {charset}"));
-    text.then(|| Equality { cast, collate: Some(collation.to_owned()) })
+    let of_bytes = cast.is_none() && ["utf8mb4_0900_bin", "utf8mb4_nopad_bin"].contains(&collation);
+    text.then(|| Equality { cast, collate: Some(collation.to_owned()), of_bytes })
 }
 
 #[cfg(test)]

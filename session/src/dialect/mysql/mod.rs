@@ -7,6 +7,7 @@
 mod driver;
 mod encoders;
 mod facts;
+mod two_phase;
 
 use std::fmt::Write;
 
@@ -16,7 +17,7 @@ use sea_orm::{
     sqlx::{self, Column, Row, mysql::MySqlDatabaseError},
 };
 
-use super::{Begin, CommitTokens, Dialect, Lexing, Sets, errors::Names};
+use super::{Begin, Cluster, CommitTokens, Dialect, Lexing, Queues, Sets, errors::Names};
 use crate::{
     error::Class,
     table::{columns::ColumnMeta, kinds::ColumnKind, value_ref::Exactness},
@@ -32,30 +33,37 @@ pub(super) static MYSQL: Dialect = Dialect {
     immediate: Err("`immediate`; it is SQLite's way to take the write lock at BEGIN"),
     set_local: Err("`set_local`; there are no settings of a transaction, use `tenant` for tenants"),
     statement_timeout: Ok(()),
-    two_phase: Err("two-phase commit; leave out `two_phase`"),
+    two_phase: Ok(two_phase::TWO_PHASE),
     settle: Ok(()),
     commit_tokens: Ok(CommitTokens {
         create: "CREATE TABLE IF NOT EXISTS sea_session_commits (token char(36) CHARACTER SET ascii COLLATE ascii_bin \
                  PRIMARY KEY, fence boolean NOT NULL DEFAULT false, at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)) \
                  ENGINE = InnoDB",
         insert_unless_there: ("INSERT IGNORE", ""),
+        reads_all: "/*M!100600 SET STATEMENT wsrep_sync_wait = 1 FOR */ ",
         seconds: ("INTERVAL ", " SECOND"),
     }),
-    advisory_locks: Err("advisory locks of a transaction; `GET_LOCK` outlives it, lock a row `FOR UPDATE` instead"),
+    advisory_locks: Ok(driver::ADVISORY_LOCKS),
     transaction_ids: None,
+    replicas: Err("replicas; open a `Db` of its own for each, whose reads are then not known to see what was written"),
+    cluster: Ok(Cluster { question: "SHOW VARIABLES WHERE Variable_name = 'wsrep_on' AND Value = 'ON'", is_outside }),
+    lock_timeout: Ok(()),
     aborts_after_errors: false,
     breaks_off: false,
     cursors: false,
-    outbox: Err("an outbox; keep its table in SQLite or PostgreSQL"),
-    queues: false,
+    outbox: Ok(()),
+    queues: Queues::Documents,
     channels: None,
     sets: Sets::Documents,
     copying: None,
     compares_every_kind: false,
     acts_within_statements: true,
     row_lists: true,
+    unsigned: true,
+    one_side_collates: true,
     numbered_parameters: false,
     on_conflict: false,
+    reads_latest: " LOCK IN SHARE MODE",
     implicit_commits: true,
     shows_locks_as: DbBackend::MySql,
     #[cfg(feature = "testing")]
@@ -110,7 +118,9 @@ const COMMIT: &str = "RELEASE SAVEPOINT sea_session_unit; COMMIT";
 const MODES: &str = "ANSI_QUOTES,STRICT_TRANS_TABLES,STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO";
 
 fn begin(begin: &Begin<'_>, sql: &mut String) {
-    _ = write!(sql, "SET sql_mode = CONCAT(@@sql_mode, ',{MODES}')");
+    // Where a transaction has ended unsaid, what is sent after it must not be committed by itself. The driver takes it back at the
+    // transaction's end.
+    _ = write!(sql, "SET sql_mode = CONCAT(@@sql_mode, ',{MODES}'), autocommit = 0");
     // What only one of the two servers knows stands in a comment that only that one reads. The default is what another unit may
     // have changed on this connection.
     match begin.statement_timeout {
@@ -127,23 +137,49 @@ fn begin(begin: &Begin<'_>, sql: &mut String) {
             *sql += "/*M!100600 , max_statement_time = DEFAULT */ /*!80000 , max_execution_time = DEFAULT */";
         }
     }
+    // Whole seconds are all that it knows; the second is of locks on tables.
+    match begin.lock_timeout {
+        Some(timeout) => {
+            let seconds = timeout.as_millis().div_ceil(1_000).max(1);
+            _ = write!(sql, ", innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}");
+        }
+        None => *sql += ", innodb_lock_wait_timeout = DEFAULT, lock_wait_timeout = DEFAULT",
+    }
+    // A node waits at the beginning of a transaction, and nowhere in it.
+    if begin.causal {
+        *sql += "; SET wsrep_sync_wait = 1";
+    }
     if let Some(level) = begin.isolation {
         _ = write!(sql, "; SET TRANSACTION ISOLATION LEVEL {level}");
     }
-    *sql += if begin.read_only { "; START TRANSACTION READ ONLY" } else { "; START TRANSACTION" };
+    match begin.name {
+        Some(name) => _ = write!(sql, "; XA START {}", two_phase::quoted(name)),
+        None => *sql += if begin.read_only { "; START TRANSACTION READ ONLY" } else { "; START TRANSACTION" },
+    }
+    if begin.causal {
+        *sql += "; SET wsrep_sync_wait = DEFAULT";
+    }
     *sql += begin.fixed;
     _ = write!(sql, "; SAVEPOINT {UNIT}; SELECT CONNECTION_ID() AS {}", driver::CONNECTION);
 }
 
-/// Texts are compared by their bytes, not as their collation does.
+/// Texts are compared by their bytes, not as their collation does. What only travels as a text is compared as what it is cast to: a
+/// `decimal(8, 2)` holds 1.50, and a cast to `decimal(30, 10)` gives 1.5000000000.
 fn unchanged(meta: &ColumnMeta, column: &str, loaded: &str) -> String {
     match ColumnKind::of(&meta.kind) {
+        _ if meta.is_cast(&MYSQL) && !casts_to_text(&meta.save(&MYSQL, "")) => format!("{column} <=> {loaded}"),
         ColumnKind::String | ColumnKind::Char | ColumnKind::Enum => {
             let bytes = |sql: &str| format!("CAST(CONVERT({sql} USING utf8mb4) AS BINARY)");
             format!("{} <=> {}", bytes(column), bytes(loaded))
         }
         _ => format!("{column} <=> {loaded}"),
     }
+}
+
+/// Whether a cast, as SeaORM writes it, is one to a type of texts.
+fn casts_to_text(cast: &str) -> bool {
+    let target = cast.to_ascii_uppercase();
+    ["CHAR", "NCHAR", "VARCHAR", "BINARY"].iter().any(|text| target.contains(&format!(" AS {text}")))
 }
 
 /// Decimals have the column's scale, moments have no offset.
@@ -174,10 +210,17 @@ fn class(error: &dyn sqlx::error::DatabaseError, _: &str) -> Option<Class> {
         1317 | 1969 | 3024 => Class::QueryCanceled,
         // A statement that must be prepared anew, or is not known any more; a table that was changed since the snapshot.
         1243 | 1412 | 1615 => Class::PlanChanged,
+        // COMMIT has failed in the middle: a node that loses its cluster there does not know whether the others have it.
+        1180 => Class::CompletionUnknown,
         // Too many connections, a shutdown, a network that failed, a node outside its cluster, a killed connection.
         1040 | 1047 | 1053 | 1152 | 1158..=1161 | 1184 | 1203 | 1927 | 4031 => Class::ConnectionLost,
         _ => Class::Other,
     })
+}
+
+/// Whether a node says that it has no part in its cluster: it does not take a statement before it has.
+fn is_outside(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| error.number() == 1047)
 }
 
 /// The server names things in its message only.

@@ -197,6 +197,8 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         micros: Vec::new(),
         generated: Vec::new(),
         rowid: None,
+        unique: Vec::new(),
+        most_bytes: None,
         lookup: "",
         actions,
         refusing,
@@ -311,5 +313,5 @@ fn equality(meta: &ColumnMeta, column: &AnsweredColumn) -> Option<Equality> {
     // those types, or find none.
     let of_its_own = column.class == "d" || !text || !matches!(column.type_oid, 25 | 1043) && column.class == "b";
     let cast = of_its_own.then(|| column.type_text.clone());
-    (collate.is_some() || cast.is_some()).then_some(Equality { cast, collate })
+    (collate.is_some() || cast.is_some()).then_some(Equality { cast, collate, of_bytes: false })
 }

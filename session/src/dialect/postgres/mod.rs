@@ -5,6 +5,7 @@ mod driver;
 mod encoders;
 mod facts;
 mod listener;
+mod replication;
 
 use std::fmt::Write as _;
 
@@ -15,7 +16,8 @@ use sea_orm::{
 };
 
 use super::{
-    AdvisoryLocks, Begin, Channels, CommitTokens, Dialect, Lexing, Recheck, Sets, TransactionIds, errors::Names,
+    AdvisoryLocks, Begin, Channels, CommitTokens, Dialect, Lexing, Queues, Recheck, Sets, TransactionIds, TwoPhase,
+    errors::Names,
 };
 use crate::{
     error::{Class, class_of_sqlstate},
@@ -30,16 +32,18 @@ pub(super) static POSTGRES: Dialect = Dialect {
     immediate: Err("`immediate`; it is SQLite's way to take the write lock at BEGIN"),
     set_local: Ok(()),
     statement_timeout: Ok(()),
-    two_phase: Ok(()),
+    two_phase: Ok(TWO_PHASE),
     settle: Ok(()),
     commit_tokens: Ok(CommitTokens {
         create: "CREATE TABLE IF NOT EXISTS sea_session_commits (token uuid PRIMARY KEY, \
                  fence boolean NOT NULL DEFAULT false, at timestamptz NOT NULL DEFAULT now())",
         insert_unless_there: ("INSERT", " ON CONFLICT DO NOTHING"),
+        reads_all: "",
         seconds: ("interval '", " seconds'"),
     }),
     advisory_locks: Ok(AdvisoryLocks {
         wait: "SELECT pg_advisory_xact_lock($1)",
+        may_give_up: false,
         try_once: "SELECT pg_try_advisory_xact_lock($1) AS taken",
     }),
     transaction_ids: Some(TransactionIds {
@@ -48,19 +52,25 @@ pub(super) static POSTGRES: Dialect = Dialect {
              extract(epoch FROM clock_timestamp() - stats_reset)::float8 AS recovered FROM pg_stat_archiver",
         never_given: "22023",
     }),
+    replicas: Ok(replication::REPLICATION),
+    cluster: Err("nodes that each take writes, and `causal`; `replicas` with `reads_after` are what there is"),
+    lock_timeout: Ok(()),
     aborts_after_errors: true,
     breaks_off: false,
     cursors: true,
     outbox: Ok(()),
-    queues: true,
+    queues: Queues::Arrays,
     channels: Some(Channels { tell: listener::tell, listen: listener::listen }),
     sets: Sets::Arrays,
     copying: Some(copy::COPY),
     compares_every_kind: true,
     acts_within_statements: false,
     row_lists: true,
+    unsigned: false,
+    one_side_collates: false,
     numbered_parameters: true,
     on_conflict: true,
+    reads_latest: "",
     implicit_commits: false,
     shows_locks_as: DbBackend::Postgres,
     #[cfg(feature = "testing")]
@@ -105,6 +115,24 @@ pub(super) static POSTGRES: Dialect = Dialect {
     column_names: |row| Some(row.try_as_pg_row()?.columns().iter().map(Column::name).collect()),
 };
 
+/// What is prepared in another database of the same server is not this one's to judge by.
+const TWO_PHASE: TwoPhase = TwoPhase {
+    named_at_begin: false,
+    place: None,
+    prepare: |name| format!("PREPARE TRANSACTION {}", literal(name)),
+    end: |commit, name| format!("{} PREPARED {}", if commit { "COMMIT" } else { "ROLLBACK" }, literal(name)),
+    not_there: "42704",
+    busy: "55000",
+    prepared: |prefix, grace| {
+        format!(
+            "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE '{prefix}:%' \
+             AND prepared < clock_timestamp() - interval '{} milliseconds' ORDER BY prepared",
+            grace.as_millis()
+        )
+    },
+    names: |rows, _, _| rows.iter().map(|row| row.try_get("", "gid")).collect(),
+};
+
 /// BEGIN, its modes and the local settings in one message (section 5).
 fn begin(begin: &Begin<'_>, sql: &mut String) {
     *sql += "BEGIN";
@@ -119,6 +147,9 @@ fn begin(begin: &Begin<'_>, sql: &mut String) {
     }
     if let Some(timeout) = begin.statement_timeout {
         _ = write!(sql, "; SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
+    }
+    if let Some(timeout) = begin.lock_timeout {
+        _ = write!(sql, "; SET LOCAL lock_timeout = {}", timeout.as_millis().max(1));
     }
     *sql += begin.fixed;
     // One statement, whatever is asked for: each is parsed, planned and answered.

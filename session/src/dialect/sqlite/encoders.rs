@@ -1,5 +1,6 @@
 //! Values as SQLite's arguments, row by row.
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use sea_orm::{
     Value,
     sea_query::ArrayType,
@@ -21,13 +22,26 @@ struct FlatRows {
     arguments: SqliteArguments,
     /// How many bytes its texts, documents and bytes come to.
     bytes: usize,
+    /// The last moment, and its text: a flush stamps all of its rows with one.
+    moment: Option<(DateTime<Utc>, String)>,
 }
 
 impl FlatRows {
     fn with_capacity(values: usize) -> Self {
         let mut arguments = SqliteArguments::default();
         arguments.reserve(values, 0);
-        Self { arguments, bytes: 0 }
+        Self { arguments, bytes: 0, moment: None }
+    }
+
+    /// A moment as the driver would write it.
+    fn moment(&mut self, moment: DateTime<Utc>) -> Result<(), BoxDynError> {
+        let text = match self.moment.take().filter(|(last, _)| *last == moment) {
+            Some((_, text)) => text,
+            None => moment.to_rfc3339_opts(SecondsFormat::AutoSi, false),
+        };
+        let added = self.arguments.add(text.as_str());
+        self.moment = Some((moment, text));
+        added
     }
 
     /// A document as the driver would write it, once, so that its length is known.
@@ -63,7 +77,7 @@ impl RowSink for FlatRows {
             ValueRef::Date(v) => arguments.add(*v),
             ValueRef::Time(v) => arguments.add(*v),
             ValueRef::Naive(v) => arguments.add(*v),
-            ValueRef::Utc(v) => arguments.add(*v),
+            ValueRef::Utc(v) => self.moment(*v),
             ValueRef::Offset(v) => arguments.add(*v),
             ValueRef::Uuid(v) => arguments.add(*v),
             ValueRef::Owned(value) => match (&**value, ValueRef::from(&**value)) {

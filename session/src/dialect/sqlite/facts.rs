@@ -170,6 +170,8 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         micros: Vec::new(),
         generated: Vec::new(),
         rowid,
+        unique: Vec::new(),
+        most_bytes: None,
         lookup: "",
         actions,
         refusing,
@@ -338,7 +340,7 @@ fn stored(meta: &ColumnMeta, column: &AnsweredColumn) -> Stored {
 fn equality(meta: &ColumnMeta, collation: &str) -> Option<Equality> {
     let text = matches!(ColumnKind::of(&meta.kind), ColumnKind::String | ColumnKind::Char | ColumnKind::Enum);
     let folds = text && !collation.eq_ignore_ascii_case("BINARY");
-    folds.then(|| Equality { cast: None, collate: Some(quote(collation)) })
+    folds.then(|| Equality { cast: None, collate: Some(quote(collation)), of_bytes: false })
 }
 
 #[cfg(test)]

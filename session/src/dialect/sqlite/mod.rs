@@ -15,7 +15,7 @@ use sea_orm::{
     },
 };
 
-use super::{Begin, Dialect, Lexing, Sets, errors::Names};
+use super::{Begin, Dialect, Lexing, Queues, Sets, errors::Names};
 use crate::{
     error::Class,
     table::{columns::ColumnMeta, value_ref::Exactness},
@@ -37,11 +37,16 @@ pub(super) static SQLITE: Dialect = Dialect {
     commit_tokens: Err("commit tokens; there is no server whose answer could be lost"),
     advisory_locks: Err("advisory locks; a writing unit holds the write lock of the whole file already"),
     transaction_ids: None,
+    replicas: Err("replicas; a file has none, and its read-only units run beside the writing one already"),
+    cluster: Err("nodes that each take writes, and `causal`; a file has no servers"),
+    lock_timeout: Err(
+        "`lock_timeout`; no row is locked there, and `busy_timeout` of a pool's connections bounds the wait for the file",
+    ),
     aborts_after_errors: false,
     breaks_off: true,
     cursors: false,
     outbox: Ok(()),
-    queues: false,
+    queues: Queues::OneWriter,
     channels: None,
     sets: Sets::Values,
     copying: None,
@@ -49,8 +54,11 @@ pub(super) static SQLITE: Dialect = Dialect {
     compares_every_kind: false,
     acts_within_statements: true,
     row_lists: false,
+    unsigned: false,
+    one_side_collates: false,
     numbered_parameters: true,
     on_conflict: true,
+    reads_latest: "",
     implicit_commits: false,
     // SQLite's own text leaves the lock out.
     shows_locks_as: DbBackend::Postgres,

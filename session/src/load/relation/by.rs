@@ -35,7 +35,7 @@ impl<E: TrackedEntity> Object<E> {
     ) -> Result<Vec<Tracked<R>>, Error> {
         let def = leads_to::<E, R>(&relation)?;
         if let Some(known) = s.known_relation(self, &relation.name(), || Hop::new(vec![def.clone()]))? {
-            return Ok(known);
+            return Ok(known.to_vec());
         }
         s.read_expired(self).await?;
         if let Some(folding) = s.folding::<E, R>(&def).await? {
@@ -61,7 +61,7 @@ impl<E: TrackedEntity> Object<E> {
     ) -> Result<Option<Tracked<R>>, Error> {
         let def = leads_to::<E, R>(&relation)?;
         if let Some(known) = s.known_relation(self, &relation.name(), || Hop::new(vec![def.clone()]))? {
-            return Ok(known.into_iter().next());
+            return Ok(known.first().cloned());
         }
         s.read_expired(self).await?;
         if !def.is_owner

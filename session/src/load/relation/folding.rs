@@ -13,6 +13,7 @@ use crate::{
         text::{Text, cut_by_bytes},
     },
     error::Error,
+    load::by_key::keys_a_statement,
     objects::{
         Object, Tracked,
         entity::{TrackedEntity, table_of},
@@ -61,7 +62,7 @@ impl Session {
         }
         let facts = self.core().table_facts(table).await?;
         let equality: Vec<_> = columns.iter().map(|column| facts.columns[*column].equality.clone()).collect();
-        Ok(equality.iter().any(Option::is_some).then_some(Folding { own, theirs, equality }))
+        Ok(facts.folds(columns).then_some(Folding { own, theirs, equality }))
     }
 
     /// The objects that one object is related to.
@@ -115,7 +116,9 @@ impl Session {
         let names = &table.names;
         let mut found = Vec::new();
         let mut before = 0;
-        for some in cut_by_bytes(values, crate::load::by_key::keys_a_statement(columns.len())) {
+        let most_bytes = self.core().connection.most_bytes(table);
+        let most = keys_a_statement(columns.len()).min(dialect.most_selected());
+        for some in cut_by_bytes(values, most, most_bytes) {
             let mut text = Text::new(dialect, "");
             let tuples = some.iter().enumerate().map(|(at, row)| {
                 let row = row.iter().map(|value| text.bind(value.clone())).collect::<Vec<_>>();

@@ -7,8 +7,8 @@ use std::{any::TypeId, marker::PhantomData};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use sea_orm::{
-    ColumnTrait, Identity, Iterable, JoinType, ModelTrait, QueryFilter, QueryResult, QuerySelect, Related,
-    RelatedSelfVia, RelationDef, Select, Value,
+    ColumnTrait, Identity, Iterable, JoinType, QueryFilter, QueryResult, QuerySelect, Related, RelatedSelfVia,
+    RelationDef, Select, Value,
     sea_query::{Alias, Condition, ConditionType, DynIden, Expr, ExprTrait, IntoIden},
 };
 
@@ -25,7 +25,8 @@ use crate::{
         Object, Tracked,
         entity::{TrackedEntity, table_of},
         identity::Key,
-        loaded::{JoinedOn, LoadedAt, RelationId},
+        key_in,
+        loaded::{Group, JoinedOn, LoadedAt, RelationId},
     },
     table::{
         columns::ColumnMeta,
@@ -52,6 +53,8 @@ pub enum Follow {
         load: u64,
         /// Whether objects in the map are overwritten.
         refresh: bool,
+        /// Whether the objects at the end are wanted, and not only to be known.
+        wanted: bool,
     },
     /// Only those are asked for that are not loaded.
     Missing,
@@ -132,7 +135,7 @@ impl<E: TrackedEntity, R: TrackedEntity> Hop<E, R> {
             let names = columns.iter().map(|column| Expr::col(column.as_column_ref())).collect();
             let rows = values.iter().map(fitting).collect();
             let select = R::find().filter(among(names, &columns, &metas, rows, s.dialect()));
-            return Ok(Asked { select, whose: Whose::Row(columns) });
+            return Ok(Asked { select, whose: Whose::Row(places) });
         }
         Ok(self.joined(s, values))
     }
@@ -193,14 +196,52 @@ fn on(def: &RelationDef, left: &DynIden, right: &DynIden) -> Condition {
 /// A question about related rows, and where the answer tells whose they are.
 struct Asked<R: TrackedEntity> {
     select: Select<R>,
-    whose: Whose<R>,
+    whose: Whose,
 }
 
-enum Whose<R: TrackedEntity> {
-    /// In columns of the row's own.
-    Row(Vec<R::Column>),
+enum Whose {
+    /// In columns of the row's own, at these places.
+    Row(Vec<usize>),
     /// In columns of the answer, called so.
     Answer(Vec<(&'static ColumnMeta, String)>),
+}
+
+impl Whose {
+    /// The values that a row of the answer belongs to.
+    fn key<R: TrackedEntity>(&self, row: &QueryResult, model: &R::Model) -> Result<Key, Error> {
+        match self {
+            Whose::Row(places) => Ok(key_in::<R>(model, places)),
+            Whose::Answer(metas) => {
+                let values = metas.iter().map(|(meta, name)| meta.decode_as(row, name));
+                Ok(Key::from_values(values.collect::<Result<_, Error>>()?))
+            }
+        }
+    }
+}
+
+/// Values that parents hold, each once, and which of them each parent holds: rows that belong to the same values are a group.
+struct Grouping {
+    values: Vec<Vec<Value>>,
+    places: FxHashMap<Key, usize>,
+    of_parent: Vec<Option<usize>>,
+}
+
+impl Grouping {
+    fn of(own: &[Option<Vec<Value>>]) -> Self {
+        let mut grouping = Grouping { values: Vec::new(), places: FxHashMap::default(), of_parent: Vec::new() };
+        for own in own {
+            let place = own.as_ref().map(|own| {
+                let next = grouping.values.len();
+                let place = *grouping.places.entry(Key::from_slice(own)).or_insert(next);
+                if place == next {
+                    grouping.values.push(own.clone());
+                }
+                place
+            });
+            grouping.of_parent.push(place);
+        }
+        grouping
+    }
 }
 
 impl Core {
@@ -211,7 +252,7 @@ impl Core {
         parent: &Object<E>,
         own: &Option<Vec<Value>>,
         load: Option<u64>,
-    ) -> Option<Vec<Tracked<R>>> {
+    ) -> Option<Group<R>> {
         let loaded = self.loaded.get(on, parent, own, load, &self.shared);
         loaded.filter(|_| self.filters.last::<R>() == 0)
     }
@@ -224,7 +265,7 @@ impl Session {
         object: &Object<E>,
         condition: &str,
         hop: impl FnOnce() -> Result<Hop<E, R>, Error>,
-    ) -> Result<Option<Vec<Tracked<R>>>, Error> {
+    ) -> Result<Option<Group<R>>, Error> {
         let core = self.core();
         if core.loaded.is_empty() {
             return Ok(None);
@@ -241,7 +282,7 @@ impl Session {
         hop: &Hop<E, R>,
         condition: &str,
         follow: Follow,
-    ) -> Result<Vec<Vec<Tracked<R>>>, Error> {
+    ) -> Result<Vec<Group<R>>, Error> {
         self.autoflush().await?;
         let on = hop.joined_on(condition);
         let core = self.core();
@@ -253,62 +294,80 @@ impl Session {
             };
             core.loaded_relation::<E, R>(&on, parent.object(), &hop.own(parent.object()), load)
         };
-        let mut related: Vec<Option<Vec<Tracked<R>>>> = parents.iter().map(known).collect();
+        let mut related: Vec<Option<Group<R>>> = match core.loaded.has(&on) {
+            true => parents.iter().map(known).collect(),
+            false => vec![None; parents.len()],
+        };
         let missing: Vec<usize> = (0..parents.len()).filter(|at| related[*at].is_none()).collect();
         for at in &missing {
             self.read_expired(parents[*at].object()).await?;
         }
         let asked: Vec<Tracked<E>> = missing.iter().map(|at| parents[*at].clone()).collect();
+        let own: Vec<Option<Vec<Value>>> = asked.iter().map(|parent| hop.own(parent.object())).collect();
         let moment = self.core().shared.joins.watch_if(matches!(follow, Follow::Load { .. }));
-        let found = self.ask_for_related(&asked, hop, matches!(follow, Follow::Load { refresh: true, .. })).await?;
+        let refresh = matches!(follow, Follow::Load { refresh: true, .. });
+        let found = self.ask_for_related(&asked, &own, hop, refresh).await?;
         // What is not flushed the database does not know: its answer may not hold for long.
         let core = self.core();
-        let kept = match follow {
-            Follow::Load { load, .. } if hop.is_noted() && !core.shared.has_dirty() => {
-                Some(LoadedAt { load, frame: core.frames[core.holder()].id, moment })
-            }
-            _ => None,
-        };
+        if let Follow::Load { load, .. } = follow
+            && hop.is_noted()
+            && !core.shared.has_dirty()
+        {
+            let at = LoadedAt { load, frame: core.frames[core.holder()].id, moment };
+            let parents = asked.iter().map(Tracked::object).zip(own).zip(&found);
+            core.loaded.keep(&on, at, parents.map(|((parent, own), found)| (parent, own, found.clone())));
+        }
         for (at, found) in missing.into_iter().zip(found) {
-            if let Some(kept) = kept {
-                let parent = parents[at].object();
-                core.loaded.keep(&on, parent, hop.own(parent), found.clone(), kept);
-            }
             related[at] = Some(found);
         }
         Ok(related.into_iter().map(Option::unwrap_or_default).collect())
     }
 
+    /// For each parent, which holds this in the columns that the relation starts from, what the database says.
     async fn ask_for_related<E: TrackedEntity, R: TrackedEntity>(
         &mut self,
         parents: &[Tracked<E>],
+        own: &[Option<Vec<Value>>],
         hop: &Hop<E, R>,
         refresh: bool,
-    ) -> Result<Vec<Vec<Tracked<R>>>, Error> {
+    ) -> Result<Vec<Group<R>>, Error> {
         if let Some(related) = self.hop_folding(parents, hop).await? {
-            return Ok(related);
+            return Ok(related.into_iter().map(Group::new).collect());
         }
-        let own: Vec<Option<Vec<Value>>> = parents.iter().map(|parent| hop.own(parent.object())).collect();
-        let mut seen = FxHashSet::default();
-        let values: Vec<Vec<Value>> = own.iter().flatten().filter(|values| seen.insert(*values)).cloned().collect();
-        let mut found: FxHashMap<Key, Vec<Tracked<R>>> = FxHashMap::default();
-        for some in cut_by_bytes(&values, keys_a_statement(hop.own.len())) {
+        let Grouping { values, places, of_parent } = Grouping::of(own);
+        let mut groups: Vec<Vec<Tracked<R>>> = values.iter().map(|_| Vec::new()).collect();
+        // Rows of one parent often follow each other.
+        let mut last: Option<(Key, Option<usize>)> = None;
+        let most_bytes = self.core().connection.most_bytes(table_of::<R>());
+        for some in cut_by_bytes(&values, keys_a_statement(hop.own.len()), most_bytes) {
             let Asked { select, whose } = hop.select(self, some)?;
             let loader = Loader { refresh, ..select.tracked() };
-            let own = |row: &QueryResult, model: &R::Model| -> Result<Vec<Value>, Error> {
-                match &whose {
-                    Whose::Row(columns) => Ok(columns.iter().map(|column| model.get(*column)).collect()),
-                    Whose::Answer(metas) => metas.iter().map(|(meta, name)| meta.decode_as(row, name)).collect(),
+            let place = |row: &QueryResult, model: &R::Model| {
+                let key = whose.key::<R>(row, model)?;
+                match &last {
+                    Some((known, place)) if *known == key => Ok(*place),
+                    _ => {
+                        let place = places.get(&key).copied();
+                        last = Some((key, place));
+                        Ok::<_, Error>(place)
+                    }
                 }
             };
-            let rows = loader.load_with(self, own);
-            for (object, own) in rows.await? {
-                found.entry(Key::from_values(own)).or_default().push(object);
+            let rows = loader.load_with(self, place).await?;
+            let each = rows.len().div_ceil(some.len().max(1));
+            for (object, place) in rows {
+                if let Some(place) = place {
+                    let group = &mut groups[place];
+                    if group.is_empty() {
+                        group.reserve(each);
+                    }
+                    group.push(object);
+                }
             }
         }
-        let of = |own: Option<Vec<Value>>| own.and_then(|own| found.get(&Key::from_values(own)).cloned());
-        // Two handles of one object are two parents.
-        Ok(own.into_iter().map(|own| of(own).unwrap_or_default()).collect())
+        let groups: Vec<Group<R>> = groups.into_iter().map(Group::new).collect();
+        // Parents that hold the same values have the same group, two handles of one object among them.
+        Ok(of_parent.into_iter().map(|place| place.map(|place| groups[place].clone()).unwrap_or_default()).collect())
     }
 
     /// The ways of relations whose columns only the database can compare (D5), if this is one.

@@ -7,13 +7,15 @@ mod hop;
 pub(crate) mod path;
 mod through;
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashSet;
 use sea_orm::{Identity, ModelTrait, Related, RelationDef, RelationTrait, Select, Value};
 
-use super::query::LoadExt;
+use super::{by_key::keys_a_statement, query::LoadExt};
 use crate::{
     connection::{Fetch, Message, text::Text},
-    dialect::Dialect,
+    dialect::{Dialect, Sets},
     error::Error,
     objects::{
         Object, Tracked,
@@ -35,17 +37,22 @@ impl<E: TrackedEntity> Object<E> {
     /// loaded ([`crate::Loader::with`]) costs none, as long as nothing has changed that the relation joins on (U1).
     ///
     /// # Errors
-    /// What the database says.
+    /// What the database says; [`Error::Usage`] for one that is pending in a stretch without autoflush, and has no key yet.
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn related<R>(&self, s: &mut Session) -> Result<Vec<Tracked<R>>, Error>
     where
         R: TrackedEntity,
         E: Related<R>,
     {
         if let Some(known) = s.known_relation(self, "", Hop::<E, R>::related)? {
-            return Ok(known);
+            return Ok(known.to_vec());
         }
         s.read_expired(self).await?;
         s.note_lazy_load::<E, R>();
+        // One that is pending has no key to ask by before its insert.
+        s.autoflush().await?;
         if self.needs_no_join::<R>() {
             let Some(select) = self.along::<R>(&<E as Related<R>>::to())? else { return Ok(vec![]) };
             return select.load(s).await;
@@ -58,27 +65,32 @@ impl<E: TrackedEntity> Object<E> {
         } else if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to()).await? {
             return s.follow_folding::<E, R>(self, &folding).await;
         }
-        let select: Select<R> = self.with(|model| model.find_related(R::default()));
+        let select: Select<R> = self.try_with(|model| model.find_related(R::default()))?;
         select.load(s).await
     }
 
     /// The related object, if there is one. A parent that the map holds costs no SQL.
     ///
     /// # Errors
-    /// What the database says.
+    /// As [`Object::related`].
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn related_one<R>(&self, s: &mut Session) -> Result<Option<Tracked<R>>, Error>
     where
         R: TrackedEntity,
         E: Related<R>,
     {
         if let Some(known) = s.known_relation(self, "", Hop::<E, R>::related)? {
-            return Ok(known.into_iter().next());
+            return Ok(known.first().cloned());
         }
         s.read_expired(self).await?;
         if let Some(parent) = self.held_parent::<R>(s) {
             return Ok(Some(parent));
         }
         s.note_lazy_load::<E, R>();
+        // One that is pending has no key to ask by before its insert.
+        s.autoflush().await?;
         if self.needs_no_join::<R>() {
             let Some(select) = self.along::<R>(&<E as Related<R>>::to())? else { return Ok(None) };
             return select.load_one(s).await;
@@ -97,7 +109,7 @@ impl<E: TrackedEntity> Object<E> {
         } else if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to()).await? {
             return Ok(s.follow_folding::<E, R>(self, &folding).await?.into_iter().next());
         }
-        let select: Select<R> = self.with(|model| model.find_related(R::default()));
+        let select: Select<R> = self.try_with(|model| model.find_related(R::default()))?;
         select.load_one(s).await
     }
 
@@ -189,6 +201,9 @@ where
     ///
     /// # Errors
     /// What the database says; the relation has no junction.
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn attach<'t>(
         &self,
         s: &mut Session,
@@ -205,6 +220,9 @@ where
     ///
     /// # Errors
     /// As [`Junction::attach`].
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn detach<'t>(
         &self,
         s: &mut Session,
@@ -217,10 +235,37 @@ where
         self.change(s, &others, &[]).await
     }
 
+    /// Makes `others`, and nothing else, what this object is related to: the difference to what it is related to now, which
+    /// is one SELECT where the unit does not know it, and at most two statements more. What a filter hides stays related.
+    ///
+    /// # Errors
+    /// As [`Junction::attach`].
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
+    pub async fn set<'t>(&self, s: &mut Session, others: impl IntoIterator<Item = &'t Tracked<R>>) -> Result<(), Error>
+    where
+        R: 't,
+    {
+        let others: Vec<&Tracked<R>> = others.into_iter().collect();
+        // As `change` does, also in a stretch without autoflush.
+        s.flush().await?;
+        let present = self.object.related::<R>(s).await?;
+        let wanted: FxHashSet<usize> = others.iter().map(|one| one.object().address()).collect();
+        let related: FxHashSet<usize> = present.iter().map(|one| one.object().address()).collect();
+        let gone: Vec<&Tracked<R>> = present.iter().filter(|one| !wanted.contains(&one.object().address())).collect();
+        let new: Vec<&Tracked<R>> =
+            others.into_iter().filter(|one| !related.contains(&one.object().address())).collect();
+        self.change(s, &gone, &new).await
+    }
+
     /// Detaches first, then attaches: two statements at most, so that a pair in both lists ends attached.
     ///
     /// # Errors
     /// As [`Junction::attach`].
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn change(&self, s: &mut Session, detach: &[&Tracked<R>], attach: &[&Tracked<R>]) -> Result<(), Error> {
         s.flush().await?;
         let mut table = JunctionTable::of::<E, R>()?;
@@ -296,7 +341,10 @@ impl JunctionTable {
 
     /// The pairs in as many statements as the limit on parameters asks for: one, as a rule (Z10).
     fn chunks(&self, dialect: &Dialect, pairs: Vec<Vec<Value>>) -> Vec<Vec<Vec<Value>>> {
-        let size = dialect.most_parameters / self.columns.len().max(1);
+        let size = match dialect.sets {
+            Sets::Arrays | Sets::Values => dialect.most_parameters / self.columns.len().max(1),
+            Sets::Documents => keys_a_statement(self.columns.len()).min(dialect.most_selected()),
+        };
         pairs.chunks(size).map(<[_]>::to_vec).collect()
     }
 
@@ -333,11 +381,10 @@ impl JunctionTable {
                 let rows = if *table == quote("u") { "u_rows" } else { "u" };
                 let value = |at: usize| format!("{rows}.column{}", at + 1);
                 let called: Vec<String> = (0..self.columns.len()).map(|at| format!("column{}", at + 1)).collect();
-                let same = self
-                    .columns
-                    .iter()
-                    .enumerate()
-                    .map(|(at, column)| equal(&self.equality[at], &format!("{table}.{column}"), &value(at)));
+                let same =
+                    self.columns.iter().enumerate().map(|(at, column)| {
+                        equal(dialect, &self.equality[at], &format!("{table}.{column}"), &value(at))
+                    });
                 format!(
                     "INSERT INTO {table} ({columns}) SELECT {} FROM {} WHERE NOT EXISTS \
                      (SELECT 1 FROM {table} WHERE {}){}",
@@ -354,7 +401,11 @@ impl JunctionTable {
     fn delete(&self, dialect: &'static Dialect, pairs: Vec<Vec<Value>>) -> Message<'static> {
         let mut text = Text::new(dialect, "");
         let tuples = Self::tuples(&mut text, pairs, |at, bound| self.compared(at, &bound));
-        let columns = self.columns.iter().enumerate().map(|(at, column)| self.compared(at, column));
+        let of_column = |at: usize, column: &String| match dialect.one_side_collates {
+            true if self.equality[at].as_ref().is_some_and(|equality| equality.cast.is_none()) => column.clone(),
+            _ => self.compared(at, column),
+        };
+        let columns = self.columns.iter().enumerate().map(|(at, column)| of_column(at, column));
         let columns = columns.collect::<Vec<_>>().join(", ");
         text.sql = match dialect.row_lists && !dialect.on_conflict {
             true => format!("DELETE FROM {} WHERE ({columns}) IN ({})", self.table, tuples.join(", ")),
@@ -370,6 +421,9 @@ impl Session {
     ///
     /// # Errors
     /// What the database says.
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn load_related<E, R>(
         &mut self,
         parents: &[Tracked<E>],
@@ -384,7 +438,8 @@ impl Session {
         }
         // A parent that waits for its key has no relation to load yet: it is flushed first.
         let _ = related;
-        self.hop(parents, &Hop::related()?, "", Follow::Ask).await
+        let related = self.hop(parents, &Hop::related()?, "", Follow::Ask).await?;
+        Ok(related.into_iter().map(Arc::unwrap_or_clone).collect())
     }
 
     fn note_lazy_load<E: TrackedEntity, R: TrackedEntity>(&mut self) {

@@ -175,13 +175,17 @@ where
 
     fn load<'a>(&'a self, s: &'a mut Session, from: Vec<Tracked<E>>, follow: Follow) -> Loading<'a, Q::End> {
         Box::pin(async move {
-            let between = self.0.load(s, from, follow).await?;
+            let between = match follow {
+                Follow::Load { load, refresh, .. } => Follow::Load { load, refresh, wanted: true },
+                other => other,
+            };
+            let between = self.0.load(s, from, between).await?;
             self.1.load(s, between, follow).await
         })
     }
 }
 
-/// The objects at the end of one step, each once.
+/// The objects at the end of one step, each once; none if they are not wanted.
 fn step<'a, E: TrackedEntity, R: TrackedEntity>(
     s: &'a mut Session,
     from: Vec<Tracked<E>>,
@@ -191,8 +195,12 @@ fn step<'a, E: TrackedEntity, R: TrackedEntity>(
 ) -> Loading<'a, R> {
     Box::pin(async move {
         let related = s.hop(&from, &hop?, condition, follow).await?;
+        if matches!(follow, Follow::Load { wanted: false, .. }) {
+            return Ok(Vec::new());
+        }
+        let all = related.iter().flat_map(|group| group.iter());
         let mut seen = FxHashSet::default();
-        Ok(related.into_iter().flatten().filter(|object| seen.insert(object.object().address())).collect())
+        Ok(all.filter(|object| seen.insert(object.object().address())).cloned().collect())
     })
 }
 

@@ -40,7 +40,7 @@ impl Session {
     ) -> Result<bool, Error> {
         let own = self.equality_of::<E>(&positions::<E>(&via.from_col)?).await?;
         let theirs = self.equality_of::<R>(&positions::<R>(&to.to_col)?).await?;
-        Ok(own.iter().chain(&theirs).any(Option::is_some))
+        Ok(own.iter().chain(&theirs).flatten().any(|equality| !equality.of_bytes))
     }
 
     /// How the database compares values of these columns, where that is not by their bytes.
@@ -82,7 +82,9 @@ impl Session {
         };
         let (dialect, table) = (self.dialect(), table_of::<R>());
         let (mut before, mut found) = (0, Vec::new());
-        for some in cut_by_bytes(&values, keys_a_statement(pairs.own.len())) {
+        let most_bytes = self.core().connection.most_bytes(table);
+        let most = keys_a_statement(pairs.own.len()).min(dialect.most_selected());
+        for some in cut_by_bytes(&values, most, most_bytes) {
             let message = pairs.text(dialect, some).message(Fetch::All);
             for row in self.core().statement_about(message, !table.secret.is_empty()).await?.rows() {
                 let number: i64 = row.try_get_by_index(0)?;
@@ -135,11 +137,11 @@ impl<E: TrackedEntity, R: TrackedEntity> Matching<'_, E, R> {
         let in_junction = in_junction.collect::<Vec<_>>().join(", ");
         let place = |at: usize| format!("{}.{}", names.out, names.bare(width + at));
         let own = self.own.iter().zip(&self.own_equality).enumerate().map(|(at, (column, equality))| {
-            equal(equality, &place(at), &own_table.columns[*column].save(dialect, &names.value(at)))
+            equal(dialect, equality, &place(at), &own_table.columns[*column].save(dialect, &names.value(at)))
         });
         let theirs = self.theirs.iter().zip(&self.their_equality).enumerate().map(|(at, (column, equality))| {
             let column = format!("{}.{}", table.table, table.columns[*column].quoted());
-            equal(equality, &column, &place(width + at))
+            equal(dialect, equality, &column, &place(width + at))
         });
         let keys = table.keys.iter().map(|key| table.columns[*key].select(dialect));
         text.sql = format!(
@@ -158,9 +160,12 @@ impl<E: TrackedEntity, R: TrackedEntity> Matching<'_, E, R> {
     }
 }
 
-/// The condition that two values are equal to the database.
-pub(super) fn equal(equality: &Option<Equality>, one: &str, other: &str) -> String {
+/// The condition that a column and a value are equal to the database.
+pub(super) fn equal(dialect: &Dialect, equality: &Option<Equality>, one: &str, other: &str) -> String {
     match equality {
+        Some(equality) if dialect.one_side_collates && equality.cast.is_none() => {
+            format!("{one} = {}", equality.apply(other))
+        }
         Some(equality) => format!("{} = {}", equality.apply(one), equality.apply(other)),
         None => format!("{one} = {other}"),
     }

@@ -114,6 +114,26 @@ impl Several {
 
     /// Runs one unit over all databases.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// use sea_session::Several;
+    ///
+    /// let archive = example().await?;
+    /// Several::new("main", &db).and("archive", &archive).run(async |all| -> Result<(), Error> {
+    ///     let (main, archive) = all.pair("main", "archive")?;
+    ///     let note = main.get::<note::Entity>(1).await?.expect("the example's note");
+    ///     archive.add(draft(&note.title()));
+    ///     main.delete(&note);
+    ///     Ok(())
+    /// }).await?;
+    /// assert_eq!(note::Entity::find().count(archive.connection()).await?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What the body returns, or what failed before the primary committed: then nothing is committed anywhere.
     /// [`Error::PartialCommit`] after that, or if it could not be found out whether the primary has committed: it names those that
@@ -130,9 +150,13 @@ impl Several {
         E: From<Error>,
     {
         self.check()?;
-        let settings = Arc::new(Settings::default());
-        let open = |(name, db): &(String, Db)| (name.clone(), db.open(&settings, &Arc::<Counters>::default()));
-        let mut sessions = Sessions(self.databases.iter().map(open).collect());
+        let names = if self.two_phase { self.names().await? } else { Vec::new() };
+        let open = |(at, (name, db)): (usize, &(String, Db))| {
+            let begun_as = names.get(at).filter(|_| db.dialect().two_phase.is_ok_and(|how| how.named_at_begin));
+            let settings = Arc::new(Settings { name: begun_as.cloned(), ..Settings::default() });
+            (name.clone(), db.open(&settings, &Arc::<Counters>::default()))
+        };
+        let mut sessions = Sessions(self.databases.iter().enumerate().map(open).collect());
         match AssertUnwindSafe(body(&mut sessions)).catch_unwind().await {
             Err(panic) => {
                 sessions.rollback_all().await;
@@ -143,7 +167,7 @@ impl Several {
                 Err(error)
             }
             Ok(Ok(value)) => {
-                self.commit(&mut sessions).await?;
+                self.commit(&mut sessions, &names).await?;
                 Ok(value)
             }
         }
@@ -156,10 +180,10 @@ impl Several {
             return Err(Error::usage("two databases of one unit have the same name"));
         }
         let mut asked = self.databases.iter().filter(|_| self.two_phase).map(|(_, db)| db.dialect());
-        asked.try_for_each(|dialect| dialect.need(dialect.two_phase))
+        asked.try_for_each(|dialect| dialect.need(dialect.two_phase).map(|_| ()))
     }
 
-    async fn commit(&self, sessions: &mut Sessions) -> Result<(), Error> {
+    async fn commit(&self, sessions: &mut Sessions, names: &[String]) -> Result<(), Error> {
         for at in 0..sessions.0.len() {
             match sessions.0[at].1.core().ready_to_commit().await {
                 Ok(true) => {}
@@ -173,7 +197,8 @@ impl Several {
                 }
             }
         }
-        let outcome = if self.two_phase { self.in_two_phases(sessions).await } else { one_phase(sessions).await };
+        let outcome =
+            if self.two_phase { self.in_two_phases(sessions, names).await } else { one_phase(sessions).await };
         run_hooks(sessions, outcome).await
     }
 }

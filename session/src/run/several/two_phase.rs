@@ -9,9 +9,14 @@ use tokio::time::Instant;
 
 use super::{Partial, Recovered, Sessions, Several};
 use crate::{
-    connection::{Fetch, alone::alone, db::Db},
+    connection::{
+        Connection, Fetch,
+        alone::{alone, control_alone},
+        db::Db,
+    },
+    dialect::TwoPhase,
     error::Error,
-    table::sql::literal,
+    stats::Counters,
     unit::{
         settle::{PATIENCE, PAUSE},
         tokens::{self, Token},
@@ -20,10 +25,6 @@ use crate::{
 
 /// What every prepared transaction's name of ours begins with.
 const PREFIX: &str = "sea_session";
-/// PostgreSQL's answer to a prepared transaction that is not there.
-const NO_SUCH_TRANSACTION: &str = "42704";
-/// PostgreSQL's answer while another connection, perhaps a lost one of ours, is at work on the prepared transaction.
-const BUSY: &str = "55000";
 
 /// Index of the database and name of its prepared transaction; the primary's is the first.
 type Prepared = Vec<(usize, String)>;
@@ -38,9 +39,31 @@ enum Decision {
 }
 
 impl Several {
-    pub(super) async fn in_two_phases(&self, sessions: &mut Sessions) -> Result<(), Error> {
+    /// The names under which a unit's transactions will be prepared: they share its token.
+    pub(super) async fn names(&self) -> Result<Vec<String>, Error> {
         let token = Token::new();
-        let prepared = match prepare_all(sessions, token).await {
+        let mut names = Vec::with_capacity(self.databases.len());
+        for (at, (_, db)) in self.databases.iter().enumerate() {
+            let how = db.dialect().need(db.dialect().two_phase)?;
+            let mut asking = Connection::new(db.clone(), Arc::<Counters>::default(), None, false, false);
+            if how.named_at_begin && asking.is_clustered().await? {
+                return Err(db.dialect().unsupported(
+                    "two-phase commit in a cluster; its nodes take no part in it, commit one after the other: leave out `two_phase`",
+                ));
+            }
+            let behind = match place_of(db, how).await? {
+                Some(place) => format!("/{place}.{}", now()),
+                None => String::new(),
+            };
+            names.push(name_of(token, at) + &behind);
+        }
+        Ok(names)
+    }
+
+    pub(super) async fn in_two_phases(&self, sessions: &mut Sessions, names: &[String]) -> Result<(), Error> {
+        let token = names.first().and_then(|name| token_in(name));
+        let token = token.ok_or_else(|| Error::usage("the primary's transaction has no name"))?;
+        let prepared = match prepare_all(sessions, token, names).await {
             Ok(prepared) => prepared,
             Err((prepared, cause)) => {
                 self.roll_back_prepared(sessions, &prepared).await;
@@ -49,7 +72,7 @@ impl Several {
             }
         };
         let (primary, others) = prepared.split_first().ok_or_else(|| Error::usage("the primary was not prepared"))?;
-        match self.decide(&primary.1, token).await {
+        match self.decide(sessions, &primary.1, token).await {
             Decision::Committed => {
                 sessions.0[0].1.core().ended_elsewhere(true);
                 self.commit_prepared(sessions, others).await
@@ -72,11 +95,11 @@ impl Several {
 
     /// Tells the primary to commit, and finds out what came of it if the answer is lost. Saying it twice does no harm: what
     /// has committed is not there to commit again, and its token says why.
-    async fn decide(&self, gid: &str, token: Token) -> Decision {
+    async fn decide(&self, sessions: &mut Sessions, gid: &str, token: Token) -> Decision {
         let primary = &self.databases[0].1;
-        let cause = match self.tell(0, gid, "COMMIT").await {
+        let cause = match self.tell(sessions, 0, gid, true).await {
             Ok(()) => return Decision::Committed,
-            Err(e) if e.sqlstate() == Some(NO_SUCH_TRANSACTION) => e,
+            Err(e) if is_not_there(primary, &e) => e,
             Err(e) => return Decision::Unknown(e),
         };
         match tokens::committed(primary, token).await {
@@ -89,14 +112,15 @@ impl Several {
     /// The primary has decided: the others follow. One that cannot, or cannot be reached, is named; `recover` commits it later.
     async fn commit_prepared(&self, sessions: &mut Sessions, others: &[(usize, String)]) -> Result<(), Error> {
         let mut partial = Partial::default();
-        for (at, (name, session)) in sessions.0.iter_mut().enumerate() {
+        for (at, (name, db)) in self.databases.iter().enumerate() {
             let outcome = match others.iter().find(|(other, _)| *other == at) {
-                Some((_, gid)) => self.tell(at, gid, "COMMIT").await,
+                Some((_, gid)) => self.tell(sessions, at, gid, true).await,
                 None => Ok(()),
             };
+            let session = &mut sessions.0[at].1;
             let outcome = match outcome {
                 // An earlier try worked and its answer was lost, or somebody's `recover` was first.
-                Err(e) if e.sqlstate() == Some(NO_SUCH_TRANSACTION) => Ok(()),
+                Err(e) if is_not_there(db, &e) => Ok(()),
                 // It is prepared, or has committed.
                 Err(e) if e.is_connection_lost() => Err(Error::CommitUnknown { cause: Arc::new(e) }),
                 outcome => outcome,
@@ -114,9 +138,9 @@ impl Several {
 
     async fn roll_back_prepared(&self, sessions: &mut Sessions, prepared: &[(usize, String)]) {
         for (at, gid) in prepared {
-            match self.tell(*at, gid, "ROLLBACK").await {
-                Err(e) if e.sqlstate() != Some(NO_SUCH_TRANSACTION) => {
-                    let database = &self.databases[*at].0;
+            let (database, db) = &self.databases[*at];
+            match self.tell(sessions, *at, gid, false).await {
+                Err(e) if !is_not_there(db, &e) => {
                     tracing::error!(database, gid, error = %e, "a prepared transaction is left; `recover` settles it");
                 }
                 _ => {}
@@ -129,17 +153,31 @@ impl Several {
     }
 
     /// Ends a prepared transaction, again and again while its database cannot be reached or is still at work on it.
-    async fn tell(&self, at: usize, gid: &str, how: &str) -> Result<(), Error> {
-        let text = format!("{how} PREPARED {}", literal(gid));
+    async fn tell(&self, sessions: &mut Sessions, at: usize, gid: &str, commit: bool) -> Result<(), Error> {
+        let db = &self.databases[at].1;
+        let how = db.dialect().need(db.dialect().two_phase)?;
+        let text = (how.end)(commit, gid);
+        if let Some(outcome) = sessions.0[at].1.core().end_prepared(&text).await {
+            return outcome;
+        }
         let until = Instant::now() + PATIENCE;
         loop {
-            match alone(&self.databases[at].1, &text, Fetch::Nothing).await {
+            let e = match control_alone(db, &text).await {
                 Ok(_) => return Ok(()),
-                Err(e) if Instant::now() < until && (e.is_connection_lost() || e.sqlstate() == Some(BUSY)) => {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(e) => return Err(e),
+                Err(e) => e,
+            };
+            // The server has not noticed yet that the connection which prepared it is gone.
+            let another_has_it = how.named_at_begin && is_not_there(db, &e) && is_prepared(db, gid).await?;
+            let e = if another_has_it {
+                Error::connection_lost("another connection has the prepared transaction")
+            } else {
+                e
+            };
+            let again = e.is_connection_lost() || e.sqlstate() == Some(how.busy);
+            if !again || Instant::now() >= until {
+                return Err(e);
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -154,17 +192,21 @@ impl Several {
     pub async fn recover(&self, grace: Duration) -> Result<Recovered, Error> {
         let mut recovered = Recovered::default();
         let primary = &self.databases[0].1;
+        for (_, db) in &self.databases {
+            db.dialect().need(db.dialect().two_phase)?;
+        }
         for (at, (name, db)) in self.databases.iter().enumerate() {
-            for gid in left_prepared(db, at, grace).await? {
-                let Some(token) = gid.split(':').nth(1).and_then(Token::parse) else { continue };
+            let how = db.dialect().need(db.dialect().two_phase)?;
+            for prepared in left_prepared(db, grace).await? {
+                let gid = gid_of(&prepared);
+                let Some(token) = token_in(gid).filter(|token| gid == name_of(*token, at)) else { continue };
                 // Still prepared on the primary, so within its grace: nothing is decided.
                 if at != 0 && is_prepared(primary, &name_of(token, 0)).await? {
                     continue;
                 }
                 // The primary's own transaction holds the token uncommitted: still prepared, it never decided.
                 let commit = at != 0 && tokens::committed(primary, token).await?;
-                let how = if commit { "COMMIT" } else { "ROLLBACK" };
-                alone(db, &format!("{how} PREPARED {}", literal(&gid)), Fetch::Nothing).await?;
+                control_alone(db, &(how.end)(commit, &prepared)).await?;
                 if commit { &mut recovered.committed } else { &mut recovered.rolled_back }
                     .push(format!("{name}: {gid}"));
             }
@@ -173,38 +215,62 @@ impl Several {
     }
 }
 
-/// The name of a unit's prepared transaction on one of its databases.
+/// The name of a unit's prepared transaction on one of its databases, without what the dialect has behind it.
 fn name_of(token: Token, at: usize) -> String {
     format!("{PREFIX}:{token}:{at}")
 }
 
-/// Our prepared transactions of a unit's database number `at`, older than `grace`, the oldest first.
-async fn left_prepared(db: &Db, at: usize, grace: Duration) -> Result<Vec<String>, Error> {
-    let list = format!(
-        "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE '{PREFIX}:%:{at}' \
-         AND prepared < clock_timestamp() - interval '{} milliseconds' ORDER BY prepared",
-        grace.as_millis()
-    );
-    let rows = alone(db, &list, Fetch::All).await?.rows();
-    rows.iter().map(|row| row.try_get("", "gid").map_err(Error::from)).collect()
+fn gid_of(name: &str) -> &str {
+    name.split('/').next().unwrap_or(name)
 }
 
-async fn is_prepared(db: &Db, gid: &str) -> Result<bool, Error> {
-    // The view shows the whole cluster; what is prepared in another database of it is not this one's to judge by.
-    let question =
-        format!("SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid = {}", literal(gid));
-    Ok(!alone(db, &question, Fetch::All).await?.rows().is_empty())
+fn token_in(name: &str) -> Option<Token> {
+    gid_of(name).strip_prefix(PREFIX)?.split(':').nth(1).and_then(Token::parse)
+}
+
+/// When a name was given, for databases that do not say since when a transaction is prepared.
+fn now() -> u128 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_millis())
+}
+
+fn is_not_there(db: &Db, error: &Error) -> bool {
+    db.dialect().two_phase.is_ok_and(|how| error.sqlstate() == Some(how.not_there))
+}
+
+/// What the names in a database say of it, where the server does not tell its databases apart.
+async fn place_of(db: &Db, how: TwoPhase) -> Result<Option<String>, Error> {
+    let Some(question) = how.place else { return Ok(None) };
+    let rows = control_alone(db, question).await?.rows();
+    Ok(rows.first().map(|row| row.try_get("", "place")).transpose()?)
+}
+
+/// Our prepared transactions in a database, older than `grace`, the oldest first.
+async fn left_prepared(db: &Db, grace: Duration) -> Result<Vec<String>, Error> {
+    let how = db.dialect().need(db.dialect().two_phase)?;
+    let place = place_of(db, how).await?;
+    let question = (how.prepared)(PREFIX, grace);
+    // What tells no databases apart is no query either, and not to be prepared everywhere.
+    let rows = match place.is_some() {
+        true => control_alone(db, &question).await?.rows(),
+        false => alone(db, &question, Fetch::All).await?.rows(),
+    };
+    Ok((how.names)(&rows, &place.unwrap_or_default(), grace)?)
+}
+
+async fn is_prepared(db: &Db, name: &str) -> Result<bool, Error> {
+    Ok(left_prepared(db, Duration::ZERO).await?.iter().any(|prepared| gid_of(prepared) == gid_of(name)))
 }
 
 /// Prepares every database that did something, the primary first and always: it holds the token. On an error: those
 /// prepared so far, as far as is known.
-async fn prepare_all(sessions: &mut Sessions, token: Token) -> Result<Prepared, (Prepared, Error)> {
+async fn prepare_all(sessions: &mut Sessions, token: Token, names: &[String]) -> Result<Prepared, (Prepared, Error)> {
     let mut prepared = Prepared::new();
     if let Err(e) = sessions.primary().core().leave_token(token).await {
         return Err((prepared, e));
     }
-    for (at, (_, session)) in sessions.0.iter_mut().enumerate() {
-        let gid = name_of(token, at);
+    for ((at, (_, session)), gid) in sessions.0.iter_mut().enumerate().zip(names) {
+        let gid = gid.clone();
         match session.core().prepare(&gid).await {
             Ok(true) => prepared.push((at, gid)),
             Ok(false) => {}

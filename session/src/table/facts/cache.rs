@@ -45,9 +45,15 @@ impl FactsCache {
     pub(crate) fn scope<'s>(self: &Arc<Self>, settings: impl Iterator<Item = &'s (String, String)>) -> Arc<Self> {
         let deciding = settings.filter(|(key, _)| DECIDING.contains(&key.to_ascii_lowercase().as_str()));
         let name: String = deciding.map(|(key, value)| format!("{key}={value}\n")).collect();
-        if name.is_empty() {
-            return self.clone();
-        }
+        if name.is_empty() { self.clone() } else { self.named(name) }
+    }
+
+    /// The facts as a unit sees them that runs on a replica: its catalogue may be that of a while ago (U9).
+    pub(crate) fn on_replica(self: &Arc<Self>) -> Arc<Self> {
+        self.named("on a replica".to_owned())
+    }
+
+    fn named(&self, name: String) -> Arc<Self> {
         if let Some(scope) = self.scopes.read().get(&name) {
             return scope.clone();
         }

@@ -32,8 +32,13 @@ pub(crate) struct TableFacts {
     pub(crate) micros: Vec<usize>,
     /// Columns that are never written.
     pub(crate) generated: Vec<usize>,
+    /// The names of the columns of each unique key, in small letters and in their order, where statements do not name the key that
+    /// they are about (MySQL).
+    pub(crate) unique: Vec<Vec<String>>,
     /// How SQLite counts up the key that no row brings along.
     pub(crate) rowid: Option<Rowid>,
+    /// What the values of a statement may come to, where the server refuses more (MySQL).
+    pub(crate) most_bytes: Option<usize>,
     /// What stands behind the table in a join that looks its rows up by their keys.
     pub(crate) lookup: &'static str,
     /// What the database does to rows of other tables, or of this one, when a row is deleted or its key changes (D6).
@@ -111,6 +116,8 @@ pub(crate) enum Stored {
     UnlessSpaces,
     /// It is what was sent, but for numbers that are not quite numbers: not-a-number and minus zero (SQLite).
     UnlessOddFloat,
+    /// It is what was sent, but for moments of a part of a microsecond, or not in UTC (MySQL).
+    UnlessFiner,
     /// It is what was sent to the microsecond, in UTC: the driver sends no more (PostgreSQL).
     Micros,
     /// It cannot be told: the driver does not read the column's type as the entity's.
@@ -145,6 +152,8 @@ pub(crate) struct Equality {
     pub(crate) cast: Option<String>,
     /// The collation, as SQL names it.
     pub(crate) collate: Option<String>,
+    /// Only values of the same bytes are equal: the collation is named because statements have to.
+    pub(crate) of_bytes: bool,
 }
 
 impl Equality {
@@ -208,7 +217,9 @@ impl TableFacts {
             tree: Vec::new(),
             micros: Vec::new(),
             generated: Vec::new(),
+            unique: Vec::new(),
             rowid: None,
+            most_bytes: None,
             lookup: "",
             actions: Vec::new(),
             refusing: Vec::new(),
@@ -232,7 +243,7 @@ impl TableFacts {
 
     /// Whether some column of these compares otherwise than by its bytes.
     pub(crate) fn folds(&self, columns: &[usize]) -> bool {
-        columns.iter().any(|column| self.columns[*column].equality.is_some())
+        columns.iter().any(|column| self.columns[*column].equality.as_ref().is_some_and(|equality| !equality.of_bytes))
     }
 
     /// How each of these columns compares values, where that is not by their bytes.

@@ -1,13 +1,16 @@
 #!/bin/sh
-# A throw-away server (PostgreSQL, or MariaDB) in one folder, and the watcher that removes it.
+# A throw-away server (PostgreSQL, MariaDB, or a node of a Galera cluster) in one folder, and the watcher that removes it.
 #
 #   cluster.sh find [ENGINE]            prints the folder of usable programs, or says what was looked for
 #   cluster.sh launch DIR GRACE [LINK]  makes the lease DIR/lease, starts the watcher in the background and returns
 #   cluster.sh restart DIR MODE         stops the server (fast or immediate) and starts it on the same data
+#   cluster.sh stop DIR MODE            stops the server, whose folder stays
+#   cluster.sh start DIR                starts it again
 #   cluster.sh remove DIR               stops the server and deletes the folder (for a cluster whose watcher is dead)
 #
-# ENGINE is postgres (if nothing is said) or mariadb; a folder's stands in DIR/engine. What is MariaDB's own is in
-# mariadb.sh, beside this file.
+# DIR/primary, if it is there, holds the folder of another cluster's socket: the server is then a streaming replica of that.
+# ENGINE is postgres (if nothing is said), mariadb, or galera (to be found only); a folder's stands in DIR/engine. What is MariaDB's
+# own is in mariadb.sh, beside this file, with what DIR/galera and DIR/bootstrap mean.
 #
 # DIR/lease is a named pipe. Whoever uses the cluster holds it open for writing; the kernel closes it when the
 # process ends, however it ends. The watcher reads: end of file means that nobody is left. GRACE seconds later, if
@@ -55,7 +58,10 @@ objection() {
 }
 
 find_programs() {
-    [ "$engine" = postgres ] || { find_mariadb; return; }
+    case "$engine" in
+    mariadb) find_mariadb; return ;;
+    galera) find_mariadb >/dev/null && find_galera; return ;;
+    esac
     objections=''
     old_ifs=$IFS
     IFS='
@@ -118,8 +124,10 @@ create() {
     # The server's user owns its own folder only: the rest holds what root runs.
     [ "$(id -u)" != 0 ] || { chmod 711 "$dir" && chown "$(server_user)" "$server"; } || return 1
     [ "$engine" = postgres ] || { create_mariadb; return; }
+    [ ! -f "$dir/primary" ] || { create_replica; return; }
     as_server "$bin/initdb" -D "$server/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$dir/initdb.log" 2>&1 || return 1
-    # A cluster that lives for minutes needs no durability; mmap keeps shared memory inside the folder.
+    # A cluster that lives for minutes needs no durability; mmap keeps shared memory inside the folder. Replicas that come and go
+    # end a segment of the log each, and those of others must still be there.
     as_server tee -a "$server/data/postgresql.conf" >/dev/null <<CONF || return 1
 listen_addresses = ''
 port = $PORT
@@ -132,9 +140,34 @@ shared_buffers = '64MB'
 dynamic_shared_memory_type = mmap
 max_connections = 200
 max_prepared_transactions = 20
+max_wal_senders = 40
+wal_keep_size = '512MB'
 log_min_messages = warning
 timezone = 'UTC'
 log_timezone = 'UTC'
+CONF
+    start
+}
+
+# Where a program is that a server can do without: beside the server's, or beside what that is a link to, or elsewhere.
+beside_server() {
+    real=$(readlink -f "$bin/postgres" 2>/dev/null || echo "$bin/postgres")
+    for folder in "$bin" "${real%/*}" $(candidates); do
+        [ ! -x "$folder/$1" ] || { printf '%s\n' "$folder/$1"; return 0; }
+    done
+    echo "$1 was not found beside the server in $bin" >"$dir/failed.new"
+    return 1
+}
+
+# A copy of the primary that goes on replaying what the primary writes; a loss of either is noticed, and got over, at once.
+create_replica() {
+    basebackup=$(beside_server pg_basebackup) || return 1
+    as_server "$basebackup" -h "$(cat "$dir/primary")" -p $PORT -U postgres -D "$server/data" -X stream -c fast -R --no-sync \
+        >"$dir/initdb.log" 2>&1 || return 1
+    as_server tee -a "$server/data/postgresql.conf" >/dev/null <<CONF || return 1
+unix_socket_directories = '$server'
+wal_retrieve_retry_interval = '50ms'
+wal_receiver_status_interval = '1s'
 CONF
     start
 }
@@ -236,6 +269,8 @@ find) cd / && find_programs ;;
 launch) grace=$3 link=${4:-}; launch ;;
 watch) grace=$3 link=${4:-}; watch ;;
 restart) cd "$dir" && stop "$3" && start ;;
+stop) cd "$dir" && stop "$3" ;;
+start) cd "$dir" && start ;;
 remove) cd / && end ;;
-*) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

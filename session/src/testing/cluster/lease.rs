@@ -29,6 +29,7 @@ const MARIADB: &str = include_str!("mariadb.sh");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Engine {
     Postgres,
+    #[cfg_attr(not(feature = "mysql"), expect(dead_code, reason = "only its driver asks for one"))]
     MariaDb,
 }
 
@@ -113,7 +114,30 @@ pub(super) fn link_of(engine: Engine, checkout: &Path) -> Result<PathBuf, Cluste
 impl Lease {
     /// Starts a cluster that nobody else can find, and that ends at once with its lease.
     pub(super) async fn private(engine: Engine) -> Result<Self, ClusterError> {
-        let lease = launch(engine, Duration::ZERO, None).await?;
+        Self::start_alone(launch(engine, Duration::ZERO, None).await?).await
+    }
+
+    /// Starts a streaming replica of this cluster that nobody else can find, and that ends at once with its own lease.
+    pub(super) async fn replica(&self) -> Result<Self, ClusterError> {
+        let lease = launch(self.engine, Duration::ZERO, None).await?;
+        let primary = self.socket_folder();
+        fs::write(lease.folder.join("primary"), primary.as_os_str().as_encoded_bytes())
+            .map_err(io("naming the primary of a test cluster"))?;
+        Self::start_alone(lease).await
+    }
+
+    /// Starts a node of a Galera cluster, as [`Lease::private`], with these options; the first one begins the cluster.
+    pub(super) async fn node(options: &str, first: bool) -> Result<Self, ClusterError> {
+        let lease = launch(Engine::MariaDb, Duration::ZERO, None).await?;
+        let write = |name: &str, text: &str| fs::write(lease.folder.join(name), text).map_err(io("setting a node up"));
+        write("galera", options)?;
+        if first {
+            write("bootstrap", "")?;
+        }
+        Self::start_alone(lease).await
+    }
+
+    async fn start_alone(lease: Self) -> Result<Self, ClusterError> {
         // Nobody else may come, so the gate is of no use; `go` starts the server.
         lease.say("go")?;
         lease.ready().await
@@ -158,12 +182,26 @@ impl Lease {
 
     /// Stops the server in one of `pg_ctl`'s modes and starts it again.
     pub(super) async fn restart(&self, mode: &str) -> Result<(), ClusterError> {
-        let output = script(&self.folder, &["restart".as_ref(), self.folder.as_os_str(), mode.as_ref()]).await?;
+        self.control("restart", mode).await
+    }
+
+    /// Stops the server in one of `pg_ctl`'s modes; the folder stays.
+    pub(super) async fn halt(&self, mode: &str) -> Result<(), ClusterError> {
+        self.control("stop", mode).await
+    }
+
+    /// Starts the server that was stopped.
+    pub(super) async fn resume(&self) -> Result<(), ClusterError> {
+        self.control("start", "").await
+    }
+
+    async fn control(&self, action: &'static str, mode: &str) -> Result<(), ClusterError> {
+        let output = script(&self.folder, &[action.as_ref(), self.folder.as_os_str(), mode.as_ref()]).await?;
         if output.status.success() {
             return Ok(());
         }
         let log = fs::read_to_string(self.folder.join("pg_ctl.log")).unwrap_or_default();
-        Err(ClusterError::Control { folder: self.folder.clone(), action: "restart", output: log.trim().into() })
+        Err(ClusterError::Control { folder: self.folder.clone(), action, output: log.trim().into() })
     }
 
     /// Lets go and waits until the folder is gone.

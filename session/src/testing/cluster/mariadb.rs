@@ -24,20 +24,77 @@ const GIVEN_SERVER: &str = "TEST_MYSQL_URL";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What all tests of this process share. It lives until the process ends, and the kernel returns the lease.
-static SHARED: OnceCell<Server> = OnceCell::const_new();
+static SHARED: OnceCell<Shared> = OnceCell::const_new();
 
-struct Server {
+struct Shared {
     admin: MySqlConnectOptions,
     lease: Option<Lease>,
 }
 
-impl Server {
+impl Shared {
     async fn find() -> Result<Self, ClusterError> {
         if let Some(url) = variable(GIVEN_SERVER) {
-            return Ok(Server { admin: url.parse().map_err(|_| ClusterError::MySqlUrl)?, lease: None });
+            return Ok(Shared { admin: url.parse().map_err(|_| ClusterError::MySqlUrl)?, lease: None });
         }
         let lease = Lease::shared(Engine::MariaDb, &lease::default_link(Engine::MariaDb)?).await?;
-        Ok(Server { admin: administrator(&lease), lease: Some(lease) })
+        Ok(Shared { admin: administrator(&lease), lease: Some(lease) })
+    }
+}
+
+/// A server that belongs to one test, which may kill and restart it. It ends with the value, or with the process.
+pub struct Server {
+    lease: Lease,
+}
+
+impl Server {
+    /// Starts a server of its own, whatever `TEST_MYSQL_URL` says: no test may kill a server that it was given.
+    ///
+    /// # Errors
+    /// MariaDB is not installed or does not start.
+    ///
+    /// # Cancel safety
+    /// Dropped while it starts, it leaves a server that nobody holds, which removes itself.
+    pub async fn start() -> Result<Self, ClusterError> {
+        Ok(Server { lease: Lease::private(Engine::MariaDb).await? })
+    }
+
+    /// A new, empty database on this server.
+    ///
+    /// # Errors
+    /// What the server says.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, it may leave an unused database, which goes with the server.
+    pub async fn database(&self) -> Result<MariaDbDatabase, ClusterError> {
+        MariaDbDatabase::create(&administrator(&self.lease), Some(self.lease.socket())).await
+    }
+
+    /// Kills the server and starts it again, which recovers from its log.
+    ///
+    /// # Errors
+    /// It did not end or did not come back.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, the restart goes on in the background.
+    pub async fn restart_immediate(&self) -> Result<(), ClusterError> {
+        self.lease.restart("immediate").await
+    }
+
+    /// Ends the server and waits until its folder is gone. Dropping the value does the same without waiting.
+    ///
+    /// # Errors
+    /// The folder is still there after half a minute.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, the server goes all the same.
+    pub async fn stop(self) -> Result<(), ClusterError> {
+        self.lease.end().await
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
     }
 }
 
@@ -55,8 +112,20 @@ fn administrator(lease: &Lease) -> MySqlConnectOptions {
 /// # Cancel safety
 /// Dropped midway, it may leave an unused database on the server, which goes with it.
 pub async fn fresh_database() -> Result<MariaDbDatabase, ClusterError> {
-    let server = SHARED.get_or_try_init(Server::find).await?;
+    let server = SHARED.get_or_try_init(Shared::find).await?;
     MariaDbDatabase::create(&server.admin, server.lease.as_ref().map(Lease::socket)).await
+}
+
+/// The URL of a database of the shared server, by its name.
+///
+/// # Errors
+/// As [`fresh_database`].
+///
+/// # Cancel safety
+/// Safe: at most the server has been started.
+pub async fn url_of(database: &str) -> Result<String, ClusterError> {
+    let server = SHARED.get_or_try_init(Shared::find).await?;
+    Ok(server.admin.clone().database(database).to_url_lossy().to_string())
 }
 
 /// An empty database that is dropped with this value, whatever connections to it are open.

@@ -14,6 +14,8 @@
 
 mod cluster_error;
 mod database;
+#[cfg(feature = "mysql")]
+pub mod galera;
 mod lease;
 #[cfg(feature = "mysql")]
 pub mod mariadb;
@@ -131,6 +133,23 @@ impl Cluster {
         Ok(Cluster { lease: Lease::private(Engine::Postgres).await? })
     }
 
+    /// Starts a streaming replica of this cluster, which belongs to the test as well: it holds every database of this one, and
+    /// replays what is written here. It is a base backup, so what was written before is there.
+    ///
+    /// # Errors
+    /// `pg_basebackup` is not installed, or the replica does not start.
+    ///
+    /// # Cancel safety
+    /// As [`Cluster::start`].
+    pub async fn replica(&self) -> Result<Self, ClusterError> {
+        Ok(Cluster { lease: self.lease.replica().await? })
+    }
+
+    /// The URL of a database of this name, as its administrator. A replica has those of its primary.
+    pub fn url_of(&self, database: &str) -> String {
+        self.admin().with_database(database).to_string()
+    }
+
     /// The URL of the administrator.
     pub fn url(&self) -> String {
         self.admin().to_string()
@@ -178,6 +197,28 @@ impl Cluster {
     /// Dropped midway, the restart goes on in the background.
     pub async fn restart(&self) -> Result<(), ClusterError> {
         self.lease.restart("fast").await
+    }
+
+    /// Crashes the server (`-m immediate`), which then is gone until [`Cluster::resume`].
+    ///
+    /// # Errors
+    /// The server did not stop.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, it stops in the background.
+    pub async fn halt(&self) -> Result<(), ClusterError> {
+        self.lease.halt("immediate").await
+    }
+
+    /// Starts the server that [`Cluster::halt`] has stopped.
+    ///
+    /// # Errors
+    /// The server did not come back.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, it starts in the background.
+    pub async fn resume(&self) -> Result<(), ClusterError> {
+        self.lease.resume().await
     }
 
     /// Stops the server and waits until its folder is gone. Dropping the value does the same without waiting.

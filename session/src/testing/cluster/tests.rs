@@ -396,3 +396,29 @@ mod mariadb {
         assert!(output.status.success() && found != folder.path().display().to_string(), "{output:?}");
     }
 }
+
+#[tokio::test]
+async fn a_replica_replays_what_its_primary_writes_and_each_goes_by_itself() {
+    let primary = Cluster::start().await.expect("a cluster");
+    let replica = primary.replica().await.expect("a replica");
+    let (written, read) = (connect(&primary.url()).await, connect(&replica.url()).await);
+    run(&written, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)").await;
+    let there = "SELECT (to_regclass('t') IS NOT NULL)::text";
+    while text(&read, there).await != "true" {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(count(&read, "t").await, 1);
+    assert_eq!(text(&read, "SELECT pg_is_in_recovery()::text").await, "true");
+    assert!(read.execute_unprepared("INSERT INTO t VALUES (2)").await.is_err());
+    let socket = replica.socket();
+    assert!(socket.as_os_str().len() < 100, "{}", socket.display());
+
+    replica.halt().await.expect("the crash");
+    assert!(Database::connect(replica.url()).await.is_err());
+    replica.resume().await.expect("the start");
+    assert_eq!(count(&connect(&replica.url()).await, "t").await, 1);
+    replica.stop().await.expect("the end of the replica");
+    assert!(!socket.exists());
+    assert_eq!(count(&written, "t").await, 1);
+    primary.stop().await.expect("the end of the primary");
+}

@@ -26,6 +26,7 @@ impl Core {
             BlockKind::Merged => self.top().id,
             _ => {
                 self.next_frame += 1;
+                self.shared.entered(self.next_frame);
                 self.next_frame
             }
         };

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{Core, UnitState};
 use crate::{
-    connection::{Message, boxed::boxed},
+    connection::{Message, boxed::boxed, replicas::Write},
     error::{Class, Error},
     unit::{
         block_table::{BlockAction, BlockEvent, BlockKind, decide},
@@ -58,7 +58,8 @@ impl Core {
     /// has it (R9).
     pub(crate) async fn commit_ready(&mut self) -> Result<(), Error> {
         if decide(BlockKind::Unit, self.standing(0, false), BlockEvent::ExitOk) == BlockAction::Commit {
-            match self.send_commit().await {
+            let mut write = self.writing();
+            match self.send_commit(&mut write).await {
                 // Boxed: no COMMIT that is answered has room for it.
                 Err(Error::CommitUnknown { cause }) => boxed(|| self.settle_commit(cause)).await?,
                 outcome => outcome?,
@@ -86,15 +87,36 @@ impl Core {
             return Ok(false);
         }
         self.riding.clear();
-        let text = format!("PREPARE TRANSACTION {}", crate::table::sql::literal(gid));
-        if let Err(e) = self.connection.send(Message::Control(&text)).await {
+        let how = self.dialect().need(self.dialect().two_phase)?;
+        if let Err(e) = self.connection.send(Message::Control(&(how.prepare)(gid))).await {
             self.rollback().await;
             return Err(e);
         }
-        self.connection.closed();
-        // The second phase needs a connection of its own, and a pool of one has no other.
-        self.connection.release();
+        // Where nobody else may end it, it is still this connection's; given up, it leaves what is prepared to all.
+        if !how.named_at_begin {
+            self.connection.closed();
+            // The second phase needs a connection of its own, and a pool of one has no other.
+            self.connection.release();
+        }
         Ok(true)
+    }
+
+    /// Ends what was prepared on the connection that has prepared it, if that is still held. `None`: another one has to.
+    pub(crate) async fn end_prepared(&mut self, text: &str) -> Option<Result<(), Error>> {
+        if !self.connection.is_held() {
+            return None;
+        }
+        match self.connection.send(Message::Control(text)).await {
+            Ok(_) => {
+                self.connection.closed();
+                self.connection.release();
+                Some(Ok(()))
+            }
+            Err(e) => {
+                self.connection.discard(e.clone());
+                (!e.is_connection_lost()).then_some(Err(e))
+            }
+        }
     }
 
     /// The unit ended elsewhere: its prepared transaction was committed, or rolled back.
@@ -140,8 +162,18 @@ impl Core {
         Ok(())
     }
 
-    async fn send_commit(&mut self) -> Result<(), Error> {
+    /// To be held until it is known whether the unit has committed, so that units which read see what it has written (U9).
+    fn writing(&self) -> Option<Write> {
+        if self.settings.read_only { None } else { self.connection.db().writing() }
+    }
+
+    async fn send_commit(&mut self, write: &mut Option<Write>) -> Result<(), Error> {
         let mut text = Cow::Borrowed(self.settings.end_text(self.dialect(), true));
+        // A write that told the transaction's id is known of, and so is the token's.
+        let asks = write.is_some() && self.xid.is_none() && !self.settings.settle_by_token;
+        if let Some(replicas) = self.connection.db().replica_set().filter(|_| asks) {
+            text = format!("{}; {text}", replicas.wrote()).into();
+        }
         if self.settings.settle_by_token {
             let token = crate::unit::tokens::Token::new();
             text = format!("{}; {text}", token.insert_text()).into();
@@ -149,9 +181,16 @@ impl Core {
         }
         self.riding.clear();
         self.note_fate(Fate::Unknown);
-        let Err(e) = self.connection.send(Message::Control(&text)).await else {
-            self.connection.closed();
-            return Ok(());
+        let e = match self.connection.send(Message::Control(&text)).await {
+            Ok(reply) => {
+                self.connection.closed();
+                let wrote = reply.rows().first().and_then(|row| row.try_get("", "wrote").ok());
+                if wrote == Some(false) {
+                    write.take().into_iter().for_each(Write::wrote_nothing);
+                }
+                return Ok(());
+            }
+            Err(e) => e,
         };
         if e.is_connection_lost() || e.class() == Some(Class::CompletionUnknown) {
             self.connection.discard(e.clone());

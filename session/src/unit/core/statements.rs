@@ -3,6 +3,8 @@
 
 use std::{fmt::Write as _, sync::Arc, time::Instant};
 
+use sea_orm::IsolationLevel;
+
 use super::{Core, UnitState};
 use crate::{
     connection::{Message, Reply, boxed::boxed, control::is_cursor_query},
@@ -48,6 +50,30 @@ impl Core {
             self.worked();
         }
         sent.inspect_err(|e| self.failed(e))
+    }
+
+    /// As [`Core::unflushed`], of a write that may violate a unique key: where that leaves the transaction as it was, it is the
+    /// caller's to deal with, and flags nothing.
+    pub(crate) async fn attempt(
+        &mut self,
+        message: Message<'_>,
+        hide_values: bool,
+    ) -> Result<Result<Reply, Error>, Error> {
+        self.ready().await?;
+        if hide_values {
+            self.connection.hide_values();
+        }
+        match self.connection.send(message).await {
+            Ok(reply) => {
+                self.worked();
+                Ok(Ok(reply))
+            }
+            Err(e) if e.is_unique_violation() && !self.dialect().aborts_after_errors => Ok(Err(e)),
+            Err(e) => {
+                self.failed(&e);
+                Err(e)
+            }
+        }
     }
 
     /// What a table does to its rows (D1); asked in this transaction if it is not known yet.
@@ -146,7 +172,31 @@ impl Core {
         }
     }
 
+    /// What holds in a cluster only, or on a single server only, is refused where it does not (Y3).
+    async fn check_cluster(&mut self) -> Result<(), Error> {
+        let (causal, serializable) =
+            (self.settings.causal, self.settings.isolation == Some(IsolationLevel::Serializable));
+        if !causal && !serializable {
+            return Ok(());
+        }
+        match self.connection.is_clustered().await? {
+            true if serializable => Err(self.dialect().unsupported(
+                "a serializable unit in a cluster; its nodes do not know of each other's reads: use `optimistic`, or lock by a write",
+            )),
+            false if causal => {
+                Err(self.dialect().unsupported("`causal`; this server is no node of a cluster, and shows all that was committed"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn open_blocks_from(&mut self, first: usize) -> Result<(), Error> {
+        if self.state == UnitState::New
+            && let Err(e) = self.check_cluster().await
+        {
+            self.failed(&e);
+            return Err(e);
+        }
         let mut text = String::with_capacity(64);
         for savepoint in std::mem::take(&mut self.riding).into_iter().rev() {
             _ = write!(next(&mut text), "RELEASE SAVEPOINT {}", savepoint_name(savepoint));

@@ -76,6 +76,23 @@ impl Session {
     ///
     /// The row of an entity with `#[tracked(soft_delete = "…")]` is not deleted but marked, by an UPDATE like that of a setter: the
     /// object stays a persistent one, and no read gives it any more (U5). See [`Session::restore`] and [`Session::hard_delete`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let note = s.get::<note::Entity>(1).await?.expect("the example's note");
+    ///     s.delete(&note);
+    ///     assert_eq!(s.state(&note), State::Deleted);
+    ///     assert!(s.get::<note::Entity>(1).await?.is_none());  // though nothing was sent yet
+    ///     Ok(())
+    /// }).await?;
+    /// assert_eq!(note::Entity::find().count(db.connection()).await?, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn delete<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
         match table_of::<E>().soft_delete {
             Some(column) if object.object().phase() == Phase::Persistent => {
@@ -128,6 +145,21 @@ impl Session {
 
     /// The object with this key if it is in the map already; asks nobody (I4). An expired object is not given: only the
     /// database can tell what it is now (D8). Nor is one that a filter hides, or may hide (U5).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     assert!(s.peek::<note::Entity>(1).is_none());        // not loaded yet
+    ///     s.get::<note::Entity>(1).await?;
+    ///     assert!(s.peek::<note::Entity>(1).is_some());
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn peek<E: TrackedEntity>(&mut self, key: impl IntoValueTuple) -> Option<Tracked<E>> {
         let key = crate::objects::identity::Key::of(key);
         let core = self.core();
@@ -177,6 +209,22 @@ impl Session {
     }
 
     /// Sends what changed: set-based, in the order that the foreign keys ask for (F).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let note = s.add(draft("second"));
+    ///     assert!(note.try_id().is_err());                     // the database makes the key
+    ///     s.flush().await?;
+    ///     assert_eq!(note.id(), 2);
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// What the database says, with entity, key and constraint. Memory and database are then back at the nearest boundary,

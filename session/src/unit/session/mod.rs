@@ -3,6 +3,7 @@
 //! A session is used through `&mut`: a parent cannot be used while its child block is open, and two children cannot run
 //! side by side, because the compiler refuses it.
 
+mod lending;
 mod membership;
 mod nested;
 mod savepoint;
@@ -21,7 +22,8 @@ pub use membership::NoAutoflush;
 pub use nested::NestedBlock;
 pub use savepoint::Savepoint;
 pub use transaction::NestedTransaction;
-use transaction::{Lending, Place};
+
+use lending::{Lending, Place};
 
 use super::{
     block_table::{BlockKind, BlockState},
@@ -32,7 +34,7 @@ use super::{
 };
 use crate::{
     connection::{Connection, Fetch, Message, db::Db, lent::executed, text::Text},
-    dialect::{Dialect, SeaBackend},
+    dialect::{Dialect, Queues, SeaBackend},
     error::Error,
     objects::shared::Shared,
     stats::{Counters, Stats},
@@ -68,7 +70,7 @@ pub struct Session {
     hooks: Hooks,
     counters: Arc<Counters>,
     dialect: &'static Dialect,
-    /// Whether the unit is `run`'s, so that only `run` may end it (A10).
+    /// Whether the unit is `run`'s, or held for whom it is lent to, so that only that may end it (A10).
     in_run: bool,
 }
 
@@ -115,13 +117,21 @@ struct Standing {
     depth: usize,
     block: (BlockKind, BlockState),
     tracked: usize,
+    replica: Option<usize>,
 }
 
 impl Standing {
     fn of(core: &Core) -> Self {
         let depth = core.frames.len() - 1;
         let block = (core.frames[depth].kind, core.standing(depth, core.flag_around().is_some()));
-        Self { unit: core.state, open: core.connection.is_open(), depth, block, tracked: core.map.len() }
+        Self {
+            unit: core.state,
+            open: core.connection.is_open(),
+            depth,
+            block,
+            tracked: core.map.len(),
+            replica: core.connection.replica(),
+        }
     }
 }
 
@@ -136,11 +146,18 @@ impl Session {
         let dialect = db.dialect();
         let recorder = settings.recorder.clone();
         let connection = Connection::new(db, counters.clone(), recorder, settings.sql_debug, settings.show_values)
-            .with_settings(settings.set_local.iter().chain(&settings.tenant));
+            .with_settings(settings.set_local.iter().chain(&settings.tenant))
+            .reading(settings.reading());
         let core = Core::new(connection, settings.clone());
         let (shared, hooks) = (core.shared.clone(), core.hooks.clone());
         let (standing, lent) = (parking_lot::Mutex::new(Standing::of(&core)), parking_lot::Mutex::default());
         Self { core: Mutex::new(core), standing, lent, shared, settings, hooks, counters, dialect, in_run: false }
+    }
+
+    /// Only who holds it ends it: whom it is lent to, `commit` and `rollback` are refused (A10).
+    pub(crate) fn ended_by_its_holder(mut self) -> Self {
+        self.in_run = true;
+        self
     }
 
     pub(crate) fn core(&mut self) -> &mut Core {
@@ -262,7 +279,7 @@ impl Session {
         Ok(())
     }
 
-    /// Where the unit stands (B2). While a statement is under way on the shared session, this and the three below say what
+    /// Where the unit stands (B2). While a statement is under way on the shared session, this and the four below say what
     /// held when it began.
     pub fn unit_state(&self) -> UnitState {
         self.standing().unit
@@ -278,9 +295,15 @@ impl Session {
         self.standing().depth
     }
 
-    /// What the innermost block is, and where it stands: a row of the table in `docs/blocks.md` (B3).
+    /// What the innermost block is, and where it stands: a row of the table in `docs/book/src/blocks.md` (B3).
     pub fn block_state(&self) -> (BlockKind, BlockState) {
         self.standing().block
+    }
+
+    /// The replica that the unit runs on, by its place in the list that [`Db::replicas`] was given, from 0 (U9); none on the
+    /// primary, and before the first statement.
+    pub fn replica(&self) -> Option<usize> {
+        self.standing().replica
     }
 
     /// Says whether the unit was opened with this isolation level, for code that is not safe under another (B3): a function
@@ -326,9 +349,14 @@ impl Session {
     /// As [`Db::takes_outbox`](crate::Db::takes_outbox).
     ///
     /// # Errors
-    /// [`Error::Unsupported`]: it cannot (MySQL, MariaDB).
+    /// [`Error::Unsupported`]: it cannot.
     pub fn takes_outbox(&self) -> Result<(), Error> {
         self.dialect.need(self.dialect.outbox)
+    }
+
+    /// As [`Db::queues`](crate::Db::queues).
+    pub fn queues(&self) -> Queues {
+        self.dialect.queues
     }
 
     /// As [`Session::backend`], by the name that two traits of SeaORM's have for it.
@@ -389,6 +417,20 @@ impl Session {
     }
 
     /// A nested block with options.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let db = example().await?;
+    /// db.run(async |s: &mut Session| -> Result<(), Error> {
+    ///     let outcome = s.block().durable().run(async |_: &mut Session| -> Result<(), Error> { Ok(()) }).await;
+    ///     assert!(outcome.is_err());                           // a durable block must be outermost
+    ///     s.block().merged().run(async |s: &mut Session| s.flush().await).await
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn block(&mut self) -> NestedBlock<'_> {
         NestedBlock { session: self, kind: BlockKind::Savepoint, refused: None }
     }
@@ -426,26 +468,45 @@ impl Session {
         self.shared.is_doomed()
     }
 
-    /// Takes a lock of the transaction by number, waiting for it (B5); it is released with the transaction.
+    /// Takes a lock of the transaction by number, waiting for it (B5); it is released with the transaction. On PostgreSQL one that
+    /// was taken in a block goes with that block's rollback already; on MySQL and MariaDB, where it is one of the connection's,
+    /// only with the transaction. It is the primary's: a unit whose first statement it is runs there (U9).
     ///
     /// # Errors
-    /// SQLite has none: the refusal says so.
+    /// SQLite has none, and neither has a cluster: the refusal says so. The unit runs on a replica already. What the database says, a deadlock of such locks
+    /// too.
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn advisory_lock(&mut self, key: i64) -> Result<(), Error> {
         let locks = self.dialect.need(self.dialect.advisory_locks)?;
-        self.advisory(locks.wait, key).await.map(|_| ())
+        let row = self.advisory(locks.wait, key).await?;
+        match row.filter(|_| locks.may_give_up).map(|row| row.try_get("", "taken")) {
+            None | Some(Ok(Some(true))) => Ok(()),
+            _ => Err(Error::usage("the database did not give the lock: its wait was interrupted")),
+        }
     }
 
-    /// Takes a lock of the transaction by number if it is free (B5).
+    /// Takes a lock of the transaction by number if it is free (B5), on the primary as [`Session::advisory_lock`].
     ///
     /// # Errors
-    /// SQLite has none: the refusal says so.
+    /// SQLite has none, and neither has a cluster: the refusal says so. The unit runs on a replica already.
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn try_advisory_lock(&mut self, key: i64) -> Result<bool, Error> {
         let locks = self.dialect.need(self.dialect.advisory_locks)?;
         let row = self.advisory(locks.try_once, key).await?;
-        row.map_or(Ok(false), |row| Ok(row.try_get("", "taken")?))
+        row.map_or(Ok(false), |row| Ok(row.try_get::<Option<bool>>("", "taken")?.unwrap_or(false)))
     }
 
     async fn advisory(&mut self, sql: &str, key: i64) -> Result<Option<QueryResult>, Error> {
+        self.core().connection.stay_on_primary("an advisory lock was asked for")?;
+        if self.core().connection.is_clustered().await? {
+            return Err(self.dialect.unsupported(
+                "advisory locks in a cluster; each of its nodes has its own, lock by a write to a row that all of them know",
+            ));
+        }
         let statement = Statement::from_sql_and_values(self.dialect.backend, sql, [key.into()]);
         Ok(self.core().statement(Message::Statement(statement, Fetch::One)).await?.rows().into_iter().next())
     }

@@ -30,6 +30,9 @@ impl Session {
     ///
     /// # Errors
     /// The flush fails, or the block must roll back.
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn savepoint(&mut self) -> Result<Savepoint, Error> {
         if let Some(flag) = self.core().flag_around().cloned() {
             return Err(Error::Refused { cause: Arc::new(flag.cause) });
@@ -42,6 +45,9 @@ impl Session {
     ///
     /// # Errors
     /// The savepoint no longer exists or belongs to a block outside; nothing is sent then.
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn rollback_to(&mut self, savepoint: Savepoint) -> Result<(), Error> {
         self.core().rollback_to(savepoint.0).await
     }
@@ -50,6 +56,9 @@ impl Session {
     ///
     /// # Errors
     /// The savepoint no longer exists or belongs to a block outside; or the flush fails.
+    ///
+    /// # Cancel safety
+    /// A statement dropped half-way flags its block (C1).
     pub async fn release(&mut self, savepoint: Savepoint) -> Result<(), Error> {
         self.core().release(savepoint.0).await
     }

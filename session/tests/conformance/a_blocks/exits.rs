@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a13_panics_and_drops_roll_back() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let panicked = AssertUnwindSafe(db.run(async |s: &mut Session| -> Result<(), Error> {
             s.add(draft(1, "lost"));
             s.flush().await?;

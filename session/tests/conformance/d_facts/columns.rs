@@ -2,7 +2,7 @@
 
 use super::*;
 
-pub(super) const COMPUTED: [(Backend, &str); 3] = [
+pub(super) const COMPUTED: [(Backend, &str); 5] = [
     (
         Backend::Postgres,
         "CREATE TABLE person (id bigint PRIMARY KEY, first text NOT NULL, last text NOT NULL, \
@@ -17,6 +17,16 @@ pub(super) const COMPUTED: [(Backend, &str); 3] = [
         Backend::Sqlite,
         "CREATE TABLE person (id INTEGER PRIMARY KEY, first text NOT NULL, last text NOT NULL, \
          full_name text GENERATED ALWAYS AS (first || ' ' || last) VIRTUAL)",
+    ),
+    (
+        Backend::MariaDb,
+        "CREATE TABLE person (id bigint PRIMARY KEY, first text NOT NULL, last text NOT NULL, \
+         full_name text GENERATED ALWAYS AS (concat(first, ' ', last)) STORED)",
+    ),
+    (
+        Backend::MariaDb,
+        "CREATE TABLE person (id bigint PRIMARY KEY, first text NOT NULL, last text NOT NULL, \
+         full_name varchar(200) GENERATED ALWAYS AS (concat(first, ' ', last)) VIRTUAL)",
     ),
 ];
 
@@ -75,8 +85,10 @@ fn d4_what_was_rounded_padded_or_cut_is_in_the_object() {
                     ratio double precision NOT NULL, code char(5) NOT NULL, short varchar(4) NOT NULL)";
     let sqlite = "CREATE TABLE log (id INTEGER PRIMARY KEY, at text NOT NULL, whole text NOT NULL, ratio double NOT NULL, \
                   code text NOT NULL, short text NOT NULL)";
-    for (backend, table) in [(Backend::Postgres, postgres), (Backend::Sqlite, sqlite)] {
-        let short = if backend == Backend::Postgres { "ab    " } else { "ab " };
+    let mariadb = "CREATE TABLE log (id bigint AUTO_INCREMENT PRIMARY KEY, at datetime(6) NOT NULL, whole datetime(0) NOT NULL, \
+                   ratio double precision NOT NULL, code char(5) NOT NULL, short varchar(4) NOT NULL)";
+    for (backend, table) in [(Backend::Postgres, postgres), (Backend::Sqlite, sqlite), (Backend::MariaDb, mariadb)] {
+        let short = if backend == Backend::Sqlite { "ab " } else { "ab    " };
         sizes(backend, &[table], async |db: Db, n| {
             let moment: DateTimeUtc = "1985-07-03T12:30:45.123456789Z".parse().unwrap();
             db.session()
@@ -126,7 +138,13 @@ fn d4_what_a_trigger_makes_of_a_row_is_in_the_object() {
         "CREATE TRIGGER u AFTER UPDATE ON item WHEN NEW.name NOT LIKE '%!' \
          BEGIN UPDATE item SET name = name || '!' WHERE id = NEW.id; END",
     ];
-    let tables: [(Backend, Vec<&str>); 3] = [
+    let mariadb = [
+        "CREATE TABLE item (id bigint AUTO_INCREMENT PRIMARY KEY, name text NOT NULL)",
+        "CREATE TRIGGER i BEFORE INSERT ON item FOR EACH ROW SET NEW.name = concat(NEW.name, '!')",
+        "CREATE TRIGGER u BEFORE UPDATE ON item FOR EACH ROW SET NEW.name = upper(NEW.name)",
+    ];
+    let tables: [(Backend, Vec<&str>); 4] = [
+        (Backend::MariaDb, mariadb.to_vec()),
         (Backend::Postgres, vec![ITEM, &before, &before_both]),
         (Backend::Postgres, vec![ITEM, &after, &after_both]),
         (Backend::Sqlite, sqlite.to_vec()),

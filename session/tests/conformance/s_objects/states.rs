@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn s12_after_the_unit_its_objects_are_detached_readable_and_never_sent() {
     let logged = Logged::new();
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let committed =
             db.run(async |s: &mut Session| -> Result<_, Error> { Ok(s.add(draft(1, "one"))) }).await.unwrap();
         assert_eq!((committed.state(), committed.title(), committed.version()), (State::Detached, "one".to_owned(), 1));
@@ -38,7 +38,7 @@ fn s12_after_the_unit_its_objects_are_detached_readable_and_never_sent() {
 
 #[test]
 fn s12_a_late_write_panics_in_a_strict_unit() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let note = db
             .session()
             .strict()
@@ -49,6 +49,53 @@ fn s12_a_late_write_panics_in_a_strict_unit() {
         assert!(late.is_err());
         assert_eq!(note.title(), "one", "reading stays possible, and the write did not happen");
         behind_the_back(&db, "DELETE FROM note").await;
+    });
+}
+
+/// What the object held when it expired is not what the row held when the block was entered (D8).
+#[test]
+fn s5_an_object_that_expired_before_a_block_is_asked_for_again_after_its_rollback() {
+    on_all(async |db: Db| {
+        let (recorder, options) = watched(&db);
+        options
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                let note = s.add(draft(1, "first"));
+                s.flush().await?;
+                s.execute_unprepared("UPDATE note SET title = 'behind' WHERE id = 1").await?;
+                s.expire(&note);
+                let undone = s
+                    .atomic(async |s: &mut Session| -> Result<(), Error> {
+                        s.get::<note::Entity>(1_i64).await?;
+                        assert_eq!(note.title(), "behind");
+                        Err(Error::Usage("undo".into()))
+                    })
+                    .await;
+                assert!(undone.is_err());
+                assert!(s.peek::<note::Entity>(1_i64).is_none(), "what it holds is not known");
+                s.get::<note::Entity>(1_i64).await?;
+                assert_eq!(note.title(), "behind");
+
+                // What expired inside the block was known before it, and is known again without a query.
+                let undone = s
+                    .atomic(async |s: &mut Session| -> Result<(), Error> {
+                        s.execute_unprepared("UPDATE note SET title = 'tentative' WHERE id = 1").await?;
+                        s.expire(&note);
+                        s.atomic(async |s: &mut Session| -> Result<(), Error> {
+                            s.get::<note::Entity>(1_i64).await.map(drop)
+                        })
+                        .await?;
+                        assert_eq!(note.title(), "tentative");
+                        Err(Error::Usage("undo".into()))
+                    })
+                    .await;
+                assert!(undone.is_err());
+                recorder.take();
+                assert!(s.get::<note::Entity>(1_i64).await?.is_some_and(|same| Tracked::ptr_eq(&same, &note)));
+                assert_eq!((note.title(), recorder.take()), ("behind".to_owned(), Vec::<String>::new()));
+                Ok(())
+            })
+            .await
+            .unwrap();
     });
 }
 
@@ -100,7 +147,7 @@ async fn try_cell(db: &Db, cell: &StateCell) -> Result<(), Error> {
 
 #[test]
 fn s3_s4_s7_s12_every_cell_of_the_state_table_is_tried() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         for cell in STATE_TABLE {
             behind_the_back(&db, "DELETE FROM note").await;
             db.run(async |s: &mut Session| -> Result<(), Error> { row(s, 1, "one").await }).await.unwrap();
@@ -111,7 +158,7 @@ fn s3_s4_s7_s12_every_cell_of_the_state_table_is_tried() {
 
 #[test]
 fn s12_an_object_of_another_unit_is_not_read_again() {
-    on_both(async |db: Db| {
+    on_all(async |db: Db| {
         let foreign = db.run(async |s: &mut Session| -> Result<_, Error> { Ok(s.add(draft(1, "one"))) }).await.unwrap();
         let outcome = db.run(async |s: &mut Session| -> Result<(), Error> { s.refresh(&foreign).await }).await;
         assert!(matches!(outcome, Err(Error::Usage(_))), "{outcome:?}");

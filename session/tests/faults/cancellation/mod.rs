@@ -1,5 +1,5 @@
 //! The cancellation sweep (C1 to C5): every public async operation, dropped at its first poll, its second, … until it
-//! completes, on a pool of one connection and on both backends.
+//! completes, on a pool of one connection and on each backend.
 //!
 //! After each drop the pool must be clean, no acknowledged write may be missing, and none may be there that was not asked
 //! for, or twice. The sweep counts its drop points, and fails when there are too few of them: it cannot go empty.
@@ -7,14 +7,16 @@
 mod delivery;
 mod dropping;
 mod operations;
+mod relay;
 mod sweep;
 
 use std::time::Duration;
 
 use dropping::{Timing, dropped};
 use operations::titled;
-use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait};
-use sea_session::Error;
+use relay::Relay;
+use sea_orm::{ConnectOptions, ConnectionTrait, EntityTrait, PaginatorTrait, sqlx};
+use sea_session::{Error, prelude::*, testing::cluster::mariadb};
 use sweep::{Findings, Sweep};
 
 use crate::support_proof::Server;
@@ -61,21 +63,71 @@ async fn c1_the_sweep_on_sqlite() {
 }
 
 #[tokio::test]
+async fn c1_the_sweep_on_mariadb() {
+    let database = mariadb::fresh_database().await.expect("a database");
+    let relay = Relay::new(database.socket().expect("a server of the tests' own").clone()).await;
+    let findings = Sweep::new(&database.url_through(relay.address()), note::MARIADB).await.run().await;
+    let looks = sea_orm::Database::connect(database.url()).await.expect("a connection");
+    // What was told to end may still be on its way.
+    let mut open = 1;
+    for _ in 0..1_000 {
+        let question = "SELECT COUNT(*) AS open FROM information_schema.innodb_trx t JOIN information_schema.processlist p \
+                        ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE()";
+        let question = sea_orm::Statement::from_string(sea_orm::DbBackend::MySql, question);
+        let row = looks.query_one_raw(question).await.expect("an answer").expect("a row");
+        open = row.try_get::<i64>("", "open").expect("a number");
+        if open == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(open, 0, "C1: no transaction is left open on the server");
+    report("mariadb", findings);
+}
+
+#[tokio::test]
 async fn c5_a_thousand_drops_leave_the_pool_as_it_was() {
     let server = Server::new().await;
     sea_orm::sqlx::raw_sql(note::POSTGRES).execute(&server.pool).await.expect("tables");
     let db = server.db(4).await;
-    let pool = db.connection().get_postgres_connection_pool().clone();
+    a_thousand_drops(&db, db.connection().get_postgres_connection_pool(), "SELECT pg_sleep(0.01)", 18).await;
+}
+
+#[tokio::test]
+async fn c5_a_thousand_drops_leave_the_pool_as_it_was_on_mariadb() {
+    let database = mariadb::fresh_database().await.expect("a database");
+    let relay = Relay::new(database.socket().expect("a server of the tests' own").clone()).await;
+    let mut options = ConnectOptions::new(database.url_through(relay.address()));
+    options.max_connections(4);
+    let db = Db::connect(options).await.expect("sessions");
+    db.connection().execute_unprepared(note::MARIADB).await.expect("tables");
+    // How many polls a unit takes there hangs on how its answers are cut up.
+    let mut polls = 1;
+    while dropped(two_rows(&db, "SELECT SLEEP(0.01)"), polls, Timing::AtOnce).await.is_none() {
+        polls += 1;
+    }
+    note::Entity::delete_many().exec(db.connection()).await.expect("room");
+    let most = polls + polls / 4;
+    a_thousand_drops(&db, db.connection().get_mysql_connection_pool(), "SELECT SLEEP(0.01)", most).await;
+}
+
+/// A unit that writes two rows, and pauses between them.
+async fn two_rows(db: &Db, pause: &str) -> Result<(), Error> {
+    db.run(async |s| -> Result<(), Error> {
+        s.add(titled("dropped", "one"));
+        s.flush().await?;
+        s.execute_unprepared(pause).await?;
+        s.add(titled("dropped", "two"));
+        Ok(())
+    })
+    .await
+}
+
+/// Drops units of two rows at each of so many polls in turn, and looks at the pool of four.
+async fn a_thousand_drops<D: sqlx::Database>(db: &Db, pool: &sqlx::Pool<D>, pause: &str, most: usize) {
     let mut acknowledged = 0;
     for at in 0..1_000 {
-        let unit = db.run(async |s| -> Result<(), Error> {
-            s.add(titled("dropped", "one"));
-            s.flush().await?;
-            s.execute_unprepared("SELECT pg_sleep(0.01)").await?;
-            s.add(titled("dropped", "two"));
-            Ok(())
-        });
-        let outcome = dropped(unit, at % 18 + 1, Timing::AtOnce).await;
+        let outcome = dropped(two_rows(db, pause), at % most + 1, Timing::AtOnce).await;
         acknowledged += outcome.map_or(0, |outcome| outcome.map(|()| 1).expect("the unit"));
     }
     let mut held = Vec::new();

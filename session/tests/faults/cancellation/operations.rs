@@ -3,8 +3,9 @@
 use std::{pin::Pin, time::Duration};
 
 use sea_orm::ActiveValue::Set;
+use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, Statement,
+    ColumnTrait, ConnectionTrait, Database, DbBackend, EntityTrait, PaginatorTrait, Statement,
     sea_query::{Expr, ExprTrait},
 };
 use sea_session::outbox::first_time;
@@ -17,7 +18,7 @@ use crate::support_proof::note::{self, label, remark};
 /// What an operation finds: an engine on a pool of one, and a session with a note that was loaded and one that is new.
 pub struct Scene {
     pub db: Db,
-    /// Another engine, on a pool of one and the same database (PostgreSQL).
+    /// Another engine, on a pool of one and the same database (a server's).
     pub other: Option<Db>,
     pub s: Session,
     pub token: String,
@@ -28,7 +29,7 @@ pub struct Scene {
 
 impl Scene {
     pub fn in_two_phases(&self) -> Several {
-        Several::new("main", &self.db).and("other", self.other.as_ref().expect("PostgreSQL")).two_phase()
+        Several::new("main", &self.db).and("other", self.other.as_ref().expect("a server")).two_phase()
     }
 }
 
@@ -75,17 +76,17 @@ pub enum Place {
 pub struct Operation {
     pub name: &'static str,
     pub place: Place,
-    /// The backend that it is for, if not for both.
-    pub only: Option<DbBackend>,
+    /// The backends that it is for, if not for all.
+    pub only: &'static [DbBackend],
     pub run: for<'a> fn(&'a mut Scene) -> Running<'a>,
 }
 
 macro_rules! operations {
-    ($($place:ident $(($only:ident))? $name:literal |$scene:ident| $body:block)*) => {
+    ($($place:ident $(($($only:ident),+))? $name:literal |$scene:ident| $body:block)*) => {
         vec![$(Operation {
             name: $name,
             place: Place::$place,
-            only: operations!(@only $($only)?),
+            only: &[$($(DbBackend::$only),+)?],
             run: {
                 fn run($scene: &mut Scene) -> Running<'_> {
                     Box::pin(async move $body)
@@ -94,8 +95,6 @@ macro_rules! operations {
             },
         }),*]
     };
-    (@only) => { None };
-    (@only $only:ident) => { Some(DbBackend::$only) };
 }
 
 pub fn operations() -> Vec<Operation> {
@@ -123,6 +122,15 @@ pub fn operations() -> Vec<Operation> {
             let token = scene.token.clone();
             let unit = scene.db.session().set_local("app.tenant", "it's").settle().statement_timeout(Duration::from_secs(5));
             unit.run(async |s| -> Result<(), Error> {
+                s.add(titled(&token, "one"));
+                s.add(titled(&token, "two"));
+                Ok(())
+            }).await
+        }
+        Unit (MySql) "UnitOptions::run, settled by a token, lock_timeout, statement_timeout" |scene| {
+            let token = scene.token.clone();
+            let unit = scene.db.session().settle_by_token().lock_timeout(Duration::from_secs(5));
+            unit.statement_timeout(Duration::from_secs(5)).run(async |s| -> Result<(), Error> {
                 s.add(titled(&token, "one"));
                 s.add(titled(&token, "two"));
                 Ok(())
@@ -205,7 +213,7 @@ pub fn operations() -> Vec<Operation> {
             }).await;
             done.map(drop).map_err(|error| error.cause)
         }
-        Unit (Postgres) "Several::run in two phases" |scene| {
+        Unit (Postgres, MySql) "Several::run in two phases" |scene| {
             let several = scene.in_two_phases();
             let token = scene.token.clone();
             several.run(async |sessions| -> Result<(), Error> {
@@ -214,7 +222,7 @@ pub fn operations() -> Vec<Operation> {
                 Ok(())
             }).await
         }
-        Engine (Postgres) "Several::run in two phases that fails" |scene| {
+        Engine (Postgres, MySql) "Several::run in two phases that fails" |scene| {
             let several = scene.in_two_phases();
             let token = scene.token.clone();
             let outcome = several.run(async |sessions| -> Result<(), Error> {
@@ -226,13 +234,8 @@ pub fn operations() -> Vec<Operation> {
             assert!(outcome.is_err());
             Ok(())
         }
-        Engine (Postgres) "Several::recover" |scene| {
-            let left = format!(
-                "BEGIN; INSERT INTO note (title) VALUES ('{} undone'); \
-                 PREPARE TRANSACTION 'sea_session:6f1f0ad0-0000-4000-8000-000000000001:1'",
-                scene.token
-            );
-            scene.db.connection().execute_unprepared(&left).await?;
+        Engine (Postgres, MySql) "Several::recover" |scene| {
+            leave_prepared(&scene.db, &format!("{} undone", scene.token)).await?;
             scene.in_two_phases().recover(Duration::ZERO).await.map(drop)
         }
         Engine "Dispatcher::drain" |scene| {
@@ -257,14 +260,7 @@ pub fn operations() -> Vec<Operation> {
             }).await
         }
         Engine "Db::connect" |scene| {
-            let connection = scene.db.connection();
-            let url = match scene.db.backend() {
-                DbBackend::Postgres => {
-                    connection.get_postgres_connection_pool().connect_options().to_url_lossy_text()
-                }
-                _ => "sqlite::memory:".to_owned(),
-            };
-            Db::connect(url).await?.close().await
+            Db::connect(url_of(&scene.db)).await?.close().await
         }
         Inside "get" |scene| { scene.s.get::<note::Entity>(2).await.map(drop) }
         Inside "get_many" |scene| { scene.s.get_many::<note::Entity>([1_i64, 2, 3]).await.map(drop) }
@@ -431,8 +427,8 @@ pub fn operations() -> Vec<Operation> {
             let savepoint = scene.savepoint.take().expect("a savepoint");
             scene.s.release(savepoint).await
         }
-        Inside (Postgres) "advisory_lock" |scene| { scene.s.advisory_lock(42).await }
-        Inside (Postgres) "try_advisory_lock" |scene| { scene.s.try_advisory_lock(42).await.map(drop) }
+        Inside (Postgres, MySql) "advisory_lock" |scene| { scene.s.advisory_lock(42).await }
+        Inside (Postgres, MySql) "try_advisory_lock" |scene| { scene.s.try_advisory_lock(42).await.map(drop) }
         Commit "commit" |scene| { scene.s.commit().await }
         Commit "commit with a flush and a hook" |scene| {
             scene.s.add(titled(&scene.token, "one"));
@@ -444,13 +440,29 @@ pub fn operations() -> Vec<Operation> {
 }
 
 /// The URL that a pool was made from, as far as another pool needs it.
-trait ToText {
-    fn to_url_lossy_text(&self) -> String;
+fn url_of(db: &Db) -> String {
+    let connection = db.connection();
+    match db.backend() {
+        DbBackend::Postgres => connection.get_postgres_connection_pool().connect_options().to_url_lossy().to_string(),
+        DbBackend::MySql => connection.get_mysql_connection_pool().connect_options().to_url_lossy().to_string(),
+        _ => "sqlite::memory:".to_owned(),
+    }
 }
 
-impl ToText for sea_orm::sqlx::postgres::PgConnectOptions {
-    fn to_url_lossy_text(&self) -> String {
-        use sea_orm::sqlx::ConnectOptions;
-        self.to_url_lossy().to_string()
+/// Leaves a transaction prepared, as a crash does.
+async fn leave_prepared(db: &Db, title: &str) -> Result<(), Error> {
+    let (name, insert) =
+        ("sea_session:6f1f0ad0-0000-4000-8000-000000000001:1", format!("INSERT INTO note (title) VALUES ('{title}')"));
+    if db.backend() == DbBackend::Postgres {
+        db.connection().execute_unprepared(&format!("BEGIN; {insert}; PREPARE TRANSACTION '{name}'")).await?;
+        return Ok(());
     }
+    // As long as its connection lives, nobody else can end it: it has one of its own.
+    let own = Database::connect(url_of(db)).await?;
+    let place = Statement::from_string(DbBackend::MySql, "SELECT LEFT(MD5(DATABASE()), 16) AS place");
+    let place = own.query_one_raw(place).await?.expect("a place").try_get::<String>("", "place")?;
+    let name = format!("'{name}', '{place}.1'");
+    own.execute_unprepared(&format!("XA START {name}; {insert}; XA END {name}; XA PREPARE {name}")).await?;
+    own.close().await?;
+    Ok(())
 }

@@ -8,7 +8,7 @@ use std::{any::Any, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use sea_orm::entity::prelude::*;
-use sea_session::{Error, prelude::*};
+use sea_session::{Error, prelude::*, testing::Backend};
 
 use super::world::{Of, Subject, World};
 
@@ -28,6 +28,20 @@ pub enum Kind {
     Document,
     Bytes,
     Mood,
+    // What only MariaDB's tables have.
+    TinyUnsigned,
+    SmallUnsigned,
+    Unsigned,
+    BigUnsigned,
+    /// A decimal number, carried as a text.
+    Number,
+    /// Words of a SET.
+    Marks,
+    /// A text whose spaces, case and accents a collation may not tell apart.
+    Word,
+    /// A moment that a TIMESTAMP can hold.
+    Stamp,
+    Hour,
 }
 
 /// What a column is for.
@@ -88,7 +102,7 @@ impl Shape {
     }
 }
 
-/// An enum that is text in SQLite and a type of its own in PostgreSQL.
+/// An enum that is text in SQLite, a type of its own in PostgreSQL and the column's in MariaDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Enum", enum_name = "mood u.")]
 pub enum Mood {
@@ -375,6 +389,51 @@ entity!(refer, "refer", {
     Coded "code" coded,
 });
 
+entity!(counted, "counted", {
+    #[sea_orm(primary_key)]
+    pub id: u64,
+    pub tag: i64,
+    pub tiny: u8,
+    pub small: Option<u16>,
+    pub whole: u32,
+    pub large: Option<u64>,
+}, [
+    column("id", BigUnsigned, false, Made), column("tag", Big, false, Tag), column("tiny", TinyUnsigned, false, Plain),
+    column("small", SmallUnsigned, true, Plain), column("whole", Unsigned, false, Plain),
+    column("large", BigUnsigned, true, Plain),
+], {});
+
+entity!(entry, "entry", {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: u32,
+    pub tag: i64,
+    pub counted_id: Option<u64>,
+    #[sea_orm(column_type = "Text", select_as = "CHAR(80)", save_as = "DECIMAL(30, 10)")]
+    pub price: String,
+    pub marks: Option<String>,
+    pub word: String,
+}, [
+    column("id", Unsigned, false, Key), column("tag", Big, false, Tag),
+    column("counted_id", BigUnsigned, true, Parent("counted", "id")), column("price", Number, false, Plain),
+    column("marks", Marks, true, Plain), column("word", Word, false, Plain),
+], {
+    #[sea_orm(belongs_to = "super::counted::Entity", from = "Column::CountedId", to = "super::counted::Column::Id")]
+    Counted "counted_id" counted,
+});
+
+entity!(touched, "touched", {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: i64,
+    pub tag: i64,
+    pub name: String,
+    pub at: DateTimeUtc,
+    pub stamp: Option<DateTimeUtc>,
+    pub hour: Option<Time>,
+}, [
+    column("id", Big, false, Key), column("tag", Big, false, Tag), column("name", Text, false, Plain),
+    column("at", Utc, false, Plain), column("stamp", Stamp, true, Plain), column("hour", Hour, true, Plain),
+], {});
+
 /// Columns called as ours are, in an enum of another order.
 pub mod odd {
     use super::*;
@@ -464,9 +523,9 @@ pub mod odd {
     );
 }
 
-/// All entities, parents before children.
-pub fn all() -> Vec<Arc<dyn World>> {
-    vec![
+/// All entities that a backend carries, parents before children.
+pub fn all(backend: Backend) -> Vec<Arc<dyn World>> {
+    let mut all = vec![
         Of::<plain::Entity>::new(),
         Of::<keyed::Entity>::new(),
         Of::<pair::Entity>::new(),
@@ -481,5 +540,9 @@ pub fn all() -> Vec<Arc<dyn World>> {
         Of::<coded::Entity>::new(),
         Of::<refer::Entity>::new(),
         Of::<odd::Entity>::new(),
-    ]
+    ];
+    if backend == Backend::MariaDb {
+        all.extend([Of::<counted::Entity>::new(), Of::<entry::Entity>::new(), Of::<touched::Entity>::new()]);
+    }
+    all
 }

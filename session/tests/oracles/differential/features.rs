@@ -1,5 +1,5 @@
 //! What tables may be beside what [`super::tables`] draws: rules, views, partitions, policies and privileges, STRICT, files of
-//! their own. Drawn from a seed of its own, so that the programs of older seeds stay what they were.
+//! their own, columns that are not seen. Drawn from a seed of its own, so that the programs of older seeds stay what they were.
 
 use fastrand::Rng;
 use sea_session::testing::Backend;
@@ -23,7 +23,7 @@ pub struct Surroundings {
 
 /// Draws what the tables are beside.
 pub fn draw(rng: &mut Rng, backend: Backend, tables: &mut [Table]) -> Surroundings {
-    let shapes: Vec<&'static Shape> = tables.iter().map(|table| family::all()[table.entity].shape()).collect();
+    let shapes: Vec<&'static Shape> = tables.iter().map(|table| family::all(backend)[table.entity].shape()).collect();
     let refers = |at: usize| shapes[at].parents().next().is_some();
     let alone = |at: usize| {
         let name = shapes[at].table;
@@ -39,12 +39,18 @@ pub fn draw(rng: &mut Rng, backend: Backend, tables: &mut [Table]) -> Surroundin
                 triggered_view(table, shapes[at]);
             }
             Backend::Sqlite => strict(table),
+            Backend::MariaDb => on_mariadb(rng, table, shapes[at], alone[at]),
             _ => on_postgres(rng, table, shapes[at], alone[at]),
         }
     }
     let surroundings = match backend {
         Backend::Sqlite if rng.u8(..2) == 0 => attached(tables),
         Backend::Postgres if rng.u8(..3) == 0 => as_plain_role(rng, tables, &shapes),
+        // As on one of three nodes of a cluster.
+        Backend::MariaDb if rng.bool() => Surroundings {
+            before: vec!["SET auto_increment_increment = 3, auto_increment_offset = 2".to_owned()],
+            after: Vec::new(),
+        },
         _ => Surroundings::default(),
     };
     if backend == Backend::Postgres && rng.bool() {
@@ -77,6 +83,18 @@ fn on_postgres(rng: &mut Rng, table: &mut Table, shape: &'static Shape, alone: b
         5 | 6 if alone => view(table, shape),
         7 if alone && may_be_seen_through(table, shape) => instead_of(table, shape),
         _ => also(rng, table, shape),
+    }
+}
+
+fn on_mariadb(rng: &mut Rng, table: &mut Table, shape: &Shape, alone: bool) {
+    let name = shape.table;
+    // Keys in partitions refer to nothing, and are referred to by nothing; what is unique holds the key of the partitions.
+    let unique = shape.columns.iter().any(|column| column.role == Role::Unique);
+    match rng.u8(..4) {
+        0 if alone && !unique => table.statements[0] += " PARTITION BY KEY () PARTITIONS 3",
+        1 if alone => view(table, shape),
+        2 => table.statements.push(format!("ALTER TABLE \"{name}\" ADD \"not seen\" int INVISIBLE DEFAULT 5 FIRST")),
+        _ => table.statements.push(format!("ALTER TABLE \"{name}\" ADD CHECK (tag % 61 <> 60)")),
     }
 }
 
@@ -161,7 +179,7 @@ fn triggered_view(table: &mut Table, shape: &Shape) {
     }
 }
 
-/// A view that the database itself (PostgreSQL), or triggers, can write to.
+/// A view that the database itself (PostgreSQL, MariaDB), or triggers, can write to.
 fn view(table: &mut Table, shape: &Shape) {
     let name = shape.table;
     table.statements.push(format!("ALTER TABLE \"{name}\" RENAME TO \"{name} base\""));

@@ -11,10 +11,12 @@
 //! `DIFFERENTIAL_BRIEF=1` does not make them smaller. A seed that fails is added to `seeds.txt`; those come first.
 //!
 //! What SeaORM cannot carry and is therefore not drawn: `u8`, `u16`, `u32` and `u64` on PostgreSQL (it writes some of them and
-//! reads none back), `u64` on SQLite, and `i8` on PostgreSQL, which it sends as `"char"`.
+//! reads none back), `u64` on SQLite, and `i8` on PostgreSQL, which it sends as `"char"`. Unsigned numbers, decimal ones, sets and
+//! times of day are drawn on MariaDB alone.
 
 mod family;
 mod features;
+mod mariadb;
 mod oracle;
 mod program;
 mod reduce;
@@ -25,7 +27,7 @@ mod world;
 use std::sync::Mutex;
 
 use program::Case;
-use run::Outcome;
+use run::{Outcome, Places};
 use sea_session::testing::{Backend, cluster};
 
 const KEPT: &str = include_str!("seeds.txt");
@@ -61,17 +63,26 @@ fn keep(backend: Backend, seed: u64, featured: bool) {
 fn differential(backend: Backend) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let database = match backend {
-            Backend::Sqlite => None,
-            _ => Some(cluster::fresh_database().await.unwrap()),
+        // Databases go with their values.
+        let (database, ours, theirs);
+        let places = match backend {
+            Backend::Sqlite => Places::in_memory(),
+            Backend::Postgres => {
+                database = cluster::fresh_database().await.unwrap();
+                Places::schemas(&database.url())
+            }
+            Backend::MariaDb => {
+                ours = cluster::mariadb::fresh_database().await.unwrap();
+                theirs = cluster::mariadb::fresh_database().await.unwrap();
+                Places::databases(&ours, &theirs)
+            }
         };
-        let url = database.as_ref().map(|database| database.url().to_string()).unwrap_or_default();
         let most = number("DIFFERENTIAL_FAILURES").unwrap_or(1);
         let (mut same, mut refused, mut open, mut failures) = (0, 0, 0, Vec::new());
         for (seed, featured) in seeds(backend) {
             let case = Case::draw(backend, seed, featured);
             let log = Mutex::new(Vec::new());
-            let outcome = run::run(&case, &url, &log).await;
+            let outcome = run::run(&case, &places, &log).await;
             if number("DIFFERENTIAL_SEED").is_some() {
                 println!("{}{outcome:?}", reduce::show(&case, &log.lock().unwrap()));
             }
@@ -84,7 +95,7 @@ fn differential(backend: Backend) {
                     println!("{backend:?} seed {seed}: {what}");
                     failures.push(match number("DIFFERENTIAL_BRIEF") {
                         Some(_) => format!("{backend:?} seed {seed}: {what}"),
-                        None => reduce::smallest(case, what, &url).await,
+                        None => reduce::smallest(case, what, &places).await,
                     });
                     if failures.len() as u64 >= most {
                         break;
@@ -111,4 +122,9 @@ fn d13_a_session_and_single_statements_give_the_same_on_sqlite() {
 #[test]
 fn d13_a_session_and_single_statements_give_the_same_on_postgres() {
     differential(Backend::Postgres);
+}
+
+#[test]
+fn d13_a_session_and_single_statements_give_the_same_on_mariadb() {
+    differential(Backend::MariaDb);
 }

@@ -8,6 +8,7 @@ use sea_session::testing::Backend;
 use super::{
     family::{self, Kind},
     features::{self, Surroundings},
+    mariadb,
     tables::{self, Table},
 };
 
@@ -78,7 +79,7 @@ impl Case {
     /// `featured`: whether the tables may be more than tables; seeds that were kept before that know nothing of it.
     pub fn draw(backend: Backend, seed: u64, featured: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let all = family::all();
+        let all = family::all(backend);
         let mut chosen = std::collections::BTreeSet::new();
         for _ in 0..rng.usize(1..=2) {
             chosen.insert(rng.usize(..all.len()));
@@ -91,14 +92,22 @@ impl Case {
                 chosen.extend(parents);
             }
         }
-        let mut tables: Vec<Table> =
-            chosen.into_iter().map(|at| tables::draw(&mut rng, backend, at, all[at].shape())).collect();
+        let mut tables: Vec<Table> = match backend {
+            Backend::MariaDb => {
+                let collation = mariadb::collation(&mut rng);
+                chosen.into_iter().map(|at| mariadb::draw(&mut rng, at, all[at].shape(), collation)).collect()
+            }
+            _ => chosen.into_iter().map(|at| tables::draw(&mut rng, backend, at, all[at].shape())).collect(),
+        };
         let steps = (0..rng.usize(3..16)).map(|_| step(&mut rng, tables.len(), 2)).collect();
         let mut features = Rng::with_seed(seed ^ 0xFEA7);
-        let surroundings = match featured && features.bool() {
+        let mut surroundings = match featured && features.bool() {
             true => features::draw(&mut features, backend, &mut tables),
             false => Surroundings::default(),
         };
+        if backend == Backend::MariaDb {
+            surroundings.before.insert(0, mariadb::CONNECTION.to_owned());
+        }
         Self { backend, seed, tables, surroundings, steps, optimistic: rng.u8(..5) == 0, show_values: rng.u8(..6) == 0 }
     }
 }
@@ -166,6 +175,15 @@ pub fn value(rng: &mut Rng, kind: Kind, null: bool) -> Value {
         }
         Kind::Bytes => Value::from([vec![], vec![0_u8, 255], vec![7]][rng.usize(..3)].clone()),
         Kind::Mood => Value::from([family::Mood::Fine, family::Mood::Bad][rng.usize(..2)]),
+        Kind::TinyUnsigned => Value::from([0_u8, 1, 7, u8::MAX][rng.usize(..4)]),
+        Kind::SmallUnsigned => Value::from([0_u16, 1, 7, u16::MAX][rng.usize(..4)]),
+        Kind::Unsigned => Value::from([0, 1, 7, u32::MAX][rng.usize(..4)]),
+        Kind::BigUnsigned => Value::from([0, 7, 1 << 63, u64::MAX][rng.usize(..4)]),
+        Kind::Number => Value::from(["1.005", "-2.5", "0.1", "100", "1.50"][rng.usize(..5)]),
+        Kind::Marks => Value::from(["c,a", "b", "", "B,a,b"][rng.usize(..4)]),
+        Kind::Word => Value::from(["a", "a ", "A", "\u{e4}", "Stra\u{df}e", "\u{1f980}", ""][rng.usize(..7)]),
+        Kind::Stamp => Value::from(moment(rng) + chrono::TimeDelta::days(365)),
+        Kind::Hour => Value::from(moment(rng).time()),
     }
 }
 

@@ -4,11 +4,11 @@ use std::sync::Mutex;
 
 use super::{
     program::{Case, Step, What},
-    run::{self, Outcome},
+    run::{self, Outcome, Places},
 };
 
 /// The smallest program found that still fails, as a text.
-pub async fn smallest(case: Case, what: String, url: &str) -> String {
+pub async fn smallest(case: Case, what: String, places: &Places) -> String {
     let (seed, backend) = (case.seed, case.backend);
     let (mut case, mut what, mut tries) = (case, what, 0);
     'smaller: loop {
@@ -17,7 +17,7 @@ pub async fn smallest(case: Case, what: String, url: &str) -> String {
             if tries > 600 {
                 break 'smaller;
             }
-            if let Outcome::Different(found) = run::run(&candidate, url, &Mutex::new(Vec::new())).await {
+            if let Outcome::Different(found) = run::run(&candidate, places, &Mutex::new(Vec::new())).await {
                 (case, what) = (candidate, found);
                 continue 'smaller;
             }
@@ -25,7 +25,7 @@ pub async fn smallest(case: Case, what: String, url: &str) -> String {
         break;
     }
     let log = Mutex::new(Vec::new());
-    let again = run::run(&case, url, &log).await;
+    let again = run::run(&case, places, &log).await;
     let log = log.into_inner().unwrap();
     format!("{backend:?} seed {seed}: {what}\n{}(once more: {again:?})", show(&case, &log))
 }

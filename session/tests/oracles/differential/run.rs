@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use fastrand::Rng;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, Value};
-use sea_session::{Db, Error, Session, State, testing::Backend};
+use sea_session::{
+    Db, Error, Session, State,
+    testing::{Backend, cluster::mariadb::MariaDbDatabase},
+};
 
 use compare::{by_tag, tags, text};
 
@@ -92,19 +95,47 @@ struct Run<'a> {
     log: &'a std::sync::Mutex<Vec<String>>,
 }
 
+/// Where the worlds of a program are, which it may do with as it likes.
+pub struct Places {
+    session: String,
+    oracle: String,
+    /// Empties both, sent in the oracle's.
+    empty: String,
+}
+
+impl Places {
+    pub fn in_memory() -> Self {
+        let memory = || "sqlite::memory:".to_owned();
+        Self { session: memory(), oracle: memory(), empty: String::new() }
+    }
+
+    /// Two schemas of a database on PostgreSQL.
+    pub fn schemas(url: &str) -> Self {
+        let first = if url.contains('?') { '&' } else { '?' };
+        let place = |schema: &str| format!("{url}{first}options=-c%20search_path%3D{schema}");
+        let empty = ["a", "b"].map(|name| format!("DROP SCHEMA IF EXISTS {name} CASCADE; CREATE SCHEMA {name}"));
+        Self { session: place("a"), oracle: place("b"), empty: empty.join("; ") }
+    }
+
+    /// Two databases of MariaDB.
+    pub fn databases(session: &MariaDbDatabase, oracle: &MariaDbDatabase) -> Self {
+        let both = [session, oracle];
+        let empty = both.map(|one| format!("DROP DATABASE {0}; CREATE DATABASE {0} CHARACTER SET utf8mb4", one.name()));
+        let empty = format!("{}; USE {}", empty.join("; "), oracle.name());
+        Self { session: session.url(), oracle: oracle.url(), empty }
+    }
+}
+
 /// One connection to a world.
-fn options(backend: Backend, url: &str, schema: &str) -> ConnectOptions {
-    let mut options = ConnectOptions::new(match backend {
-        Backend::Sqlite => "sqlite::memory:".to_owned(),
-        _ => format!("{url}{}options=-c%20search_path%3D{schema}", if url.contains('?') { '&' } else { '?' }),
-    });
+fn options(url: &str) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
     options
 }
 
-/// Carries the program out. `url` is an empty database that it may do with as it likes.
-pub async fn run(case: &Case, url: &str, log: &std::sync::Mutex<Vec<String>>) -> Outcome {
-    let outcome = std::panic::AssertUnwindSafe(prepared(case, url, log)).catch_unwind().await;
+/// Carries the program out.
+pub async fn run(case: &Case, places: &Places, log: &std::sync::Mutex<Vec<String>>) -> Outcome {
+    let outcome = std::panic::AssertUnwindSafe(prepared(case, places, log)).catch_unwind().await;
     match outcome {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(e)) => Outcome::Different(format!("the tables could not be made: {e}")),
@@ -116,16 +147,14 @@ pub async fn run(case: &Case, url: &str, log: &std::sync::Mutex<Vec<String>>) ->
     }
 }
 
-async fn prepared(case: &Case, url: &str, log: &std::sync::Mutex<Vec<String>>) -> Result<Outcome, DbErr> {
-    let all = family::all();
+async fn prepared(case: &Case, places: &Places, log: &std::sync::Mutex<Vec<String>>) -> Result<Outcome, DbErr> {
+    let all = family::all(case.backend);
     let worlds: Vec<Arc<dyn World>> = case.tables.iter().map(|table| all[table.entity].clone()).collect();
-    let oracle = Database::connect(options(case.backend, url, "b")).await?;
-    if case.backend == Backend::Postgres {
-        let schemas = ["a", "b"].map(|name| format!("DROP SCHEMA IF EXISTS {name} CASCADE; CREATE SCHEMA {name}"));
-        sql(&oracle, &schemas.join("; ")).await?;
+    let oracle = Database::connect(options(&places.oracle)).await?;
+    if !places.empty.is_empty() {
+        sql(&oracle, &places.empty).await?;
     }
-    let ours = options(case.backend, url, "a");
-    let db = Db::connect(ours).await.map_err(|e| DbErr::Custom(e.to_string()))?;
+    let db = Db::connect(options(&places.session)).await.map_err(|e| DbErr::Custom(e.to_string()))?;
     let statements = tables::script(&case.tables, &case.surroundings);
     for connection in [db.connection(), &oracle] {
         sql(connection, &statements).await?;
@@ -295,6 +324,7 @@ impl Run<'_> {
                     let spelling = self.case.tables[self.slots[at].entity].spelling;
                     let other = |value: Value| match value {
                         Value::String(Some(text)) if spelling == Spelling::Case => text.to_uppercase().into(),
+                        Value::String(Some(text)) if spelling == Spelling::Trimmed => format!("{text}  ").into(),
                         Value::String(Some(text)) => text.trim_end().to_owned().into(),
                         value => value,
                     };
@@ -550,6 +580,7 @@ fn fresh_key(kind: family::Kind, tag: i64) -> Value {
     match kind {
         family::Kind::Text => format!("k{tag}").into(),
         family::Kind::Int => i32::try_from(tag).expect("a small number").into(),
+        family::Kind::Unsigned => u32::try_from(tag).expect("a small number").into(),
         family::Kind::Id => uuid::Uuid::from_u128((tag as u128).wrapping_mul(0x9E37_79B9_7F4A_7C15)).into(),
         _ => (tag * 7 % 1_000_003).into(),
     }

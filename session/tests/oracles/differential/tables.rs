@@ -30,16 +30,19 @@ pub enum Spelling {
     Exact,
     /// `K1` is `k1`.
     Case,
-    /// `k1` is `k1` with spaces behind it.
+    /// `k1` is `k1` with spaces behind it, as which it is read.
     Padded,
+    /// `k1` is `k1` with spaces behind it, without which it is read.
+    Trimmed,
 }
 
 /// What the tables need before them, and the word by which they ask for it.
-const PREAMBLE: [(&str, &str); 5] = [
+const PREAMBLE: [(&str, &str); 6] = [
     ("\"mood u.\"", "CREATE TYPE \"mood u.\" AS ENUM ('it''s fine', 'Bad')"),
     ("folded", "CREATE COLLATION folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"),
     (" short", "CREATE DOMAIN short AS varchar(40)"),
     ("'other'", "CREATE SEQUENCE other START 500"),
+    ("(numbers)", "CREATE SEQUENCE numbers START 500"),
     ("log", "CREATE TABLE log (what text)"),
 ];
 
@@ -75,19 +78,29 @@ struct Drawing<'a> {
     spelling: Spelling,
 }
 
-fn quoted(name: &str) -> String {
+pub fn quoted(name: &str) -> String {
     format!("\"{name}\"")
 }
 
-impl Drawing<'_> {
+/// What drawings of tables ask of chance.
+pub trait Chance {
+    /// One of these.
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T;
+    /// Once in `n` times.
+    fn one_in(&mut self, n: u32) -> bool;
+}
+
+impl Chance for Rng {
     fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.rng.usize(..of.len())]
+        of[self.usize(..of.len())]
     }
 
     fn one_in(&mut self, n: u32) -> bool {
-        self.rng.u32(..n) == 0
+        self.u32(..n) == 0
     }
+}
 
+impl Drawing<'_> {
     fn table(mut self, entity: usize) -> Table {
         let mut columns: Vec<String> = (0..self.shape.columns.len()).map(|at| self.column(at)).collect();
         let keys: Vec<String> = self.shape.keys().map(|at| quoted(self.shape.columns[at].name)).collect();
@@ -97,7 +110,7 @@ impl Drawing<'_> {
             columns.push(format!("PRIMARY KEY ({})", keys.join(", ")));
         }
         let table = quoted(self.shape.table);
-        let without_rowid = self.sqlite && !counted && self.one_in(3);
+        let without_rowid = self.sqlite && !counted && self.rng.one_in(3);
         let end = if without_rowid { " WITHOUT ROWID" } else { "" };
         let mut statements = vec![format!("CREATE TABLE {table} ({}){end}", columns.join(", "))];
         self.triggers(without_rowid);
@@ -116,7 +129,7 @@ impl Drawing<'_> {
         let _ = write!(sql, " {}", self.type_of(column.kind, column.role));
         if column.role == Role::Computed {
             let by = if column.name == "full" { "first || ' ' || last" } else { "part * 2" };
-            let kept = if self.sqlite && self.one_in(2) { "VIRTUAL" } else { "STORED" };
+            let kept = if self.sqlite && self.rng.one_in(2) { "VIRTUAL" } else { "STORED" };
             let _ = write!(sql, " GENERATED ALWAYS AS ({by}) {kept}");
             return sql;
         }
@@ -124,7 +137,7 @@ impl Drawing<'_> {
             sql += " NOT NULL";
         }
         if plain
-            && self.one_in(3)
+            && self.rng.one_in(3)
             && let Some(default) = self.default_of(column.kind)
         {
             let _ = write!(sql, " DEFAULT {default}");
@@ -142,10 +155,10 @@ impl Drawing<'_> {
                 false => &["NO ACTION", "CASCADE"],
             };
             let updates: &[&str] = if of == "id" { &["NO ACTION"] } else { &["NO ACTION", "CASCADE"] };
-            let (deletes, updates) = (self.pick(deletes), self.pick(updates));
+            let (deletes, updates) = (self.rng.pick(deletes), self.rng.pick(updates));
             let _ =
                 write!(sql, " REFERENCES {} ({}) ON DELETE {deletes} ON UPDATE {updates}", quoted(table), quoted(of));
-            if deletes != "RESTRICT" && self.one_in(6) {
+            if deletes != "RESTRICT" && self.rng.one_in(6) {
                 sql += " DEFERRABLE INITIALLY DEFERRED";
             }
         }
@@ -155,10 +168,10 @@ impl Drawing<'_> {
     fn made_key(&mut self, sql: &mut String, kind: Kind) {
         let table = self.shape.table;
         if self.sqlite {
-            let counted = self.one_in(2);
+            let counted = self.rng.one_in(2);
             sql.push_str(if counted { " INTEGER PRIMARY KEY AUTOINCREMENT" } else { " INTEGER PRIMARY KEY" });
             let whole = self.shape.parents().all(|(at, ..)| self.shape.columns[at].null);
-            if kind == Kind::Big && whole && !counted && self.one_in(3) {
+            if kind == Kind::Big && whole && !counted && self.rng.one_in(3) {
                 // After the largest number SQLite draws at random.
                 let last = self.last_row();
                 self.extra.push(last);
@@ -214,11 +227,11 @@ impl Drawing<'_> {
                 Kind::Int => "integer",
                 Kind::Big => "bigint",
                 Kind::Double => "double",
-                Kind::Text if role == Role::Key && self.one_in(3) => {
+                Kind::Text if role == Role::Key && self.rng.one_in(3) => {
                     self.spelling = Spelling::Case;
                     "text COLLATE NOCASE"
                 }
-                Kind::Text if !key && !unique => self.pick(&["text", "varchar(40)", "text COLLATE NOCASE"]),
+                Kind::Text if !key && !unique => self.rng.pick(&["text", "varchar(40)", "text COLLATE NOCASE"]),
                 Kind::Text => "text",
                 Kind::Bool => "boolean",
                 Kind::Utc => "timestamp_with_timezone_text",
@@ -228,6 +241,7 @@ impl Drawing<'_> {
                 Kind::Document => "jsonb_text",
                 Kind::Bytes => "blob",
                 Kind::Mood => "text",
+                kind => panic!("{kind:?} is MariaDB's alone"),
             }
             .to_owned();
         }
@@ -236,20 +250,21 @@ impl Drawing<'_> {
             Kind::Int => "integer",
             Kind::Big => "bigint",
             Kind::Double => "double precision",
-            Kind::Text if role == Role::Key && !shared && self.one_in(2) => {
-                self.spelling = self.pick(&[Spelling::Case, Spelling::Padded]);
+            Kind::Text if role == Role::Key && !shared && self.rng.one_in(2) => {
+                self.spelling = self.rng.pick(&[Spelling::Case, Spelling::Padded]);
                 if self.spelling == Spelling::Case { "text COLLATE folded" } else { "char(12)" }
             }
             Kind::Text if key || unique => "text",
-            Kind::Text => self.pick(&["text", "varchar(40)", "char(16)", "short", "text COLLATE folded"]),
+            Kind::Text => self.rng.pick(&["text", "varchar(40)", "char(16)", "short", "text COLLATE folded"]),
             Kind::Bool => "boolean",
-            Kind::Utc => self.pick(&["timestamptz", "timestamptz(0)", "timestamptz(3)"]),
-            Kind::Naive => self.pick(&["timestamp", "timestamp(0)"]),
+            Kind::Utc => self.rng.pick(&["timestamptz", "timestamptz(0)", "timestamptz(3)"]),
+            Kind::Naive => self.rng.pick(&["timestamp", "timestamp(0)"]),
             Kind::Day => "date",
             Kind::Id => "uuid",
-            Kind::Document => self.pick(&["jsonb", "json"]),
+            Kind::Document => self.rng.pick(&["jsonb", "json"]),
             Kind::Bytes => "bytea",
             Kind::Mood => "\"mood u.\"",
+            kind => panic!("{kind:?} is MariaDB's alone"),
         }
         .to_owned()
     }
@@ -258,14 +273,14 @@ impl Drawing<'_> {
         Some(match kind {
             Kind::Small | Kind::Int | Kind::Big => "7",
             Kind::Double => "2.5",
-            Kind::Text if !self.sqlite => self.pick(&["'made'", "upper('made')"]),
+            Kind::Text if !self.sqlite => self.rng.pick(&["'made'", "upper('made')"]),
             Kind::Text => "'made'",
             Kind::Bool => "true",
             Kind::Utc => "'2024-03-01T10:00:00.654321+00:00'",
             Kind::Day => "'2024-03-01'",
             Kind::Mood => "'Bad'",
             Kind::Document => "'{\"made\": [1, 2]}'",
-            Kind::Naive | Kind::Id | Kind::Bytes => return None,
+            _ => return None,
         })
     }
 
@@ -277,7 +292,7 @@ impl Drawing<'_> {
         let made = shape.columns.iter().find(|column| column.role == Role::Made);
         let refers = shape.parents().next().is_some();
         if self.sqlite {
-            if let Some(text) = text.filter(|_| !without_rowid).filter(|_| self.one_in(5)) {
+            if let Some(text) = text.filter(|_| !without_rowid).filter(|_| self.rng.one_in(5)) {
                 for (name, event) in [("i", "INSERT".to_owned()), ("c", format!("UPDATE OF \"{}\"", text.name))] {
                     self.extra.push(format!(
                         "CREATE TRIGGER {table}_{name} AFTER {event} ON \"{table}\" BEGIN UPDATE \"{table}\" SET \"{0}\" = upper(NEW.\"{0}\") \
@@ -286,7 +301,7 @@ impl Drawing<'_> {
                     ));
                 }
             }
-            if self.one_in(6) {
+            if self.rng.one_in(6) {
                 self.extra.push(format!(
                     "CREATE TRIGGER {table}_log AFTER INSERT ON \"{table}\" BEGIN INSERT INTO log VALUES ('{table}'); END"
                 ));
@@ -294,13 +309,13 @@ impl Drawing<'_> {
             return;
         }
         let mut body = Vec::new();
-        if let Some(text) = text.filter(|_| self.one_in(5)) {
+        if let Some(text) = text.filter(|_| self.rng.one_in(5)) {
             body.push(("INSERT OR UPDATE", format!("NEW.\"{0}\" := upper(NEW.\"{0}\")", text.name)));
         }
-        if let Some(made) = made.filter(|_| self.one_in(6)) {
+        if let Some(made) = made.filter(|_| self.rng.one_in(6)) {
             body.push(("INSERT", format!("NEW.\"{0}\" := NEW.\"{0}\" + 1000", made.name)));
         }
-        if let Some(number) = number.filter(|_| !refers).filter(|_| self.one_in(6)) {
+        if let Some(number) = number.filter(|_| !refers).filter(|_| self.rng.one_in(6)) {
             body.push(("UPDATE", format!("NEW.\"{0}\" := COALESCE(NEW.\"{0}\", 0) + 1", number.name)));
         }
         for (at, (event, change)) in body.into_iter().enumerate() {
@@ -309,7 +324,7 @@ impl Drawing<'_> {
                  CREATE TRIGGER {table}_{at} BEFORE {event} ON \"{table}\" FOR EACH ROW EXECUTE FUNCTION {table}_{at}()"
             ));
         }
-        if self.one_in(8) {
+        if self.rng.one_in(8) {
             self.extra.push(format!(
                 "CREATE FUNCTION {table}_log() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES ('{table}'); RETURN NULL; END $$; \
                  CREATE TRIGGER {table}_log AFTER INSERT ON \"{table}\" FOR EACH ROW EXECUTE FUNCTION {table}_log()"

@@ -12,6 +12,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, ConnectOptions, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, sqlx};
 use sea_session::Error;
 use sea_session::prelude::*;
+use sea_session::testing::cluster::mariadb;
 use tokio::sync::Mutex;
 
 use IsolationLevel::{ReadCommitted, RepeatableRead, Serializable};
@@ -392,6 +393,20 @@ async fn list_append_on_sqlite_has_no_cycle() {
     println!("list-append, SQLite: {committed} committed, {aborted} aborted, {} anomalies", found.len());
     assert_eq!(found, []);
     assert_eq!(committed, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn list_append_on_mariadb_has_no_cycle() {
+    let database = mariadb::fresh_database().await.expect("a database");
+    let mut options = ConnectOptions::new(database.url());
+    options.max_connections(8);
+    let db = Db::connect(options).await.expect("sessions");
+    db.connection().execute_unprepared(note::MARIADB).await.expect("tables");
+    let (found, committed, aborted) = Arc::new(Lists::new(db, Serializable).await).run(8, 50).await;
+    println!("list-append, MariaDB, serializable: {committed} committed, {aborted} aborted, {} anomalies", found.len());
+    assert_eq!(found, []);
+    assert_eq!(committed, 400);
+    assert!(aborted > 20, "only {aborted} conflicts: the history proves little");
 }
 
 const WORKERS: u64 = 8;

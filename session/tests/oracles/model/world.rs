@@ -93,6 +93,10 @@ impl World {
                     assert_eq!(worked, self.model.flush(), "the flush");
                 }
             }
+            Op::GetOrAdd(key, value) => self.get_or_add(s, *key, *value).await,
+            Op::Upsert(key, value) => self.upsert(s, *key, *value).await,
+            Op::UpdateMany(from) => self.update_many(s, *from).await,
+            Op::DeleteMany(from) => self.delete_many(s, *from).await,
             Op::RawInsert(..) | Op::RawUpdate(..) | Op::RawDelete(_) | Op::WrongSql => self.raw(s, op).await,
             Op::SetRollback => {
                 s.set_rollback(true).unwrap();
@@ -189,6 +193,82 @@ impl World {
         self.model.now.things.push(Thing { stand: Stand::Pending, now, base: None, loaded: None, place: key });
         self.model.now.map.insert(key, at);
         self.met(at, added.unwrap());
+    }
+
+    /// A new object is the unit's as if a flush had written it; a row that is there is met as by a query (U4).
+    pub(super) async fn get_or_add(&mut self, s: &mut Session, key: i64, value: i32) {
+        let outcome = s.get_or_add(item::ActiveModel { id: Set(key), value: Set(value) }, item::Column::Id).await;
+        if !self.queries() {
+            assert!(outcome.is_err(), "get_or_add {key} should have failed");
+            return;
+        }
+        let (handle, added) = outcome.unwrap();
+        let there = self.model.now.table.get(&key).copied();
+        assert_eq!(added, there.is_none(), "get_or_add {key}");
+        self.model.now.table.entry(key).or_insert(value);
+        let at = self.model.admit(Row { key, value: there.unwrap_or(value) });
+        if added {
+            self.model.now.things[at].loaded = None;
+        }
+        self.met(at, handle);
+    }
+
+    /// Whatever becomes of the row, its object is one that was read (U4).
+    pub(super) async fn upsert(&mut self, s: &mut Session, key: i64, value: i32) {
+        let outcome = s.upsert(item::ActiveModel { id: Set(key), value: Set(value) }, item::Column::Id).await;
+        if !self.queries() {
+            assert!(outcome.is_err(), "upsert {key} should have failed");
+            return;
+        }
+        self.model.now.table.insert(key, value);
+        let at = self.model.admit(Row { key, value });
+        self.model.now.things[at].now.value = value;
+        self.met(at, outcome.unwrap());
+    }
+
+    /// One more for each row from a key on; the objects that are held follow (U2).
+    pub(super) async fn update_many(&mut self, s: &mut Session, from: i64) {
+        let more = Expr::col(item::Column::Value).add(1);
+        let statement = item::Entity::update_many().col_expr(item::Column::Value, more);
+        let outcome = s.update_many(statement.filter(item::Column::Id.gte(from))).await;
+        if !self.queries() {
+            assert!(outcome.is_err(), "update_many should have failed");
+            return;
+        }
+        let Picture { table, things, map } = &mut self.model.now;
+        let mut count = 0;
+        for (key, value) in table.range_mut(from..) {
+            (*value, count) = (*value + 1, count + 1);
+            if let Some(at) = map.get(key) {
+                things[*at].now.value = *value;
+            }
+        }
+        assert_eq!(outcome.unwrap(), count, "update_many");
+        // No UPDATE answers on MariaDB: all objects are expired, and hold when they are asked for what SQL of the program's own
+        // has written as well.
+        if s.backend() == DbBackend::MySql {
+            let held: Vec<i64> = self.model.now.map.keys().copied().collect();
+            s.get_many::<item::Entity>(held).await.unwrap();
+            let Picture { table, things, map } = &mut self.model.now;
+            map.iter().for_each(|(key, at)| things[*at].now.value = table[key]);
+        }
+    }
+
+    /// Each row from a key on goes, and so do the objects that are held (U2).
+    pub(super) async fn delete_many(&mut self, s: &mut Session, from: i64) {
+        let statement = item::Entity::delete_many().filter(item::Column::Id.gte(from));
+        let outcome = s.delete_many(statement).await;
+        if !self.queries() {
+            assert!(outcome.is_err(), "delete_many should have failed");
+            return;
+        }
+        let gone = self.model.now.table.split_off(&from);
+        for key in gone.keys() {
+            if let Some(at) = self.model.now.map.remove(key) {
+                self.model.now.things[at].stand = Stand::Deleted;
+            }
+        }
+        assert_eq!(outcome.unwrap(), gone.len() as u64, "delete_many");
     }
 
     pub(super) async fn with_object(&mut self, s: &mut Session, op: &Op, at: usize) {

@@ -36,6 +36,70 @@ fn u2_update_many_brings_the_objects_up_to_date() {
     });
 }
 
+/// What can become of a row's object in a block.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    UpdateMany,
+    Change,
+    Flush,
+    Reread,
+    Delete,
+}
+
+async fn carried_out(s: &mut Session, deed: Deed, note: &Tracked<note::Entity>) -> Done {
+    match deed {
+        Deed::UpdateMany => _ = s.update_many(more_views(1)).await?,
+        Deed::Change => _ = note.set_title(format!("{}, changed", note.title())),
+        Deed::Flush => s.flush().await?,
+        Deed::Reread => {
+            s.execute_unprepared("UPDATE note SET title = 'by hand', views = views + 10").await?;
+            s.refresh(note).await?;
+        }
+        Deed::Delete => s.delete(note),
+    }
+    Ok(())
+}
+
+#[test]
+fn u2_s2_whatever_follows_an_update_many_goes_back_with_it() {
+    use Deed::*;
+    let deeds = [UpdateMany, Change, Flush, Reread];
+    let mut programs: Vec<Vec<Deed>> = Vec::new();
+    for first in deeds {
+        for second in deeds {
+            programs.extend([UpdateMany, Change, Flush, Reread, Delete].map(|third| vec![first, second, third]));
+        }
+    }
+    let programs = &programs;
+    three_ways(async |s: &mut Session| -> Done {
+        let note = s.add(draft(1, "a note"));
+        s.flush().await?;
+        for program in programs {
+            // The rest of the program is in a block of its own, which is released.
+            for inside in 0..=program.len() {
+                let before = note.model();
+                let block = async |s: &mut Session| -> Done {
+                    for deed in &program[..inside] {
+                        carried_out(s, *deed, &note).await?;
+                    }
+                    let rest = async |s: &mut Session| -> Done {
+                        for deed in &program[inside..] {
+                            carried_out(s, *deed, &note).await?;
+                        }
+                        Ok(())
+                    };
+                    s.atomic(rest).await?;
+                    Err(Error::Usage("undo".into()))
+                };
+                assert!(s.atomic(block).await.is_err());
+                assert_eq!((note.model(), note.state()), (before, State::Persistent), "{program:?}, {inside} outside");
+                assert!(note.changed().is_empty(), "{program:?}, {inside} outside");
+            }
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn u2_update_many_without_objects_asks_for_nothing() {
     on_both(async |db: Db| {

@@ -84,3 +84,21 @@ pub mod owned {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+/// Deleted by a mark.
+pub mod binned {
+    use sea_orm::entity::prelude::*;
+    use sea_session::Tracked;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Tracked)]
+    #[sea_orm(table_name = "binned")]
+    #[tracked(no_hooks, soft_delete = "gone_at")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        pub gone_at: Option<DateTimeUtc>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+}

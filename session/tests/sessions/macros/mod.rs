@@ -48,7 +48,7 @@ async fn count(db: &Db) -> Result<u64, AppError> {
 }
 
 async fn show(s: &mut Session, what: &str) -> Result<String, AppError> {
-    let row = s.query_one_raw(Statement::from_string(DbBackend::Postgres, what)).await?.ok_or(AppError::Gone)?;
+    let row = s.query_one_raw(Statement::from_string(s.backend(), what)).await?.ok_or(AppError::Gone)?;
     Ok(row.try_get_by_index(0)?)
 }
 
@@ -94,6 +94,18 @@ async fn add_note(s: &mut Session, title: &str) -> Result<i64, AppError> {
 async fn db_session_the_second_function_opens_a_unit_and_commits(db: Db) -> Done {
     let id = add_note_on(&db, "one").await?;
     assert_eq!(note::Entity::find_by_id(id).one(db.connection()).await?.map(|n| n.title), Some("one".to_owned()));
+    Ok(())
+}
+
+#[db_session(retry = 2)]
+async fn title(s: &mut Session, title: &str, mut more: String) -> Result<String, AppError> {
+    more.push_str(title);
+    Ok(s.try_add(draft(&more))?.title())
+}
+
+#[session_test(tables = [note::Entity])]
+async fn db_session_an_argument_may_have_the_functions_name(db: Db) -> Done {
+    assert_eq!(title_on(&db, "name", "a ".to_owned()).await?, "a name");
     Ok(())
 }
 

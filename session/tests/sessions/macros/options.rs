@@ -166,6 +166,76 @@ async fn db_session_timeout_ends_a_slow_statement(db: Db) -> Done {
     Ok(())
 }
 
+#[db_session(lock_timeout = "100ms")]
+async fn impatient(s: &mut Session) -> Done {
+    s.execute_unprepared("SELECT * FROM note FOR UPDATE").await?;
+    Ok(())
+}
+
+#[session_test(postgres, mariadb, tables = [note::Entity])]
+async fn db_session_lock_timeout_ends_the_wait_for_a_lock(db: Db) -> Done {
+    unit!(db, -> Done { add_note(s, "locked").await.map(drop) })?;
+    let mut holder = db.begin().await?;
+    holder.execute_unprepared("SELECT * FROM note FOR UPDATE").await?;
+    let Err(AppError::Session(error)) = impatient_on(&db).await else { panic!("the lock was not waited for") };
+    assert_eq!(error.sqlstate(), Some(if db.backend() == DbBackend::Postgres { "55P03" } else { "HY000" }), "{error}");
+    holder.rollback().await?;
+    impatient_on(&db).await
+}
+
+#[db_session]
+async fn in_sight(s: &mut Session) -> Result<usize, AppError> {
+    Ok(entities::binned::Entity::find().load(s).await?.len())
+}
+
+#[db_session(unfiltered)]
+async fn of_all(s: &mut Session) -> Result<usize, AppError> {
+    Ok(entities::binned::Entity::find().load(s).await?.len())
+}
+
+#[db_session(read_only, on_primary)]
+async fn as_new_as_can_be(s: &mut Session) -> Result<usize, AppError> {
+    Ok(note::Entity::find().load(s).await?.len())
+}
+
+#[db_session(settle_by_token)]
+async fn settled_by_token(s: &mut Session) -> Done {
+    add_note(s, "told by a row").await.map(drop)
+}
+
+#[db_session(causal)]
+async fn as_the_cluster_has_it(s: &mut Session) -> Done {
+    note::Entity::find().load(s).await?;
+    Ok(())
+}
+
+#[session_test(sqlite, postgres, mariadb, tables = [note::Entity, entities::binned::Entity])]
+async fn db_session_flags_are_the_methods_of_their_names(db: Db) -> Done {
+    unit!(db, -> Done {
+        let binned = s.add(entities::binned::ActiveModel::default());
+        s.flush().await?;
+        s.delete(&binned);
+        Ok(())
+    })?;
+    assert_eq!((in_sight_on(&db).await?, of_all_on(&db).await?), (0, 1));
+    assert_eq!(as_new_as_can_be_on(&db).await?, 0);
+    // No server of these is a node of a cluster.
+    let Err(AppError::Session(error)) = as_the_cluster_has_it_on(&db).await else { panic!("`causal` was accepted") };
+    assert!(error.to_string().contains("causal") || db.backend() == DbBackend::MySql, "{error}");
+    Ok(())
+}
+
+#[session_test(postgres, mariadb, tables = [note::Entity])]
+async fn db_session_settle_by_token_leaves_a_token(db: Db) -> Done {
+    db.create_commit_tokens().await?;
+    settled_by_token_on(&db).await?;
+    let tokens = unit!(db, -> Result<String, AppError> {
+        show(s, "SELECT CAST(count(*) AS char) FROM sea_session_commits").await
+    })?;
+    assert_eq!((count(&db).await?, tokens.as_str()), (1, "1"));
+    Ok(())
+}
+
 #[db_session(set_local("app.account_id" = account, "app.role" = "clerk"))]
 async fn settings(s: &mut Session, account: String) -> Result<String, AppError> {
     let seen = show(s, "SELECT current_setting('app.account_id') || '/' || current_setting('app.role')").await?;

@@ -8,7 +8,7 @@ use sea_session::{
     prelude::*,
 };
 
-use super::support::{Running, Runs, arrived, event, ledger, on_both, write};
+use super::support::{Running, Runs, arrived, event, ledger, on_all, write};
 
 #[test]
 fn q3_a_worker_whose_lease_ran_out_changes_nothing() {
@@ -21,7 +21,7 @@ fn q3_a_worker_whose_lease_ran_out_changes_nothing() {
             Ok(events.iter().map(|_| Delivery::Done).collect())
         }
     }
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         write(&db, vec![event("a", 1, "made")]).await;
         let (go_on, paused) = std::sync::mpsc::channel();
         let paused = Dispatcher::new(&outbox, Paused(Mutex::new(paused))).lease(Duration::from_millis(50));
@@ -41,7 +41,7 @@ fn q3_a_worker_whose_lease_ran_out_changes_nothing() {
 
 #[test]
 fn q3_a_claim_takes_the_run_of_a_busy_key_and_the_handler_still_sees_one_event_of_it_at_a_time() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         let events = |from: i64| (from..from + 60).map(|n| event("busy", n, "made")).chain([event("b", from, "made")]);
         write(&db, events(1).collect()).await;
         // The ledger's handler asserts that no call holds two events of a key.
@@ -62,7 +62,7 @@ fn q3_a_claim_takes_the_run_of_a_busy_key_and_the_handler_still_sees_one_event_o
 /// The acknowledgement of several waits for the next claim; none is asked for here.
 #[test]
 fn q3_what_was_delivered_is_acknowledged_although_nothing_more_comes() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         let (seen, handler) = ledger(|_| Delivery::Done);
         let dispatcher = Dispatcher::new(&outbox, handler).claims(2).poll(Duration::from_secs(3600));
         let running = Running::start(dispatcher);

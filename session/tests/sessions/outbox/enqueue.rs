@@ -3,11 +3,11 @@
 use sea_orm::{PaginatorTrait, entity::prelude::*};
 use sea_session::{Error, Recorder, outbox::Outbox, prelude::*};
 
-use super::support::{event, on_both, write};
+use super::support::{event, on_all, write};
 
 #[test]
 fn q1_event_and_change_commit_together_or_not_at_all() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         let failed: Result<(), Error> = db
             .run(async |s: &mut Session| {
                 s.add(event("a", 1, "made"));
@@ -24,7 +24,7 @@ fn q1_event_and_change_commit_together_or_not_at_all() {
 
 #[test]
 fn q1_ten_thousand_events_are_a_set() {
-    on_both(async |db: Db, _outbox: Outbox| {
+    on_all(async |db: Db, _outbox: Outbox| {
         let recorder = Recorder::new();
         let outcome: Result<(), Error> = db
             .session()

@@ -7,11 +7,11 @@ use sea_session::{
     prelude::*,
 };
 
-use super::support::{event, ledger, no_more_waiting, on_both, write};
+use super::support::{event, ledger, no_more_waiting, on_all, write};
 
 #[test]
 fn q4_a_failing_head_holds_its_key_back_until_it_is_dead_and_dead_letters_can_be_replayed() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         write(&db, vec![event("a", 1, "bad"), event("a", 2, "good"), event("b", 1, "good")]).await;
         let (seen, handler) =
             ledger(
@@ -42,7 +42,7 @@ fn q4_a_failing_head_holds_its_key_back_until_it_is_dead_and_dead_letters_can_be
 
 #[test]
 fn q5_one_bad_record_fails_alone_also_if_the_handler_panics() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         let mut events: Vec<_> = (0..9).map(|k| event(&format!("k{k}"), 1, "good")).collect();
         events.push(event("poison", 1, "panic"));
         events.push(event("strange", 1, "unknown"));
@@ -67,7 +67,7 @@ fn q5_a_receiver_that_is_down_holds_events_back_and_kills_none() {
             Err(Unavailable("connection refused".into()))
         }
     }
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         write(&db, vec![event("a", 1, "made")]).await;
         let dispatcher = Dispatcher::new(&outbox, Down).most_attempts(2);
         for _ in 0..5 {
@@ -97,7 +97,7 @@ const REASONS: [(&str, &str); 8] = [
 
 #[test]
 fn e4_whatever_a_receiver_says_neither_fails_an_acknowledgement_nor_holds_up_a_batch() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         let huge = "x".repeat(4 << 20);
         let mut reasons: Vec<(String, String)> = REASONS.map(|(said, kept)| (said.to_owned(), kept.to_owned())).into();
         reasons.push((huge, "x".repeat(2_000) + " …"));
@@ -144,7 +144,7 @@ fn e4_what_a_receiver_that_is_down_says_is_plain_as_well() {
             Err(Unavailable("gone\0 \u{1b}[31mred\r\n".into()))
         }
     }
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         write(&db, vec![event("a", 1, "made"), event("b", 1, "made")]).await;
         let dispatcher = Dispatcher::new(&outbox, Down);
         let held = dispatcher.drain().await.unwrap_err().to_string();
@@ -159,7 +159,7 @@ fn e4_what_a_receiver_that_is_down_says_is_plain_as_well() {
 
 #[test]
 fn e4_reasons_of_an_earlier_version_are_shown_plain() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         write(&db, vec![event("a", 1, "made")]).await;
         let (_, handler) = ledger(|_| Delivery::Dead("no".into()));
         Dispatcher::new(&outbox, handler).drain().await.unwrap();
@@ -176,7 +176,7 @@ fn e4_reasons_of_an_earlier_version_are_shown_plain() {
 
 #[test]
 fn e4_settled_events_are_copied_to_each_stream_once_and_in_order() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         let subscribed = |name: &str| crate::support_outbox::event::ActiveModel {
             topic: Set("subscriptions".into()),
             state: Set("done".into()),

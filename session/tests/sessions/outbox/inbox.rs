@@ -14,11 +14,11 @@ use sea_session::{
     testing::create_table,
 };
 
-use super::support::{event, on_both, url, write};
+use super::support::{event, on_all, url, write};
 
 #[test]
 fn q8_an_effect_happens_once_however_often_its_message_comes() {
-    on_both(async |db: Db, _outbox: Outbox| {
+    on_all(async |db: Db, _outbox: Outbox| {
         let mut effects = 0;
         for _ in 0..3 {
             let first: Result<bool, Error> =
@@ -41,7 +41,7 @@ fn q8_an_effect_happens_once_however_often_its_message_comes() {
 
 #[test]
 fn q8_what_was_received_long_ago_is_forgotten() {
-    on_both(async |db: Db, _outbox: Outbox| {
+    on_all(async |db: Db, _outbox: Outbox| {
         let receive = async |message: &str| -> Result<bool, Error> {
             db.run(async |s: &mut Session| first_time(s, "received", "acme", "mailer", message).await).await
         };
@@ -130,7 +130,7 @@ fn q8_a_consumer_killed_between_effect_and_acknowledgement_has_each_effect_once(
     if let Ok(url) = std::env::var(CHILD) {
         return consume(&url);
     }
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         create_table(&db, effect::Entity).await.unwrap();
         write(&db, (0..EVENTS).map(|key| event(&format!("k{key}"), 1, "made")).collect()).await;
         let mut command = Command::new(std::env::current_exe().unwrap());

@@ -1,4 +1,4 @@
-//! The outbox (Q), with an event type that an application would declare, on both backends.
+//! The outbox (Q), with an event type that an application would declare, on every backend.
 
 mod claim;
 mod enqueue;

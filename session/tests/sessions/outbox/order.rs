@@ -11,12 +11,12 @@ use sea_session::{
 };
 
 use super::support::{
-    Running, Runs, Stuck, arrived, elsewhere, event, ledger, no_more_waiting, on_both, on_postgres, write,
+    Running, Runs, Stuck, arrived, elsewhere, event, ledger, no_more_waiting, on_all, on_postgres, write,
 };
 
 #[test]
 fn q2_per_key_in_order_under_several_dispatchers_and_other_keys_are_not_held_up() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         let events = (1..=20).flat_map(|n| (0..10).map(move |k| event(&format!("k{k}"), n, "made"))).collect();
         write(&db, events).await;
         let (seen, handler) = ledger(|_| Delivery::Done);
@@ -41,7 +41,7 @@ fn q2_per_key_in_order_under_several_dispatchers_and_other_keys_are_not_held_up(
 
 #[test]
 fn q2_events_written_out_of_order_are_delivered_in_the_order_of_their_sequence() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         write(
             &db,
             vec![
@@ -62,7 +62,7 @@ fn q2_events_written_out_of_order_are_delivered_in_the_order_of_their_sequence()
 
 #[test]
 fn q2_a_failure_in_a_run_holds_back_the_rest_of_the_run_uncounted() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         write(&db, (1..=6).map(|n| event("a", n, if n == 3 { "bad" } else { "good" })).collect()).await;
         let fails = |e: &Event| if e.event_type == "bad" { Delivery::Retry("no".into()) } else { Delivery::Done };
         let (seen, handler) = ledger(fails);
@@ -117,7 +117,7 @@ fn q2_writers_whose_numbers_and_commits_are_in_another_order_lose_and_reorder_no
     const KEYS: i64 = 5;
     const WRITERS: usize = 8;
     const UNITS: usize = 25;
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         create_table(&db, counter::Entity).await.unwrap();
         let counters: Vec<_> = (0..KEYS).map(|id| counter::ActiveModel { id: Set(id), value: Set(0) }).collect();
         counter::Entity::insert_many(counters).exec(db.connection()).await.unwrap();

@@ -7,11 +7,11 @@ use sea_session::{
     prelude::*,
 };
 
-use super::support::{Stuck, event, on_both, write};
+use super::support::{Stuck, event, on_all, write};
 
 #[test]
 fn q7_a_shutdown_gives_back_what_is_not_done_within_the_deadline() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         write(&db, vec![event("a", 1, "made")]).await;
         let dispatcher = Dispatcher::new(&outbox, Stuck).deadline(Duration::from_millis(50));
         let report = dispatcher.run(tokio::time::sleep(Duration::from_millis(150))).await;
@@ -31,7 +31,7 @@ fn q7_a_shutdown_waits_for_the_batch_at_hand() {
             Ok(vec![Delivery::Done; events.len()])
         }
     }
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         write(&db, vec![event("a", 1, "made"), event("b", 1, "made")]).await;
         let dispatcher = Dispatcher::new(&outbox, Slow).batch(1);
         let report = dispatcher.run(tokio::time::sleep(Duration::from_millis(150))).await;

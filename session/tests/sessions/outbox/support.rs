@@ -13,16 +13,16 @@ use sea_session::{
 use tokio::{sync::oneshot, task::JoinHandle};
 
 pub use crate::support_outbox::event;
-use crate::support_outbox::{new_event, received};
+use crate::support_outbox::{create_events, new_event, received};
 
 pub fn event(key: &str, sequence: i64, kind: &str) -> event::ActiveModel {
     new_event("test", key, sequence, kind)
 }
 
-/// Runs a test on SQLite, and on PostgreSQL.
-pub fn on_both(test: impl AsyncFn(Db, Outbox)) {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
-        run(backend, &test);
+/// Runs a test on every backend.
+pub fn on_all(test: impl AsyncFn(Db, Outbox)) {
+    for backend in Backend::ALL {
+        run(*backend, &test);
     }
 }
 
@@ -33,7 +33,7 @@ pub fn on_postgres(test: impl AsyncFn(Db, Outbox)) {
 
 fn run(backend: Backend, test: &impl AsyncFn(Db, Outbox)) {
     let tables = async |db: &Db| -> Result<(), Error> {
-        create_table(db, event::Entity).await?;
+        create_events(db).await?;
         create_table(db, received::Entity).await
     };
     run_test_on(backend, tables, async |db: Db| {
@@ -48,10 +48,13 @@ pub async fn url(db: &Db) -> String {
         let row = db.connection().query_one_raw(Statement::from_string(db.backend(), sql)).await.unwrap().unwrap();
         row.try_get("", "name").unwrap()
     };
-    if db.backend() == DbBackend::Sqlite {
-        return format!("sqlite://{}", one("SELECT file AS name FROM pragma_database_list WHERE name = 'main'").await);
+    match db.backend() {
+        DbBackend::Sqlite => {
+            format!("sqlite://{}", one("SELECT file AS name FROM pragma_database_list WHERE name = 'main'").await)
+        }
+        DbBackend::MySql => cluster::mariadb::url_of(&one("SELECT DATABASE() AS name").await).await.unwrap(),
+        _ => cluster::url_of(&one("SELECT current_database()::text AS name").await).await.unwrap(),
     }
-    cluster::url_of(&one("SELECT current_database()::text AS name").await).await.unwrap()
 }
 
 /// A pool of its own on the same database stands for another process: it shares no bell with this one.

@@ -8,11 +8,11 @@ use sea_session::{
     prelude::*,
 };
 
-use super::support::{event, ledger, no_more_waiting, on_both, write};
+use super::support::{event, ledger, no_more_waiting, on_all, write};
 
 #[test]
 fn q9_done_events_go_with_their_acknowledgement_or_after_their_time() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         write(&db, (0..5).map(|k| event(&format!("k{k}"), 1, "made")).collect()).await;
         let (_, handler) = ledger(|_| Delivery::Done);
         Dispatcher::new(&outbox, handler).retention(None).drain().await.unwrap();
@@ -29,7 +29,7 @@ fn q9_done_events_go_with_their_acknowledgement_or_after_their_time() {
 
 #[test]
 fn q10_depth_age_and_attempts_are_numbers() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         let mut old = event("a", 1, "made");
         old.created_at = Set(chrono::Utc::now() - Duration::from_secs(90));
         write(&db, vec![old, event("b", 1, "snooze")]).await;
@@ -58,7 +58,7 @@ fn q10_health_names_what_is_down_and_forgets_it_when_it_is_back() {
             Ok(vec![Delivery::Done; events.len()])
         }
     }
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         let dispatcher = Dispatcher::new(&outbox, Flaky(Default::default()));
         assert_eq!(dispatcher.health().last_claim, None, "it has not run yet");
         write(&db, vec![event("a", 1, "made")]).await;
@@ -81,7 +81,7 @@ fn q10_health_names_what_is_down_and_forgets_it_when_it_is_back() {
 
 #[test]
 fn q9_its_indexes_are_made_once_and_may_be_made_again() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         outbox.create_indexes().await.unwrap();
         outbox.create_indexes().await.unwrap();
         write(&db, (1..=3).map(|n| event("a", n, "made")).collect()).await;

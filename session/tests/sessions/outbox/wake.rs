@@ -8,14 +8,14 @@ use sea_session::{
     prelude::*,
 };
 
-use super::support::{Running, arrived, elsewhere, event, ledger, on_both, on_postgres, url, write, write_and_wake};
+use super::support::{Running, arrived, elsewhere, event, ledger, on_all, on_postgres, url, write, write_and_wake};
 
 /// So long that nothing is found by polling within a test.
 const NEVER: Duration = Duration::from_secs(3600);
 
 #[test]
 fn q6_a_commit_wakes_an_idle_dispatcher_long_before_it_would_poll() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         let (seen, handler) = ledger(|_| Delivery::Done);
         let running = Running::start(Dispatcher::new(&outbox, handler).poll(NEVER));
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -80,7 +80,7 @@ fn q6_another_process_is_woken_although_the_outbox_that_was_written_through_is_g
 
 #[test]
 fn q6_polling_finds_what_a_lost_wake_up_missed() {
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         let (seen, handler) = ledger(|_| Delivery::Done);
         let running = Running::start(Dispatcher::new(&outbox, handler).poll(Duration::from_millis(50)));
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -124,7 +124,7 @@ fn q6_a_burst_of_commits_is_few_notifications() {
 #[test]
 fn q6_however_long_events_are_gathered_a_batch_is_acknowledged_within_its_lease() {
     const EVENTS: usize = 900;
-    on_both(async |db: Db, outbox: Outbox| {
+    on_all(async |db: Db, outbox: Outbox| {
         let lease = Duration::from_millis(400);
         let (seen, handler) = ledger(|_| Delivery::Done);
         let patient = Dispatcher::new(&outbox, handler).batch(2 * EVENTS).lease(lease).linger(NEVER).poll(NEVER);

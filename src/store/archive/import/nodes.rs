@@ -17,7 +17,7 @@ use crate::{
     error::StoreError,
     outbox::EventType,
     sql::Sql,
-    store::{backend, read::visible, set, sight, write::announce},
+    store::{read::visible, set, sight, write::announce},
     uri::Uri,
 };
 
@@ -126,7 +126,7 @@ impl Import<'_> {
             uri: String,
             owner_space: String,
         }
-        let mut sql = Sql::new(backend(s));
+        let mut sql = Sql::of(s);
         sql.push("SELECT uri, owner_space FROM nodes WHERE account_id = ").bind(self.caller.account()).push(" AND ");
         sql.is_in("uri", roots.iter().map(Uri::as_str));
         let others: HashSet<String> = sight::rows::<Root>(s, self.caller, sql)

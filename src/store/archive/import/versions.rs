@@ -16,7 +16,7 @@ use crate::{
     error::StoreError,
     node::status_word,
     sql::{Sql, text},
-    store::{backend, read::visible, set, sight},
+    store::{read::visible, set, sight},
     uri::Uri,
 };
 
@@ -115,13 +115,16 @@ impl Import<'_> {
             return Ok(HashSet::new());
         }
         let (account, spaces) = (self.caller.account(), self.caller.own_spaces());
-        let mut sql = Sql::new(backend(s));
+        let mut sql = Sql::of(s);
+        let [insert, unless_there] = sql.dialect().insert_new;
+        let columns: Vec<String> = (1..=16).map(|n| format!("column{n}")).collect();
+        let columns = columns.join(", ");
+        sql.push(insert);
         sql.push(
-            "INSERT INTO node_versions (node_id, version, account_id, uri, owner_space, category, node_type, status, ",
+            "node_versions (node_id, version, account_id, uri, owner_space, category, node_type, status, abstract, ",
         );
-        sql.push("abstract, overview, content, metadata, content_hash, change, written_at, recorded_at) SELECT ");
-        let columns: Vec<String> = (1..=16).map(|n| format!("v.column{n}")).collect();
-        sql.push(&columns.join(", ")).push(" FROM (VALUES ");
+        sql.push("overview, content, metadata, content_hash, \"change\", written_at, recorded_at) ");
+        sql.push(&format!("WITH v({columns}) AS ("));
         for (n, (_, line, uri, id, owner)) in new.iter().enumerate() {
             let Texts { r#abstract, overview, content, metadata, sha256 } = &line.texts;
             let values: [Value; 16] = [
@@ -142,15 +145,17 @@ impl Import<'_> {
                 check::stored(line.written_at).into(),
                 check::stored(line.recorded_at).into(),
             ];
-            let marks = if n == 0 { "(" } else { ", (" };
-            sql.push(marks).with("?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?", values).push(")");
+            sql.begin_row(n).with("?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?", values).end_row();
         }
-        sql.push(") AS v WHERE EXISTS (SELECT 1 FROM nodes n WHERE n.id = v.column1 AND n.version > v.column2 AND n.account_id = ");
+        sql.push(&format!(") SELECT {columns} FROM v"));
+        sql.push(
+            " WHERE EXISTS (SELECT 1 FROM nodes n WHERE n.id = v.column1 AND n.version > v.column2 AND n.account_id = ",
+        );
         sql.bind(account).and_owned("n.owner_space", spaces.as_deref());
         sql.push(") OR NOT (EXISTS (SELECT 1 FROM nodes n WHERE n.id = v.column1)");
         sql.push(" OR EXISTS (SELECT 1 FROM node_versions h WHERE h.node_id = v.column1 AND NOT (h.account_id = ");
         sql.bind(account).and_owned("h.owner_space", spaces.as_deref());
-        sql.push("))) ON CONFLICT DO NOTHING RETURNING node_id, version");
+        sql.push(")))").push(unless_there).push(" RETURNING node_id, version");
         #[derive(FromQueryResult)]
         struct Added {
             node_id: Uuid,
@@ -167,14 +172,15 @@ impl Import<'_> {
         places: &[(u64, &VersionLine, Uri)],
         ids: &HashMap<Uuid, Uuid>,
     ) -> Result<HashMap<(Uuid, i64), node_version::Model>, StoreError> {
-        let mut sql = Sql::new(backend(s));
-        sql.push("SELECT h.* FROM node_versions h JOIN (VALUES ");
+        let mut sql = Sql::of(s);
+        sql.push("SELECT h.* FROM node_versions h WHERE (h.node_id, h.version) IN (").say(|d| d.list);
         for (n, (_, line, _)) in places.iter().enumerate() {
             let id = ids.get(&line.node).copied().unwrap_or_default();
             sql.push(if n == 0 { "(" } else { ", (" }).with("?, ?", [id.into(), line.version.into()]).push(")");
         }
-        sql.push(") AS v ON h.node_id = v.column1 AND h.version = v.column2 WHERE h.account_id = ");
-        sql.bind(self.caller.account()).and_owned("h.owner_space", self.caller.owner_filter().as_deref());
+        sql.push(") AND h.account_id = ")
+            .bind(self.caller.account())
+            .and_owned("h.owner_space", self.caller.owner_filter().as_deref());
         let rows = node_version::Model::find_by_statement(sql.finish()).all(s).await?;
         Ok(rows.into_iter().map(|row| ((row.node_id, row.version), row)).collect())
     }
