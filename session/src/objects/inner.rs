@@ -344,12 +344,15 @@ impl<E: TrackedEntity> Inner<E> {
         Ok(())
     }
 
-    /// Keeps what the object was before `frame` changed it, once a frame. True if the frame must be told.
+    /// Keeps what the object was before `frame` changed it, once a frame; where single columns of it are kept, the rest is now.
+    /// True if the frame must be told.
     pub(super) fn remember(&mut self, frame: u64, phase: Phase, data: Option<Data<E>>, key: Option<Key>) -> bool {
-        if self.undo.last().is_some_and(|undo| undo.frame == frame) {
+        let held = data.map_or(Before::Nothing, Before::Whole);
+        if let Some(undo) = self.undo.last_mut().filter(|undo| undo.frame == frame) {
+            undo.held.cover(held);
             return false;
         }
-        self.push_undo(frame, phase, data.map_or(Before::Nothing, Before::Whole), key);
+        self.push_undo(frame, phase, held, key);
         true
     }
 

@@ -168,7 +168,6 @@ impl<E: TrackedEntity> Object<E> {
             return Ok(false);
         }
         inner.compare_joins(&model);
-        inner.remember_all();
         // What a block read it may have written by SQL of its own, and its rollback takes row locks back too (INV4).
         let before = inner.base.take().map(Data::Full).or_else(|| Some(inner.data.clone()));
         let key = inner.key.clone();

@@ -7,9 +7,9 @@
 //! every step in half of the programs, and only where the program itself looks in the others, because looking sends SQL and
 //! so begins what is still owed.
 //!
-//! 500 programs on each backend; `MODEL_PROGRAMS=10000 cargo test -p sea-session --release --test oracles -- model::` runs
-//! more. A program that fails is made small, shown, and its seed kept in `tests/oracles/model.proptest-regressions`, which
-//! every run begins with.
+//! 500 programs on each backend, the same in every run, so that a change is judged by what it changes;
+//! `MODEL_PROGRAMS=10000 cargo test -p sea-session --release --test oracles -- model::` draws as many new ones. A program that
+//! fails is made small, shown, and its seed kept in `tests/oracles/model.proptest-regressions`, which every run begins with.
 
 mod world;
 
@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, panic::AssertUnwindSafe};
 use futures_util::{FutureExt, future::BoxFuture};
 use proptest::{
     prelude::*,
-    test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner},
+    test_runner::{Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestRng, TestRunner},
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -448,10 +448,10 @@ async fn run_program(db: &Db, program: &Program) {
 
 /// Runs the programs on one database, each in a unit of its own.
 fn programs_on(backend: Backend) {
-    let programs = std::env::var("MODEL_PROGRAMS").map_or(500, |n| n.parse().expect("MODEL_PROGRAMS is a number"));
+    let new = std::env::var("MODEL_PROGRAMS").ok().map(|n| n.parse().expect("MODEL_PROGRAMS is a number"));
     let kept = FileFailurePersistence::Direct("tests/oracles/model.proptest-regressions");
     let config = Config {
-        cases: programs,
+        cases: new.unwrap_or(500),
         failure_persistence: Some(Box::new(kept)),
         max_shrink_iters: 4_000,
         ..Config::default()
@@ -462,7 +462,10 @@ fn programs_on(backend: Backend) {
         async |db: Db| {
             let runtime = tokio::runtime::Handle::current();
             tokio::task::block_in_place(|| {
-                let mut runner = TestRunner::new(config);
+                let mut runner = match new {
+                    Some(_) => TestRunner::new(config),
+                    None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
+                };
                 let outcome = runner.run(&program(), |program| {
                     let run = AssertUnwindSafe(run_program(&db, &program)).catch_unwind();
                     runtime.block_on(run).map_err(|panic| TestCaseError::fail(reason(&*panic)))

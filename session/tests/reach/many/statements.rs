@@ -44,6 +44,8 @@ enum Deed {
     Flush,
     Reread,
     Delete,
+    /// The row goes, and then its object is changed, which nobody sends.
+    ChangeDeleted,
 }
 
 async fn carried_out(s: &mut Session, deed: Deed, note: &Tracked<note::Entity>) -> Done {
@@ -56,6 +58,11 @@ async fn carried_out(s: &mut Session, deed: Deed, note: &Tracked<note::Entity>) 
             s.refresh(note).await?;
         }
         Deed::Delete => s.delete(note),
+        Deed::ChangeDeleted => {
+            s.delete(note);
+            s.flush().await?;
+            note.set_title("gone".to_owned());
+        }
     }
     Ok(())
 }
@@ -67,7 +74,9 @@ fn u2_s2_whatever_follows_an_update_many_goes_back_with_it() {
     let mut programs: Vec<Vec<Deed>> = Vec::new();
     for first in deeds {
         for second in deeds {
-            programs.extend([UpdateMany, Change, Flush, Reread, Delete].map(|third| vec![first, second, third]));
+            programs.extend(
+                [UpdateMany, Change, Flush, Reread, Delete, ChangeDeleted].map(|third| vec![first, second, third]),
+            );
         }
     }
     let programs = &programs;
