@@ -2,7 +2,7 @@
 //! then the session's outbox holding where it failed.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sea_orm::sqlx;
 use sea_session::outbox::{Delivery, Dispatcher, Event, Handler, Outbox, Unavailable};
@@ -94,7 +94,6 @@ async fn z22_a_wake_up_does_not_make_commits_wait_for_each_other() {
 
     let outbox = Outbox::new(&db, "events", "test");
     let recorder = Recorder::new();
-    let start = Instant::now();
     db.session()
         .record(&recorder)
         .run(async |s| -> Result<(), Error> {
@@ -104,7 +103,7 @@ async fn z22_a_wake_up_does_not_make_commits_wait_for_each_other() {
         })
         .await
         .unwrap();
-    assert!(start.elapsed() < Duration::from_millis(250), "the unit waits for nobody: {:?}", start.elapsed());
+    assert!(!hanging.is_finished(), "the unit waits for nobody");
     let sent = recorder.statements();
     assert!(sent.iter().all(|sql| !sql.to_lowercase().contains("notify")), "no NOTIFY in the transaction: {sent:?}");
 

@@ -148,6 +148,8 @@ async fn c3_a_unit_dropped_in_mid_statement_frees_its_locks() {
     sea_orm::sqlx::raw_sql(note::POSTGRES).execute(&server.pool).await.expect("tables");
     sea_orm::sqlx::raw_sql("INSERT INTO note (title) VALUES ('locked')").execute(&server.pool).await.expect("a row");
     let db = server.db(2).await;
+    // The soonest of five: what a busy machine adds is not the session's.
+    let mut soonest = Duration::MAX;
     for _ in 0..5 {
         let unit = db.run(async |s| -> Result<(), Error> {
             let note = s.get::<note::Entity>(1).await?.expect("a note");
@@ -159,6 +161,8 @@ async fn c3_a_unit_dropped_in_mid_statement_frees_its_locks() {
         assert!(tokio::time::timeout(Duration::from_millis(60), unit).await.is_err());
         let start = std::time::Instant::now();
         sea_orm::sqlx::raw_sql("UPDATE note SET rank = 2").execute(&server.pool).await.expect("the lock");
-        assert!(start.elapsed() < Duration::from_millis(250), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(2), "not when the statement ends: {:?}", start.elapsed());
+        soonest = soonest.min(start.elapsed());
     }
+    assert!(soonest < Duration::from_millis(250), "{soonest:?}");
 }
