@@ -59,6 +59,7 @@ pub(super) static MARIADB: Dialect = Dialect {
         sql.push(" ON DUPLICATE KEY UPDATE ").push(&set.join(", "));
     },
     uuid_text,
+    has_uuid_text: |column, text| format!("{column} = unhex(replace({text}, '-', ''))"),
     bytes_of: |column| format!("octet_length({column})"),
     member: |column, key| format!("json_value({column}, '$.{key}')"),
     count: Value::from,

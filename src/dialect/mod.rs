@@ -122,6 +122,8 @@ pub(crate) struct Dialect {
     pub(crate) or_update: fn(&mut Sql, key: &str, columns: &[&str]),
     /// The text of an identifier.
     pub(crate) uuid_text: fn(&str) -> String,
+    /// That a table's identifier is the one with this text; tables are joined on it without comparing each row with each.
+    pub(crate) has_uuid_text: fn(&str, text: &str) -> String,
     /// The number of bytes of a text, which is not read for it.
     pub(crate) bytes_of: fn(&str) -> String,
     /// A text in a document.

@@ -66,6 +66,7 @@ pub(super) static POSTGRES: Dialect = Dialect {
                  ORDER BY v.version DESC LIMIT 1) h",
     or_update: super::on_conflict,
     uuid_text: |column| format!("{column}::text"),
+    has_uuid_text: |column, text| format!("{column}::text = {text}"),
     bytes_of: |column| format!("octet_length({column})::bigint"),
     member: |column, key| format!("{column} ->> '{key}'"),
     // A parameter of another width is another function.

@@ -51,6 +51,7 @@ pub(super) static SQLITE: Dialect = Dialect {
                  WHERE v.node_id = n.id)",
     or_update: super::on_conflict,
     uuid_text,
+    has_uuid_text: |column, text| format!("{column} = unhex(replace({text}, '-', ''))"),
     bytes_of: |column| format!("octet_length({column})"),
     member: |column, key| format!("{column} ->> '{key}'"),
     count: Value::from,

@@ -128,8 +128,8 @@ fn events(sql: &mut Sql, caller: &Caller, spaces: Option<&[String]>, name: &str,
     if spaces.is_none() {
         return count(sql, caller, "outbox_events", name, None, more);
     }
-    sql.push(", (SELECT count(*) FROM outbox_events c JOIN nodes o ON ");
-    sql.push(&(sql.dialect().uuid_text)("o.id")).push(" = c.event_key WHERE c.account_id = ");
+    let same = (sql.dialect().has_uuid_text)("o.id", "c.event_key");
+    sql.push(&format!(", (SELECT count(*) FROM outbox_events c JOIN nodes o ON {same} WHERE c.account_id = "));
     sql.bind(caller.account()).push(" AND o.account_id = ").bind(caller.account());
     sql.and_owned("o.owner_space", spaces).push(more).push(&format!(") AS {name}"));
 }

@@ -105,6 +105,21 @@ async fn v6_hot_queries_use_an_index_on_sqlite() {
     assert!(looked > 60, "{looked} steps of plans");
 }
 
+/// Who has spaces of one's own is told of one's own events: compared each with each, a thousand of them beside as many nodes took seconds.
+#[tokio::test]
+async fn v6_status_looks_up_the_node_of_an_event_on_sqlite() {
+    let t = support::TestStore::sqlite().await;
+    let (caller, recorder) = (admin(), Recorder::new());
+    let unit = t.store.unit(&caller).record(&recorder);
+    unit.run(async |s: &mut Session| t.store.within(s, &caller).status().await).await.expect("a status");
+    let sql = recorder.take().into_iter().find(|sql| sql.contains("JOIN nodes o")).expect("events joined with nodes");
+    let explain = Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {sql}"));
+    let rows = t.owner.connection().query_all_raw(explain).await.expect("a plan");
+    let steps: Vec<String> = rows.iter().map(|row| row.try_get("", "detail").expect("a step")).collect();
+    let nodes: Vec<&String> = steps.iter().filter(|step| step.split(' ').nth(1) == Some("o")).collect();
+    assert!(nodes.len() == 2 && nodes.iter().all(|step| step.starts_with("SEARCH o USING")), "{steps:#?}");
+}
+
 #[tokio::test]
 async fn v6_hot_queries_use_an_index_on_postgres_under_row_level_security() {
     let t = support::TestStore::postgres().await;
