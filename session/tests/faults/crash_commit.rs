@@ -1,17 +1,20 @@
-//! Random cuts around COMMIT, through the fault proxy (R7, R9): every unit is applied exactly once, or its error says that
-//! it was not, or that it cannot be known. The ledger is printed.
+//! Random cuts around COMMIT, through a proxy (R7, R9): every unit is applied exactly once, or its error says that it was not, or
+//! that it cannot be known. The ledger is printed.
 //!
 //! 500 cuts by default; `COMMIT_CUTS=10000` asks for more.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ConnectOptions, sqlx};
-use sea_session::Error;
+use sea_orm::{ConnectOptions, ConnectionTrait, sqlx};
 use sea_session::prelude::*;
+use sea_session::testing::cluster::mariadb::{self, MariaDbDatabase};
+use sea_session::{Error, UnitOptions};
 
-use crate::fault_proxy::{Cut, Fault, Rule};
+use crate::fault_proxy::{Cut, Fault, Proxy, Rule, Struck};
+use crate::mysql_cuts::{self, At, CuttingProxy};
 use crate::support_proof::{Server, note};
 
 /// What the client was told of a unit.
@@ -22,16 +25,141 @@ enum Told {
     Unknown,
 }
 
-/// One fault at a random place: half of them at COMMIT and its answer, half at any message of a unit.
-fn random_rule(random: &mut fastrand::Rng) -> Rule {
-    let cut = if random.bool() { Cut::Reset } else { Cut::Finish };
-    let fault = if random.bool() { Fault::CutBefore(cut) } else { Fault::CutAfter(cut) };
-    match random.u8(0..8) {
-        0 | 1 => Rule::client(b'Q', fault).text("commit"),
-        2 => Rule::server(b'C', fault).text("commit"),
-        3 => Rule::server(b'Z', fault).text("I").nth(random.usize(1..3)),
-        _ => Rule::any(fault).nth(random.usize(1..60)),
+/// A database behind a proxy that cuts.
+trait Behind {
+    /// Has the next unit meet a fault at a random place, half of them at COMMIT.
+    fn inject(&mut self, random: &mut fastrand::Rng);
+
+    /// Takes the fault back, if it has not struck. Whether it has.
+    fn rest(&mut self) -> usize;
+
+    fn db(&self) -> &Db;
+
+    fn unit(&self) -> UnitOptions {
+        self.db().session()
     }
+
+    /// How often each title is stored, once what a cut connection had sent last is over.
+    async fn stored(&self) -> HashMap<String, i64>;
+}
+
+struct OnPostgres {
+    server: Server,
+    proxy: Proxy,
+    db: Db,
+    struck: Option<Arc<Struck>>,
+}
+
+impl OnPostgres {
+    async fn new() -> Self {
+        let server = Server::new().await;
+        sqlx::raw_sql(note::POSTGRES).execute(&server.pool).await.expect("tables");
+        let proxy = server.proxy().await;
+        let db = Db::connect(one(&proxy.url(&server.user, &server.database))).await.expect("sessions");
+        Self { server, proxy, db, struck: None }
+    }
+}
+
+impl Behind for OnPostgres {
+    fn inject(&mut self, random: &mut fastrand::Rng) {
+        let cut = if random.bool() { Cut::Reset } else { Cut::Finish };
+        let fault = if random.bool() { Fault::CutBefore(cut) } else { Fault::CutAfter(cut) };
+        let rule = match random.u8(0..8) {
+            0 | 1 => Rule::client(b'Q', fault).text("commit"),
+            2 => Rule::server(b'C', fault).text("commit"),
+            3 => Rule::server(b'Z', fault).text("I").nth(random.usize(1..3)),
+            _ => Rule::any(fault).nth(random.usize(1..60)),
+        };
+        self.struck = Some(self.proxy.inject(rule));
+    }
+
+    fn rest(&mut self) -> usize {
+        self.proxy.clear();
+        self.struck.take().map_or(0, |struck| struck.times())
+    }
+
+    fn db(&self) -> &Db {
+        &self.db
+    }
+
+    async fn stored(&self) -> HashMap<String, i64> {
+        let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'";
+        for _ in 0..100 {
+            if sqlx::query_scalar::<_, i64>(busy).fetch_one(&self.server.pool).await.expect("activity") == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as(TITLES).fetch_all(&self.server.pool).await.expect("the stored rows");
+        rows.into_iter().collect()
+    }
+}
+
+/// What became of a COMMIT is known by its token there.
+struct OnMariaDb {
+    database: MariaDbDatabase,
+    proxy: CuttingProxy,
+    db: Db,
+    before: usize,
+}
+
+impl OnMariaDb {
+    async fn new() -> Self {
+        let database = mariadb::fresh_database().await.expect("a database");
+        let proxy = CuttingProxy::new(database.socket().expect("a server of the tests' own").clone()).await;
+        let db = Db::connect(one(&database.url_through(proxy.address()))).await.expect("sessions");
+        db.connection().execute_unprepared(note::MARIADB).await.expect("tables");
+        db.create_commit_tokens().await.expect("the table of tokens");
+        Self { database, proxy, db, before: 0 }
+    }
+}
+
+impl Behind for OnMariaDb {
+    fn inject(&mut self, random: &mut fastrand::Rng) {
+        let at = [At::Before, At::Sent, At::Answered][random.usize(0..3)];
+        let cut = match random.bool() {
+            true => mysql_cuts::Cut { at, after: 0, text: "COMMIT" },
+            false => mysql_cuts::Cut { at, after: random.usize(0..12), text: "" },
+        };
+        self.proxy.plan(cut);
+    }
+
+    fn rest(&mut self) -> usize {
+        let all = self.proxy.rest();
+        all - std::mem::replace(&mut self.before, all)
+    }
+
+    fn db(&self) -> &Db {
+        &self.db
+    }
+
+    fn unit(&self) -> UnitOptions {
+        self.db.session().settle_by_token()
+    }
+
+    async fn stored(&self) -> HashMap<String, i64> {
+        let pool = sqlx::MySqlPool::connect(&self.database.url()).await.expect("a connection");
+        let others =
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+        for _ in 0..100 {
+            if sqlx::query_scalar::<_, i64>(others).fetch_one(&pool).await.expect("activity") == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let rows: Vec<(String, i64)> = sqlx::query_as(TITLES).fetch_all(&pool).await.expect("the stored rows");
+        pool.close().await;
+        rows.into_iter().collect()
+    }
+}
+
+const TITLES: &str = "SELECT title, count(*) FROM note GROUP BY title";
+
+fn one(url: &str) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).test_before_acquire(false);
+    options
 }
 
 struct Ledger {
@@ -40,13 +168,7 @@ struct Ledger {
     retries: u64,
 }
 
-async fn cut_around_commit(retry: Retry, cuts: usize, seed: u64) -> (Server, Ledger) {
-    let server = Server::new().await;
-    sqlx::raw_sql(note::POSTGRES).execute(&server.pool).await.expect("tables");
-    let proxy = server.proxy().await;
-    let mut options = ConnectOptions::new(proxy.url(&server.user, &server.database));
-    options.max_connections(1).test_before_acquire(false);
-    let db = Db::connect(options).await.expect("sessions");
+async fn cut_around_commit(behind: &mut impl Behind, retry: Retry, cuts: usize, seed: u64) -> Ledger {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut ledger = Ledger { told: HashMap::new(), struck: 0, retries: 0 };
     let mut unit = 0;
@@ -54,8 +176,8 @@ async fn cut_around_commit(retry: Retry, cuts: usize, seed: u64) -> (Server, Led
         unit += 1;
         assert!(unit < 40 * cuts, "the faults no longer strike");
         let title = format!("unit {unit}");
-        let struck = proxy.inject(random_rule(&mut random));
-        let options = db.session().retry(retry.clone());
+        behind.inject(&mut random);
+        let options = behind.unit().retry(retry.clone());
         let numbers = options.clone();
         let outcome = options
             .run(async |s| -> Result<(), Error> {
@@ -65,9 +187,8 @@ async fn cut_around_commit(retry: Retry, cuts: usize, seed: u64) -> (Server, Led
                 s.flush().await
             })
             .await;
-        ledger.struck += struck.times();
+        ledger.struck += behind.rest();
         ledger.retries += numbers.stats().retries;
-        proxy.clear();
         let told = match outcome {
             Ok(()) => Told::Committed,
             Err(Error::CommitUnknown { .. }) => Told::Unknown,
@@ -75,47 +196,36 @@ async fn cut_around_commit(retry: Retry, cuts: usize, seed: u64) -> (Server, Led
         };
         ledger.told.insert(title, told);
     }
-    db.close().await.expect("the pool closes");
-    (server, ledger)
+    behind.db().close().await.expect("the pool closes");
+    ledger
 }
 
-/// Compares what was told with what is stored; the number of units told each way.
-async fn settle(server: &Server, ledger: &Ledger) -> HashMap<Told, usize> {
-    // What a cut connection had sent last may still be on its way.
-    let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'";
-    for _ in 0..100 {
-        if sqlx::query_scalar::<_, i64>(busy).fetch_one(&server.pool).await.expect("activity") == 0 {
-            break;
+impl Ledger {
+    /// Compares what was told with what is stored; the number of units told each way.
+    fn settle(&self, stored: &HashMap<String, i64>) -> HashMap<Told, usize> {
+        let mut counted: HashMap<Told, usize> = HashMap::new();
+        let (mut lost, mut doubled, mut false_alarms, mut torn) = (0, 0, 0, 0);
+        for (title, told) in &self.told {
+            *counted.entry(*told).or_default() += 1;
+            let parts = ["a", "b"].map(|part| stored.get(&format!("{title} {part}")).copied().unwrap_or_default());
+            torn += usize::from(parts[0] != parts[1]);
+            doubled += usize::from(parts[0] > 1);
+            lost += usize::from(*told == Told::Committed && parts[0] == 0);
+            false_alarms += usize::from(*told == Told::NotCommitted && parts[0] > 0);
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        println!(
+            "commit cuts: {} cuts in {} units, {} retries; told committed {}, told not committed {}, told unknown {}; \
+             {lost} lost, {doubled} doubled, {torn} torn, {false_alarms} committed though told not",
+            self.struck,
+            self.told.len(),
+            self.retries,
+            counted.get(&Told::Committed).unwrap_or(&0),
+            counted.get(&Told::NotCommitted).unwrap_or(&0),
+            counted.get(&Told::Unknown).unwrap_or(&0),
+        );
+        assert_eq!((lost, doubled, torn, false_alarms), (0, 0, 0, 0));
+        counted
     }
-    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT title, count(*) FROM note GROUP BY title")
-        .fetch_all(&server.pool)
-        .await
-        .expect("the stored rows");
-    let stored: HashMap<String, i64> = rows.into_iter().collect();
-    let mut counted: HashMap<Told, usize> = HashMap::new();
-    let (mut lost, mut doubled, mut false_alarms, mut torn) = (0, 0, 0, 0);
-    for (title, told) in &ledger.told {
-        *counted.entry(*told).or_default() += 1;
-        let parts = ["a", "b"].map(|part| stored.get(&format!("{title} {part}")).copied().unwrap_or_default());
-        torn += usize::from(parts[0] != parts[1]);
-        doubled += usize::from(parts[0] > 1);
-        lost += usize::from(*told == Told::Committed && parts[0] == 0);
-        false_alarms += usize::from(*told == Told::NotCommitted && parts[0] > 0);
-    }
-    println!(
-        "commit cuts: {} cuts in {} units, {} retries; told committed {}, told not committed {}, told unknown {}; \
-         {lost} lost, {doubled} doubled, {torn} torn, {false_alarms} committed though told not",
-        ledger.struck,
-        ledger.told.len(),
-        ledger.retries,
-        counted.get(&Told::Committed).unwrap_or(&0),
-        counted.get(&Told::NotCommitted).unwrap_or(&0),
-        counted.get(&Told::Unknown).unwrap_or(&0),
-    );
-    assert_eq!((lost, doubled, torn, false_alarms), (0, 0, 0, 0));
-    counted
 }
 
 fn cuts() -> usize {
@@ -125,23 +235,41 @@ fn cuts() -> usize {
     }
 }
 
-#[tokio::test]
-async fn r9_cuts_around_commit_with_retries_apply_every_unit_exactly_once() {
+async fn with_retries(behind: &mut impl Behind) {
     let retry = Retry::times(5).backoff(Duration::from_micros(100), Duration::from_millis(2));
-    let (server, ledger) = cut_around_commit(retry, cuts(), fastrand::u64(..)).await;
-    let counted = settle(&server, &ledger).await;
+    let ledger = cut_around_commit(behind, retry, cuts(), fastrand::u64(..)).await;
+    let counted = ledger.settle(&behind.stored().await);
     assert!(ledger.retries > 0, "some cuts come before COMMIT");
     assert_eq!(counted.get(&Told::NotCommitted), None, "a unit that is known not to be committed is retried");
     assert_eq!(counted.get(&Told::Unknown), None, "the server can be asked, so nothing stays unknown");
 }
 
-#[tokio::test]
-async fn r9_cuts_around_commit_without_retries_are_reported_as_they_are() {
-    let (server, ledger) = cut_around_commit(Retry::none(), cuts() / 2, fastrand::u64(..)).await;
-    let counted = settle(&server, &ledger).await;
+async fn without_retries(behind: &mut impl Behind) {
+    let ledger = cut_around_commit(behind, Retry::none(), cuts() / 2, fastrand::u64(..)).await;
+    let counted = ledger.settle(&behind.stored().await);
     assert_eq!(ledger.retries, 0);
     assert!(counted.get(&Told::NotCommitted).is_some_and(|units| *units > 0));
     assert_eq!(counted.get(&Told::Unknown), None, "the server can be asked, so nothing stays unknown");
+}
+
+#[tokio::test]
+async fn r9_cuts_around_commit_with_retries_apply_every_unit_exactly_once() {
+    with_retries(&mut OnPostgres::new().await).await;
+}
+
+#[tokio::test]
+async fn r9_cuts_around_commit_with_retries_apply_every_unit_exactly_once_on_mariadb() {
+    with_retries(&mut OnMariaDb::new().await).await;
+}
+
+#[tokio::test]
+async fn r9_cuts_around_commit_without_retries_are_reported_as_they_are() {
+    without_retries(&mut OnPostgres::new().await).await;
+}
+
+#[tokio::test]
+async fn r9_cuts_around_commit_without_retries_are_reported_as_they_are_on_mariadb() {
+    without_retries(&mut OnMariaDb::new().await).await;
 }
 
 /// What the session must not be taken for granted to do: plain SeaORM, cut in the same ways, cannot tell.

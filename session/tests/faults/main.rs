@@ -28,6 +28,7 @@ mod hazards_values;
 mod item;
 mod macros_ui;
 mod memory;
+mod mysql_cuts;
 mod proxy;
 mod session_ui;
 mod stream_memory;
