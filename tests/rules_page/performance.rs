@@ -11,7 +11,8 @@ use crate::root;
 
 const PAGE: &str = "docs/performance.md";
 const BENCHMARKS: [&str; 3] = ["unit_of_work", "outbox", "store"];
-const BACKENDS: [(&str, &str, &str); 2] = [("postgres", "PostgreSQL", "#336791"), ("sqlite", "SQLite", "#e07b39")];
+const BACKENDS: [(&str, &str, &str); 3] =
+    [("postgres", "PostgreSQL", "#336791"), ("sqlite", "SQLite", "#e07b39"), ("mariadb", "MariaDB", "#4e9a51")];
 
 /// One workload beside one reference, on each backend.
 struct Row {
@@ -62,14 +63,20 @@ fn cell(result: &Option<Value>) -> String {
     bound.map_or(shown.clone(), |bound| format!("{shown} ({bound:.2})"))
 }
 
+/// The backends that any of these ran on, by their places.
+fn measured(rows: &[Row]) -> Vec<usize> {
+    (0..BACKENDS.len()).filter(|at| rows.iter().any(|row| row.results[*at].is_some())).collect()
+}
+
 fn table(rows: &[Row]) -> String {
     let mut table = "| workload | n | beside |".to_owned();
-    BACKENDS.iter().for_each(|(_, name, _)| write!(table, " {name} |").expect("text"));
+    let measured = measured(rows);
+    measured.iter().for_each(|at| write!(table, " {} |", BACKENDS[*at].1).expect("text"));
     table += "\n|---|---|---|";
-    table += &"---|".repeat(BACKENDS.len());
+    table += &"---|".repeat(measured.len());
     for row in rows {
         write!(table, "\n| `{}` | {} | {} |", row.workload, row.n, row.beside).expect("text");
-        row.results.iter().for_each(|result| write!(table, " {} |", cell(result)).expect("text"));
+        measured.iter().for_each(|at| write!(table, " {} |", cell(&row.results[*at])).expect("text"));
     }
     table + "\n"
 }
@@ -118,7 +125,8 @@ fn plot(benchmark: &str, rows: &[Row]) -> String {
         writeln!(axis, r#"<text x="{at:.1}" y="{}" text-anchor="middle">{ratio}</text>"#, TOP - 12.0).expect("text");
     }
     let mut legend = String::new();
-    for (at, (_, name, colour)) in BACKENDS.iter().enumerate() {
+    for (at, backend) in measured(rows).into_iter().enumerate() {
+        let (_, name, colour) = BACKENDS[backend];
         let left = LEFT + 200.0 + at as f64 * 110.0;
         writeln!(
             legend,

@@ -296,6 +296,21 @@ pub const SQLITE: &str = "
     CREATE TABLE account (id integer PRIMARY KEY, balance bigint NOT NULL);
 ";
 
+/// The tables on MariaDB.
+pub const MARIADB: &str = "
+    CREATE TABLE item (id bigint PRIMARY KEY, uri text NOT NULL, title text NOT NULL, content text NOT NULL,
+        meta json NOT NULL, score double NOT NULL, active boolean NOT NULL, revision int NOT NULL,
+        updated_at datetime(6) NOT NULL);
+    CREATE TABLE parent (id bigint PRIMARY KEY AUTO_INCREMENT, uri text NOT NULL, title text NOT NULL,
+        content text NOT NULL, meta json NOT NULL, score double NOT NULL, active boolean NOT NULL,
+        revision int NOT NULL, updated_at datetime(6) NOT NULL);
+    CREATE TABLE child (id bigint PRIMARY KEY AUTO_INCREMENT,
+        parent_id bigint NOT NULL REFERENCES parent (id), title text NOT NULL,
+        content text NOT NULL, meta json NOT NULL, score double NOT NULL, active boolean NOT NULL,
+        revision int NOT NULL, updated_at datetime(6) NOT NULL);
+    CREATE TABLE account (id bigint PRIMARY KEY, balance bigint NOT NULL);
+";
+
 /// This many rows with keys from 1.
 pub fn items(n: usize) -> Vec<item::Model> {
     (1..=n as i64).map(item).collect()

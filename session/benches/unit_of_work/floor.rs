@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use sea_orm::sqlx;
+use sea_orm::sqlx::mysql::MySqlPool;
 use sea_orm::sqlx::postgres::PgPool;
 use sea_orm::sqlx::sqlite::SqlitePool;
+use sea_orm::sqlx::{self, AssertSqlSafe};
 
 use crate::entities::{item, items};
-use crate::reference::{postgres, sqlite};
+use crate::reference::{mariadb, postgres, sqlite};
 
 /// A pool for hand-written SQL.
 #[derive(Clone)]
@@ -17,6 +18,8 @@ pub enum Floor {
     Postgres(PgPool),
     /// To SQLite.
     Sqlite(SqlitePool),
+    /// To MariaDB.
+    MariaDb(MySqlPool),
 }
 
 impl Floor {
@@ -30,6 +33,11 @@ impl Floor {
                 let sql = "DELETE FROM item; DELETE FROM child; DELETE FROM parent; DELETE FROM account";
                 sqlx::raw_sql(sql).execute(pool).await.map(drop)
             }
+            Floor::MariaDb(pool) => {
+                let sql = "SET FOREIGN_KEY_CHECKS = 0; TRUNCATE item; TRUNCATE child; TRUNCATE parent; TRUNCATE account; \
+                    SET FOREIGN_KEY_CHECKS = 1";
+                sqlx::raw_sql(sql).execute(pool).await.map(drop)
+            }
         };
         outcome.expect("empty tables");
     }
@@ -38,11 +46,25 @@ impl Floor {
     pub async fn fill(&self, n: usize) {
         self.empty().await;
         self.insert_sets(items(n)).await;
-        let outcome = match self {
-            Floor::Postgres(pool) => sqlx::raw_sql("ANALYZE item").execute(pool).await.map(drop),
-            Floor::Sqlite(pool) => sqlx::raw_sql("ANALYZE item").execute(pool).await.map(drop),
-        };
-        outcome.expect("statistics");
+        self.analyze(&["item"]).await;
+    }
+
+    /// Lets the planner know what is in these tables.
+    pub async fn analyze(&self, tables: &[&str]) {
+        for table in tables {
+            let outcome = match self {
+                Floor::Postgres(pool) => {
+                    sqlx::raw_sql(AssertSqlSafe(format!("ANALYZE {table}"))).execute(pool).await.map(drop)
+                }
+                Floor::Sqlite(pool) => {
+                    sqlx::raw_sql(AssertSqlSafe(format!("ANALYZE {table}"))).execute(pool).await.map(drop)
+                }
+                Floor::MariaDb(pool) => {
+                    sqlx::raw_sql(AssertSqlSafe(format!("ANALYZE TABLE {table}"))).execute(pool).await.map(drop)
+                }
+            };
+            outcome.expect("statistics");
+        }
     }
 
     /// How many items there are.
@@ -51,6 +73,7 @@ impl Floor {
         let count: i64 = match self {
             Floor::Postgres(pool) => sqlx::query_scalar(sql).fetch_one(pool).await,
             Floor::Sqlite(pool) => sqlx::query_scalar(sql).fetch_one(pool).await,
+            Floor::MariaDb(pool) => sqlx::query_scalar(sql).fetch_one(pool).await,
         }
         .expect("a count");
         usize::try_from(count).expect("a count")
@@ -61,6 +84,7 @@ impl Floor {
         match self {
             Floor::Postgres(pool) => postgres::insert_unnest(pool, rows).await,
             Floor::Sqlite(pool) => sqlite::insert_sets(pool, rows).await,
+            Floor::MariaDb(pool) => mariadb::insert_sets(pool, rows).await,
         }
     }
 
@@ -69,6 +93,7 @@ impl Floor {
         match self {
             Floor::Postgres(pool) => postgres::insert_rows(pool, rows).await,
             Floor::Sqlite(pool) => sqlite::insert_rows(pool, rows).await,
+            Floor::MariaDb(pool) => mariadb::insert_rows(pool, rows).await,
         }
     }
 
@@ -77,6 +102,7 @@ impl Floor {
         match self {
             Floor::Postgres(pool) => postgres::insert_family(pool, parents, children).await,
             Floor::Sqlite(pool) => sqlite::insert_family(pool, parents, children).await,
+            Floor::MariaDb(pool) => mariadb::insert_family(pool, parents, children).await,
         }
     }
 
@@ -85,6 +111,7 @@ impl Floor {
         match self {
             Floor::Postgres(pool) => postgres::load_and_update(pool, changes, suffix).await,
             Floor::Sqlite(pool) => sqlite::load_and_update(pool, changes, suffix).await,
+            Floor::MariaDb(pool) => mariadb::load_and_update(pool, changes, suffix).await,
         }
     }
 
@@ -93,6 +120,7 @@ impl Floor {
         match self {
             Floor::Postgres(pool) => postgres::delete(pool, keys).await,
             Floor::Sqlite(pool) => sqlite::delete(pool, keys).await,
+            Floor::MariaDb(pool) => mariadb::delete(pool, keys).await,
         }
     }
 
@@ -101,6 +129,7 @@ impl Floor {
         match self {
             Floor::Postgres(pool) => postgres::units(pool, n, rows, suffix).await,
             Floor::Sqlite(pool) => sqlite::units(pool, n, rows, suffix).await,
+            Floor::MariaDb(pool) => mariadb::units(pool, n, rows, suffix).await,
         }
     }
 
@@ -122,6 +151,7 @@ impl Floor {
                 tx.commit().await.expect("commit");
                 rows
             }
+            Floor::MariaDb(pool) => mariadb::update_many(pool).await,
         };
         for (id, revision) in rows {
             map.get_mut(&id).expect("a row that was there").revision = revision;
@@ -136,15 +166,16 @@ impl Floor {
         match self {
             Floor::Postgres(pool) => sqlx::raw_sql(sql).execute(pool).await.map(drop),
             Floor::Sqlite(pool) => sqlx::raw_sql(sql).execute(pool).await.map(drop),
+            Floor::MariaDb(pool) => sqlx::raw_sql(sql).execute(pool).await.map(drop),
         }
         .expect("the statement");
     }
 
     /// What the hand-written sets are called in the table.
-    pub fn name(&self, postgres: &'static str, sqlite: &'static str) -> &'static str {
+    pub fn name(&self, postgres: &'static str, others: &'static str) -> &'static str {
         match self {
             Floor::Postgres(_) => postgres,
-            Floor::Sqlite(_) => sqlite,
+            Floor::Sqlite(_) | Floor::MariaDb(_) => others,
         }
     }
 }

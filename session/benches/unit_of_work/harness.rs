@@ -216,8 +216,8 @@ impl Report {
         bound: Option<f64>,
     ) {
         let ratio = ours.median / theirs.median;
-        // SQLite's bounds are those of PostgreSQL times 1.3.
-        let bound = bound.map(|bound| if self.backend == "sqlite" { bound * 1.3 } else { bound });
+        // The bounds of SQLite and MariaDB are those of PostgreSQL times 1.3.
+        let bound = bound.map(|bound| if self.backend == "postgres" { bound } else { bound * 1.3 });
         let missed = bound.is_some_and(|bound| ratio > bound);
         if missed {
             self.missed.push(format!("{} on {}: {ratio:.3} of {reference}", workload, self.backend));

@@ -1,4 +1,4 @@
-//! `cargo bench --bench unit_of_work [-- [--json] [--check] [--backend postgres|sqlite] [--samples N] [NAME]]`
+//! `cargo bench --bench unit_of_work [-- [--json] [--check] [--backend postgres|sqlite|mariadb] [--samples N] [NAME]]`
 //!
 //! `-- --repeat get:1000` (or `set`, `flush`) does one thing only, under an instruction counter; `-- --large 22` writes so many
 //! rows of 50 MiB in one set, changes them in another, and says what the process held meanwhile.
@@ -34,12 +34,13 @@ use entities::{item, items};
 use floor::Floor;
 use harness::{Options, Report, bounded, shown, side};
 use reference::{postgres, sea_orm as plain};
+use sea_orm::sqlx::mysql::MySqlPoolOptions;
 use sea_orm::sqlx::postgres::{PgConnection, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::sqlx::{AssertSqlSafe, Connection};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, EntityTrait, sqlx};
 use sea_session::prelude::*;
-use sea_session::testing::cluster;
+use sea_session::testing::cluster::{self, mariadb};
 use stats_alloc::{Region, StatsAlloc};
 
 /// Counts allocations of both sides alike.
@@ -71,6 +72,9 @@ fn main() {
     }
     if wants("sqlite") {
         runtime.block_on(on_sqlite(&mut report));
+    }
+    if wants("mariadb") {
+        runtime.block_on(on_mariadb(&mut report));
     }
     if report.finish() {
         std::process::exit(1);
@@ -143,6 +147,18 @@ async fn on_sqlite(report: &mut Report) {
     // Plain SeaORM on the session's own pool settings, so that the journal is the same for all.
     let sides = Sides { orm: connect(&url).await.connection().clone(), db, floor: Floor::Sqlite(pool) };
     report.backend("sqlite");
+    workloads(report, &sides).await;
+}
+
+async fn on_mariadb(report: &mut Report) {
+    let server = mariadb::Server::start().await.expect("a server");
+    let database = server.database().await.expect("a database");
+    let url = database.url();
+    let pool =
+        MySqlPoolOptions::new().max_connections(1).test_before_acquire(false).connect(&url).await.expect("a pool");
+    sqlx::raw_sql(entities::MARIADB).execute(&pool).await.expect("tables");
+    let sides = Sides { db: connect(&url).await, orm: plain_sea_orm(&url).await, floor: Floor::MariaDb(pool) };
+    report.backend("mariadb");
     workloads(report, &sides).await;
 }
 
@@ -254,7 +270,7 @@ async fn insert_large(report: &mut Report, Sides { db, floor, .. }: &Sides) {
         floor.empty().await;
         ours::insert(db, items(n)).await
     });
-    // SQLite has no COPY: there the bound is that of the smaller insert.
+    // The others have no COPY: there the bound is that of the smaller insert.
     let bound = if matches!(floor, Floor::Postgres(_)) { 0.6 } else { 1.1 };
     let mut references = vec![bounded(floor.name("sqlx UNNEST of 1,000", "sqlx VALUES of 1,000"), bound, async || {
         floor.empty().await;

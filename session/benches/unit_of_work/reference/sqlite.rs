@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sea_orm::sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sea_orm::sqlx::{self, AssertSqlSafe, Row, SqliteConnection};
 
+use super::tuples;
 use crate::entities::item;
 
 /// How many rows go into one statement; nine binds a row stay under SQLite's limit of 32,766.
@@ -13,12 +14,6 @@ const CHUNK: usize = 1_000;
 const SELECT: &str = "SELECT id, uri, title, content, meta, score, active, revision, updated_at FROM item";
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
-
-/// `(?, ?), (?, ?)` for so many rows of so many columns.
-fn tuples(rows: usize, columns: usize) -> String {
-    let tuple = format!("({})", vec!["?"; columns].join(", "));
-    vec![tuple; rows].join(", ")
-}
 
 fn insert_text(rows: usize) -> String {
     let tuples = tuples(rows, 9);
