@@ -367,6 +367,7 @@ pub(crate) struct Begin<'a> {
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) lock_timeout: Option<Duration>,
     /// The transaction begins once its server has what other nodes had committed (Y3).
+    #[cfg_attr(not(feature = "mysql"), expect(dead_code, reason = "only its driver waits for it"))]
     pub(crate) causal: bool,
     /// Settings that are always the same, as text.
     pub(crate) fixed: &'a str,
@@ -375,6 +376,7 @@ pub(crate) struct Begin<'a> {
     /// The answer tells the transaction's id.
     pub(crate) tell_id: bool,
     /// The name that the transaction will be prepared under.
+    #[cfg_attr(not(feature = "mysql"), expect(dead_code, reason = "only its driver begins by name"))]
     pub(crate) name: Option<&'a str>,
 }
 

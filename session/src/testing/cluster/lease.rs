@@ -127,6 +127,7 @@ impl Lease {
     }
 
     /// Starts a node of a Galera cluster, as [`Lease::private`], with these options; the first one begins the cluster.
+    #[cfg(feature = "mysql")]
     pub(super) async fn node(options: &str, first: bool) -> Result<Self, ClusterError> {
         let lease = launch(Engine::MariaDb, Duration::ZERO, None).await?;
         let write = |name: &str, text: &str| fs::write(lease.folder.join(name), text).map_err(io("setting a node up"));
