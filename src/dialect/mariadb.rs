@@ -58,8 +58,8 @@ pub(super) static MARIADB: Dialect = Dialect {
         let set: Vec<String> = columns.iter().map(|column| format!("{column} = VALUES({column})")).collect();
         sql.push(" ON DUPLICATE KEY UPDATE ").push(&set.join(", "));
     },
-    uuid_text,
-    has_uuid_text: |column, text| format!("{column} = unhex(replace({text}, '-', ''))"),
+    uuid_text: |column| format!("lower(concat_ws('-', {}))", super::hex_parts(column).join(", ")),
+    has_uuid_text: super::has_bytes_of,
     bytes_of: |column| format!("octet_length({column})"),
     member: |column, key| format!("json_value({column}, '$.{key}')"),
     count: Value::from,
@@ -78,12 +78,6 @@ pub(super) static MARIADB: Dialect = Dialect {
     terms_of,
     terms,
 };
-
-fn uuid_text(column: &str) -> String {
-    let hex = |from: u8, length: u8| format!("substr(hex({column}), {from}, {length})");
-    let parts = [hex(1, 8), hex(9, 4), hex(13, 4), hex(17, 4), hex(21, 12)];
-    format!("lower(concat_ws('-', {}))", parts.join(", "))
-}
 
 /// A list of pairs: the keys of an object are no rows there.
 fn kept_terms(terms: Json) -> Json {

@@ -220,6 +220,19 @@ pub(crate) fn is_known(backend: SeaBackend) -> bool {
     DIALECTS.iter().any(|dialect| dialect.backend == backend)
 }
 
+/// The parts of an identifier's text, where it is kept as bytes.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+fn hex_parts(column: &str) -> [String; 5] {
+    [(1, 8), (9, 4), (13, 4), (17, 4), (21, 12)]
+        .map(|(from, length)| format!("substr(hex({column}), {from}, {length})"))
+}
+
+/// By its bytes, which the key's index has.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+fn has_bytes_of(column: &str, text: &str) -> String {
+    format!("{column} = unhex(replace({text}, '-', ''))")
+}
+
 /// As both PostgreSQL and SQLite have it.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 fn on_conflict(sql: &mut Sql, key: &str, columns: &[&str]) {

@@ -50,8 +50,8 @@ pub(super) static SQLITE: Dialect = Dialect {
     last_state: " JOIN node_versions h ON h.node_id = n.id AND h.version = (SELECT max(v.version) FROM node_versions v \
                  WHERE v.node_id = n.id)",
     or_update: super::on_conflict,
-    uuid_text,
-    has_uuid_text: |column, text| format!("{column} = unhex(replace({text}, '-', ''))"),
+    uuid_text: |column| format!("lower({})", super::hex_parts(column).join(" || '-' || ")),
+    has_uuid_text: super::has_bytes_of,
     bytes_of: |column| format!("octet_length({column})"),
     member: |column, key| format!("{column} ->> '{key}'"),
     count: Value::from,
@@ -71,18 +71,6 @@ pub(super) static SQLITE: Dialect = Dialect {
 /// comes in the order of the rows, which is that of the page.
 const PACKED: &str = "SELECT json_group_array(json_array(tree, is_folder, CASE WHEN id IS NOT NULL THEN hex(id) END, node_type, \
                       version, abstract, content_bytes, updated_at)) FROM (";
-
-fn uuid_text(column: &str) -> String {
-    let hex = |from: u8, length: u8| format!("substr(hex({column}), {from}, {length})");
-    format!(
-        "lower({} || '-' || {} || '-' || {} || '-' || {} || '-' || {})",
-        hex(1, 8),
-        hex(9, 4),
-        hex(13, 4),
-        hex(17, 4),
-        hex(21, 12)
-    )
-}
 
 fn segments(sql: &mut Sql, key: &str, skip: i64, depth: i64) {
     if depth == 1 {

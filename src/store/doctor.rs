@@ -3,23 +3,23 @@
 //! It walks the nodes in pages, so its memory does not grow with the store, and it looks at each page in one unit of
 //! work. What it repairs it repairs through the same history and outbox as any other change.
 
+mod history;
+mod logs;
+
 use std::collections::{HashMap, HashSet};
 
 use chrono::Utc;
-use context_entities::{
-    index_record, node,
-    node_version::{self, Change},
-    outbox_event, session_archive,
-};
+use context_entities::{index_record, node, node_version::Change, outbox_event};
 use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Set, prelude::Uuid};
 use sea_session::prelude::*;
 
+use history::{beyond, strange_versions, take_out};
+use logs::{examine_logs, logs};
+
 use super::{
     Store,
-    archive::{MOST, hashed},
+    archive::MOST,
     read::visible,
-    sessions::{Message, as_json, log_hash},
-    sight,
     write::{announce, keep},
 };
 use crate::{
@@ -380,43 +380,6 @@ async fn orphans(s: &mut Session, caller: &Caller) -> Result<Vec<(Uuid, String)>
         .collect())
 }
 
-/// Logs that are not where their nodes are, or not whose they are.
-async fn logs(s: &mut Session, caller: &Caller, repair: bool) -> Result<Vec<Finding>, StoreError> {
-    #[derive(FromQueryResult)]
-    struct Log {
-        id: Uuid,
-        place: String,
-        owner_space: String,
-        uri: Option<String>,
-        node_owner: Option<String>,
-    }
-    let sessions = Uri::account_root(caller.account())?.child("sessions")?;
-    let mut sql = Sql::of(s);
-    sql.push("SELECT a.id, ")
-        .bind_text(&format!("{sessions}/"))
-        .push(" || a.session_id || '/history/' || a.name AS place");
-    sql.push(", a.owner_space, n.uri, n.owner_space AS node_owner FROM session_archives a LEFT JOIN nodes n ON n.id = a.node_id");
-    sql.push(" WHERE a.account_id = ").bind(caller.account()).push(" ORDER BY a.session_id, a.sequence");
-    let mut findings = Vec::new();
-    for log in Log::find_by_statement(sql.finish()).all(s).await? {
-        let mut wrong = Wrong { findings: &mut findings, place: &log.place };
-        match (&log.uri, &log.node_owner) {
-            (Some(uri), Some(owner)) if *uri == log.place => {
-                if *owner == log.owner_space {
-                    continue;
-                }
-                wrong.note(Ailment::Log, format!("it belongs to {}, and its node to {owner}", log.owner_space), repair);
-                if repair && let Some(row) = s.get::<session_archive::Entity>(log.id).await? {
-                    row.set_owner_space(owner.clone());
-                }
-            }
-            (Some(uri), _) => wrong.note(Ailment::Log, format!("its node is at {uri}"), false),
-            _ => wrong.note(Ailment::Log, "it has no node", false),
-        }
-    }
-    Ok(findings)
-}
-
 async fn ids_of(s: &mut Session, sql: Sql) -> Result<Vec<Uuid>, StoreError> {
     #[derive(FromQueryResult)]
     struct Id {
@@ -465,158 +428,6 @@ async fn records(s: &mut Session, caller: &Caller, ids: &[Uuid]) -> Result<HashM
         records.entry(held.node_id).or_default().push(held);
     }
     Ok(records)
-}
-
-/// A version in the history of a node that is not the node's.
-struct Strange {
-    version: i64,
-    account_id: String,
-    what: String,
-}
-
-/// The versions that do not belong to the nodes whose history they are in: an archive of somebody's making may have laid them
-/// there. Another account's never do; nor does one that is not below the node's own; and where the place changes from one version to
-/// the next, the earlier one was replaced by a move, or the node was deleted and came back.
-async fn strange_versions(
-    s: &mut Session,
-    caller: &Caller,
-    nodes: &[Tracked<node::Entity>],
-    ids: &[Uuid],
-) -> Result<HashMap<Uuid, Vec<Strange>>, StoreError> {
-    #[derive(FromQueryResult)]
-    struct Past {
-        node_id: Uuid,
-        version: i64,
-        account_id: String,
-        uri: String,
-        change: Change,
-    }
-    let mut sql = Sql::of(s);
-    sql.push("SELECT v.node_id, v.version, v.account_id, v.uri, v.change FROM node_versions v WHERE ")
-        .is_in("v.node_id", ids.iter().copied())
-        .push(" ORDER BY v.node_id, v.version DESC");
-    let mut past: HashMap<Uuid, Vec<Past>> = HashMap::new();
-    for row in sight::rows::<Past>(s, caller, sql).await? {
-        past.entry(row.node_id).or_default().push(row);
-    }
-    let mut strange: HashMap<Uuid, Vec<Strange>> = HashMap::new();
-    for node in nodes {
-        let (id, current) = (node.id(), node.version());
-        let mut place = node.uri();
-        for row in past.remove(&id).unwrap_or_default() {
-            let what = if row.account_id != caller.account() {
-                format!("version {} in its history is not of this account", row.version)
-            } else if row.version >= current {
-                format!("its version is {current}, and the history has {}", row.version)
-            } else if row.uri != place && !matches!(row.change, Change::Move | Change::Delete) {
-                format!("version {} in its history is of {}, from where it never moved", row.version, row.uri)
-            } else {
-                place = row.uri;
-                continue;
-            };
-            strange.entry(id).or_default().push(Strange { version: row.version, account_id: row.account_id, what });
-        }
-    }
-    Ok(strange)
-}
-
-/// Gives a version that is in the wrong history an identity of its own, under which nothing else is. Its text and place stay.
-async fn take_out(s: &mut Session, caller: &Caller, id: Uuid, version: i64, account: &str) -> Result<(), StoreError> {
-    const MOST_TRIED: u32 = 16;
-    for n in 0..MOST_TRIED {
-        let other = hashed(&format!("context-store doctor\n{id}\n{account}\n{n}"));
-        let mut sql = Sql::of(s);
-        sql.push("UPDATE node_versions SET node_id = ").bind(other).push(", version = ").bind(version.min(MOST));
-        sql.push(" WHERE node_id = ").bind(id).push(" AND version = ").bind(version);
-        sql.push(" AND account_id = ").bind(account);
-        sql.push(" AND NOT EXISTS (SELECT 1 FROM node_versions o WHERE o.node_id = ").bind(other);
-        sql.push(" AND o.version = ").bind(version.min(MOST)).push(")");
-        if sight::execute(s, caller, sql).await?.rows_affected() == 1 {
-            return Ok(());
-        }
-    }
-    Err(StoreError::InvalidArgument(format!(
-        "version {version} of the node {id} could not be taken out of its history"
-    )))
-}
-
-/// A page of logs, with their messages; the last one's identity, if there may be more.
-async fn examine_logs(
-    s: &mut Session,
-    caller: &Caller,
-    after: Option<Uuid>,
-    repair: bool,
-) -> Result<(Vec<Finding>, Option<Uuid>), StoreError> {
-    const LOGS: u64 = 20;
-    let mut logs = session_archive::Entity::find()
-        .filter(session_archive::Column::AccountId.eq(caller.account()))
-        .order_by_asc(session_archive::Column::Id)
-        .limit(LOGS);
-    if let Some(after) = after {
-        logs = logs.filter(session_archive::Column::Id.gt(after));
-    }
-    let rows = logs.for_update().load(s).await?;
-    let mut findings = Vec::new();
-    for row in &rows {
-        let place = format!("sessions/{}/history/{}", row.session_id(), row.name());
-        let mut wrong = Wrong { findings: &mut findings, place: &place };
-        let serde_json::Value::Array(held) = row.messages() else {
-            wrong.note(Ailment::Log, "its messages are no list", false);
-            continue;
-        };
-        let mut strange = 0;
-        let messages: Vec<Message> = held
-            .into_iter()
-            .map(|message| {
-                let text = message.to_string();
-                serde_json::from_value(message).unwrap_or_else(|_| {
-                    strange += 1;
-                    Message::new("unknown", text)
-                })
-            })
-            .collect();
-        let hash = log_hash(&messages)?;
-        if strange > 0 {
-            wrong.note(Ailment::Log, format!("{strange} of its messages have no speaker and text"), repair);
-        } else if !row.content_hash().is_empty() && row.content_hash() != hash {
-            wrong.note(Ailment::Log, "its hash is not its messages'", repair);
-        } else {
-            continue;
-        }
-        if repair {
-            row.set_messages(as_json(&messages)?);
-            row.set_content_hash(hash);
-        }
-    }
-    let full = rows.len() as u64 == LOGS;
-    Ok((findings, rows.last().filter(|_| full).map(|row| row.id())))
-}
-
-/// Versions with numbers that no number of writes gets to.
-async fn beyond(s: &mut Session, caller: &Caller, repair: bool) -> Result<Vec<Finding>, StoreError> {
-    let rows: Vec<(Uuid, i64, String)> = node_version::Entity::find()
-        .select_only()
-        .columns([node_version::Column::NodeId, node_version::Column::Version, node_version::Column::Uri])
-        .filter(node_version::Column::AccountId.eq(caller.account()))
-        .filter(node_version::Column::Version.gt(MOST))
-        .order_by_asc(node_version::Column::NodeId)
-        .limit(PAGE)
-        .into_tuple()
-        .all(s)
-        .await?;
-    let mut findings = Vec::with_capacity(rows.len());
-    for (id, version, uri) in rows {
-        if repair {
-            take_out(s, caller, id, version, caller.account()).await?;
-        }
-        findings.push(Finding {
-            ailment: Ailment::History,
-            place: uri,
-            what: format!("its history has version {version}, more than any number of writes"),
-            repaired: repair,
-        });
-    }
-    Ok(findings)
 }
 
 /// The owner spaces of the sessions that these nodes lie in.

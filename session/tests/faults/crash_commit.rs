@@ -15,22 +15,15 @@ use sea_session::{Error, UnitOptions};
 
 use crate::fault_proxy::{Cut, Fault, Proxy, Rule, Struck};
 use crate::mysql_cuts::{self, At, CuttingProxy};
+use crate::support_load::Ledger;
 use crate::support_proof::{Server, note};
-
-/// What the client was told of a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Told {
-    Committed,
-    NotCommitted,
-    Unknown,
-}
 
 /// A database behind a proxy that cuts.
 trait Behind {
     /// Has the next unit meet a fault at a random place, half of them at COMMIT.
     fn inject(&mut self, random: &mut fastrand::Rng);
 
-    /// Takes the fault back, if it has not struck. Whether it has.
+    /// Takes the fault back, if it has not struck. How often it has.
     fn rest(&mut self) -> usize;
 
     fn db(&self) -> &Db;
@@ -101,7 +94,6 @@ struct OnMariaDb {
     database: MariaDbDatabase,
     proxy: CuttingProxy,
     db: Db,
-    before: usize,
 }
 
 impl OnMariaDb {
@@ -111,7 +103,7 @@ impl OnMariaDb {
         let db = Db::connect(one(&database.url_through(proxy.address()))).await.expect("sessions");
         db.connection().execute_unprepared(note::MARIADB).await.expect("tables");
         db.create_commit_tokens().await.expect("the table of tokens");
-        Self { database, proxy, db, before: 0 }
+        Self { database, proxy, db }
     }
 }
 
@@ -126,8 +118,7 @@ impl Behind for OnMariaDb {
     }
 
     fn rest(&mut self) -> usize {
-        let all = self.proxy.rest();
-        all - std::mem::replace(&mut self.before, all)
+        self.proxy.rest()
     }
 
     fn db(&self) -> &Db {
@@ -162,17 +153,11 @@ fn one(url: &str) -> ConnectOptions {
     options
 }
 
-struct Ledger {
-    told: HashMap<String, Told>,
-    struck: usize,
-    retries: u64,
-}
-
-async fn cut_around_commit(behind: &mut impl Behind, retry: Retry, cuts: usize, seed: u64) -> Ledger {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut ledger = Ledger { told: HashMap::new(), struck: 0, retries: 0 };
-    let mut unit = 0;
-    while ledger.struck < cuts {
+/// Units one after the other, until so many cuts have struck.
+async fn cut_around_commit(behind: &mut impl Behind, retry: Retry, cuts: usize) -> Ledger {
+    let mut random = fastrand::Rng::new();
+    let (mut ledger, mut struck, mut unit) = (Ledger::default(), 0, 0);
+    while struck < cuts {
         unit += 1;
         assert!(unit < 40 * cuts, "the faults no longer strike");
         let title = format!("unit {unit}");
@@ -187,45 +172,14 @@ async fn cut_around_commit(behind: &mut impl Behind, retry: Retry, cuts: usize, 
                 s.flush().await
             })
             .await;
-        ledger.struck += behind.rest();
+        struck += behind.rest();
         ledger.retries += numbers.stats().retries;
-        let told = match outcome {
-            Ok(()) => Told::Committed,
-            Err(Error::CommitUnknown { .. }) => Told::Unknown,
-            Err(_) => Told::NotCommitted,
-        };
-        ledger.told.insert(title, told);
+        ledger.note(title, outcome);
     }
     behind.db().close().await.expect("the pool closes");
+    ledger.settle(&format!("{struck} cuts around COMMIT"), &behind.stored().await);
+    assert!(ledger.unknown.is_empty(), "the server can be asked, so nothing stays unknown: {:?}", ledger.unknown);
     ledger
-}
-
-impl Ledger {
-    /// Compares what was told with what is stored; the number of units told each way.
-    fn settle(&self, stored: &HashMap<String, i64>) -> HashMap<Told, usize> {
-        let mut counted: HashMap<Told, usize> = HashMap::new();
-        let (mut lost, mut doubled, mut false_alarms, mut torn) = (0, 0, 0, 0);
-        for (title, told) in &self.told {
-            *counted.entry(*told).or_default() += 1;
-            let parts = ["a", "b"].map(|part| stored.get(&format!("{title} {part}")).copied().unwrap_or_default());
-            torn += usize::from(parts[0] != parts[1]);
-            doubled += usize::from(parts[0] > 1);
-            lost += usize::from(*told == Told::Committed && parts[0] == 0);
-            false_alarms += usize::from(*told == Told::NotCommitted && parts[0] > 0);
-        }
-        println!(
-            "commit cuts: {} cuts in {} units, {} retries; told committed {}, told not committed {}, told unknown {}; \
-             {lost} lost, {doubled} doubled, {torn} torn, {false_alarms} committed though told not",
-            self.struck,
-            self.told.len(),
-            self.retries,
-            counted.get(&Told::Committed).unwrap_or(&0),
-            counted.get(&Told::NotCommitted).unwrap_or(&0),
-            counted.get(&Told::Unknown).unwrap_or(&0),
-        );
-        assert_eq!((lost, doubled, torn, false_alarms), (0, 0, 0, 0));
-        counted
-    }
 }
 
 fn cuts() -> usize {
@@ -237,19 +191,16 @@ fn cuts() -> usize {
 
 async fn with_retries(behind: &mut impl Behind) {
     let retry = Retry::times(5).backoff(Duration::from_micros(100), Duration::from_millis(2));
-    let ledger = cut_around_commit(behind, retry, cuts(), fastrand::u64(..)).await;
-    let counted = ledger.settle(&behind.stored().await);
+    let ledger = cut_around_commit(behind, retry, cuts()).await;
     assert!(ledger.retries > 0, "some cuts come before COMMIT");
-    assert_eq!(counted.get(&Told::NotCommitted), None, "a unit that is known not to be committed is retried");
-    assert_eq!(counted.get(&Told::Unknown), None, "the server can be asked, so nothing stays unknown");
+    let not_committed = ledger.not_committed;
+    assert!(not_committed.is_empty(), "a unit that is known not to be committed is retried: {not_committed:?}");
 }
 
 async fn without_retries(behind: &mut impl Behind) {
-    let ledger = cut_around_commit(behind, Retry::none(), cuts() / 2, fastrand::u64(..)).await;
-    let counted = ledger.settle(&behind.stored().await);
+    let ledger = cut_around_commit(behind, Retry::none(), cuts() / 2).await;
     assert_eq!(ledger.retries, 0);
-    assert!(counted.get(&Told::NotCommitted).is_some_and(|units| *units > 0));
-    assert_eq!(counted.get(&Told::Unknown), None, "the server can be asked, so nothing stays unknown");
+    assert!(!ledger.not_committed.is_empty(), "some cuts come before COMMIT");
 }
 
 #[tokio::test]

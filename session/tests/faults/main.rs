@@ -26,6 +26,7 @@ mod hazards_outbox;
 mod hazards_values;
 #[path = "../support_item/mod.rs"]
 mod item;
+mod loopback;
 mod macros_ui;
 mod memory;
 mod mysql_cuts;

@@ -13,9 +13,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UnixStream},
-    task::JoinHandle,
+    net::{TcpStream, UnixStream},
 };
+
+use crate::loopback::Loopback;
 
 /// Where a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,27 +56,20 @@ struct Plan {
 
 /// A running proxy. Dropping it stops listening.
 pub struct CuttingProxy {
-    address: SocketAddr,
+    loopback: Loopback,
     plan: Arc<Plan>,
-    listener: JoinHandle<()>,
 }
 
 impl CuttingProxy {
     pub async fn new(server: PathBuf) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("its address");
         let plan = Arc::new(Plan::default());
         let cuts = plan.clone();
-        let listener = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass(client, server.clone(), cuts.clone()));
-            }
-        });
-        Self { address, plan, listener }
+        let loopback = Loopback::new(move |client| pass(client, server.clone(), cuts.clone())).await;
+        Self { loopback, plan }
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.loopback.address()
     }
 
     /// Cuts once. A cut that has not struck yet is forgotten.
@@ -83,16 +77,10 @@ impl CuttingProxy {
         *self.plan.next.lock() = Some(cut);
     }
 
-    /// Cuts nothing more. How often it has struck.
+    /// Cuts nothing more. How often it has struck since it was last asked.
     pub fn rest(&self) -> usize {
         *self.plan.next.lock() = None;
-        self.plan.struck.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for CuttingProxy {
-    fn drop(&mut self) {
-        self.listener.abort();
+        self.plan.struck.swap(0, Ordering::SeqCst)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Workers that write while a server is killed, and what they were told, beside what is stored.
+//! Units of two rows while a server or its connections are killed: what was told of each, beside what is stored; and workers that
+//! write them.
 
 use std::{
     collections::HashMap,
@@ -31,7 +32,7 @@ pub mod row {
     pub enum Relation {}
 }
 
-/// What the workers were told of each unit.
+/// What was told of each unit.
 #[derive(Default)]
 pub struct Ledger {
     pub committed: Vec<String>,
@@ -98,15 +99,19 @@ async fn write(unit: UnitOptions, title: String, ledger: &Mutex<Ledger>) {
             Ok(())
         })
         .await;
-    let mut ledger = ledger.lock().await;
-    match outcome {
-        Ok(()) => ledger.committed.push(title),
-        Err(Error::CommitUnknown { .. }) => ledger.unknown.push(title),
-        Err(e) => ledger.not_committed.push((title, e)),
-    }
+    ledger.lock().await.note(title, outcome);
 }
 
 impl Ledger {
+    /// What was told of a unit, which writes the rows `{title} a` and `{title} b`.
+    pub fn note(&mut self, title: String, outcome: Result<(), Error>) {
+        match outcome {
+            Ok(()) => self.committed.push(title),
+            Err(Error::CommitUnknown { .. }) => self.unknown.push(title),
+            Err(e) => self.not_committed.push((title, e)),
+        }
+    }
+
     /// Compares what was told with what is stored: how often each title is.
     pub fn settle(&self, what: &str, stored: &HashMap<String, i64>) {
         let parts = |title: &str| ["a", "b"].map(|part| stored.get(&format!("{title} {part}")).copied().unwrap_or(0));

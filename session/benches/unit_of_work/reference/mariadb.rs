@@ -5,20 +5,13 @@ use std::time::{Duration, Instant};
 use sea_orm::sqlx::mysql::{MySqlArguments, MySqlPool, MySqlRow};
 use sea_orm::sqlx::{self, AssertSqlSafe, MySqlConnection, Row};
 
-use super::tuples;
+use super::{SELECT, insert_keyless_text, insert_text, tuples};
 use crate::entities::item;
 
 /// How many rows go into one statement; nine binds a row stay under the limit of 65,535.
 const CHUNK: usize = 1_000;
 
-const SELECT: &str = "SELECT id, uri, title, content, meta, score, active, revision, updated_at FROM item";
-
 type Query<'q> = sqlx::query::Query<'q, sqlx::MySql, MySqlArguments>;
-
-fn insert_text(rows: usize) -> String {
-    let tuples = tuples(rows, 9);
-    format!("INSERT INTO item (id, uri, title, content, meta, score, active, revision, updated_at) VALUES {tuples}")
-}
 
 fn bound<'q>(query: Query<'q>, row: &'q item::Model) -> Query<'q> {
     bound_rest(query.bind(row.id).bind(row.uri.as_str()), row)
@@ -59,10 +52,7 @@ pub async fn insert_family(pool: &MySqlPool, parents: Vec<item::Model>, children
     let mut tx = pool.begin().await.expect("begin");
     let mut keys: Vec<i64> = Vec::with_capacity(parents.len());
     for rows in parents.chunks(CHUNK) {
-        let text = format!(
-            "INSERT INTO parent (uri, title, content, meta, score, active, revision, updated_at) VALUES {} RETURNING id",
-            tuples(rows.len(), 8)
-        );
+        let text = insert_keyless_text("parent", "uri", rows.len());
         let query = sqlx::query(AssertSqlSafe(text));
         let query = rows.iter().fold(query, |query, row| bound_rest(query.bind(row.uri.as_str()), row));
         let made = query.fetch_all(&mut *tx).await.expect("parents");
@@ -71,10 +61,7 @@ pub async fn insert_family(pool: &MySqlPool, parents: Vec<item::Model>, children
     let each = children.len() / parents.len();
     let mut made: Vec<i64> = Vec::with_capacity(children.len());
     for (at, rows) in children.chunks(CHUNK).enumerate() {
-        let text = format!(
-            "INSERT INTO child (parent_id, title, content, meta, score, active, revision, updated_at) VALUES {} RETURNING id",
-            tuples(rows.len(), 8)
-        );
+        let text = insert_keyless_text("child", "parent_id", rows.len());
         let query = rows.iter().enumerate().fold(sqlx::query(AssertSqlSafe(text)), |query, (place, row)| {
             bound_rest(query.bind(keys[(at * CHUNK + place) / each]), row)
         });

@@ -10,3 +10,20 @@ fn tuples(rows: usize, columns: usize) -> String {
     let tuple = format!("({})", vec!["?"; columns].join(", "));
     vec![tuple; rows].join(", ")
 }
+
+/// Every row with every column.
+const SELECT: &str = "SELECT id, uri, title, content, meta, score, active, revision, updated_at FROM item";
+
+/// Inserts so many rows.
+fn insert_text(rows: usize) -> String {
+    let tuples = tuples(rows, 9);
+    format!("INSERT INTO item (id, uri, title, content, meta, score, active, revision, updated_at) VALUES {tuples}")
+}
+
+/// Inserts so many rows into a table that makes their keys, and answers with those; the other columns begin with `first`.
+fn insert_keyless_text(table: &str, first: &str, rows: usize) -> String {
+    let tuples = tuples(rows, 8);
+    format!(
+        "INSERT INTO {table} ({first}, title, content, meta, score, active, revision, updated_at) VALUES {tuples} RETURNING id"
+    )
+}

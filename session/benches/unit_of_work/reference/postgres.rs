@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sea_orm::sqlx::postgres::{PgPool, PgRow};
 use sea_orm::sqlx::{self, PgConnection, Row};
 
+use super::SELECT;
 use crate::entities::item;
 
 /// How many rows go into one INSERT.
@@ -18,7 +19,6 @@ const INSERT_PARENTS: &str = "INSERT INTO parent (uri, title, content, meta, sco
     SELECT * FROM UNNEST($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::float8[], $6::bool[], $7::int[], $8::timestamptz[]) RETURNING id";
 const INSERT_CHILDREN: &str = "INSERT INTO child (parent_id, title, content, meta, score, active, revision, updated_at) \
     SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::jsonb[], $5::float8[], $6::bool[], $7::int[], $8::timestamptz[]) RETURNING id";
-const SELECT: &str = "SELECT id, uri, title, content, meta, score, active, revision, updated_at FROM item";
 const UPDATE: &str =
     "UPDATE item SET title = v.title FROM UNNEST($1::bigint[], $2::text[]) AS v (id, title) WHERE item.id = v.id";
 

@@ -9,36 +9,21 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UnixStream},
-    task::JoinHandle,
+    net::{TcpStream, UnixStream},
 };
 
+use crate::loopback::Loopback;
+
 /// A running relay. Dropping it stops listening.
-pub struct Relay {
-    address: SocketAddr,
-    listener: JoinHandle<()>,
-}
+pub struct Relay(Loopback);
 
 impl Relay {
     pub async fn new(server: PathBuf) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("its address");
-        let listener = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass(client, server.clone()));
-            }
-        });
-        Self { address, listener }
+        Self(Loopback::new(move |client| pass(client, server.clone())).await)
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.listener.abort();
+        self.0.address()
     }
 }
 
