@@ -117,7 +117,7 @@ pub(crate) enum Stored {
     /// It is what was sent, but for numbers that are not quite numbers: not-a-number and minus zero (SQLite).
     UnlessOddFloat,
     /// It is what was sent, but for moments of a part of a microsecond, or not in UTC (MySQL).
-    #[cfg_attr(not(feature = "mysql"), expect(dead_code, reason = "only its driver stores so"))]
+    #[allow(dead_code, reason = "one driver alone stores so, and may be left out")]
     UnlessFiner,
     /// It is what was sent to the microsecond, in UTC: the driver sends no more (PostgreSQL).
     Micros,
