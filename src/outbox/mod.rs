@@ -47,7 +47,7 @@ pub(crate) fn stream(db: &Db, name: &str) -> Outbox {
 }
 
 /// A dispatcher that keeps `sink` in step with the store.
-pub fn dispatcher(db: &Db, sink: Arc<dyn IndexSink>) -> Dispatcher<Indexer> {
+pub fn dispatcher(db: &Db, sink: Arc<dyn IndexSink>) -> Dispatcher {
     Dispatcher::new(&outbox(db), Indexer::new(db, sink)).batch(200)
 }
 

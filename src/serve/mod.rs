@@ -54,7 +54,7 @@ use sea_session::outbox::{Dispatcher, Report};
 use sea_session_axum::Problem;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-use crate::{error::StoreError, index::EmbeddedIndex, outbox::Indexer, store::Store};
+use crate::{error::StoreError, index::EmbeddedIndex, store::Store};
 
 pub use callers::Callers;
 pub use limits::Limits;
@@ -76,7 +76,7 @@ pub(crate) struct Shared {
     pace: limits::Pace,
     streams: Arc<tokio::sync::Semaphore>,
     metrics: metrics::Metrics,
-    dispatcher: Dispatcher<Indexer>,
+    dispatcher: Dispatcher,
     /// Becomes true when the service is to end: streams that would go on for ever then end.
     stop: watch::Sender<bool>,
 }

@@ -17,7 +17,7 @@ use crate::{
     access::{Access, Caller},
     error::StoreError,
     index::{EmbeddedIndex, IndexSink, ReindexOptions, ReindexProgress, ReindexReport, reindex},
-    outbox::{self, Indexer},
+    outbox,
     page::{Page, Paging},
     sql::Sql,
     uri::{SHARED_SPACE, Uri},
@@ -109,7 +109,7 @@ impl Store {
     }
 
     /// A dispatcher that keeps an index in step with this store, for as long as it runs.
-    pub fn dispatcher(&self, sink: Arc<dyn IndexSink>) -> Dispatcher<Indexer> {
+    pub fn dispatcher(&self, sink: Arc<dyn IndexSink>) -> Dispatcher {
         outbox::dispatcher(&self.db, sink)
     }
 

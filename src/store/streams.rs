@@ -55,7 +55,7 @@ impl SinkStream {
     /// A dispatcher that keeps `sink` in step with the store, for as long as it runs. It delivers what was copied to
     /// the stream; copying is what a dispatcher of the store's own stream does ([`Store::dispatcher`],
     /// [`Store::drain`]), so one has to run as well.
-    pub fn dispatcher(&self, sink: Arc<dyn IndexSink>) -> Dispatcher<Indexer> {
+    pub fn dispatcher(&self, sink: Arc<dyn IndexSink>) -> Dispatcher {
         Dispatcher::new(&self.outbox, Indexer::new(self.outbox.db(), sink)).batch(200)
     }
 }

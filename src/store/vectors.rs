@@ -24,7 +24,6 @@ use crate::{
     embed::{self, EmbedError, Embedder},
     error::StoreError,
     index::{VectorSink, dimensions},
-    outbox::Indexer,
     sql::Sql,
     uri::{decode, encode},
     words::Question,
@@ -73,7 +72,7 @@ impl Store {
     ///
     /// # Cancel safety
     /// As [`Store::sink_stream`].
-    pub async fn vector_dispatcher(&self) -> Result<Option<Dispatcher<Indexer>>, StoreError> {
+    pub async fn vector_dispatcher(&self) -> Result<Option<Dispatcher>, StoreError> {
         let Some(embedder) = &self.embedder else { return Ok(None) };
         let address = address_of(embedder.model(), dimensions(&**embedder));
         let stream = self.sink_stream(&address).await?;

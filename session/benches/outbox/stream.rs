@@ -39,7 +39,7 @@ pub fn outbox(db: &Db) -> Outbox {
 }
 
 /// A dispatcher as it is measured: two batches in hand, delivered events removed.
-pub fn dispatcher<H: Handler + 'static>(db: &Db, handler: H, batch: usize) -> Dispatcher<H> {
+pub fn dispatcher(db: &Db, handler: impl Handler + 'static, batch: usize) -> Dispatcher {
     Dispatcher::new(&outbox(db), handler).batch(batch).claims(2).retention(None)
 }
 

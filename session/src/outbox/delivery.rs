@@ -29,7 +29,7 @@ impl<'b> EventBatch<'b> {
     }
 
     /// Asks the handler.
-    pub(crate) async fn deliver<H: Handler>(&self, handler: &H) -> DeliveryOutcome {
+    pub(crate) async fn deliver(&self, handler: &dyn Handler) -> DeliveryOutcome {
         let mut outcome = DeliveryOutcome { deliveries: vec![None; self.events.len()], down: None };
         let waves = if handler.takes_runs() { vec![(0..self.events.len()).collect()] } else { self.waves() };
         let mut stopped: FxHashSet<&str> = FxHashSet::default();
@@ -77,9 +77,9 @@ impl<'b> EventBatch<'b> {
 
     /// One call. If the handler panics, or answers for too few, it is asked again event by event, so that a bad one fails
     /// alone (Q5).
-    async fn deliver_wave<H: Handler>(
+    async fn deliver_wave(
         &self,
-        handler: &H,
+        handler: &dyn Handler,
         wave: &[usize],
         deliveries: &mut [Option<Delivery>],
     ) -> Result<(), Unavailable> {
@@ -114,7 +114,7 @@ impl<'b> EventBatch<'b> {
         Ok(())
     }
 
-    async fn deliver_one<H: Handler>(&self, handler: &H, at: usize) -> Result<Delivery, Unavailable> {
+    async fn deliver_one(&self, handler: &dyn Handler, at: usize) -> Result<Delivery, Unavailable> {
         let one = std::slice::from_ref(&self.events[at]);
         match AssertUnwindSafe(handler.deliver(one)).catch_unwind().await {
             Ok(Ok(mut answer)) if answer.len() == 1 => Ok(answer.remove(0)),

@@ -39,11 +39,12 @@ const LAST_LOOK: Duration = Duration::from_millis(10);
 /// What is owed waits so long after a wake-up, so that one transaction acknowledges and claims.
 const GRACE: Duration = Duration::from_millis(2);
 
-/// Delivers the events of an outbox to a [`Handler`].
+/// Delivers the events of an outbox to a [`Handler`]. Clones share handler, name and counts, and may run side by side.
 #[must_use = "a dispatcher does nothing until `.run(…)` or `.drain()`"]
-pub struct Dispatcher<H> {
+#[derive(Clone)]
+pub struct Dispatcher {
     outbox: Outbox,
-    handler: Arc<H>,
+    handler: Arc<dyn Handler>,
     worker: String,
     batch: usize,
     claims: usize,
@@ -56,27 +57,7 @@ pub struct Dispatcher<H> {
     counts: Arc<Counts>,
 }
 
-impl<H> Clone for Dispatcher<H> {
-    /// The same dispatcher: clones share handler, name and counts, and may run side by side.
-    fn clone(&self) -> Self {
-        Self {
-            outbox: self.outbox.clone(),
-            handler: self.handler.clone(),
-            worker: self.worker.clone(),
-            batch: self.batch,
-            claims: self.claims,
-            lease: self.lease,
-            poll: self.poll,
-            linger: self.linger,
-            most_attempts: self.most_attempts,
-            retention: self.retention,
-            deadline: self.deadline,
-            counts: self.counts.clone(),
-        }
-    }
-}
-
-impl<H> std::fmt::Debug for Dispatcher<H> {
+impl std::fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dispatcher").field("worker", &self.worker).field("outbox", &self.outbox).finish_non_exhaustive()
     }
@@ -129,10 +110,10 @@ impl Owed {
 /// What the claimants of one dispatcher owe together.
 type Debt = Mutex<Owed>;
 
-impl<H: Handler + 'static> Dispatcher<H> {
+impl Dispatcher {
     /// Batches of 100, one at a time, leases of 30 seconds, a poll every second, events gathered for at most 100 ms, 10
     /// attempts, done events kept for a day.
-    pub fn new(outbox: &Outbox, handler: H) -> Self {
+    pub fn new(outbox: &Outbox, handler: impl Handler + 'static) -> Self {
         Self {
             outbox: outbox.clone(),
             handler: Arc::new(handler),

@@ -8,7 +8,7 @@ use context_store::{
     index::{self, EmbeddedIndex, FileSink, HttpSink, IndexSink, ReindexOptions, ReindexProgress},
     printable_line,
 };
-use sea_session::outbox::{DeadLetter, Dispatcher, Handler, Metrics, Outbox, Report};
+use sea_session::outbox::{DeadLetter, Dispatcher, Metrics, Outbox, Report};
 use serde_json::json;
 
 use crate::{
@@ -382,11 +382,7 @@ fn stream_of(sink: &str) -> String {
 }
 
 /// Until Ctrl-C or SIGTERM; trouble, and its end, are told on standard error.
-async fn watch<H: Handler + 'static>(
-    dispatcher: &Dispatcher<H>,
-    as_json: bool,
-    stop: impl Future<Output = ()> + Send,
-) -> Report {
+async fn watch(dispatcher: &Dispatcher, as_json: bool, stop: impl Future<Output = ()> + Send) -> Report {
     const EVERY: Duration = Duration::from_secs(1);
     let watched = dispatcher.clone();
     let watching = tokio::spawn(async move {

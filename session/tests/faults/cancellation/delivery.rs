@@ -32,7 +32,7 @@ pub fn outbox(db: &Db) -> Outbox {
 }
 
 /// A lease so short that what a dropped dispatcher held comes again within the sweep.
-pub fn dispatcher(db: &Db) -> Dispatcher<Receiver> {
+pub fn dispatcher(db: &Db) -> Dispatcher {
     Dispatcher::new(&outbox(db), Receiver).lease(Duration::from_millis(100)).retention(Some(Duration::from_secs(3_600)))
 }
 

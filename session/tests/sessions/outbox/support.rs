@@ -155,7 +155,7 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start<H: Handler + 'static>(dispatcher: Dispatcher<H>) -> Self {
+    pub fn start(dispatcher: Dispatcher) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move { dispatcher.run(async move { drop(stopped.await) }).await });
         Self { stop, task }
