@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use sea_orm::IsolationLevel;
 
-use super::retry_loop::run_unit;
+use super::retry_loop::{Body, run_unit};
 use crate::{
     connection::db::Db,
     dialect::{Dialect, Position},
@@ -337,9 +337,9 @@ impl<Q> UnitOptions<Q> {
         T: Send,
         Q: Accepts<E>,
     {
-        self.settings.check(self.db.dialect())?;
-        self.settings.check_predicates::<E>()?;
-        run_unit(&self.db, Arc::new(self.settings), self.counters, Whole(body)).await
+        let body = Body::new(Whole(body));
+        let outcome = run_unit(&self.db, Arc::new(self.settings), &self.counters, &body).await;
+        body.outcome(outcome)
     }
 
     /// As [`UnitOptions::run`], leaving word of what became of the COMMIT; the options may be used again.
@@ -349,10 +349,10 @@ impl<Q> UnitOptions<Q> {
         E: From<Error> + Send + 'static,
         T: Send,
     {
-        self.settings.check(self.db.dialect())?;
-        self.settings.check_predicates::<E>()?;
         let settings = Settings { fate: Some(cell), ..self.settings.clone() };
-        run_unit(&self.db, Arc::new(settings), self.counters.clone(), body).await
+        let body = Body::new(body);
+        let outcome = run_unit(&self.db, Arc::new(settings), &self.counters, &body).await;
+        body.outcome(outcome)
     }
 
     /// Waits by the clock of the retry policy.

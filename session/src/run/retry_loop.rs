@@ -3,8 +3,10 @@
 //! The loop knows what the database reported from the session, not from the caller's error type. It never repeats a unit
 //! whose COMMIT may have worked.
 
-use std::{any::Any, sync::Arc};
+use std::{marker::PhantomData, sync::Arc};
 
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
@@ -15,37 +17,74 @@ use crate::{
     error::Error,
     stats::Counters,
     unit::{
-        session::{Attempt, Verdict},
+        session::{AnyAttempt, Attempt, BodyError, Session, Verdict},
         settings::Settings,
     },
 };
 
-pub(crate) async fn run_unit<T, E, B>(
-    db: &Db,
-    settings: Arc<Settings>,
-    counters: Arc<Counters>,
+/// A unit's body, and what its last attempt has come to.
+pub(crate) struct Body<B, T, E> {
     body: B,
-) -> Result<T, E>
+    value: Mutex<Option<T>>,
+    error: PhantomData<fn() -> E>,
+}
+
+impl<B, T, E: 'static> Body<B, T, E> {
+    pub(crate) fn new(body: B) -> Self {
+        Self { body, value: Mutex::new(None), error: PhantomData }
+    }
+
+    /// What the unit comes to that ended so.
+    pub(crate) fn outcome(self, ended: Result<(), BodyError>) -> Result<T, E> {
+        match ended {
+            Ok(()) => Ok(self.value.into_inner().expect("a body that worked has left its value")),
+            Err(error) => Err(*error.downcast().expect("a body's error is of its own type")),
+        }
+    }
+}
+
+impl<B, T, E> AnyAttempt for Body<B, T, E>
 where
     B: Attempt<T, E>,
     E: From<Error> + Send + 'static,
     T: Send,
 {
+    fn attempt<'a>(&'a self, session: &'a mut Session) -> BoxFuture<'a, Result<(), BodyError>> {
+        Box::pin(async move {
+            let value = self.body.attempt(session).await.map_err(|error| Box::new(error) as BodyError)?;
+            *self.value.lock() = Some(value);
+            Ok(())
+        })
+    }
+
+    fn convert(&self, error: Error) -> BodyError {
+        Box::new(E::from(error))
+    }
+}
+
+pub(crate) async fn run_unit(
+    db: &Db,
+    settings: Arc<Settings>,
+    counters: &Arc<Counters>,
+    body: &dyn AnyAttempt,
+) -> Result<(), BodyError> {
+    let allowed = settings.check(db.dialect()).and_then(|()| settings.check_predicates(&|error| body.convert(error)));
+    allowed.map_err(|refused| body.convert(refused))?;
     let retry = &settings.retry;
     let started = Instant::now();
     let mut attempt = 1;
     loop {
         let span = unit_span(attempt);
-        let mut session = db.open(&settings, &counters);
-        let verdict = in_span(&span, session.run_unit(&body)).await;
-        record_numbers(&span, &counters);
+        let mut session = db.open(&settings, counters);
+        let verdict = in_span(&span, session.run_unit(body)).await;
+        record_numbers(&span, counters);
         let (error, reported) = match verdict {
-            Verdict::Done(value) => return Ok(value),
+            Verdict::Done => return Ok(()),
             Verdict::Failed { error, reported } => (error, reported),
             Verdict::Final(error) => return Err(error),
         };
         let asked = reported.as_ref().is_some_and(|reported| retry.wants(reported))
-            || settings.retry_on.as_ref().is_some_and(|own| own.says(&error));
+            || settings.retry_on.as_ref().is_some_and(|own| own.says(&*error));
         let cause = reported.as_ref().and_then(Error::class);
         let pause = retry.next_pause(attempt, cause, started.elapsed()).filter(|_| attempt < retry.attempts());
         let Some(pause) = pause.filter(|_| asked) else {
@@ -61,9 +100,9 @@ where
 }
 
 /// The last error with the attempts made (R6): in the error itself where it is ours, in the log where it is the caller's.
-fn exhausted<E: 'static>(mut error: E, attempts: u32) -> E {
+fn exhausted(mut error: BodyError, attempts: u32) -> BodyError {
     tracing::warn!(attempts, "a unit of work was given up after its last attempt");
-    if let Some(own) = (&mut error as &mut dyn Any).downcast_mut::<Error>() {
+    if let Some(own) = error.downcast_mut::<Error>() {
         *own = Error::Exhausted { attempts, cause: Arc::new(own.clone()) };
     }
     error

@@ -92,28 +92,47 @@ pub fn run_test_on<S, R>(
     S: Debug,
     R: TestOutcome,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap_or_else(|e| panic!("the test's runtime could not be built: {e}"));
-    let (place, db) = finish(&runtime, Box::pin(OpenedDatabase::with_pool(backend)));
-    let set_up = finish(&runtime, Box::pin(async { setup(&db).await.map_err(|error| format!("{error:?}")) }));
-    if let Err(error) = set_up {
+    let stage = Stage::new(backend);
+    let db = &stage.db;
+    let set_up = stage.finish(Box::pin(async { setup(db).await.err().map(|error| format!("{error:?}")) }));
+    if let Some(error) = set_up {
         panic!("the set-up of the {backend:?} database failed: {error}");
     }
-    let failure = finish(&runtime, Box::pin(async { test(db.clone()).await.failure() }));
-    // Closed before the database goes; a connection that the test leaked is cut by the drop.
-    drop(finish(&runtime, Box::pin(db.close())));
-    drop(place);
+    let failure = stage.finish(Box::pin(async { test(db.clone()).await.failure() }));
+    stage.close();
     if let Some(failure) = failure {
         panic!("{failure}");
     }
 }
 
-/// Drives a future of the test to its end. Boxed: a runtime's machinery is compiled once, not once a test.
-fn finish<T>(runtime: &tokio::runtime::Runtime, future: Pin<Box<dyn Future<Output = T> + '_>>) -> T {
-    runtime.block_on(future)
+/// Where a test runs. Takes futures boxed: what drives them is compiled once, and not once a test.
+struct Stage {
+    db: Db,
+    place: OpenedDatabase,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Stage {
+    fn new(backend: Backend) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap_or_else(|e| panic!("the test's runtime could not be built: {e}"));
+        let (place, db) = runtime.block_on(OpenedDatabase::with_pool(backend));
+        Self { db, place, runtime }
+    }
+
+    /// Drives a future to its end; it says what went wrong.
+    fn finish(&self, future: Pin<Box<dyn Future<Output = Option<String>> + '_>>) -> Option<String> {
+        self.runtime.block_on(future)
+    }
+
+    /// The connections are closed before the database goes; one that the test leaked is cut by the drop.
+    fn close(self) {
+        drop(self.runtime.block_on(self.db.close()));
+        drop(self.place);
+    }
 }
 
 /// An empty database that goes with this value.

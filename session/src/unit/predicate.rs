@@ -15,7 +15,7 @@ impl Predicate {
         Self(Arc::new(move |error| error.downcast_ref::<E>().is_some_and(&says)))
     }
 
-    pub(crate) fn says<E: 'static>(&self, error: &E) -> bool {
+    pub(crate) fn says(&self, error: &dyn Any) -> bool {
         (self.0)(error)
     }
 }

@@ -1,6 +1,6 @@
 //! The settings of a unit of work: which of them make no sense together, and how BEGIN carries them.
 
-use std::time::Duration;
+use std::{any::Any, time::Duration};
 
 use sea_orm::IsolationLevel;
 
@@ -55,7 +55,7 @@ pub(crate) struct Settings {
 impl Settings {
     /// Refuses questions about the body's error that cannot mean what they say, before anything is sent: without a number of
     /// attempts, or with an error of the database's that is both allowed and retried (X3).
-    pub(crate) fn check_predicates<E: From<Error> + 'static>(&self) -> Result<(), Error> {
+    pub(crate) fn check_predicates(&self, convert: &dyn Fn(Error) -> Box<dyn Any + Send>) -> Result<(), Error> {
         let retried = self.retry.attempts() > 1;
         if self.retry_on.is_some() && !retried {
             return Err(Error::usage(
@@ -67,9 +67,9 @@ impl Settings {
             return Ok(());
         }
         let both = Error::one_of_each_kind().into_iter().find(|error| {
-            let theirs = E::from(error.clone());
-            let repeated = self.retry.wants(error) || self.retry_on.as_ref().is_some_and(|own| own.says(&theirs));
-            repeated && allow.says(&theirs)
+            let theirs = convert(error.clone());
+            let repeated = self.retry.wants(error) || self.retry_on.as_ref().is_some_and(|own| own.says(&*theirs));
+            repeated && allow.says(&*theirs)
         });
         match both {
             Some(error) => Err(Error::usage(format!(

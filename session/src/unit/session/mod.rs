@@ -10,11 +10,12 @@ mod savepoint;
 mod transaction;
 
 use std::{
+    any::Any,
     panic::{AssertUnwindSafe, resume_unwind},
     sync::Arc,
 };
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use sea_orm::{ConnectionTrait, DbErr, ExecResult, IsolationLevel, QueryResult, Statement};
 use tokio::sync::Mutex;
 
@@ -97,16 +98,27 @@ where
     }
 }
 
+/// An error of a body, of whatever type.
+pub(crate) type BodyError = Box<dyn Any + Send>;
+
+/// An [`Attempt`] of whatever types: what runs it is compiled once, and not once a body.
+pub(crate) trait AnyAttempt: Sync {
+    /// Runs the body. The attempt keeps the value of one that works.
+    fn attempt<'a>(&'a self, session: &'a mut Session) -> BoxFuture<'a, Result<(), BodyError>>;
+    /// An error of this crate as the body's.
+    fn convert(&self, error: Error) -> BodyError;
+}
+
 /// How a unit ended, and what the database had said whatever the caller made of it (R5).
-pub(crate) enum Verdict<T, E> {
-    Done(T),
+pub(crate) enum Verdict {
+    Done,
     /// Rolled back, or known not to be committed: it may run again.
     Failed {
-        error: E,
+        error: BodyError,
         reported: Option<Error>,
     },
     /// Committed, or not known: it must not run again.
-    Final(E),
+    Final(BodyError),
 }
 
 /// What a look at a session says.
@@ -183,11 +195,7 @@ impl Session {
     // ---- the unit --------------------------------------------------------------------------------------------------
 
     /// One attempt of a unit: body, flush, COMMIT; or rollback.
-    pub(crate) async fn run_unit<T, E, B>(&mut self, body: &B) -> Verdict<T, E>
-    where
-        B: Attempt<T, E>,
-        E: From<Error> + Send + 'static,
-    {
+    pub(crate) async fn run_unit(&mut self, body: &dyn AnyAttempt) -> Verdict {
         self.in_run = true;
         let outcome = AssertUnwindSafe(body.attempt(&mut *self)).catch_unwind().await;
         match outcome {
@@ -195,26 +203,26 @@ impl Session {
                 self.core().rollback().await;
                 resume_unwind(panic)
             }
-            Ok(Ok(value)) => self.conclude(value).await,
-            Ok(Err(error)) => self.give_up(error).await,
+            Ok(Ok(())) => self.conclude(body).await,
+            Ok(Err(error)) => self.give_up(error, body).await,
         }
     }
 
-    async fn conclude<T, E: From<Error>>(&mut self, value: T) -> Verdict<T, E> {
+    async fn conclude(&mut self, body: &dyn AnyAttempt) -> Verdict {
         match self.core().commit().await {
-            Ok(()) => Verdict::Done(value),
-            Err(e @ (Error::AfterCommit { .. } | Error::CommitUnknown { .. })) => Verdict::Final(e.into()),
+            Ok(()) => Verdict::Done,
+            Err(e @ (Error::AfterCommit { .. } | Error::CommitUnknown { .. })) => Verdict::Final(body.convert(e)),
             Err(e) => {
                 let reported = self.core().reported.take().or_else(|| Some(e.clone()));
-                Verdict::Failed { error: e.into(), reported }
+                Verdict::Failed { error: body.convert(e), reported }
             }
         }
     }
 
-    async fn give_up<T, E: From<Error> + 'static>(&mut self, error: E) -> Verdict<T, E> {
+    async fn give_up(&mut self, error: BodyError, body: &dyn AnyAttempt) -> Verdict {
         let settings = self.core().settings.clone();
         let allowed = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            settings.allow.as_ref().is_some_and(|allow| allow.says(&error))
+            settings.allow.as_ref().is_some_and(|allow| allow.says(&*error))
         }));
         let allowed = match allowed {
             Ok(allowed) => allowed,
@@ -223,18 +231,16 @@ impl Session {
                 resume_unwind(panic)
             }
         };
-        if allowed && settings.retry_on.as_ref().is_some_and(|retry_on| retry_on.says(&error)) {
+        if allowed && settings.retry_on.as_ref().is_some_and(|retry_on| retry_on.says(&*error)) {
             self.core().rollback().await;
-            return Verdict::Final(
-                Error::usage("an error is both allowed (commit) and retried: `allow` and `retry_on` must not overlap")
-                    .into(),
-            );
+            return Verdict::Final(body.convert(Error::usage(
+                "an error is both allowed (commit) and retried: `allow` and `retry_on` must not overlap",
+            )));
         }
         if allowed {
-            return match self.conclude::<(), E>(()).await {
-                Verdict::Done(()) => Verdict::Final(error),
-                Verdict::Failed { error, reported } => Verdict::Failed { error, reported },
-                Verdict::Final(error) => Verdict::Final(error),
+            return match self.conclude(body).await {
+                Verdict::Done => Verdict::Final(error),
+                ended => ended,
             };
         }
         self.core().rollback().await;

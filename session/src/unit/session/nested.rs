@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use futures_util::FutureExt;
 use sea_orm::IsolationLevel;
+use tracing::Span;
 
 use super::Session;
 use crate::{
@@ -80,36 +81,49 @@ impl NestedBlock<'_> {
         if let Some(refused) = self.refused {
             return Err(refused.into());
         }
-        let index = self.session.core().enter(self.kind, false).await?;
-        let mut guard = BlockGuard { session: self.session, index: Some(index) };
-        let span = debug_span!("sea_session.block", depth = index, statements = tracing::field::Empty);
-        let before = guard.session.core().connection.counters().snapshot().statements;
-        let outcome = in_span(&span, AssertUnwindSafe(body(&mut *guard.session)).catch_unwind()).await;
-        record(&span, "statements", guard.session.core().connection.counters().snapshot().statements - before);
-        let outcome = match outcome {
-            Err(panic) => {
-                guard.session.core().exit_err(index).await;
-                guard.index = None;
-                resume_unwind(panic)
-            }
-            Ok(Ok(value)) => guard.session.core().exit_ok(index).await.map(|()| value).map_err(E::from),
-            Ok(Err(e)) => {
-                guard.session.core().exit_err(index).await;
-                Err(e)
-            }
-        };
-        guard.index = None;
-        outcome
+        let open = OpenBlock::enter(self.session, self.kind).await?;
+        let outcome = in_span(&open.span, AssertUnwindSafe(body(&mut *open.session)).catch_unwind()).await;
+        let left = open.leave(matches!(outcome, Ok(Ok(_)))).await;
+        let value = outcome.unwrap_or_else(|panic| resume_unwind(panic))?;
+        left?;
+        Ok(value)
     }
 }
 
-/// Rolls a block back that is dropped or panics before it ended (A13, C2).
-struct BlockGuard<'s> {
+/// Rolls a block back that is dropped before it has ended (A13, C2).
+struct OpenBlock<'s> {
     session: &'s mut Session,
     index: Option<usize>,
+    span: Span,
+    /// How many statements the unit had sent before.
+    before: u64,
 }
 
-impl Drop for BlockGuard<'_> {
+impl<'s> OpenBlock<'s> {
+    async fn enter(session: &'s mut Session, kind: BlockKind) -> Result<Self, Error> {
+        let index = session.core().enter(kind, false).await?;
+        let span = debug_span!("sea_session.block", depth = index, statements = tracing::field::Empty);
+        let before = session.core().connection.counters().snapshot().statements;
+        Ok(Self { session, index: Some(index), span, before })
+    }
+
+    async fn leave(mut self, worked: bool) -> Result<(), Error> {
+        let core = self.session.core();
+        record(&self.span, "statements", core.connection.counters().snapshot().statements - self.before);
+        let Some(index) = self.index else { return Ok(()) };
+        let left = match worked {
+            true => core.exit_ok(index).await,
+            false => {
+                core.exit_err(index).await;
+                Ok(())
+            }
+        };
+        self.index = None;
+        left
+    }
+}
+
+impl Drop for OpenBlock<'_> {
     fn drop(&mut self) {
         if let Some(index) = self.index {
             self.session.core().abandon(index);
