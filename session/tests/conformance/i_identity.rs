@@ -490,12 +490,10 @@ async fn one_change_among(db: &Db, clean: i64) -> Vec<String> {
 fn i6_a_flush_of_one_change_sends_the_same_with_ten_and_with_a_hundred_thousand_tracked() {
     on_all(async |db: Db| {
         let fill = async |from: i64, to: i64| {
-            db.run(async |s: &mut Session| -> Result<(), Error> {
-                (from..=to).for_each(|id| drop(s.add(draft(id, "one"))));
-                Ok(())
-            })
-            .await
-            .unwrap();
+            let (numbers, now) = (numbers(to), "'2026-01-01 00:00:00+00:00'");
+            let columns = "id, title, version, updated_at";
+            let rows = format!("SELECT i, 'one', 1, {now} FROM n WHERE i >= {from}");
+            behind_the_back(&db, &format!("{numbers} INSERT INTO note ({columns}) {rows}")).await;
         };
         fill(1, 10).await;
         let few = one_change_among(&db, 10).await;
