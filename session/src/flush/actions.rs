@@ -33,7 +33,7 @@ pub(super) struct Referred {
     facts: Arc<TableFacts>,
     deleted: bool,
     /// The object that stands for each row from now on, and the values by column.
-    rows: Vec<(Arc<dyn AnyObject>, Held)>,
+    rows: Vec<(Arc<AnyObject>, Held)>,
 }
 
 /// A row that was deleted, or that changed what others refer to.
@@ -88,7 +88,7 @@ impl Flush<'_> {
         let known = self.known_tables().await?;
         let mut causes: Vec<Cause> = Vec::with_capacity(rows.len());
         for (object, old) in rows {
-            let now = |object: &Arc<dyn AnyObject>| {
+            let now = |object: &Arc<AnyObject>| {
                 old.iter().map(|(column, _)| Some((*column, object.column_value(*column)?))).collect::<Option<Vec<_>>>()
             };
             let new = match deleted {
@@ -155,7 +155,7 @@ impl Flush<'_> {
         };
         let (Some(from), Some(to)) = (columns(child, &action.from), columns(table, &action.to)) else {
             // The entity does not know the columns, so its objects cannot tell.
-            self.map.objects_of(child).iter().for_each(|object| object.doubt());
+            self.map.objects_of(child).for_each(|object| object.doubt());
             return Ok(Vec::new());
         };
         let value_in = |values: &[(usize, Value)], column: &usize, kind: usize| {
@@ -178,7 +178,7 @@ impl Flush<'_> {
         }
         let folds = facts.folds(&to);
         let mut next = Vec::new();
-        for object in self.map.objects_of(child) {
+        for object in self.map.objects_of(child).cloned().collect::<Vec<_>>() {
             let held = from.iter().map(|column| object.stored_value(*column)).collect::<Option<Vec<Value>>>();
             let Some(held) = held.filter(|held| !held.iter().any(is_null)) else {
                 if object.is_doubted() {
@@ -246,7 +246,7 @@ impl Flush<'_> {
             let Some(identity) = identity.filter(|identity| facts.far.contains(identity)) else { continue };
             let told = ParentsInMap::of(self, known, &identity, table);
             for object in self.map.objects_of(table) {
-                if !told.tells(&object) {
+                if !told.tells(object) {
                     object.doubt();
                 }
             }
@@ -269,7 +269,7 @@ impl ParentsInMap {
                 let from = action.from.iter().map(|name| child_table.column(name)).collect::<Option<Vec<_>>>();
                 let to = action.to.iter().map(|name| table.column(name)).collect::<Option<Vec<_>>>();
                 let (Some(from), Some(to)) = (from, to) else { continue };
-                let values = |object: &Arc<dyn AnyObject>| {
+                let values = |object: &Arc<AnyObject>| {
                     let pairs = to.iter().zip(&from);
                     // A row that is to be deleted later in this flush is there until then.
                     let there = |column: &usize| match object.is_doubted() {
@@ -280,7 +280,7 @@ impl ParentsInMap {
                         |(to, from): (&usize, &usize)| Some(as_column(there(to)?, &child_table.columns[*from].kind));
                     pairs.map(value).collect::<Option<Vec<Value>>>()
                 };
-                let rows = flush.map.objects_of(table).iter().filter_map(values).collect();
+                let rows = flush.map.objects_of(table).filter_map(values).collect();
                 keys.push((from, rows));
             }
         }
@@ -288,7 +288,7 @@ impl ParentsInMap {
     }
 
     /// Whether each row that the object refers to is in the map, so that what became of it was seen.
-    fn tells(&self, object: &Arc<dyn AnyObject>) -> bool {
+    fn tells(&self, object: &Arc<AnyObject>) -> bool {
         self.keys.iter().all(|(columns, rows)| {
             let held = columns.iter().map(|column| object.stored_value(*column)).collect::<Option<Vec<Value>>>();
             held.is_none_or(|held| held.iter().any(is_null) || rows.contains(&held))

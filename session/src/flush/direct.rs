@@ -30,7 +30,7 @@ pub(super) struct Set<'a> {
     kind: RowKind,
     /// The columns written; none for deletes.
     columns: SmallVec<[usize; 8]>,
-    objects: Vec<&'a Arc<dyn AnyObject>>,
+    objects: Vec<&'a Arc<AnyObject>>,
     /// The last object's rank; `None` once one stands before another of a higher rank.
     highest: Option<i64>,
 }
@@ -124,7 +124,7 @@ fn turn(table: usize, set: &Set<'_>, ranks: &Ranks) -> (u8, usize) {
 }
 
 impl<'a> Set<'a> {
-    fn push(&mut self, object: &'a Arc<dyn AnyObject>, rank: i64) {
+    fn push(&mut self, object: &'a Arc<AnyObject>, rank: i64) {
         if self.kind != RowKind::Insert {
             self.highest = self.highest.filter(|highest| *highest <= rank).map(|_| rank);
         }

@@ -35,7 +35,7 @@ struct Group {
     columns: Vec<(usize, Expr)>,
     /// The rows were not changed otherwise: their version and time are set here.
     only: bool,
-    rows: Vec<(Arc<dyn AnyObject>, Expressed)>,
+    rows: Vec<(Arc<AnyObject>, Expressed)>,
 }
 
 impl Flush<'_> {
@@ -78,7 +78,7 @@ impl Flush<'_> {
         &mut self,
         group: &Group,
         facts: &TableFacts,
-        rows: &[(Arc<dyn AnyObject>, Expressed)],
+        rows: &[(Arc<AnyObject>, Expressed)],
     ) -> Result<(), Error> {
         let (table, dialect) = (group.table, self.connection.dialect());
         let (set, mut back) = assignments(group, dialect);
@@ -127,7 +127,7 @@ impl Flush<'_> {
         &mut self,
         group: &Group,
         facts: &TableFacts,
-        rows: &[(Arc<dyn AnyObject>, Expressed)],
+        rows: &[(Arc<AnyObject>, Expressed)],
         back: &[usize],
         answer: &[QueryResult],
     ) -> Result<(), Error> {
@@ -179,7 +179,7 @@ impl Flush<'_> {
         &mut self,
         table: &'static TableMeta,
         facts: &TableFacts,
-        rows: &[(Arc<dyn AnyObject>, Expressed)],
+        rows: &[(Arc<AnyObject>, Expressed)],
         answer: &[QueryResult],
     ) -> Result<Error, Error> {
         let dialect = self.connection.dialect();
@@ -235,7 +235,7 @@ impl Flush<'_> {
         for table in self.map.tables() {
             let known = self.connection.table_facts(table).await?;
             if known.identity.as_ref().is_some_and(reached) {
-                self.map.objects_of(table).iter().for_each(|object| object.doubt());
+                self.map.objects_of(table).for_each(|object| object.doubt());
             }
         }
         Ok(())

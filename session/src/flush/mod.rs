@@ -50,8 +50,8 @@ use set::{RowSet, Window};
 /// Refuses changes of rows whose version cannot be raised any more, before anything is sent (E7).
 pub(crate) fn refuse_last_versions(due: &[Member]) -> Result<(), Error> {
     // A deleted row whose key is added again is a change too (I2).
-    let is_switched = |deleted: &Arc<dyn AnyObject>| {
-        let same = |object: &Arc<dyn AnyObject>| std::ptr::eq(object.table(), deleted.table());
+    let is_switched = |deleted: &Arc<AnyObject>| {
+        let same = |object: &Arc<AnyObject>| std::ptr::eq(object.table(), deleted.table());
         let added = due.iter().filter(|(object, kind)| *kind == RowKind::Insert && same(object));
         added.into_iter().any(|(object, _)| object.held_key() == deleted.held_key())
     };
@@ -77,7 +77,7 @@ pub(crate) struct Flush<'a> {
     /// Whether columns may be set by expressions.
     pub(crate) expresses: bool,
     /// Objects whose rows were found to be gone (D7).
-    pub(crate) gone: &'a mut Vec<Arc<dyn AnyObject>>,
+    pub(crate) gone: &'a mut Vec<Arc<AnyObject>>,
     /// Whether this flush has found that a row is gone: in most none is, and no object is asked about it.
     pub(crate) found_gone: bool,
     /// Whether what is done to each row is wanted, or only to rows of observed tables, or to none (U7).
@@ -96,7 +96,7 @@ pub(crate) enum Watch {
 }
 
 /// An object of this flush.
-pub(crate) type Member = (Arc<dyn AnyObject>, RowKind);
+pub(crate) type Member = (Arc<AnyObject>, RowKind);
 
 /// The objects behind one row: one, or the deleted and the added one of a row switch.
 type Behind = SmallVec<[Member; 1]>;
@@ -146,7 +146,7 @@ impl Flush<'_> {
         if self.watch == Watch::Nothing {
             return Vec::new();
         }
-        let wanted = |object: &Arc<dyn AnyObject>| self.watch == Watch::All || object.table().is_observed();
+        let wanted = |object: &Arc<AnyObject>| self.watch == Watch::All || object.table().is_observed();
         let members = due.iter().enumerate().filter(|(_, (object, _))| wanted(object));
         members.map(|(at, (object, _))| (at, object.image())).collect()
     }
@@ -300,7 +300,7 @@ impl Flush<'_> {
     }
 
     /// An object's row is gone: the map forgets it, and its key may be added again (D7).
-    fn vanished(&mut self, object: &Arc<dyn AnyObject>) {
+    fn vanished(&mut self, object: &Arc<AnyObject>) {
         self.found_gone = true;
         if object.vanish(self.frame, self.map) {
             self.undo.touch(object.clone());
@@ -309,7 +309,7 @@ impl Flush<'_> {
 
     fn object_written(
         &mut self,
-        object: &Arc<dyn AnyObject>,
+        object: &Arc<AnyObject>,
         kind: RowKind,
         returned: Option<&Returned<'_>>,
         micros: &[usize],
@@ -339,7 +339,7 @@ fn changes_since(due: &[Member], images: Vec<(usize, Option<RowImage>)>) -> Vec<
 /// One object's change, in the table of this number.
 struct Due<'a> {
     table: usize,
-    object: &'a Arc<dyn AnyObject>,
+    object: &'a Arc<AnyObject>,
     kind: RowKind,
     change: RowChange,
 }
@@ -443,14 +443,14 @@ fn collect(
 /// A delete and an add of the same key as one change: what the add writes, where the delete's row is as it was loaded.
 ///
 /// The version goes on from the row's: starting again at 1 it would come back to one that somebody still holds (O1).
-fn switched(delete: &mut RowChange, mut add: RowChange, object: &Arc<dyn AnyObject>) -> Result<RowChange, Error> {
+fn switched(delete: &mut RowChange, mut add: RowChange, object: &Arc<AnyObject>) -> Result<RowChange, Error> {
     let meta = object.table();
     if let Some(column) = meta.version
         && let Some(loaded) = delete.version.as_ref().and_then(value::as_integer)
     {
         let next = value::next_version(&meta.columns[column].kind, loaded);
         let next = next.ok_or_else(|| object.version_exhausted(loaded))?;
-        object.set_before_insert(column, next.clone())?;
+        object.set_stamped(column, next.clone())?;
         add.cells.retain(|(c, _)| *c != column);
         let at = add.cells.iter().position(|(c, _)| *c > column).unwrap_or(add.cells.len());
         add.cells.insert(at, (column, WrittenValue::Value(next)));

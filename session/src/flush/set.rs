@@ -49,7 +49,7 @@ pub(super) struct RowSet<'a> {
 
 /// Where the rows of a set stand.
 pub(super) enum RowSource<'a> {
-    Objects(Vec<&'a Arc<dyn AnyObject>>),
+    Objects(Vec<&'a Arc<AnyObject>>),
     Planned {
         rows: StepRows,
         members: &'a [Behind],
@@ -240,11 +240,11 @@ impl<'a> RowSet<'a> {
         Ok(values)
     }
 
-    fn change_of(&self, object: &Arc<dyn AnyObject>) -> Result<crate::objects::row::RowChange, Error> {
+    fn change_of(&self, object: &Arc<AnyObject>) -> Result<crate::objects::row::RowChange, Error> {
         object.change(self.row_kind())?.ok_or_else(|| self.gone(object))
     }
 
-    fn gone(&self, object: &Arc<dyn AnyObject>) -> Error {
+    fn gone(&self, object: &Arc<AnyObject>) -> Error {
         Error::usage(format!("{} {} changed while it was flushed", self.table.entity, object.key_text()))
     }
 
@@ -350,7 +350,7 @@ impl<'a> RowSet<'a> {
     }
 
     /// The object that stands for the row from now on.
-    pub(super) fn object(&self, row: usize) -> Option<&Arc<dyn AnyObject>> {
+    pub(super) fn object(&self, row: usize) -> Option<&Arc<AnyObject>> {
         match &self.rows {
             RowSource::Objects(objects) => objects.get(row).copied(),
             RowSource::Planned { rows, members } => members[*rows.ops.get(row)?].last().map(|(object, _)| object),
@@ -359,7 +359,7 @@ impl<'a> RowSet<'a> {
     }
 
     /// The object that stood for the row before: the deleted one of a switch.
-    pub(super) fn object_before(&self, row: usize) -> Option<&Arc<dyn AnyObject>> {
+    pub(super) fn object_before(&self, row: usize) -> Option<&Arc<AnyObject>> {
         match &self.rows {
             RowSource::Objects(objects) => objects.get(row).copied(),
             RowSource::Planned { rows, members } => members[*rows.ops.get(row)?].first().map(|(object, _)| object),

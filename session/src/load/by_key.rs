@@ -18,7 +18,7 @@ use crate::{
     dialect::Dialect,
     error::Error,
     objects::{
-        Object, Phase, Tracked,
+        AnyObject, Phase, Tracked,
         entity::{TrackedEntity, table_of},
         identity::Key,
     },
@@ -68,13 +68,13 @@ impl Session {
     pub async fn get<E: TrackedEntity>(&mut self, key: impl IntoValueTuple) -> Result<Option<Tracked<E>>, Error> {
         let tuple = key.into_value_tuple();
         let core = self.core();
-        if let Some(object) = core.map.get::<E>(&Key::borrowed(&tuple))
+        if let Some(object) = core.map.get(table_of::<E>(), &Key::borrowed(&tuple))
             && let Some(phase) = object.phase_unless_expired()
             && let Some(shown) = core.filters.shows(object)
         {
             core.hits += 1;
             core.usable()?;
-            return Ok((shown && is_there(phase)).then(|| object.clone().into()));
+            return Ok((shown && is_there(phase)).then(|| Tracked::of(object.clone())));
         }
         // Boxed, so that a look-up which needs no SQL carries no room for one.
         boxed(|| self.fetch::<E>(tuple)).await
@@ -90,20 +90,19 @@ impl Session {
             let model = RowReader::<E>::in_order().read(row)?;
             return Ok(Some(admit::<E>(self.core(), Arc::new(model), false, false)?));
         }
-        let values = self.keys_compared::<E>(values).await?;
+        let values = self.keys_compared(table, values).await?;
         if let Some(other) = values.folding {
-            let found = self.matching::<E>(&table.keys, &other, std::slice::from_ref(&values.values)).await?;
+            let found = self.matching(table, &table.keys, &other, std::slice::from_ref(&values.values)).await?;
             if let Some((_, key)) = found.into_iter().next() {
                 return Ok(self.get_by_values::<E>(vec![key]).await?.pop());
             }
         }
-        self.core().not_found::<E>(&Key::from_values(values.values));
+        self.core().not_found(table, &Key::from_values(values.values));
         Ok(None)
     }
 
     /// A key, and how the database compares it where that is not by its bytes (D5).
-    async fn keys_compared<E: TrackedEntity>(&mut self, values: Vec<Value>) -> Result<Compared, Error> {
-        let table = table_of::<E>();
+    async fn keys_compared(&mut self, table: &'static TableMeta, values: Vec<Value>) -> Result<Compared, Error> {
         if !table.keys.iter().any(|key| table.columns[*key].may_fold()) {
             return Ok(Compared { values, folding: None });
         }
@@ -121,7 +120,7 @@ impl Session {
         let mut missing = Vec::new();
         for key in &keys {
             let core = self.core();
-            if core.map.get::<E>(&Key::from_values(key.clone())).is_none_or(|object| core.must_ask(object)) {
+            if core.map.get(table, &Key::from_values(key.clone())).is_none_or(|object| core.must_ask(object)) {
                 missing.push(key.clone());
             }
         }
@@ -137,8 +136,8 @@ impl Session {
             }
         }
         let core = self.core();
-        let held = keys.into_iter().filter_map(|key| core.map.get::<E>(&Key::from_values(key)));
-        Ok(held.filter(|object| core.gives(object)).map(|object| object.clone().into()).collect())
+        let held = keys.into_iter().filter_map(|key| core.map.get(table, &Key::from_values(key)));
+        Ok(held.filter(|object| core.gives(object)).map(|object| Tracked::of(object.clone())).collect())
     }
 
     /// The objects with these keys, one answer for each key in the order of the keys; `None` where there is no row. Asks only
@@ -173,22 +172,21 @@ impl Session {
         keys: impl IntoIterator<Item = impl IntoValueTuple>,
     ) -> Result<Vec<Option<Tracked<E>>>, Error> {
         let tuples: Vec<ValueTuple> = keys.into_iter().map(IntoValueTuple::into_value_tuple).collect();
-        let core = self.core();
+        let (table, core) = (table_of::<E>(), self.core());
         let missing: Vec<ValueTuple> = tuples
             .iter()
             .filter(|tuple| {
-                let held = core.map.get::<E>(&Key::from_tuple((*tuple).clone()));
+                let held = core.map.get(table, &Key::from_tuple((*tuple).clone()));
                 held.is_none_or(|object| core.must_ask(object))
             })
             .cloned()
             .collect();
         core.hits += (tuples.len() - missing.len()) as u64;
         missing.iter().for_each(|_| core.connection.counters().miss());
-        let table = table_of::<E>();
         let missing = missing.into_iter().map(|tuple| key_values(table, tuple)).collect::<Result<Vec<_>, Error>>()?;
         let mut spelled: FxHashMap<Key, Key> = FxHashMap::default();
         if !missing.is_empty() {
-            let Compared { values: missing, folding } = self.all_compared::<E>(missing).await?;
+            let Compared { values: missing, folding } = self.all_compared(table, missing).await?;
             match folding {
                 None => {
                     let most_bytes = self.core().connection.most_bytes(table);
@@ -198,7 +196,7 @@ impl Session {
                 }
                 Some(equality) => {
                     // Each key as its row spells it, as the database compares them (D5).
-                    let found = self.matching::<E>(&table.keys, &equality, &missing).await?;
+                    let found = self.matching(table, &table.keys, &equality, &missing).await?;
                     for (at, key) in &found {
                         spelled.insert(Key::from_values(missing[*at].clone()), Key::from_values(key.clone()));
                     }
@@ -208,23 +206,24 @@ impl Session {
             for key in missing {
                 let key = Key::from_values(key);
                 if !spelled.contains_key(&key) {
-                    self.core().not_found::<E>(&key);
+                    self.core().not_found(table, &key);
                 }
             }
         }
         let core = self.core();
         let held = tuples.into_iter().map(|tuple| {
             let key = Key::from_tuple(tuple);
-            core.map.get::<E>(spelled.get(&key).unwrap_or(&key))
+            core.map.get(table, spelled.get(&key).unwrap_or(&key))
         });
-        Ok(held.map(|object| object.filter(|object| core.gives(object)).cloned().map(Tracked::from)).collect())
+        Ok(held.map(|object| object.filter(|object| core.gives(object)).cloned().map(Tracked::of)).collect())
     }
 
-    async fn all_compared<E: TrackedEntity>(
+    async fn all_compared(
         &mut self,
+        table: &'static TableMeta,
         values: Vec<Vec<Value>>,
     ) -> Result<Compared<Vec<Vec<Value>>>, Error> {
-        let Compared { folding, .. } = self.keys_compared::<E>(Vec::new()).await?;
+        let Compared { folding, .. } = self.keys_compared(table, Vec::new()).await?;
         Ok(Compared { values, folding })
     }
 }
@@ -244,7 +243,7 @@ impl Core {
         let select = || -> Result<Statement, Error> {
             Ok(self.filtered(E::find().filter(key_filter::<E>(key.to_vec())))?.build(dialect.backend))
         };
-        if !self.reads_as_usual::<E>() {
+        if !self.reads_as_usual(table) {
             return Ok(Message::Statement(select()?, Fetch::One));
         }
         let sql = table.texts.by_key(dialect.number(), || select().map(|select| select.sql))?;
@@ -252,12 +251,12 @@ impl Core {
     }
 
     /// Whether only the database can tell if a read gives this object of the map.
-    pub(crate) fn must_ask<E: TrackedEntity>(&self, object: &Object<E>) -> bool {
+    pub(crate) fn must_ask(&self, object: &AnyObject) -> bool {
         object.is_expired() || self.filters.shows(object).is_none()
     }
 
     /// Whether a read gives this object of the map.
-    pub(crate) fn gives<E: TrackedEntity>(&self, object: &Object<E>) -> bool {
+    pub(crate) fn gives(&self, object: &AnyObject) -> bool {
         is_there(object.phase()) && !object.wants_reading() && self.filters.shows(object) == Some(true)
     }
 }

@@ -102,7 +102,7 @@ impl Adding<'_> {
         if !is_there {
             let object = self.session.try_add(row.clone())?.object().clone();
             let added = object.clone();
-            self.added.push(Box::new(move |map| added.mark_deleted(map)));
+            self.added.push(Box::new(move |map| added.any().mark_deleted(map)));
             return Ok(Node { object: Some(object), row });
         }
         let set = |column: &E::Column| matches!(row.get(*column), ActiveValue::Set(_));
@@ -114,9 +114,9 @@ impl Adding<'_> {
             )));
         }
         let key = row.get_primary_key_value().map(Key::from_tuple);
-        let held = key.and_then(|key| self.session.core().map.get::<E>(&key).cloned());
+        let held = key.and_then(|key| self.session.core().map.get(table_of::<E>(), &key).cloned());
         let object = held.filter(|object| matches!(object.phase(), Phase::Pending | Phase::Persistent));
-        Ok(Node { object, row })
+        Ok(Node { object: object.map(Object::of), row })
     }
 
     /// A field whose rows cannot be related, because SeaORM declares no relation for it.
@@ -142,7 +142,7 @@ impl Adding<'_> {
         E: TrackedEntity,
         R: TrackedEntity,
     {
-        let (from, to) = (positions::<E>(&def.from_col)?, positions::<R>(&def.to_col)?);
+        let (from, to) = (positions(table_of::<E>(), &def.from_col)?, positions(table_of::<R>(), &def.to_col)?);
         if def.is_owner { join(other, to, one, from) } else { join(one, from, other, to) }
     }
 
@@ -169,8 +169,8 @@ impl Adding<'_> {
     {
         let [via, to] = way else { return Err(untracked::<E, R>()) };
         let row = self.add::<J>(<J::ActiveModel as ActiveModelTrait>::default())?;
-        join(&row, positions::<J>(&via.to_col)?, one, positions::<E>(&via.from_col)?)?;
-        join(&row, positions::<J>(&to.from_col)?, other, positions::<R>(&to.to_col)?)
+        join(&row, positions(table_of::<J>(), &via.to_col)?, one, positions(table_of::<E>(), &via.from_col)?)?;
+        join(&row, positions(table_of::<J>(), &to.from_col)?, other, positions(table_of::<R>(), &to.to_col)?)
     }
 }
 
@@ -197,7 +197,7 @@ fn join<C: TrackedEntity, P: TrackedEntity>(
         )));
     };
     if let Some(parent) = &parent.object {
-        return object.link(columns, parent.as_any_object(), parent_columns);
+        return object.any().link(columns, parent.any().clone(), parent_columns);
     }
     for (at, parent_at) in columns.into_iter().zip(parent_columns) {
         let (column, of) = (C::Column::iter().nth(at), P::Column::iter().nth(parent_at));

@@ -76,7 +76,7 @@ impl<E: TrackedEntity, R: TrackedEntity> LoadJoined for SelectTwoMany<E, R> {
         let mut places: FxHashMap<usize, usize> = FxHashMap::default();
         let mut grouped: Vec<Self::Row> = Vec::new();
         for (one, other) in pairs::<E, R, _>(self, s).await? {
-            let at = *places.entry(one.object().address()).or_insert_with(|| {
+            let at = *places.entry(one.any().address()).or_insert_with(|| {
                 grouped.push((one, Vec::new()));
                 grouped.len() - 1
             });

@@ -71,7 +71,7 @@ impl Session {
                 "what is merged into {} {} has no version, so nobody can tell whether it was changed since it was read: bring the \
                  version along, or use `patch`",
                 table.entity,
-                object.object().key_for_messages()
+                object.any().key_text()
             )));
         }
         expect_version(table, &object, version.map(|version| version.as_ref().and_then(value::as_integer)))?;
@@ -131,7 +131,7 @@ impl Session {
             ActiveValue::Unchanged(_) | ActiveValue::NotSet => None,
         });
         let set: Vec<(usize, E::Column, Value)> = set.collect();
-        let held = |position: &usize| object.object().any_column(*position);
+        let held = |position: &usize| object.any().column_value(*position);
         for (position, _, value) in set.iter().filter(|(position, ..)| table.is_kept(*position)) {
             if table.version == Some(*position) {
                 expect_version(table, &object, Some(value::as_integer(value)))?;
@@ -142,7 +142,7 @@ impl Session {
                     "{}.{} of {} is not changed by a patch: it is the row's own; leave it unset",
                     table.entity,
                     table.columns[*position].name,
-                    object.object().key_for_messages()
+                    object.any().key_text()
                 )));
             }
         }
@@ -164,12 +164,12 @@ fn expect_version<E: TrackedEntity>(
     object: &Tracked<E>,
     brought: Option<Option<i64>>,
 ) -> Result<(), Error> {
-    let held = table.version.and_then(|version| object.object().any_column(version));
+    let held = table.version.and_then(|version| object.any().column_value(version));
     let held = held.as_ref().and_then(value::as_integer);
     match brought {
         // An object that is still to be inserted has none yet.
         Some(expected) if expected != held && held.is_some() => {
-            let key = object.object().key_for_messages().into();
+            let key = object.any().key_text().into();
             Err(Error::Stale { entity: table.entity, key, expected, found: held })
         }
         _ => Ok(()),

@@ -428,7 +428,7 @@ async fn read<E: TrackedEntity, X: Send>(
     };
     ask(s, table_of::<E>(), Message::Read(statement, &mut take)).await?;
     let core = s.core();
-    core.map.reserve::<E>(models.len());
+    core.map.reserve(table_of::<E>(), models.len());
     let objects = models.into_iter().map(|(also, model)| Ok((admit::<E>(core, model, refresh, lock)?, also)));
     let objects = objects.collect::<Result<_, Error>>()?;
     failed.map_or(Ok(objects), Err)

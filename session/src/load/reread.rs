@@ -61,7 +61,7 @@ impl Session {
         let (table, dialect) = (table_of::<E>(), self.dialect());
         let entity = table.entity;
         // To this unit another unit's object is as detached as can be.
-        let own = object.belongs_to(&self.core().shared);
+        let own = object.any().belongs_to(&self.core().shared);
         let state = if own { object.state() } else { State::Detached };
         let key = object.row_key().filter(|_| states::next_state(state, Operation::Refresh).is_some());
         let Some(key) = key else {
@@ -70,7 +70,7 @@ impl Session {
                 states::reason(state, Operation::Refresh)
             )));
         };
-        let shown = object.key_for_messages();
+        let shown = object.any().key_text();
         let values = key_values(table, key)?;
         let filter = match table.keys.iter().any(|key| table.columns[*key].may_fold()) {
             false => key_filter::<E>(values),
@@ -91,8 +91,8 @@ impl Session {
         if !found.is_empty() {
             return Ok(());
         }
-        if let Some(key) = object.map_key() {
-            self.core().not_found::<E>(&key);
+        if let Some(key) = object.any().map_key() {
+            self.core().not_found(table, &key);
         }
         Err(Error::Stale { entity, key: shown.into(), expected: None, found: None })
     }

@@ -92,7 +92,7 @@ pub(super) fn values_for<E: TrackedEntity>(columns: &[usize], tuple: ValueTuple)
 pub(super) fn values_in<E: TrackedEntity>(columns: &[usize], draft: &Object<E>) -> Result<Vec<Value>, Error> {
     let table = table_of::<E>();
     let value = |column: &usize| {
-        draft.any_column(*column).filter(|value| !is_null(value)).ok_or_else(|| {
+        draft.any().column_value(*column).filter(|value| !is_null(value)).ok_or_else(|| {
             let (entity, name) = (table.entity, table.columns[*column].name);
             Error::usage(format!("`{entity}.{name}` tells rows apart, so that each model must have it set"))
         })

@@ -54,7 +54,7 @@ impl Session {
         let (table, dialect) = (table_of::<E>(), self.dialect());
         self.flush().await?;
         let core = self.core();
-        if let Some(column) = table.soft_delete.filter(|_| core.filters.may_hide::<E>()) {
+        if let Some(column) = table.soft_delete.filter(|_| core.filters.may_hide(table)) {
             let (entity, name) = (table.entity, table.columns[column].name);
             return Err(Error::usage(format!(
                 "rows of {entity} are soft-deleted, and this deletes them for good: set `{name}` by `update_many`, or say \
@@ -80,7 +80,7 @@ impl Session {
         }
         let Answer { count, rows } = write(core, table, Message::Statement(statement, fetch), xid).await?;
         if !asked {
-            doubt_all::<E>(core);
+            doubt_all(core, table);
             doubt_children(core, &facts).await?;
             return Ok(count);
         }
@@ -88,7 +88,7 @@ impl Session {
         let frame = core.frames[holder].id;
         let mut held: Vec<Vec<(usize, Value)>> = Vec::with_capacity(rows.len());
         for row in &rows {
-            if let Some(object) = held_object::<E>(core, row)?
+            if let Some(object) = held_object(core, table, row)?
                 && object.written(RowKind::Delete, None, &[], frame, &mut core.map)?
             {
                 core.frames[holder].undo.touch(object);

@@ -111,7 +111,7 @@ impl Session {
                 let is_new = added.remove(&draft) || added_keys.remove(&Key::from_values(table.key_of_row(&row)?));
                 if is_new {
                     take_new(core, &rows.drafts[draft], &row)?;
-                    new.push(rows.drafts[draft].as_any_object());
+                    new.push(rows.drafts[draft].any().clone());
                     found[draft] = Some((rows.drafts[draft].clone().into(), true));
                 } else {
                     there.push((draft, row));
@@ -134,7 +134,7 @@ impl Session {
             let answers = self.insert(rows, &first, &values).await?;
             for (draft, row) in answers.rows {
                 take_new(self.core(), &rows.drafts[draft], &row)?;
-                new.push(rows.drafts[draft].as_any_object());
+                new.push(rows.drafts[draft].any().clone());
                 found[draft] = Some((rows.drafts[draft].clone().into(), true));
             }
             added.extend(answers.written);

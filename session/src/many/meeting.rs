@@ -158,7 +158,7 @@ impl<E: TrackedEntity> NewRows<E> {
         let mut saved = Vec::with_capacity(shape.len());
         for column in &shape {
             let meta = &table.columns[*column];
-            let value = self.drafts[draft].any_column(*column).unwrap_or(meta.kind_null());
+            let value = self.drafts[draft].any().column_value(*column).unwrap_or(meta.kind_null());
             let place = text.bind(meta.sent(value));
             saved.push(meta.save(dialect, &place));
         }

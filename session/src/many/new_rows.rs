@@ -88,7 +88,7 @@ impl<E: TrackedEntity> NewRows<E> {
 
     /// The columns that a draft has set.
     pub(super) fn shape(&self, draft: usize) -> Vec<usize> {
-        let set = |column: &usize| self.drafts[draft].any_column(*column).is_some();
+        let set = |column: &usize| self.drafts[draft].any().column_value(*column).is_some();
         (0..table_of::<E>().columns.len()).filter(set).collect()
     }
 
@@ -147,7 +147,7 @@ impl Session {
         let tenant = settings.tenant.as_ref().map(|(_, tenant)| tenant.as_str());
         let stamp = Stamp { now: Utc::now().trunc_subsecs(6), tenant };
         for draft in &drafts {
-            let object = draft.as_any_object();
+            let object = draft.any();
             facts.generated.iter().for_each(|column| object.leave_out(*column));
             if table_of::<E>().stamped {
                 object.stamp(RowKind::Insert, &stamp)?;
@@ -165,7 +165,7 @@ impl Session {
         let outcome = async {
             let db = FlushConnection::new(&mut self.core().connection);
             for draft in of {
-                let _: Carried = rows.drafts[*draft].as_any_object().before(&db, RowKind::Insert).await?;
+                let _: Carried = rows.drafts[*draft].any().clone().before(&db, RowKind::Insert).await?;
             }
             Ok(())
         };
@@ -174,7 +174,7 @@ impl Session {
     }
 
     /// Runs SeaORM's `after_save` of objects whose rows were written (H10).
-    pub(super) async fn after_new(&mut self, objects: Vec<Arc<dyn AnyObject>>) -> Result<(), Error> {
+    pub(super) async fn after_new(&mut self, objects: Vec<Arc<AnyObject>>) -> Result<(), Error> {
         if objects.first().is_none_or(|object| !object.table().hooks) {
             return Ok(());
         }
@@ -238,7 +238,7 @@ impl Session {
         let (table, dialect) = (table_of::<E>(), self.dialect());
         let names = &table.names;
         let own = |draft: &usize| {
-            let value = |column: &usize| rows.drafts[*draft].any_column(*column);
+            let value = |column: &usize| rows.drafts[*draft].any().column_value(*column);
             shape.iter().map(|column| value(column).unwrap_or(table.columns[*column].kind_null())).collect()
         };
         let sent: Vec<Vec<Value>> = drafts.iter().map(own).collect();
@@ -317,10 +317,10 @@ fn tells_apart(table: &TableMeta, facts: &TableFacts, columns: &[usize]) -> Resu
 
 /// A new row is the unit's from now on, as if a flush had written it.
 pub(super) fn take_new<E: TrackedEntity>(core: &mut Core, draft: &Object<E>, row: &QueryResult) -> Result<(), Error> {
-    let (holder, object) = (core.holder(), draft.as_any_object());
+    let (holder, object) = (core.holder(), draft.any());
     let frame = core.frames[holder].id;
     // Another object of the same key: its row was gone before this one came (D7).
-    let gone = held_object::<E>(core, row)?;
+    let gone = held_object(core, object.table(), row)?;
     if let Some(gone) = gone.filter(|gone| gone.vanish(frame, &mut core.map)) {
         core.frames[holder].undo.touch(gone);
     }

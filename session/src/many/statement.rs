@@ -12,7 +12,7 @@ use crate::{
     flush::Watch,
     load::{admit::admit, row_reader::RowReader},
     objects::{
-        AnyObject, Object, Tracked,
+        AnyObject, Tracked,
         entity::{TrackedEntity, table_of},
         identity::Key,
         key_of,
@@ -84,24 +84,25 @@ pub(super) fn returned<E: TrackedEntity>(columns: &[usize], dialect: &Dialect) -
 /// not sent.
 pub(super) fn take_row<E: TrackedEntity>(core: &mut Core, row: &QueryResult) -> Result<Tracked<E>, Error> {
     let (table, model) = (table_of::<E>(), RowReader::<E>::new().read(row)?);
-    if let Some(held) = core.map.get::<E>(&key_of::<E>(table, &model)) {
-        held.as_any_object().doubt();
+    if let Some(held) = core.map.get(table, &key_of(table, &model)) {
+        held.doubt();
     }
     admit::<E>(core, Arc::new(model), false, false)
 }
 
 /// The object of an answer's row, if the map holds it.
-pub(super) fn held_object<E: TrackedEntity>(
+pub(super) fn held_object(
     core: &Core,
+    table: &'static TableMeta,
     row: &QueryResult,
-) -> Result<Option<Arc<dyn AnyObject>>, Error> {
-    let key = Key::from_values(table_of::<E>().key_of_row(row)?);
-    Ok(core.map.get::<E>(&key).map(Object::as_any_object))
+) -> Result<Option<Arc<AnyObject>>, Error> {
+    let key = Key::from_values(table.key_of_row(row)?);
+    Ok(core.map.get(table, &key).cloned())
 }
 
 /// It is not told what became of the rows of an entity: its objects are asked about before they are used.
-pub(super) fn doubt_all<E: TrackedEntity>(core: &Core) {
-    core.map.objects::<E>().for_each(|object| object.as_any_object().doubt());
+pub(super) fn doubt_all(core: &Core, table: &'static TableMeta) {
+    core.map.objects_of(table).for_each(|object| object.doubt());
 }
 
 /// Foreign keys may have changed rows of tables that refer to this one (D6).

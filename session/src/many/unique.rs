@@ -70,15 +70,15 @@ impl Session {
         let columns = places::<E>(columns)?;
         let values = values.into_iter().map(|value| values_for::<E>(&columns, value.into_value_tuple()));
         let values = values.collect::<Result<Vec<_>, Error>>()?;
-        let is_key = columns == table_of::<E>().keys;
-        let core = self.core();
+        let (table, core) = (table_of::<E>(), self.core());
+        let is_key = columns == table.keys;
         core.usable()?;
         let mut found: Vec<Option<Tracked<E>>> = vec![None; values.len()];
         let mut missing = Vec::with_capacity(values.len());
         for (at, values) in values.iter().enumerate() {
-            let held = core.map.get::<E>(&Key::from_values(values.clone()));
+            let held = core.map.get(table, &Key::from_values(values.clone()));
             match held.filter(|object| is_key && !core.must_ask(object)) {
-                Some(object) => found[at] = core.gives(object).then(|| object.clone().into()),
+                Some(object) => found[at] = core.gives(object).then(|| Tracked::of(object.clone())),
                 None => missing.push(at),
             }
         }
@@ -88,7 +88,7 @@ impl Session {
             found[missing[of]] = object;
         }
         for at in missing.into_iter().filter(|at| is_key && found[*at].is_none()) {
-            self.core().not_found::<E>(&Key::from_values(values[at].clone()));
+            self.core().not_found(table, &Key::from_values(values[at].clone()));
         }
         Ok(found)
     }
@@ -159,11 +159,11 @@ impl Session {
     ) -> Result<Vec<(usize, Option<Tracked<E>>)>, Error> {
         let table = table_of::<E>();
         let mut found = Vec::with_capacity(rows.len());
-        if !self.core().filters.may_hide::<E>() {
+        if !self.core().filters.may_hide(table) {
             for (of, row) in rows {
                 let model = RowReader::<E>::new().read(&row)?;
                 let object = admit::<E>(self.core(), Arc::new(model), false, false)?;
-                let there = matches!(object.object().phase(), Phase::Persistent | Phase::Pending);
+                let there = matches!(object.any().phase(), Phase::Persistent | Phase::Pending);
                 found.push((of, there.then_some(object)));
             }
         } else {
@@ -173,8 +173,8 @@ impl Session {
             self.get_by_values::<E>(keys.clone()).await?;
             let core = self.core();
             for ((of, _), key) in rows.iter().zip(keys) {
-                let held = core.map.get::<E>(&Key::from_values(key)).filter(|object| core.gives(object));
-                found.extend(held.map(|object| (*of, Some(object.clone().into()))));
+                let held = core.map.get(table, &Key::from_values(key)).filter(|object| core.gives(object));
+                found.extend(held.map(|object| (*of, Some(Tracked::of(object.clone())))));
             }
         }
         let mut seen: FxHashSet<usize> = FxHashSet::default();

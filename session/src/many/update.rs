@@ -121,7 +121,7 @@ impl Session {
             let (entity, name) = (table.entity, table.columns[*column].name);
             return Err(Error::usage(format!("`{entity}.{name}` is computed by the database, and is never written")));
         }
-        let asked = Asked::of(table, &facts, &assigned, core.map.objects::<E>().next().is_some());
+        let asked = Asked::of(table, &facts, &assigned, core.map.objects_of(table).next().is_some());
         let mut statement = update.build(dialect.backend);
         let columns = asked.columns(table);
         let mut fetch = Fetch::Nothing;
@@ -133,16 +133,16 @@ impl Session {
         let Answer { count, rows } = write(core, table, Message::Statement(statement, fetch), xid).await?;
         match asked {
             Asked::Count => {}
-            Asked::Nothing => doubt_all::<E>(core),
+            Asked::Nothing => doubt_all(core, table),
             Asked::Keys => {
                 for row in &rows {
-                    held_object::<E>(core, row)?.iter().for_each(|object| object.doubt());
+                    held_object(core, table, row)?.iter().for_each(|object| object.doubt());
                 }
             }
             Asked::Columns(columns) => rows.iter().try_for_each(|row| self.row_set::<E>(&columns, row))?,
             Asked::Row => {
                 for row in &rows {
-                    if held_object::<E>(self.core(), row)?.is_some() {
+                    if held_object(self.core(), table, row)?.is_some() {
                         take_row::<E>(self.core(), row)?;
                     }
                 }
@@ -160,7 +160,7 @@ impl Session {
     /// The statement has set these columns of a row: its object holds them, but for changes that were not sent.
     fn row_set<E: TrackedEntity>(&mut self, columns: &[usize], row: &QueryResult) -> Result<(), Error> {
         let (table, core) = (table_of::<E>(), self.core());
-        let Some(object) = held_object::<E>(core, row)? else { return Ok(()) };
+        let Some(object) = held_object(core, table, row)? else { return Ok(()) };
         let values = columns.iter().filter(|column| !table.keys.contains(column));
         let values = values.map(|column| Ok((*column, table.columns[*column].decode(row)?)));
         let values: Vec<(usize, Value)> = values.collect::<Result<_, Error>>()?;

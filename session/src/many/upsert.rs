@@ -114,7 +114,7 @@ impl Session {
             found.insert(rest[of], take_row::<E>(self.core(), &row)?);
         }
         let written = all.iter().filter_map(|draft| found.get(draft));
-        self.after_new(written.map(|object| object.object().as_any_object()).collect()).await?;
+        self.after_new(written.map(|object| object.any().clone()).collect()).await?;
         let missing = |draft: usize| hidden(table.entity, &table_values(rows, &values[draft]));
         all.into_iter().map(|draft| found.remove(&draft).ok_or_else(|| missing(draft))).collect()
     }

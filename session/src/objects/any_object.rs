@@ -1,132 +1,336 @@
-//! An object as the flush and the undo log know it, whatever its entity.
+//! An object of any entity: its values, what the database holds, and what it was before each open block.
 
-use std::sync::{Arc, Weak};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
-use futures_util::future::BoxFuture;
-use sea_orm::{QueryResult, Value};
+use parking_lot::{Mutex, MutexGuard};
+use sea_orm::{Value, sea_query::Expr};
+use thin_vec::ThinVec;
 
 use super::{
-    changes::{Change, RowImage},
-    identity::IdentityMap,
-    row::{Carried, Expressed, Put, Returned, RowChange, RowKind, Stamp, Straight},
+    follow,
+    identity::Key,
+    shared::Shared,
+    states::State,
+    undo::Undo,
+    values::{AnyModel, Data},
 };
 use crate::{
-    connection::lent::FlushConnection,
     error::Error,
-    table::{meta::TableMeta, row_sink::RowSink},
+    table::{columns::ColumnSet, meta::TableMeta},
 };
 
-/// What the flush and the undo log do with an object of any entity.
-pub(crate) trait AnyObject: Send + Sync {
-    fn table(&self) -> &'static TableMeta;
-    fn key_text(&self) -> String;
-    fn is_pending(&self) -> bool;
-    fn column_value(&self, column: usize) -> Option<Value>;
+/// The state as the object keeps it: whether a delete was sent matters to the flush only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Transient,
+    Pending,
+    Persistent,
+    Deleting,
+    Deleted,
+    Detached,
+}
 
-    /// Why the row's version cannot be raised, if it cannot (E7).
-    fn last_version(&self) -> Option<Error>;
-    fn version_exhausted(&self, version: i64) -> Error;
-    /// What the database holds in a column; `None` for a new object.
-    fn held_value(&self, column: usize) -> Option<Value>;
+/// A foreign key that follows another object's key, which may not be known yet (F5).
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) columns: Vec<usize>,
+    pub(super) parent: Arc<AnyObject>,
+    pub(super) parent_columns: Vec<usize>,
+}
 
-    /// Notes that foreign keys of `child` in `columns` were set to this object's `own` columns, which held `values` then (D6).
-    fn lead_to(&self, child: Weak<dyn AnyObject>, columns: &[usize], own: &[usize], values: Vec<Value>);
-    /// Has linked children follow what changed here since they were linked.
-    fn lead(&self) -> Result<(), Error>;
-    /// Sets these columns, if they still hold one of the values that a linked parent had.
-    fn follow(&self, columns: &[usize], from: &[Vec<Value>], to: &[Value]) -> Result<(), Error>;
+impl Link {
+    /// Whether this is the very reference that `other` is.
+    pub(super) fn is(&self, other: &Link) -> bool {
+        self.columns == other.columns && Arc::ptr_eq(&self.parent, &other.parent)
+    }
 
-    /// Sets a column of a new object before it is written.
-    fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error>;
-    /// Takes the object off the dirty list; says what the flush has to do about it, if anything.
-    fn due(&self) -> Option<RowKind>;
-    /// Whether nothing is to be written of the row but what expressions give.
-    fn only_expressed(&self) -> bool;
-    /// Takes out the expressions that the row is to be changed by, and what it is found by.
-    fn expressed(&self) -> Option<Expressed>;
-    /// Notes that the object goes back on the dirty list. `false`: it is on it already.
-    fn requeue(&self) -> bool;
-    /// Sets what the flush itself sets: versions, times, tenants.
-    fn stamp(&self, kind: RowKind, stamp: &Stamp<'_>) -> Result<(), Error>;
-    /// Runs SeaORM's `before_save` or `before_delete` (H10).
-    fn before<'a, 'c: 'a>(
-        self: Arc<Self>,
-        db: &'a FlushConnection<'c>,
-        kind: RowKind,
-    ) -> BoxFuture<'a, Result<Carried, Error>>;
-    /// The flush writes what the object is now. A change from now on is for the next one (F3).
-    fn hold(&self);
-    /// What is to be written.
-    fn change(&self, kind: RowKind) -> Result<Option<RowChange>, Error>;
-    /// What is to be written, if the row can go straight to the wire: it is found by its key and version alone, and neither
-    /// gives up nor takes what is unique. `None`: only the planner can tell.
-    fn straight(&self, kind: RowKind) -> Option<Straight>;
-    /// Where the row stands among those of its table: [`crate::objects::identity::Key::rank`] of the key that the map has it under.
-    fn rank(&self) -> i64;
-    /// Puts the values of one row where they are written.
-    fn put_row(&self, places: &[Put], sink: &mut dyn RowSink) -> Result<(), Error>;
-    /// The key that the database holds the row under, or will.
-    fn held_key(&self) -> Option<Vec<Value>>;
-    /// The write worked: the object now is what the database holds.
-    fn written(
-        &self,
-        kind: RowKind,
-        returned: Option<&Returned<'_>>,
-        micros: &[usize],
-        frame: u64,
-        map: &mut IdentityMap,
-    ) -> Result<bool, Error>;
-    /// What a cycle postponed is written too: these values in these columns.
-    fn closed(
-        &self,
-        values: &mut dyn Iterator<Item = (usize, Value)>,
-        returned: Option<&Returned<'_>>,
-    ) -> Result<(), Error>;
-    /// The database computes this column: what was set there is not sent (D4).
-    fn leave_out(&self, column: usize);
-    /// The row was read once more after it was written: this is what it holds (D4).
-    fn told_again(&self, row: &QueryResult, map: &mut IdentityMap) -> Result<(), Error>;
-    /// What the database holds in a column, as far as the object knows; nothing if it is no row, or is to be read again.
-    fn stored_value(&self, column: usize) -> Option<Value>;
-    /// The database has set these columns by itself (D6): changes that were not sent stay changes. True if the frame must be
-    /// told.
-    fn database_set(&self, values: &[(usize, Value)], frame: u64, map: &mut IdentityMap) -> Result<bool, Error>;
-    /// What the row holds is not known any more (D6).
-    fn doubt(&self);
-    /// Whether the object is a row of which it is not known what it holds, nor whether it is still there.
-    fn is_doubted(&self) -> bool;
-    /// Whether nothing is to be written of an expired object but what follows a parent.
-    fn is_led(&self) -> bool;
-    /// Whether its row was found to be gone.
-    fn is_gone(&self) -> bool;
-    /// The row was found to be gone (D7). True if the frame must be told.
-    fn vanish(&self, frame: u64, map: &mut IdentityMap) -> bool;
-    /// Runs SeaORM's `after_save` or `after_delete`.
-    fn after<'a, 'c: 'a>(
-        self: Arc<Self>,
-        db: &'a FlushConnection<'c>,
-        kind: RowKind,
-        carried: Carried,
-    ) -> BoxFuture<'a, Result<(), Error>>;
+    /// Whether the parent's key is known.
+    pub(super) fn is_resolved(&self) -> bool {
+        self.parent_columns.iter().all(|column| self.parent.column_value(*column).is_some())
+    }
+}
 
-    /// What the database holds of the row before it is written (U7).
-    fn image(&self) -> Option<RowImage>;
-    /// What was written of the row since.
-    fn change_since_image(&self, kind: RowKind, before: Option<&RowImage>) -> Option<Change>;
-    /// What the next flush would write of it.
-    fn pending_change(&self) -> Option<Change>;
-    /// Whether a delete of the row is to be sent.
-    fn is_deleting(&self) -> bool;
-    /// Whether a foreign key without which the row is to be deleted has become NULL (U3).
-    fn is_orphan(&self) -> bool;
-    /// Marks the object as deleted, as the caller might.
-    fn delete(&self, map: &mut IdentityMap);
+/// An object, whatever its entity: what sessions, the flush and the undo log work with.
+pub(crate) struct AnyObject {
+    pub(super) table: &'static TableMeta,
+    pub(super) inner: Mutex<Inner>,
+}
 
-    /// Says that the object was added in `frame`.
-    fn added(&self, frame: u64) -> bool;
-    /// Takes back what was not flushed.
-    fn revert(&self, map: &mut IdentityMap) -> bool;
-    fn rollback(&self, frame: u64, map: &mut IdentityMap);
-    fn release(&self, frame: u64, parent: u64) -> bool;
-    fn forget(&self, map: &mut IdentityMap);
+pub(super) struct Inner {
+    pub(super) phase: Phase,
+    pub(super) data: Data,
+    /// What the database holds, while `data` may differ from it.
+    pub(super) base: Option<Arc<dyn AnyModel>>,
+    /// Columns that a setter touched since `base`; the flush compares their values.
+    pub(super) touched: ColumnSet,
+    /// Columns that were set while what the database holds was not known: they are sent, whatever the old value was (D8).
+    pub(super) forced: ColumnSet,
+    /// Columns that were read, in an optimistic unit (P1).
+    pub(super) read: ColumnSet,
+    /// Whether the object is in its unit's list of dirty objects.
+    pub(super) enlisted: bool,
+    /// Loaded under a row lock: nobody else can have changed it (P3).
+    pub(super) locked: bool,
+    /// The values are to be read again before they are used (`expire`).
+    pub(super) expired: bool,
+    /// The newest block when it expired.
+    pub(super) expired_in: u32,
+    /// Nothing was changed since it expired but what follows a parent: its row may be gone, and then nothing is lost (D7).
+    pub(super) led: bool,
+    /// The last of the caller's filters that the row has passed since it was changed (U5).
+    pub(super) passed: u32,
+    pub(super) unit: Option<Arc<Shared>>,
+    /// Where the identity map holds the object.
+    pub(super) key: Option<Key>,
+    pub(super) undo: ThinVec<Undo>,
+    pub(super) links: ThinVec<Link>,
+    /// Columns that the next flush sets to what an expression gives.
+    pub(super) expressions: ThinVec<(usize, Expr)>,
+    /// The children that were linked to the object (D6).
+    pub(super) family: follow::Family,
+    /// Whether a flush is writing the object: a setter then keeps what is being written in `outgoing` first.
+    pub(super) sending: bool,
+    pub(super) outgoing: Option<Box<Outgoing>>,
+}
+
+/// What a flush is writing, of an object that was changed since.
+pub(super) struct Outgoing {
+    pub(super) data: Data,
+    pub(super) links: ThinVec<Link>,
+}
+
+impl AnyObject {
+    fn of_parts(
+        table: &'static TableMeta,
+        phase: Phase,
+        data: Data,
+        unit: &Arc<Shared>,
+        key: Option<Key>,
+        locked: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            table,
+            inner: Mutex::new(Inner {
+                phase,
+                data,
+                base: None,
+                touched: ColumnSet::default(),
+                forced: ColumnSet::default(),
+                read: ColumnSet::default(),
+                enlisted: false,
+                locked,
+                expired: false,
+                expired_in: 0,
+                led: false,
+                passed: 0,
+                unit: Some(unit.clone()),
+                key,
+                undo: ThinVec::new(),
+                links: ThinVec::new(),
+                expressions: ThinVec::new(),
+                family: ThinVec::new(),
+                sending: false,
+                outgoing: None,
+            }),
+        })
+    }
+
+    /// A row that was just read.
+    pub(crate) fn loaded(
+        table: &'static TableMeta,
+        model: Arc<dyn AnyModel>,
+        key: Key,
+        locked: bool,
+        unit: &Arc<Shared>,
+    ) -> Arc<Self> {
+        Self::of_parts(table, Phase::Persistent, Data::Full(model), unit, Some(key), locked)
+    }
+
+    /// A new object.
+    pub(super) fn pending(table: &'static TableMeta, draft: Data, unit: &Arc<Shared>) -> Arc<Self> {
+        Self::of_parts(table, Phase::Pending, draft, unit, None, false)
+    }
+
+    /// Where the object stands in memory, which no other does while it lives.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    pub(crate) fn table(&self) -> &'static TableMeta {
+        self.table
+    }
+
+    /// The key as messages show it.
+    pub(crate) fn key_text(&self) -> String {
+        let key = self.inner.lock().data.values(&self.table.keys);
+        key.map_or_else(|| "(new)".to_owned(), |key| self.table.show_key(&key))
+    }
+
+    /// Sets one column by value.
+    pub(super) fn set(self: &Arc<Self>, column: usize, value: Value) -> Result<(), Error> {
+        let inner = self.inner.lock();
+        if let Some(refused) = self.late_write(&inner) {
+            return Err(refused);
+        }
+        let mut next = inner.data.clone();
+        next.put_exactly(column, value)?;
+        let mut inner = self.changing(inner);
+        inner.touch(column);
+        inner.unlink(column);
+        inner.data = next;
+        Ok(())
+    }
+
+    /// Takes over the values of another model.
+    pub(super) fn replace(self: &Arc<Self>, model: Arc<dyn AnyModel>) {
+        let mut inner = self.changing(self.inner.lock());
+        inner.touched = ColumnSet::all();
+        inner.joins_anew();
+        if inner.expired {
+            let before = &inner.data;
+            let set = (0..self.table.columns.len()).filter(|column| {
+                let after = model.lent(*column);
+                !before.lent(*column).is_some_and(|before| before.same(&after, Default::default))
+            });
+            let set: ColumnSet = set.collect();
+            inner.forced = inner.forced.union(set);
+        }
+        inner.data = match &inner.data {
+            Data::Full(_) => Data::Full(model),
+            Data::Draft(_) => Data::Draft(model.all_set()),
+        };
+    }
+
+    /// Where the object stands.
+    pub(super) fn state(&self) -> State {
+        let inner = self.inner.lock();
+        let ended = inner.unit.as_ref().is_some_and(|unit| unit.has_ended());
+        match inner.phase {
+            Phase::Transient => State::Transient,
+            _ if ended => State::Detached,
+            Phase::Pending => State::Pending,
+            Phase::Persistent => State::Persistent,
+            Phase::Deleting | Phase::Deleted => State::Deleted,
+            Phase::Detached => State::Detached,
+        }
+    }
+
+    /// The columns whose value differs from what the database holds, by name; those that are set by an expression last.
+    pub(super) fn changed(&self) -> Vec<&'static str> {
+        let inner = self.inner.lock();
+        let set = inner.changed_columns().into_iter();
+        let given =
+            inner.expressions.iter().map(|(column, _)| *column).filter(|c| !inner.differing().any(|set| set == *c));
+        set.chain(given).map(|c| self.table.columns[c].name).collect()
+    }
+
+    /// Keeps what the database holds before the first change, and says whether the object must be enlisted as dirty.
+    fn before_write(&self, inner: &mut Inner) -> Option<Arc<Shared>> {
+        let live = inner.unit.clone().filter(|unit| !unit.has_ended() && inner.phase != Phase::Detached);
+        let Some(unit) = live else {
+            if inner.phase != Phase::Transient {
+                self.refuse_late_write(inner);
+            }
+            return None;
+        };
+        // Of an object that is to be deleted too: its row is found by what the database holds.
+        if matches!(inner.phase, Phase::Persistent | Phase::Deleting)
+            && inner.base.is_none()
+            && let Data::Full(model) = &inner.data
+        {
+            inner.base = Some(model.clone());
+            inner.remember_all();
+        }
+        if matches!(inner.phase, Phase::Deleting | Phase::Deleted) {
+            tracing::warn!(entity = self.table.entity, "a deleted object was changed; the change is not sent");
+            return None;
+        }
+        inner.keep_outgoing();
+        inner.led = false;
+        inner.passed = 0;
+        if unit.is_doomed() {
+            tracing::warn!(
+                entity = self.table.entity,
+                "changed in a block that must roll back; the change will be dropped (S9)"
+            );
+        }
+        if inner.enlisted || inner.phase == Phase::Transient {
+            return None;
+        }
+        inner.enlisted = true;
+        Some(unit)
+    }
+
+    /// Why the object cannot be changed: its unit has ended, and was strict (S12).
+    pub(super) fn late_write(&self, inner: &Inner) -> Option<Error> {
+        let unit = inner.unit.as_ref().filter(|unit| unit.strict)?;
+        (inner.phase != Phase::Transient && (unit.has_ended() || inner.phase == Phase::Detached)).then(|| {
+            Error::usage(format!(
+                "`{}` was changed after its unit of work had ended; load it in a new unit and change it there",
+                self.table.entity
+            ))
+        })
+    }
+
+    fn refuse_late_write(&self, inner: &Inner) {
+        if let Some(refused) = self.late_write(inner) {
+            panic!("{refused}");
+        }
+        let entity = self.table.entity;
+        tracing::warn!(entity, "an object was changed after its unit of work had ended; the change is not sent (S12)");
+    }
+
+    /// The object under change: what the database holds is kept first, and the object is enlisted as dirty afterwards.
+    pub(super) fn changing<'o>(self: &'o Arc<Self>, mut inner: MutexGuard<'o, Inner>) -> Changing<'o> {
+        let unit = self.before_write(&mut inner);
+        Changing { inner, _enlist: Enlist { object: self, unit } }
+    }
+
+    /// The object as one that the next flush must see, whatever changes in it.
+    pub(super) fn make_due<'o>(self: &'o Arc<Self>, mut inner: MutexGuard<'o, Inner>) -> Changing<'o> {
+        // It may be on the list already.
+        let unit = (!inner.enlisted).then(|| inner.unit.clone()).flatten();
+        inner.enlisted = true;
+        inner.remember_all();
+        Changing { inner, _enlist: Enlist { object: self, unit } }
+    }
+}
+
+/// The inside of an object while it is changed. Dropped, the object is on its unit's list of dirty objects: also if the change
+/// stopped half-way. The lock is given up before.
+#[must_use]
+pub(super) struct Changing<'o> {
+    inner: MutexGuard<'o, Inner>,
+    _enlist: Enlist<'o>,
+}
+
+impl Deref for Changing<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl DerefMut for Changing<'_> {
+    fn deref_mut(&mut self) -> &mut Inner {
+        &mut self.inner
+    }
+}
+
+/// Enlists an object when it is dropped; none if the object is on the list, or in no unit.
+struct Enlist<'o> {
+    object: &'o Arc<AnyObject>,
+    unit: Option<Arc<Shared>>,
+}
+
+impl Drop for Enlist<'_> {
+    fn drop(&mut self) {
+        if let Some(unit) = self.unit.take() {
+            unit.enlist(self.object.clone());
+        }
+    }
 }

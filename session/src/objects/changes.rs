@@ -2,15 +2,17 @@
 //!
 //! It is put together only where somebody looks; a flush that nobody observes makes none. Values of secret columns are never in it.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use sea_orm::{Iterable, ModelTrait, Value};
+use sea_orm::Value;
 
 use super::{
-    Data, Inner, ObjectCell, Phase,
+    AnyObject, Phase,
+    any_object::Inner,
     entity::{TrackedEntity, table_of},
-    inner::{keys_of, same},
+    inner::{same, values_in},
     row::RowKind,
+    values::{AnyModel, Data},
 };
 use crate::table::{
     meta::TableMeta,
@@ -197,23 +199,18 @@ pub struct ChangeSet {
 }
 
 /// What the database held of a row before a flush: shared with the object, not copied.
-pub(crate) type RowImage = Arc<dyn Any + Send + Sync>;
+pub(crate) type RowImage = Arc<dyn AnyModel>;
 
-impl<E: TrackedEntity> ObjectCell<E> {
-    /// The row as the database holds it; none of a new object.
-    pub(super) fn row_image(&self) -> Option<RowImage> {
-        let inner = self.inner.lock();
-        match (&inner.base, inner.written_data()) {
-            (Some(base), _) => Some(base.clone()),
-            (None, Data::Full(model)) => Some(model.clone()),
-            (None, Data::Draft(_)) => None,
-        }
+impl AnyObject {
+    /// The row as the database holds it, before it is written; none of a new object.
+    pub(crate) fn image(&self) -> Option<RowImage> {
+        self.inner.lock().held_when_sent().cloned()
     }
 
     /// What a flush has made of the row since `before`; none if that is nothing.
-    pub(super) fn change_since(&self, kind: RowKind, before: Option<&RowImage>) -> Option<Change> {
+    pub(crate) fn change_since_image(&self, kind: RowKind, before: Option<&RowImage>) -> Option<Change> {
         let inner = self.inner.lock();
-        let old = before.and_then(|image| image.downcast_ref::<E::Model>()).filter(|_| kind != RowKind::Insert);
+        let old = before.filter(|_| kind != RowKind::Insert).map(|image| &**image);
         match kind {
             RowKind::Delete => self.change_between(&inner, kind, old, None),
             // Its row was found to be gone: nothing was written.
@@ -227,12 +224,9 @@ impl<E: TrackedEntity> ObjectCell<E> {
     }
 
     /// What the next flush would do to the row; none if that is nothing.
-    pub(super) fn change_ahead(&self) -> Option<Change> {
+    pub(crate) fn pending_change(&self) -> Option<Change> {
         let inner = self.inner.lock();
-        let held = match (&inner.base, &inner.data) {
-            (Some(base), _) | (None, Data::Full(base)) => Some(&**base),
-            (None, Data::Draft(_)) => None,
-        };
+        let held = inner.held().map(|held| &**held);
         match inner.phase {
             Phase::Pending => self.change_between(&inner, RowKind::Insert, None, Some(&inner.data)),
             Phase::Persistent => self.change_between(&inner, RowKind::Update, held, Some(&inner.data)),
@@ -243,26 +237,26 @@ impl<E: TrackedEntity> ObjectCell<E> {
 
     fn change_between(
         &self,
-        inner: &Inner<E>,
+        inner: &Inner,
         kind: RowKind,
-        old: Option<&E::Model>,
-        new: Option<&Data<E>>,
+        old: Option<&dyn AnyModel>,
+        new: Option<&Data>,
     ) -> Option<Change> {
         let table = self.table;
         let mut columns = Vec::new();
-        for (at, column) in E::Column::iter().enumerate().filter(|(at, _)| table.columns[*at].held) {
-            let lent = (old.map(|model| E::value_of(model, at)), new.and_then(|data| data.lent(at)));
+        for at in (0..table.columns.len()).filter(|at| table.columns[*at].held) {
+            let lent = (old.map(|model| model.lent(at)), new.and_then(|data| data.lent(at)));
             match &lent {
                 (None, None) => continue,
-                (Some(old), Some(new)) if same::<E>(inner.unit.as_deref(), at, old, new) => continue,
+                (Some(old), Some(new)) if same(table, inner.unit.as_deref(), at, old, new) => continue,
                 _ => {}
             }
             let secret = table.secret.contains(at);
             let shown = |value: Option<Value>| value.filter(|_| !secret);
             columns.push(ColumnChange {
                 name: table.columns[at].name,
-                old: shown(old.map(|model| model.get(column))),
-                new: shown(new.and_then(|data| data.value(column))),
+                old: shown(old.map(|model| model.value(at))),
+                new: shown(new.and_then(|data| data.value(at))),
                 secret,
             });
         }
@@ -270,10 +264,8 @@ impl<E: TrackedEntity> ObjectCell<E> {
             return None;
         }
         let key = match (new, old) {
-            (Some(data), _) => {
-                table.keys.iter().map(|at| data.value(E::Column::iter().nth(*at)?)).collect::<Option<Vec<_>>>()
-            }
-            (None, old) => old.map(keys_of::<E>),
+            (Some(data), _) => data.values(&table.keys),
+            (None, old) => old.map(|old| values_in(old, &table.keys)),
         };
         let mut key = key.unwrap_or_default();
         for (at, value) in table.keys.iter().zip(&mut key).filter(|(at, _)| table.secret.contains(**at)) {

@@ -3,7 +3,7 @@
 
 use sea_orm::{Value, sea_query::Expr};
 
-use super::{AnyObject, Data, Object, ObjectCell, Phase, entity::TrackedEntity, inner::position, row::Expressed};
+use super::{AnyObject, Object, Phase, entity::TrackedEntity, position, row::Expressed};
 use crate::error::Error;
 
 impl<E: TrackedEntity> Object<E> {
@@ -39,23 +39,22 @@ impl<E: TrackedEntity> Object<E> {
     /// the tenant. Nothing is changed then.
     pub fn set_expr(&self, column: E::Column, expression: impl Into<Expr>) -> Result<(), Error> {
         let table = self.0.table;
-        let place = position::<E>(column)
-            .filter(|place| !table.keys.contains(place) && ![table.version, table.tenant].contains(&Some(*place)));
-        let Some(place) = place else {
+        let place = position::<E>(column);
+        if table.keys.contains(&place) || [table.version, table.tenant].contains(&Some(place)) {
             let entity = table.entity;
             return Err(Error::usage(format!("{entity}: keys, versions and tenants are not set by an expression")));
-        };
+        }
         let inner = self.0.inner.lock();
-        if inner.phase != Phase::Persistent || !matches!(inner.data, Data::Full(_)) {
+        if inner.phase != Phase::Persistent || inner.data.model().is_none() {
             drop(inner);
             return Err(Error::usage(format!(
                 "{} {} is {:?}: an expression needs a row to see; flush it first, or set a value",
                 table.entity,
-                self.key_for_messages(),
+                self.0.key_text(),
                 self.state()
             )));
         }
-        let mut inner = self.change(inner);
+        let mut inner = self.0.changing(inner);
         inner.expressions.retain(|(known, _)| *known != place);
         inner.expressions.push((place, expression.into()));
         inner.unit.iter().for_each(|unit| unit.note_expression());
@@ -63,8 +62,9 @@ impl<E: TrackedEntity> Object<E> {
     }
 }
 
-impl<E: TrackedEntity> ObjectCell<E> {
-    pub(super) fn take_expressions(&self) -> Option<Expressed> {
+impl AnyObject {
+    /// Takes out the expressions that the row is to be changed by, and what it is found by.
+    pub(crate) fn expressed(&self) -> Option<Expressed> {
         let key = self.held_key()?;
         let version = self.table.version.and_then(|version| self.held_value(version));
         let mut inner = self.inner.lock();
@@ -73,7 +73,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
         }
         let columns: Vec<(usize, Expr)> = std::mem::take(&mut inner.expressions).into_iter().collect();
         let base = inner.base.clone();
-        let checks: Vec<(usize, Value)> = base.map_or_else(Vec::new, |base| self.optimistic_checks(&inner, &base));
+        let checks: Vec<(usize, Value)> = base.map_or_else(Vec::new, |base| self.optimistic_checks(&inner, &*base));
         Some(Expressed { key, version, columns, checks })
     }
 }

@@ -1,9 +1,11 @@
 //! What a filter asks of an object (U5): whether it is soft-deleted, and which conditions of the caller's its row has passed.
 
+use std::sync::Arc;
+
 use chrono::Utc;
 use sea_orm::Value;
 
-use super::{Object, Phase, entity::TrackedEntity};
+use super::{AnyObject, Phase};
 use crate::{
     error::Error,
     table::{
@@ -12,10 +14,10 @@ use crate::{
     },
 };
 
-impl<E: TrackedEntity> Object<E> {
+impl AnyObject {
     /// Whether a column holds something else than NULL.
     pub(crate) fn holds_value(&self, column: usize) -> bool {
-        match self.0.inner.lock().data.lent(column) {
+        match self.inner.lock().data.lent(column) {
             None | Some(ValueRef::Null) => false,
             Some(ValueRef::Owned(value)) => !is_null(&value),
             Some(_) => true,
@@ -24,12 +26,12 @@ impl<E: TrackedEntity> Object<E> {
 
     /// The number of the last filter that its row has passed, of those of the caller's; 0 if it was changed since.
     pub(crate) fn passed(&self) -> u32 {
-        self.0.inner.lock().passed
+        self.inner.lock().passed
     }
 
     /// A read under the filters up to this number has given the row.
     pub(crate) fn note_passed(&self, number: u32) {
-        let mut inner = self.0.inner.lock();
+        let mut inner = self.inner.lock();
         inner.passed = inner.passed.max(number);
     }
 
@@ -37,11 +39,11 @@ impl<E: TrackedEntity> Object<E> {
     ///
     /// # Errors
     /// The column is of a type that holds no moment.
-    pub(crate) fn soft_delete(&self, column: usize) -> Result<(), Error> {
+    pub(crate) fn soft_delete(self: &Arc<Self>, column: usize) -> Result<(), Error> {
         if self.phase() != Phase::Persistent || self.holds_value(column) && !self.is_expired() {
             return Ok(());
         }
-        let (entity, meta) = (self.0.table.entity, &self.0.table.columns[column]);
+        let (entity, meta) = (self.table.entity, &self.table.columns[column]);
         let now = time_value(&meta.kind, Utc::now()).ok_or_else(|| {
             Error::usage(format!("`{entity}.{}` marks deleted rows, and holds no moment ({:?})", meta.name, meta.kind))
         })?;
@@ -52,14 +54,14 @@ impl<E: TrackedEntity> Object<E> {
     ///
     /// # Errors
     /// The column is never NULL.
-    pub(crate) fn restore(&self, column: usize) -> Result<(), Error> {
-        self.set_at(column, self.0.table.columns[column].kind_null())
+    pub(crate) fn restore(self: &Arc<Self>, column: usize) -> Result<(), Error> {
+        self.set_at(column, self.table.columns[column].kind_null())
     }
 
-    fn set_at(&self, column: usize, value: Value) -> Result<(), Error> {
-        let mut inner = self.change(self.0.inner.lock());
+    fn set_at(self: &Arc<Self>, column: usize, value: Value) -> Result<(), Error> {
+        let mut inner = self.changing(self.inner.lock());
         inner.touch(column);
         inner.unlink(column);
-        Ok(inner.data.try_set_at(column, value)?)
+        Ok(inner.data.put(self.table, column, value)?)
     }
 }

@@ -1,92 +1,55 @@
 //! What the flush and the undo log do with an object, without knowing its entity.
 
-use std::{
-    any::Any,
-    sync::{Arc, Weak},
-};
+use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-use sea_orm::{ActiveModelBehavior, FromQueryResult, Iterable, ModelTrait, PrimaryKeyToColumn, QueryResult, Value};
+use sea_orm::{QueryResult, Value};
 
 use super::{
-    AnyObject, Data, Link, ObjectCell, Phase,
-    changes::{Change, RowImage},
-    entity::{TrackedEntity, table_of},
+    AnyObject, Phase,
+    any_object::Link,
     identity::IdentityMap,
-    inner::{Moved, column_at, key_of, keys_of},
-    row::{Carried, Expressed, Put, Returned, RowChange, RowKind, Stamp, Straight, WrittenValue, not_in_unit},
+    inner::{Moved, key_of, values_in},
+    row::{Put, Returned, RowChange, RowKind, Straight, WrittenValue, not_in_unit},
     undo::Before,
+    values::{AnyModel, Data},
 };
 use crate::{
-    connection::lent::FlushConnection,
     error::Error,
     table::{
         columns::ColumnSet,
-        meta::TableMeta,
         row_sink::RowSink,
         value::{is_null, next_version},
         value_ref::ValueRef,
     },
 };
 
-impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
-    fn table(&self) -> &'static TableMeta {
-        // Asked of each object in each step of a flush: without a look at the object, which is not in the cache any more.
-        table_of::<E>()
-    }
-
-    fn key_text(&self) -> String {
-        let keys: Option<Vec<Value>> = self.table.keys.iter().map(|k| self.column_value(*k)).collect();
-        keys.map_or_else(|| "(new)".to_owned(), |keys| self.table.show_key(&keys))
-    }
-
-    fn is_pending(&self) -> bool {
+impl AnyObject {
+    pub(crate) fn is_pending(&self) -> bool {
         self.inner.lock().phase == Phase::Pending
     }
 
-    fn column_value(&self, column: usize) -> Option<Value> {
-        let column = column_at::<E>(column)?;
-        self.inner.lock().value(column)
+    pub(crate) fn column_value(&self, column: usize) -> Option<Value> {
+        self.inner.lock().data.value(column)
     }
 
-    fn last_version(&self) -> Option<Error> {
+    /// Why the row's version cannot be raised, if it cannot (E7).
+    pub(crate) fn last_version(&self) -> Option<Error> {
         let kind = &self.table.columns[self.table.version?].kind;
         let loaded = self.loaded_version()?;
         next_version(kind, loaded).is_none().then(|| self.version_exhausted(loaded))
     }
 
-    fn version_exhausted(&self, version: i64) -> Error {
+    pub(crate) fn version_exhausted(&self, version: i64) -> Error {
         Error::VersionExhausted { entity: self.table.entity, key: self.key_text().into(), version }
     }
 
-    fn held_value(&self, column: usize) -> Option<Value> {
-        let (inner, column) = (self.inner.lock(), column_at::<E>(column)?);
-        match (&inner.base, inner.written_data()) {
-            (Some(base), _) => Some(base.get(column)),
-            (None, Data::Full(data)) => Some(data.get(column)),
-            (None, Data::Draft(_)) => None,
-        }
+    /// What the database holds in a column; `None` for a new object.
+    pub(crate) fn held_value(&self, column: usize) -> Option<Value> {
+        self.inner.lock().held_when_sent().map(|held| held.value(column))
     }
 
-    fn lead_to(&self, child: Weak<dyn AnyObject>, columns: &[usize], own: &[usize], values: Vec<Value>) {
-        let mut inner = self.inner.lock();
-        inner.note_child(child, columns, own, values);
-        inner.unit.iter().for_each(|unit| unit.note_leader());
-    }
-
-    fn lead(&self) -> Result<(), Error> {
-        self.lead_children()
-    }
-
-    fn follow(&self, columns: &[usize], from: &[Vec<Value>], to: &[Value]) -> Result<(), Error> {
-        self.follow_parent(columns, from, to)
-    }
-
-    fn set_before_insert(&self, column: usize, value: Value) -> Result<(), Error> {
-        self.set_stamped(column, value)
-    }
-
-    fn due(&self) -> Option<RowKind> {
+    /// Takes the object off the dirty list; says what the flush has to do about it, if anything.
+    pub(crate) fn due(&self) -> Option<RowKind> {
         let mut inner = self.inner.lock();
         inner.enlisted = false;
         inner.let_go();
@@ -103,45 +66,24 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         }
     }
 
-    fn only_expressed(&self) -> bool {
+    /// Whether nothing is to be written of the row but what expressions give.
+    pub(crate) fn only_expressed(&self) -> bool {
         let inner = self.inner.lock();
         !inner.expressions.is_empty() && inner.links.is_empty() && inner.differing().next().is_none()
     }
 
-    fn expressed(&self) -> Option<Expressed> {
-        self.take_expressions()
-    }
-
-    fn requeue(&self) -> bool {
+    /// Notes that the object goes back on the dirty list. `false`: it is on it already.
+    pub(crate) fn requeue(&self) -> bool {
         !std::mem::replace(&mut self.inner.lock().enlisted, true)
     }
 
-    fn stamp(&self, kind: RowKind, stamp: &Stamp<'_>) -> Result<(), Error> {
-        self.stamp_row(kind, stamp)
-    }
-
-    fn before<'a, 'c: 'a>(
-        self: Arc<Self>,
-        db: &'a FlushConnection<'c>,
-        kind: RowKind,
-    ) -> BoxFuture<'a, Result<Carried, Error>> {
-        Box::pin(async move {
-            let active = self.active(kind);
-            if kind == RowKind::Delete {
-                let active = active.before_delete(db).await.map_err(|e| self.hook_error("before_delete", e))?;
-                return Ok(Some(Box::new(active) as Box<dyn Any + Send>));
-            }
-            let hooked = active.before_save(db, kind == RowKind::Insert).await;
-            self.absorb(hooked.map_err(|e| self.hook_error("before_save", e))?)?;
-            Ok(None)
-        })
-    }
-
-    fn hold(&self) {
+    /// The flush writes what the object is now. A change from now on is for the next one (F3).
+    pub(crate) fn hold(&self) {
         self.inner.lock().hold();
     }
 
-    fn change(&self, kind: RowKind) -> Result<Option<RowChange>, Error> {
+    /// What is to be written.
+    pub(crate) fn change(&self, kind: RowKind) -> Result<Option<RowChange>, Error> {
         let inner = self.inner.lock();
         Ok(match kind {
             RowKind::Insert => self.insert_change(&inner),
@@ -150,13 +92,15 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         })
     }
 
-    fn straight(&self, kind: RowKind) -> Option<Straight> {
+    /// What is to be written, if the row can go straight to the wire: it is found by its key and version alone, and neither
+    /// gives up nor takes what is unique. `None`: only the planner can tell.
+    pub(crate) fn straight(&self, kind: RowKind) -> Option<Straight> {
         let inner = self.inner.lock();
         let checked = !inner.locked && inner.unit.as_ref().is_some_and(|unit| unit.optimistic);
         let linked = || inner.written_links().iter().flat_map(|link| &link.columns).copied();
         let columns: ColumnSet = match (kind, inner.written_data()) {
             (RowKind::Insert, Data::Draft(draft)) => {
-                let set = (0..self.table.columns.len()).filter(|c| E::value_of_draft(draft, *c).is_some());
+                let set = (0..self.table.columns.len()).filter(|column| draft.lent(*column).is_some());
                 set.chain(linked()).collect()
             }
             (RowKind::Update, Data::Full(_)) if !checked => inner.differing().chain(linked()).collect(),
@@ -176,17 +120,19 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         (plain && follows && !columns.is_empty()).then(|| Straight { columns, rank: inner.rank() })
     }
 
-    fn rank(&self) -> i64 {
+    /// Where the row stands among those of its table: [`crate::objects::identity::Key::rank`] of the key that the map has it under.
+    pub(crate) fn rank(&self) -> i64 {
         self.inner.lock().rank()
     }
 
-    fn put_row(&self, places: &[Put], sink: &mut dyn RowSink) -> Result<(), Error> {
+    /// Puts the values of one row where they are written.
+    pub(crate) fn put_row(&self, places: &[Put], sink: &mut dyn RowSink) -> Result<(), Error> {
         let inner = self.inner.lock();
         for (at, place) in places.iter().enumerate() {
             let own = |column| inner.written_data().lent(column).unwrap_or(ValueRef::Null);
             let value = match *place {
                 Put::Held(column) | Put::Checked(column) => {
-                    inner.base.as_ref().map_or_else(|| own(column), |held| E::value_of(held, column))
+                    inner.base.as_ref().map_or_else(|| own(column), |held| held.lent(column))
                 }
                 Put::New(column) => match inner.link_of(column) {
                     Some(WrittenValue::Value(key)) => {
@@ -204,16 +150,18 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         Ok(())
     }
 
-    fn held_key(&self) -> Option<Vec<Value>> {
+    /// The key that the database holds the row under, or will.
+    pub(crate) fn held_key(&self) -> Option<Vec<Value>> {
         let inner = self.inner.lock();
         match &inner.base {
-            Some(held) => Some(keys_of::<E>(held)),
-            None => E::PrimaryKey::iter().map(|k| inner.written_data().value(k.into_column())).collect(),
+            Some(held) => Some(values_in(&**held, &self.table.keys)),
+            None => inner.written_data().values(&self.table.keys),
         }
     }
 
-    fn written(
-        &self,
+    /// The write worked: the object now is what the database holds.
+    pub(crate) fn written(
+        self: &Arc<Self>,
         kind: RowKind,
         returned: Option<&Returned<'_>>,
         micros: &[usize],
@@ -236,7 +184,8 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         Ok(touched)
     }
 
-    fn closed(
+    /// What a cycle postponed is written too: these values in these columns.
+    pub(crate) fn closed(
         &self,
         values: &mut dyn Iterator<Item = (usize, Value)>,
         returned: Option<&Returned<'_>>,
@@ -247,34 +196,23 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             written.extend(told.iter().cloned());
         }
         for (column, value) in written {
-            // A change that came meanwhile stands, and differs from what is written now.
-            let late = inner.differing().any(|changed| changed == column);
-            if let Some(base) = inner.base.take() {
-                let mut base = Data::<E>::Full(base);
-                base.try_set_at(column, value.clone())?;
-                if let Data::Full(base) = base {
-                    inner.base = Some(base);
-                }
-            }
-            if !late {
-                inner.data.try_set_at(column, value)?;
-            }
+            inner.database_holds(column, value)?;
         }
         inner.links.clear();
         match returned {
-            Some(Returned::Row(row)) => Ok(inner.now_holds(E::Model::from_query_result(row, "")?)?),
+            Some(Returned::Row(row)) => {
+                let model = inner.data.entity().read(row)?;
+                Ok(inner.now_holds(model)?)
+            }
             _ => Ok(()),
         }
     }
 
-    fn leave_out(&self, column: usize) {
-        self.forget_change(column);
-    }
-
-    fn told_again(&self, row: &QueryResult, map: &mut IdentityMap) -> Result<(), Error> {
-        let model = E::Model::from_query_result(row, "")?;
+    /// The row was read once more after it was written: this is what it holds (D4).
+    pub(crate) fn told_again(self: &Arc<Self>, row: &QueryResult, map: &mut IdentityMap) -> Result<(), Error> {
         let mut inner = self.inner.lock();
-        let key = key_of::<E>(self.table, &model);
+        let model = inner.data.entity().read(row)?;
+        let key = key_of(self.table, &*model);
         inner.now_holds(model)?;
         let moved = inner.move_to(key);
         let key = inner.key.clone();
@@ -285,7 +223,8 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         Ok(())
     }
 
-    fn stored_value(&self, column: usize) -> Option<Value> {
+    /// What the database holds in a column, as far as the object knows; nothing if it is no row, or is to be read again.
+    pub(crate) fn stored_value(&self, column: usize) -> Option<Value> {
         let known = {
             let inner = self.inner.lock();
             inner.phase == Phase::Persistent && !inner.expired
@@ -293,7 +232,14 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         known.then(|| self.held_value(column)).flatten()
     }
 
-    fn database_set(&self, values: &[(usize, Value)], frame: u64, map: &mut IdentityMap) -> Result<bool, Error> {
+    /// The database has set these columns by itself (D6): changes that were not sent stay changes. True if the frame must be
+    /// told.
+    pub(crate) fn database_set(
+        self: &Arc<Self>,
+        values: &[(usize, Value)],
+        frame: u64,
+        map: &mut IdentityMap,
+    ) -> Result<bool, Error> {
         let mut inner = self.inner.lock();
         inner.passed = 0;
         inner.joins_anew();
@@ -306,23 +252,10 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             false => inner.remember_columns(frame, values.iter().map(|(column, _)| *column)),
         };
         for (column, value) in values {
-            let own = inner.differing().any(|changed| changed == *column);
-            if let Some(base) = inner.base.take() {
-                let mut base = Data::<E>::Full(base);
-                base.try_set_at(*column, value.clone())?;
-                if let Data::Full(base) = base {
-                    inner.base = Some(base);
-                }
-            }
-            if !own {
-                inner.data.try_set_at(*column, value.clone())?;
-            }
+            inner.database_holds(*column, value.clone())?;
         }
-        let held = match (&inner.base, &inner.data) {
-            (Some(held), _) | (None, Data::Full(held)) => held.clone(),
-            (None, Data::Draft(_)) => return Ok(told),
-        };
-        let moved = inner.move_to(key_of::<E>(self.table, &held));
+        let Some(key) = inner.held().map(|held| key_of(self.table, &**held)) else { return Ok(told) };
+        let moved = inner.move_to(key);
         let key = inner.key.clone();
         drop(inner);
         if let Some(Moved { from }) = moved {
@@ -331,43 +264,39 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         Ok(told)
     }
 
-    fn is_doubted(&self) -> bool {
+    /// Whether the object is a row of which it is not known what it holds, nor whether it is still there.
+    pub(crate) fn is_doubted(&self) -> bool {
         let inner = self.inner.lock();
         inner.phase == Phase::Persistent && inner.expired
     }
 
-    fn is_led(&self) -> bool {
+    /// Whether nothing is to be written of an expired object but what follows a parent.
+    pub(crate) fn is_led(&self) -> bool {
         let inner = self.inner.lock();
         inner.phase == Phase::Persistent && inner.led
     }
 
-    fn is_deleting(&self) -> bool {
+    /// Whether a delete of the row is to be sent.
+    pub(crate) fn is_deleting(&self) -> bool {
         self.inner.lock().phase == Phase::Deleting
     }
 
-    fn is_orphan(&self) -> bool {
+    /// Whether a foreign key without which the row is to be deleted has become NULL (U3).
+    pub(crate) fn is_orphan(&self) -> bool {
         let inner = self.inner.lock();
         let (Phase::Persistent, Some(held)) = (inner.phase, &inner.base) else { return false };
-        let has = |model: &E::Model, columns: &[usize]| {
-            columns.iter().all(|column| column_at::<E>(*column).is_some_and(|column| !is_null(&model.get(column))))
-        };
-        match &inner.data {
-            Data::Full(now) => self.table.orphans.iter().any(|key| has(held, key) && !has(now, key)),
-            Data::Draft(_) => false,
-        }
+        let has = |model: &dyn AnyModel, key: &[usize]| key.iter().all(|column| !is_null(&model.value(*column)));
+        let orphaned = |now: &dyn AnyModel| self.table.orphans.iter().any(|key| has(&**held, key) && !has(now, key));
+        inner.data.model().is_some_and(|now| orphaned(&**now))
     }
 
-    fn delete(&self, map: &mut IdentityMap) {
-        if let Some(object) = self.object() {
-            object.mark_deleted(map);
-        }
-    }
-
-    fn is_gone(&self) -> bool {
+    /// Whether its row was found to be gone.
+    pub(crate) fn is_gone(&self) -> bool {
         self.inner.lock().phase == Phase::Deleted
     }
 
-    fn doubt(&self) {
+    /// What the row holds is not known any more (D6).
+    pub(crate) fn doubt(&self) {
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Persistent {
             inner.expire(self.address());
@@ -376,7 +305,8 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         }
     }
 
-    fn vanish(&self, frame: u64, map: &mut IdentityMap) -> bool {
+    /// The row was found to be gone (D7). True if the frame must be told.
+    pub(crate) fn vanish(self: &Arc<Self>, frame: u64, map: &mut IdentityMap) -> bool {
         let mut inner = self.inner.lock();
         if inner.phase != Phase::Persistent {
             return false;
@@ -395,48 +325,14 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         touched
     }
 
-    fn after<'a, 'c: 'a>(
-        self: Arc<Self>,
-        db: &'a FlushConnection<'c>,
-        kind: RowKind,
-        carried: Carried,
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async move {
-            if kind == RowKind::Delete {
-                let active = carried.and_then(|carried| carried.downcast::<E::ActiveModel>().ok());
-                let active = active.map_or_else(|| self.active(kind), |active| *active);
-                active.after_delete(db).await.map_err(|e| self.hook_error("after_delete", e))?;
-                return Ok(());
-            }
-            let model = match &self.inner.lock().data {
-                Data::Full(model) => (**model).clone(),
-                Data::Draft(_) => return Ok(()),
-            };
-            let model = E::ActiveModel::after_save(model, db, kind == RowKind::Insert).await;
-            let model = model.map_err(|e| self.hook_error("after_save", e))?;
-            self.take_after_save(model);
-            Ok(())
-        })
-    }
-
-    fn image(&self) -> Option<RowImage> {
-        self.row_image()
-    }
-
-    fn change_since_image(&self, kind: RowKind, before: Option<&RowImage>) -> Option<Change> {
-        self.change_since(kind, before)
-    }
-
-    fn pending_change(&self) -> Option<Change> {
-        self.change_ahead()
-    }
-
-    fn added(&self, frame: u64) -> bool {
+    /// Says that the object was added in `frame`.
+    pub(crate) fn added(&self, frame: u64) -> bool {
         let mut inner = self.inner.lock();
         inner.remember(frame, Phase::Transient, None, None)
     }
 
-    fn revert(&self, map: &mut IdentityMap) -> bool {
+    /// Takes back what was not flushed.
+    pub(crate) fn revert(self: &Arc<Self>, map: &mut IdentityMap) -> bool {
         let mut inner = self.inner.lock();
         inner.enlisted = false;
         if inner.phase == Phase::Detached {
@@ -465,7 +361,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         dropped
     }
 
-    fn rollback(&self, frame: u64, map: &mut IdentityMap) {
+    pub(crate) fn rollback(self: &Arc<Self>, frame: u64, map: &mut IdentityMap) {
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Detached || inner.undo.last().is_none_or(|undo| undo.frame != frame) {
             return;
@@ -478,7 +374,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         match undo.held {
             Before::Nothing => {}
             Before::Whole(data) => inner.data = data,
-            Before::Columns(columns) => inner.data.put_back(columns),
+            Before::Columns(columns) => inner.data.put_back(self.table, columns),
         }
         inner.phase = undo.phase;
         inner.locked = undo.locked;
@@ -491,7 +387,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         self.rekey(map, left, back);
     }
 
-    fn release(&self, frame: u64, parent: u64) -> bool {
+    pub(crate) fn release(&self, frame: u64, parent: u64) -> bool {
         let mut inner = self.inner.lock();
         let top = inner.undo.len();
         if top == 0 || inner.undo[top - 1].frame != frame {
@@ -502,7 +398,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
             if let Some(inside) = inner.undo.pop()
                 && let Some(own) = inner.undo.last_mut()
             {
-                own.held.cover(inside.held);
+                own.held.cover(self.table, inside.held);
             }
             return false;
         }
@@ -510,7 +406,7 @@ impl<E: TrackedEntity> AnyObject for ObjectCell<E> {
         true
     }
 
-    fn forget(&self, map: &mut IdentityMap) {
+    pub(crate) fn forget(self: &Arc<Self>, map: &mut IdentityMap) {
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Transient {
             return;

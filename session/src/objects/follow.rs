@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, Weak};
 
-use sea_orm::{ModelTrait, Value};
+use sea_orm::Value;
 use thin_vec::ThinVec;
 
-use super::{AnyObject, Inner, ObjectCell, Phase, entity::TrackedEntity, inner::column_at};
+use super::{AnyObject, Phase, any_object::Inner, inner::values_in};
 use crate::{error::Error, table::value::as_column};
 
 /// Children of one foreign key.
@@ -18,7 +18,7 @@ pub(super) struct Followers {
     own: Vec<usize>,
     /// What the parent has held when a child was linked.
     seen: Vec<Vec<Value>>,
-    children: Vec<Weak<dyn AnyObject>>,
+    children: Vec<Weak<AnyObject>>,
 }
 
 /// What some children are to follow.
@@ -26,20 +26,14 @@ struct Move {
     columns: Vec<usize>,
     from: Vec<Vec<Value>>,
     to: Vec<Value>,
-    children: Vec<Arc<dyn AnyObject>>,
+    children: Vec<Arc<AnyObject>>,
 }
 
 /// The children of an object, by foreign key.
 pub(super) type Family = ThinVec<Followers>;
 
-impl<E: TrackedEntity> Inner<E> {
-    pub(super) fn note_child(
-        &mut self,
-        child: Weak<dyn AnyObject>,
-        columns: &[usize],
-        own: &[usize],
-        values: Vec<Value>,
-    ) {
+impl Inner {
+    pub(super) fn note_child(&mut self, child: Weak<AnyObject>, columns: &[usize], own: &[usize], values: Vec<Value>) {
         let known = self.family.iter().position(|group| group.columns == columns && group.own == own);
         let at = known.unwrap_or_else(|| {
             let (columns, own) = (columns.to_vec(), own.to_vec());
@@ -63,9 +57,8 @@ impl<E: TrackedEntity> Inner<E> {
         let (Some(base), mut moves) = (self.base.clone(), Vec::new()) else { return Vec::new() };
         let mut family = std::mem::take(&mut self.family);
         for group in &mut family {
-            let held: Option<Vec<Value>> = group.own.iter().map(|c| Some(base.get(column_at::<E>(*c)?))).collect();
-            let now: Option<Vec<Value>> = group.own.iter().map(|c| self.value(column_at::<E>(*c)?)).collect();
-            let (Some(held), Some(now)) = (held, now) else { continue };
+            let Some(now) = self.data.values(&group.own) else { continue };
+            let held = values_in(&*base, &group.own);
             group.children.retain(|child| child.strong_count() > 0);
             if held == now && group.seen.iter().all(|seen| *seen == now) {
                 continue;
@@ -80,8 +73,16 @@ impl<E: TrackedEntity> Inner<E> {
     }
 }
 
-impl<E: TrackedEntity> ObjectCell<E> {
-    pub(super) fn lead_children(&self) -> Result<(), Error> {
+impl AnyObject {
+    /// Notes that foreign keys of `child` in `columns` were set to this object's `own` columns, which held `values` then (D6).
+    pub(super) fn lead_to(&self, child: Weak<AnyObject>, columns: &[usize], own: &[usize], values: Vec<Value>) {
+        let mut inner = self.inner.lock();
+        inner.note_child(child, columns, own, values);
+        inner.unit.iter().for_each(|unit| unit.note_leader());
+    }
+
+    /// Has linked children follow what changed here since they were linked.
+    pub(crate) fn lead(&self) -> Result<(), Error> {
         let moves = {
             let mut inner = self.inner.lock();
             if inner.has_children() { inner.moves() } else { Vec::new() }
@@ -91,8 +92,8 @@ impl<E: TrackedEntity> ObjectCell<E> {
         children.into_iter().try_for_each(|(child, moved)| child.follow(&moved.columns, &moved.from, &moved.to))
     }
 
-    pub(super) fn follow_parent(&self, columns: &[usize], from: &[Vec<Value>], to: &[Value]) -> Result<(), Error> {
-        let Some(object) = self.object() else { return Ok(()) };
+    /// Sets these columns, if they still hold one of the values that a linked parent had.
+    fn follow(self: &Arc<Self>, columns: &[usize], from: &[Vec<Value>], to: &[Value]) -> Result<(), Error> {
         let inner = self.inner.lock();
         let in_key = columns.iter().any(|c| self.table.keys.contains(c));
         match inner.phase {
@@ -108,17 +109,16 @@ impl<E: TrackedEntity> ObjectCell<E> {
                 .map(|(c, value)| as_column(value.clone(), &self.table.columns[*c].kind))
                 .collect()
         };
-        let held: Option<Vec<Value>> = columns.iter().map(|c| inner.value(column_at::<E>(*c)?)).collect();
-        let to = as_own(to);
+        let (held, to) = (inner.data.values(columns), as_own(to));
         if held.is_none_or(|held| held == to || !from.iter().any(|from| as_own(from) == held)) {
             return Ok(());
         }
         let led = inner.led || inner.expired && inner.touched.is_empty() && inner.links.is_empty();
-        let mut inner = object.change(inner);
+        let mut inner = self.changing(inner);
         inner.led = led;
         for (column, value) in columns.iter().zip(to) {
             inner.touch(*column);
-            inner.data.try_set_at(*column, value)?;
+            inner.data.put(self.table, *column, value)?;
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 //! never looks into an object.
 
 use std::{
-    any::{Any, TypeId},
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher, BuildHasherDefault, Hash, Hasher},
     sync::Arc,
@@ -15,10 +14,7 @@ use sea_orm::{
 };
 use smallvec::SmallVec;
 
-use super::{
-    AnyObject, Object,
-    entity::{TrackedEntity, table_of},
-};
+use super::AnyObject;
 use crate::table::{meta::TableMeta, value_ref::ValueRef};
 
 /// A primary key as the map keeps it. Integers of every width are one kind, so that an `i32` key asked for as `i64` is the
@@ -151,122 +147,72 @@ impl Hasher for KeyHasher {
     }
 }
 
-type KeyMap<E> = HashMap<Key, Object<E>, BuildHasherDefault<KeyHasher>>;
-
-struct EntityObjects<E: TrackedEntity>(KeyMap<E>);
-
-/// What a map of one entity can do without knowing the entity.
-trait AnyObjects: Any + Send {
-    fn len(&self) -> usize;
-    fn table(&self) -> &'static TableMeta;
-    fn objects(&self) -> Vec<Arc<dyn AnyObject>>;
-    fn as_any(&self) -> &dyn Any;
-    fn as_any_mut(&mut self) -> &mut dyn Any;
-}
-
-impl<E: TrackedEntity> AnyObjects for EntityObjects<E> {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn table(&self) -> &'static TableMeta {
-        table_of::<E>()
-    }
-
-    fn objects(&self) -> Vec<Arc<dyn AnyObject>> {
-        self.0.values().map(Object::as_any_object).collect()
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn as_any_mut(&mut self) -> &mut dyn Any {
-        self
-    }
-}
+type KeyMap = HashMap<Key, Arc<AnyObject>, BuildHasherDefault<KeyHasher>>;
 
 /// The objects of a unit of work by entity and key. Holds them strongly (I6).
 #[derive(Default)]
 pub(crate) struct IdentityMap {
-    /// A unit has a few entities, which are found sooner by looking at each than by hashing.
-    tables: SmallVec<[(TypeId, Box<dyn AnyObjects>); 4]>,
+    /// By the entity's table. A unit has a few, which are found sooner by looking at each than by hashing.
+    tables: SmallVec<[(&'static TableMeta, KeyMap); 4]>,
     /// Expired objects whose place was taken by another row.
-    displaced: Vec<Arc<dyn AnyObject>>,
+    displaced: Vec<Arc<AnyObject>>,
 }
 
 impl IdentityMap {
-    fn rows<E: TrackedEntity>(&self) -> Option<&KeyMap<E>> {
-        let at = self.place::<E>()?;
-        self.tables[at].1.as_any().downcast_ref::<EntityObjects<E>>().map(|rows| &rows.0)
+    fn rows(&self, table: &'static TableMeta) -> Option<&KeyMap> {
+        self.tables.iter().find(|(known, _)| std::ptr::eq(*known, table)).map(|(_, rows)| rows)
     }
 
-    fn rows_mut<E: TrackedEntity>(&mut self) -> &mut KeyMap<E> {
-        let at = self.place::<E>().unwrap_or_else(|| {
-            self.tables.push((TypeId::of::<E>(), Box::new(EntityObjects::<E>(KeyMap::default()))));
+    fn rows_mut(&mut self, table: &'static TableMeta) -> &mut KeyMap {
+        let known = self.tables.iter().position(|(known, _)| std::ptr::eq(*known, table));
+        let at = known.unwrap_or_else(|| {
+            self.tables.push((table, KeyMap::default()));
             self.tables.len() - 1
         });
-        let rows = self.tables[at].1.as_any_mut().downcast_mut::<EntityObjects<E>>();
-        &mut rows.expect("what stands at an entity's place is of that entity").0
+        &mut self.tables[at].1
     }
 
-    fn place<E: TrackedEntity>(&self) -> Option<usize> {
-        let id = TypeId::of::<E>();
-        self.tables.iter().position(|(known, _)| *known == id)
-    }
-
-    pub(crate) fn get<E: TrackedEntity>(&self, key: &Key) -> Option<&Object<E>> {
-        self.rows::<E>()?.get(key)
+    pub(crate) fn get(&self, table: &'static TableMeta, key: &Key) -> Option<&Arc<AnyObject>> {
+        self.rows(table)?.get(key)
     }
 
     /// The place of a key.
-    pub(crate) fn entry<E: TrackedEntity>(&mut self, key: Key) -> Entry<'_, Key, Object<E>> {
-        self.rows_mut::<E>().entry(key)
+    pub(crate) fn entry(&mut self, table: &'static TableMeta, key: Key) -> Entry<'_, Key, Arc<AnyObject>> {
+        self.rows_mut(table).entry(key)
     }
 
-    pub(crate) fn insert<E: TrackedEntity>(&mut self, key: Key, object: Object<E>) {
-        let before = self.rows_mut::<E>().insert(key, object.clone());
-        if let Some(before) = before.filter(|before| !before.same(&object)) {
-            let before = before.as_any_object();
-            if before.is_doubted() {
-                self.displaced.push(before);
-            }
-        }
+    pub(crate) fn insert(&mut self, key: Key, object: Arc<AnyObject>) {
+        let before = self.rows_mut(object.table()).insert(key, object.clone());
+        self.displaced.extend(before.filter(|before| !Arc::ptr_eq(before, &object) && before.is_doubted()));
     }
 
     /// Expired objects whose place in the map was taken since by another row.
-    pub(crate) fn take_displaced(&mut self) -> Vec<Arc<dyn AnyObject>> {
+    pub(crate) fn take_displaced(&mut self) -> Vec<Arc<AnyObject>> {
         std::mem::take(&mut self.displaced)
     }
 
-    pub(crate) fn reserve<E: TrackedEntity>(&mut self, more: usize) {
-        self.rows_mut::<E>().reserve(more);
+    pub(crate) fn reserve(&mut self, table: &'static TableMeta, more: usize) {
+        self.rows_mut(table).reserve(more);
     }
 
     /// Takes `object` out, if it is what the map holds under `key`: a row switch may have put another there.
-    pub(crate) fn remove<E: TrackedEntity>(&mut self, key: &Key, object: &Object<E>) {
-        let rows = self.rows_mut::<E>();
+    pub(crate) fn remove(&mut self, key: &Key, object: &Arc<AnyObject>) {
+        let rows = self.rows_mut(object.table());
         if let Some((key, held)) = rows.remove_entry(key)
-            && !held.same(object)
+            && !Arc::ptr_eq(&held, object)
         {
             rows.insert(key, held);
         }
     }
 
-    /// The objects of one entity, in no order.
-    pub(crate) fn objects<E: TrackedEntity>(&self) -> impl Iterator<Item = &Object<E>> {
-        self.rows::<E>().into_iter().flat_map(|rows| rows.values())
-    }
-
     /// The tables that the map holds objects of.
     pub(crate) fn tables(&self) -> Vec<&'static TableMeta> {
-        self.tables.iter().filter(|(_, rows)| rows.len() > 0).map(|(_, rows)| rows.table()).collect()
+        self.tables.iter().filter(|(_, rows)| !rows.is_empty()).map(|(table, _)| *table).collect()
     }
 
     /// The objects of a table, in no order.
-    pub(crate) fn objects_of(&self, table: &'static TableMeta) -> Vec<Arc<dyn AnyObject>> {
-        let rows = self.tables.iter().find(|(_, rows)| std::ptr::eq(rows.table(), table));
-        rows.map(|(_, rows)| rows.objects()).unwrap_or_default()
+    pub(crate) fn objects_of(&self, table: &'static TableMeta) -> impl Iterator<Item = &Arc<AnyObject>> {
+        self.rows(table).into_iter().flat_map(HashMap::values)
     }
 
     /// How many objects the map holds.

@@ -2,71 +2,37 @@
 
 use std::sync::Arc;
 
-use sea_orm::{
-    ActiveModelTrait, ActiveValue, DbErr, IntoActiveModel, Iterable, ModelTrait, PrimaryKeyToColumn, TryIntoModel,
-    Value,
-};
-
+use sea_orm::{DbErr, Value};
 use thin_vec::ThinVec;
 
 use super::{
-    AnyObject, Data, Inner, Link, Outgoing, Phase,
-    entity::{TrackedEntity, table_of},
+    AnyObject, Phase,
+    any_object::{Inner, Link, Outgoing},
     identity::Key,
     row::WrittenValue,
     shared::Shared,
     undo::{Before, Undo},
+    values::{AnyModel, Data, own, put_shared},
 };
 use crate::table::{columns::ColumnSet, meta::TableMeta, value::as_column, value_ref::ValueRef};
 
-pub(super) fn position<E: TrackedEntity>(column: E::Column) -> Option<usize> {
-    use sea_orm::IdenStatic;
-    table_of::<E>().column(column.as_str())
-}
-
-pub(super) fn column_at<E: TrackedEntity>(position: usize) -> Option<E::Column> {
-    E::Column::iter().nth(position)
-}
-
-/// The columns that the model has a field for.
-pub(super) fn held_columns<E: TrackedEntity>() -> impl Iterator<Item = E::Column> {
-    let table = table_of::<E>();
-    let columns = E::Column::iter().enumerate().filter(|(at, _)| table.whole || table.columns[*at].held);
-    columns.map(|(_, column)| column)
-}
-
-pub(crate) fn keys_of<E: TrackedEntity>(model: &E::Model) -> Vec<Value> {
-    E::PrimaryKey::iter().map(|k| model.get(k.into_column())).collect()
+/// What a row holds in these columns.
+pub(super) fn values_in(model: &dyn AnyModel, columns: &[usize]) -> Vec<Value> {
+    columns.iter().map(|column| model.value(*column)).collect()
 }
 
 /// What the identity map knows a row by.
-pub(crate) fn key_of<E: TrackedEntity>(table: &TableMeta, model: &E::Model) -> Key {
-    key_in::<E>(model, &table.keys)
+pub(crate) fn key_of(table: &TableMeta, model: &dyn AnyModel) -> Key {
+    key_in(model, &table.keys)
 }
 
 /// What a row holds in these columns, as a key.
-pub(crate) fn key_in<E: TrackedEntity>(model: &E::Model, columns: &[usize]) -> Key {
+pub(crate) fn key_in(model: &dyn AnyModel, columns: &[usize]) -> Key {
     let alone = match columns {
-        [column] => Key::from_ref(&E::value_of(model, *column)),
+        [column] => Key::from_ref(&model.lent(*column)),
         _ => None,
     };
-    alone.unwrap_or_else(|| {
-        let values = columns.iter().filter_map(|column| Some(model.get(column_at::<E>(*column)?)));
-        Key::from_values(values.collect())
-    })
-}
-
-/// The model that a complete draft has become. Moves the values out; an incomplete draft keeps them.
-pub(super) fn whole_model<E: TrackedEntity>(draft: &mut E::ActiveModel) -> Result<E::Model, DbErr> {
-    if held_columns::<E>().any(|column| draft.is_not_set(column)) {
-        return draft.clone().try_into_model();
-    }
-    std::mem::replace(draft, <E::ActiveModel as ActiveModelTrait>::default()).try_into_model()
-}
-
-/// A model as something to insert: every column set.
-pub(super) fn all_set<E: TrackedEntity>(model: E::Model) -> E::ActiveModel {
-    model.into_active_model().reset_all()
+    alone.unwrap_or_else(|| Key::from_values(values_in(model, columns)))
 }
 
 /// The object stands under another key than the one that the map knows it by, if it knows it.
@@ -75,65 +41,32 @@ pub(super) struct Moved {
 }
 
 /// Changes to an object that came while a flush wrote it.
-pub(super) struct Late<E: TrackedEntity> {
-    sent: Data<E>,
-    now: Data<E>,
+pub(super) struct Late {
+    sent: Data,
+    now: Data,
     links: ThinVec<Link>,
 }
 
-impl<E: TrackedEntity> Data<E> {
-    /// What stands in a column, if anything does.
-    pub(super) fn lent(&self, column: usize) -> Option<ValueRef<'_>> {
-        match self {
-            Data::Full(model) => Some(E::value_of(model, column)),
-            Data::Draft(draft) => E::value_of_draft(draft, column),
-        }
-    }
-
-    /// As [`Data::lent`], as a value of its own.
-    pub(super) fn value(&self, column: E::Column) -> Option<Value> {
-        match self {
-            Data::Full(model) => Some(model.get(column)),
-            Data::Draft(draft) => match draft.get(column) {
-                ActiveValue::Set(value) | ActiveValue::Unchanged(value) => Some(value),
-                ActiveValue::NotSet => None,
-            },
-        }
-    }
-
-    /// Takes columns back to what they held.
-    pub(super) fn put_back(&mut self, columns: Vec<(usize, Value)>) {
-        for (column, value) in columns {
-            // It is the column's own value, which it takes.
-            _ = self.try_set_at(column, value);
-        }
-    }
-
-    pub(super) fn try_set_at(&mut self, column: usize, value: Value) -> Result<(), DbErr> {
-        // A key of one type may point to a key of another (i32 to i64, T to Option<T>): converted, or refused.
-        let value = as_column(value, &table_of::<E>().columns[column].kind);
-        let Some(column) = column_at::<E>(column) else { return Ok(()) };
-        match self {
-            Data::Full(model) => Arc::make_mut(model).try_set(column, value),
-            Data::Draft(draft) => draft.try_set(column, value),
-        }
-    }
-}
-
 /// Whether the database of this unit holds the same for two values of a column (F3, D12).
-pub(super) fn same<E: TrackedEntity>(
+pub(super) fn same(
+    table: &TableMeta,
     unit: Option<&Shared>,
     column: usize,
     one: &ValueRef<'_>,
     other: &ValueRef<'_>,
 ) -> bool {
-    one.same(other, || unit.map(|unit| table_of::<E>().columns[column].exactness(unit.dialect)).unwrap_or_default())
+    one.same(other, || unit.map(|unit| table.columns[column].exactness(unit.dialect)).unwrap_or_default())
 }
 
-impl<E: TrackedEntity> Inner<E> {
+impl Inner {
+    /// Not kept twice in each object.
+    fn table(&self) -> &'static TableMeta {
+        self.data.table()
+    }
+
     /// A column is set. Of an expired object it is not known what the row holds, so the value is sent in any case (D8).
     pub(super) fn touch(&mut self, column: usize) {
-        if table_of::<E>().joining.contains(column) {
+        if self.watched().is_some() && self.table().joining.contains(column) {
             self.joins_anew();
         }
         self.touched.insert(column);
@@ -155,24 +88,22 @@ impl<E: TrackedEntity> Inner<E> {
 
     /// The row comes, goes, or joins others than before: relations to its table that were loaded are not known any more (U1).
     pub(super) fn joins_anew(&self) {
-        if let Some(unit) = &self.unit {
-            unit.joins.changed(&table_of::<E>().table);
+        if let Some(unit) = self.watched() {
+            unit.joins.changed(&self.table().table);
         }
     }
 
+    /// The unit, if it keeps what relations join on.
+    fn watched(&self) -> Option<&Arc<Shared>> {
+        self.unit.as_ref().filter(|unit| unit.joins.is_watched())
+    }
+
     /// As [`Inner::joins_anew`], if what the row was found to hold says so.
-    pub(super) fn compare_joins(&self, found: &E::Model) {
-        let Some(unit) = self.unit.as_ref().filter(|unit| unit.joins.is_watched()) else { return };
-        let held = self.base.as_ref().or(match &self.data {
-            Data::Full(held) => Some(held),
-            Data::Draft(_) => None,
-        });
-        let table = table_of::<E>();
-        let joining = table.joining.columns(table.columns.len());
-        let same = |held: &E::Model| {
-            joining.into_iter().all(|c| same::<E>(Some(unit), c, &E::value_of(held, c), &E::value_of(found, c)))
-        };
-        if !held.is_some_and(|held| same(held)) {
+    pub(super) fn compare_joins(&self, found: &dyn AnyModel) {
+        let Some(unit) = self.watched() else { return };
+        let (table, held) = (self.table(), self.held());
+        let mut joining = table.joining.columns(table.columns.len());
+        if !held.is_some_and(|held| joining.all(|c| same(table, Some(unit), c, &held.lent(c), &found.lent(c)))) {
             self.joins_anew();
         }
     }
@@ -196,16 +127,12 @@ impl<E: TrackedEntity> Inner<E> {
         }
     }
 
-    pub(super) fn value(&self, column: E::Column) -> Option<Value> {
-        self.data.value(column)
-    }
-
     /// The values that a flush under way writes; else those that the next one would.
-    pub(super) fn written_data(&self) -> &Data<E> {
+    pub(super) fn written_data(&self) -> &Data {
         self.outgoing.as_ref().map_or(&self.data, |outgoing| &outgoing.data)
     }
 
-    pub(super) fn written_data_mut(&mut self) -> &mut Data<E> {
+    pub(super) fn written_data_mut(&mut self) -> &mut Data {
         self.outgoing.as_mut().map_or(&mut self.data, |outgoing| &mut outgoing.data)
     }
 
@@ -224,12 +151,11 @@ impl<E: TrackedEntity> Inner<E> {
             (Some(base), Data::Full(data)) if !self.touched.is_empty() => Some((base, data)),
             _ => None,
         };
-        let unit = self.unit.as_deref();
-        let touched = (0..E::Column::iter().len()).filter(|column| self.touched.contains(*column));
+        let (table, unit) = (self.table(), self.unit.as_deref());
+        let touched = (0..table.columns.len()).filter(|column| self.touched.contains(*column));
         both.into_iter().flat_map(move |(base, data)| {
             touched.clone().filter(move |column| {
-                self.forced.contains(*column)
-                    || !same::<E>(unit, *column, &E::value_of(base, *column), &E::value_of(data, *column))
+                self.forced.contains(*column) || !same(table, unit, *column, &base.lent(*column), &data.lent(*column))
             })
         })
     }
@@ -240,26 +166,41 @@ impl<E: TrackedEntity> Inner<E> {
     }
 
     /// The row holds this now; changes that were not sent yet stay changes of it.
-    pub(super) fn now_holds(&mut self, model: E::Model) -> Result<(), DbErr> {
-        self.compare_joins(&model);
-        let model = Arc::new(model);
-        let Data::Full(now) = &self.data else {
+    pub(super) fn now_holds(&mut self, model: Arc<dyn AnyModel>) -> Result<(), DbErr> {
+        self.compare_joins(&*model);
+        let (Data::Full(now), true) = (&self.data, self.base.is_some()) else {
             self.data = Data::Full(model);
             return Ok(());
         };
-        if self.base.is_none() {
-            self.data = Data::Full(model);
-            return Ok(());
-        }
         let mut kept = model.clone();
-        for (position, column) in E::Column::iter().enumerate() {
-            if self.touched.contains(position) {
-                Arc::make_mut(&mut kept).try_set(column, now.get(column))?;
-            }
+        for column in (0..self.table().columns.len()).filter(|column| self.touched.contains(*column)) {
+            own(&mut kept).put(column, now.value(column))?;
         }
         self.base = Some(model);
         self.data = Data::Full(kept);
         Ok(())
+    }
+
+    /// The database has set a column: a change of it that was not sent stays a change.
+    pub(super) fn database_holds(&mut self, column: usize, value: Value) -> Result<(), DbErr> {
+        let (table, changed) = (self.table(), self.differing().any(|changed| changed == column));
+        if let Some(base) = &mut self.base {
+            put_shared(base, table, column, value.clone())?;
+        }
+        match changed {
+            true => Ok(()),
+            false => self.data.put(table, column, value),
+        }
+    }
+
+    /// What the database holds, as far as the object knows; none of a new object.
+    pub(super) fn held(&self) -> Option<&Arc<dyn AnyModel>> {
+        self.base.as_ref().or(self.data.model())
+    }
+
+    /// As [`Inner::held`], while a flush may be under way.
+    pub(super) fn held_when_sent(&self) -> Option<&Arc<dyn AnyModel>> {
+        self.base.as_ref().or(self.written_data().model())
     }
 
     /// A column that is set by hand follows neither the parent that it was pointed at before nor an expression.
@@ -274,8 +215,8 @@ impl<E: TrackedEntity> Inner<E> {
             .links
             .iter()
             .flat_map(|link| link.columns.iter().zip(&link.parent_columns).map(move |(c, p)| (*c, &link.parent, *p)));
-        let columns = &table_of::<E>().columns;
-        let followed = |(column, parent, of): (usize, &Arc<dyn AnyObject>, usize)| {
+        let columns = &self.table().columns;
+        let followed = |(column, parent, of): (usize, &Arc<AnyObject>, usize)| {
             Some((column, as_column(parent.column_value(of)?, &columns[column].kind)))
         };
         pairs.filter_map(followed).collect()
@@ -316,7 +257,7 @@ impl<E: TrackedEntity> Inner<E> {
     }
 
     /// Puts back what was written, if the object has changed since, and returns what it has become meanwhile.
-    pub(super) fn take_late(&mut self) -> Option<Late<E>> {
+    pub(super) fn take_late(&mut self) -> Option<Late> {
         self.sending = false;
         let Outgoing { data: sent, links: sent_links } = *self.outgoing.take()?;
         let now = std::mem::replace(&mut self.data, sent.clone());
@@ -326,18 +267,19 @@ impl<E: TrackedEntity> Inner<E> {
     }
 
     /// Makes the changes again that came while the object was written: it differs by them from what the database holds.
-    pub(super) fn apply_late(&mut self, late: Late<E>) -> Result<(), DbErr> {
+    pub(super) fn apply_late(&mut self, late: Late) -> Result<(), DbErr> {
+        let table = self.table();
         let Data::Full(model) = &mut self.data else { return Ok(()) };
         self.base = Some(model.clone());
         let unit = self.unit.as_deref();
-        for (position, column) in E::Column::iter().enumerate() {
-            let Some(now) = late.now.lent(position) else { continue };
-            if late.sent.lent(position).is_some_and(|sent| same::<E>(unit, position, &sent, &now)) {
+        for column in 0..table.columns.len() {
+            let Some(now) = late.now.lent(column) else { continue };
+            if late.sent.lent(column).is_some_and(|sent| same(table, unit, column, &sent, &now)) {
                 continue;
             }
             if let Some(value) = late.now.value(column) {
-                Arc::make_mut(model).try_set(column, value)?;
-                self.touched.insert(position);
+                own(model).put(column, value)?;
+                self.touched.insert(column);
             }
         }
         self.links.extend(late.links);
@@ -346,27 +288,27 @@ impl<E: TrackedEntity> Inner<E> {
 
     /// Keeps what the object was before `frame` changed it, once a frame; where single columns of it are kept, the rest is now.
     /// True if the frame must be told.
-    pub(super) fn remember(&mut self, frame: u64, phase: Phase, data: Option<Data<E>>, key: Option<Key>) -> bool {
+    pub(super) fn remember(&mut self, frame: u64, phase: Phase, data: Option<Data>, key: Option<Key>) -> bool {
         let held = data.map_or(Before::Nothing, Before::Whole);
         if let Some(undo) = self.undo.last_mut().filter(|undo| undo.frame == frame) {
-            undo.held.cover(held);
+            undo.held.cover(self.data.table(), held);
             return false;
         }
         self.push_undo(frame, phase, held, key);
         true
     }
 
-    fn push_undo(&mut self, frame: u64, phase: Phase, held: Before<E>, key: Option<Key>) {
+    fn push_undo(&mut self, frame: u64, phase: Phase, held: Before, key: Option<Key>) {
         let expired = self.expired.then_some(self.expired_in);
         self.undo.push(Undo { frame, phase, held, key, locked: self.locked, expired });
     }
 
     /// As [`Inner::remember`], of a row in which the database sets these columns and of which nothing else is changed.
     pub(super) fn remember_columns(&mut self, frame: u64, columns: impl Iterator<Item = usize>) -> bool {
-        let held = columns.filter_map(|column| Some((column, self.value(column_at::<E>(column)?)?)));
+        let held = columns.filter_map(|column| Some((column, self.data.value(column)?)));
         let held = Before::Columns(held.collect());
         if let Some(undo) = self.undo.last_mut().filter(|undo| undo.frame == frame) {
-            undo.held.cover(held);
+            undo.held.cover(self.data.table(), held);
             return false;
         }
         self.push_undo(frame, self.phase, held, self.key.clone());
@@ -377,18 +319,18 @@ impl<E: TrackedEntity> Inner<E> {
     pub(super) fn remember_all(&mut self) {
         let Some(undo) = self.undo.last_mut() else { return };
         if matches!(undo.held, Before::Columns(_)) {
-            undo.held.cover(Before::Whole(self.data.clone()));
+            undo.held.cover(self.data.table(), Before::Whole(self.data.clone()));
         }
     }
 }
 
-impl<E: TrackedEntity> Inner<E> {
+impl Inner {
     /// The key of a parent that this column follows and that is not known yet.
     pub(super) fn link_of(&self, column: usize) -> Option<WrittenValue> {
         self.written_links().iter().find_map(|link| {
             let at = link.columns.iter().position(|c| *c == column)?;
             match link.parent.column_value(link.parent_columns[at]) {
-                Some(value) => Some(WrittenValue::Value(as_column(value, &table_of::<E>().columns[column].kind))),
+                Some(value) => Some(WrittenValue::Value(as_column(value, &self.table().columns[column].kind))),
                 None => Some(WrittenValue::KeyOf(link.parent.clone(), link.parent_columns[at])),
             }
         })

@@ -2,33 +2,34 @@
 //!
 //! It never sends SQL; the session does that and says here what came of it.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use sea_orm::{ActiveModelTrait, Iterable, ModelTrait, Value};
+use sea_orm::Value;
 
 use super::{
-    AnyObject, Data, Inner, Link, Object, Phase,
-    entity::TrackedEntity,
+    AnyObject, Phase,
+    any_object::{Inner, Link},
     identity::{IdentityMap, Key},
-    inner::{all_set, keys_of},
+    inner::values_in,
     shared::Shared,
     states::{self, Operation},
+    values::{AnyModel, Data},
 };
 use crate::{
     error::Error,
     table::{columns::ColumnSet, kinds::ColumnKind},
 };
 
-impl<E: TrackedEntity> Object<E> {
+impl AnyObject {
     /// Enlists a new object, so that the next flush sees it.
-    pub(crate) fn enlist_new(&self) {
+    pub(crate) fn enlist_new(self: &Arc<Self>) {
         // One that was added, deleted and added again is on the list already.
-        self.make_due(self.0.inner.lock()).joins_anew();
+        self.make_due(self.inner.lock()).joins_anew();
     }
 
     /// The unit refused the object: it is in none (I2).
     pub(crate) fn refused(&self) {
-        self.0.inner.lock().phase = Phase::Transient;
+        self.inner.lock().phase = Phase::Transient;
     }
 
     /// Brings a transient object into a unit again (S3).
@@ -37,13 +38,13 @@ impl<E: TrackedEntity> Object<E> {
         if states::next_state(state, Operation::AddAgain).is_none() {
             return Err(Error::usage(format!(
                 "{} is {state:?}, and only a transient object can be added again: {}",
-                self.0.table.entity,
+                self.table.entity,
                 states::reason(state, Operation::AddAgain)
             )));
         }
-        let mut inner = self.0.inner.lock();
+        let mut inner = self.inner.lock();
         if let Data::Full(model) = &inner.data {
-            inner.data = Data::Draft(Box::new(all_set::<E>((**model).clone())));
+            inner.data = Data::Draft(model.all_set());
         }
         inner.phase = Phase::Pending;
         inner.unit = Some(unit.clone());
@@ -55,45 +56,40 @@ impl<E: TrackedEntity> Object<E> {
     }
 
     pub(crate) fn known_key(&self) -> Option<Key> {
-        self.key().map(Key::from_tuple)
+        self.inner.lock().data.values(&self.table.keys).map(Key::from_values)
     }
 
     pub(crate) fn set_map_key(&self, key: Key) {
-        self.0.inner.lock().key = Some(key);
+        self.inner.lock().key = Some(key);
     }
 
     pub(crate) fn map_key(&self) -> Option<Key> {
-        self.0.inner.lock().key.clone()
-    }
-
-    /// A column's value by position, without noting a read.
-    pub(crate) fn any_column(&self, column: usize) -> Option<Value> {
-        self.0.column_value(column)
+        self.inner.lock().key.clone()
     }
 
     /// Whether the object is a row whose values are to be read again before they are used (D8).
     pub(crate) fn wants_reading(&self) -> bool {
-        let inner = self.0.inner.lock();
+        let inner = self.inner.lock();
         inner.expired && inner.phase == Phase::Persistent && inner.unit.as_ref().is_some_and(|unit| !unit.has_ended())
     }
 
     /// Where the object stands, unless it is to be read again.
     pub(crate) fn phase_unless_expired(&self) -> Option<Phase> {
-        let inner = self.0.inner.lock();
+        let inner = self.inner.lock();
         (!inner.expired).then_some(inner.phase)
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        self.0.inner.lock().phase
+        self.inner.lock().phase
     }
 
     pub(crate) fn belongs_to(&self, unit: &Arc<Shared>) -> bool {
-        self.0.inner.lock().unit.as_ref().is_some_and(|own| Arc::ptr_eq(own, unit))
+        self.inner.lock().unit.as_ref().is_some_and(|own| Arc::ptr_eq(own, unit))
     }
 
     /// Marks the object as deleted. A pending one becomes transient: nothing was ever sent (F6).
-    pub(crate) fn mark_deleted(&self, map: &mut IdentityMap) {
-        let mut inner = self.0.inner.lock();
+    pub(crate) fn mark_deleted(self: &Arc<Self>, map: &mut IdentityMap) {
+        let mut inner = self.inner.lock();
         inner.joins_anew();
         match inner.phase {
             Phase::Pending => {
@@ -111,8 +107,8 @@ impl<E: TrackedEntity> Object<E> {
     }
 
     /// Takes the object out of its unit; it keeps its values and nothing about it is sent (S7).
-    pub(crate) fn expunge(&self, map: &mut IdentityMap) {
-        let mut inner = self.0.inner.lock();
+    pub(crate) fn expunge(self: &Arc<Self>, map: &mut IdentityMap) {
+        let mut inner = self.inner.lock();
         inner.joins_anew();
         inner.phase = Phase::Detached;
         inner.undo.clear();
@@ -124,23 +120,23 @@ impl<E: TrackedEntity> Object<E> {
     }
 
     pub(crate) fn expire(&self) {
-        self.0.inner.lock().expire(self.address());
+        self.inner.lock().expire(self.address());
     }
 
     pub(crate) fn is_expired(&self) -> bool {
-        self.0.inner.lock().expired
+        self.inner.lock().expired
     }
 
     /// The row was read again in `frame` (I3, P5). Without `overwrite` a clean object keeps what it has. True if the frame
     /// must be told, because its rollback has something to restore.
     pub(crate) fn reread(
         &self,
-        model: Arc<E::Model>,
+        model: Arc<dyn AnyModel>,
         overwrite: bool,
         locked: bool,
         frame: u64,
     ) -> Result<bool, Error> {
-        let mut inner = self.0.inner.lock();
+        let mut inner = self.inner.lock();
         let expired = inner.expired;
         let dirty = inner.base.is_some();
         let optimistic = inner.unit.as_ref().is_some_and(|unit| unit.optimistic);
@@ -149,7 +145,7 @@ impl<E: TrackedEntity> Object<E> {
             return Ok(false);
         }
         if optimistic {
-            self.check_repeatable(&inner, &model)?;
+            self.check_repeatable(&inner, &*model)?;
         }
         if dirty && !overwrite {
             if !expired {
@@ -160,14 +156,14 @@ impl<E: TrackedEntity> Object<E> {
             let told = inner.remember(frame, Phase::Persistent, before, key);
             inner.expired = false;
             inner.locked |= locked;
-            inner.now_holds(Arc::unwrap_or_clone(model))?;
+            inner.now_holds(model)?;
             inner.forced = ColumnSet::default();
             return Ok(told);
         }
         if !(overwrite || expired || optimistic) {
             return Ok(false);
         }
-        inner.compare_joins(&model);
+        inner.compare_joins(&*model);
         // What a block read it may have written by SQL of its own, and its rollback takes row locks back too (INV4).
         let before = inner.base.take().map(Data::Full).or_else(|| Some(inner.data.clone()));
         let key = inner.key.clone();
@@ -180,24 +176,17 @@ impl<E: TrackedEntity> Object<E> {
         Ok(told)
     }
 
-    fn check_repeatable(&self, inner: &Inner<E>, model: &E::Model) -> Result<(), Error> {
-        let held = match (&inner.base, &inner.data) {
-            (Some(base), _) => base,
-            (None, Data::Full(data)) => data,
-            _ => return Ok(()),
-        };
-        for (position, column) in E::Column::iter().enumerate() {
-            if !inner.read.contains(position) || !self.is_checkable(position) {
-                continue;
-            }
-            let (old, new) = (held.get(column), model.get(column));
+    fn check_repeatable(&self, inner: &Inner, model: &dyn AnyModel) -> Result<(), Error> {
+        let Some(held) = inner.held() else { return Ok(()) };
+        let read = |column: &usize| inner.read.contains(*column) && self.is_checkable(*column);
+        for column in (0..self.table.columns.len()).filter(read) {
+            let (old, new) = (held.value(column), model.value(column));
             if old != new {
-                let shown =
-                    inner.unit.as_ref().is_some_and(|u| u.show_values) && !self.0.table.secret.contains(position);
+                let shown = inner.unit.as_ref().is_some_and(|u| u.show_values) && !self.table.secret.contains(column);
                 return Err(Error::UnrepeatableRead {
-                    entity: self.0.table.entity,
-                    key: self.0.table.show_key(&keys_of::<E>(held)).into(),
-                    column: self.0.table.columns[position].name,
+                    entity: self.table.entity,
+                    key: self.table.show_key(&values_in(&**held, &self.table.keys)).into(),
+                    column: self.table.columns[column].name,
                     change: shown.then(|| Box::new((format!("{old:?}"), format!("{new:?}")))),
                 });
             }
@@ -206,38 +195,38 @@ impl<E: TrackedEntity> Object<E> {
     }
 
     fn is_checkable(&self, column: usize) -> bool {
-        let kind = &self.0.table.columns[column].kind;
-        !ColumnKind::of(kind).is_approximate() && !self.0.table.not_optimistic.contains(column)
+        let kind = &self.table.columns[column].kind;
+        !ColumnKind::of(kind).is_approximate() && !self.table.not_optimistic.contains(column)
     }
 
     pub(crate) fn link(
-        &self,
+        self: &Arc<Self>,
         columns: Vec<usize>,
-        parent: Arc<dyn AnyObject>,
+        parent: Arc<AnyObject>,
         parent_columns: Vec<usize>,
     ) -> Result<(), Error> {
         let known: Option<Vec<Value>> = parent_columns.iter().map(|c| parent.column_value(*c)).collect();
         // The parent's lock is never taken under this object's own: it may be the same one, or want this one meanwhile.
-        let own = Arc::ptr_eq(&self.any(), &parent);
+        let own = Arc::ptr_eq(self, &parent);
         if own && known.is_none() {
             return Err(Error::usage(format!(
                 "a {} cannot follow its own key before the database has made it: flush it first",
-                self.0.table.entity
+                self.table.entity
             )));
         }
         let follows = !own && parent.is_pending();
         if !own {
-            let child: Weak<dyn AnyObject> = self.0.this.clone();
-            parent.lead_to(child, &columns, &parent_columns, known.clone().unwrap_or_default());
+            parent.lead_to(Arc::downgrade(self), &columns, &parent_columns, known.clone().unwrap_or_default());
         }
         if let Some(values) = &known {
             // Tried on an empty draft: if one of the values does not fit, none is set.
-            let mut probe = Data::<E>::Draft(Box::new(<E::ActiveModel as ActiveModelTrait>::default()));
-            columns.iter().zip(values).try_for_each(|(column, value)| probe.try_set_at(*column, value.clone()))?;
+            let mut probe = Data::Draft(self.inner.lock().data.entity().empty_draft());
+            columns.iter().zip(values).try_for_each(|(column, value)| probe.put(self.table, *column, value.clone()))?;
         }
-        let mut inner = self.change(self.0.inner.lock());
+        let mut inner = self.changing(self.inner.lock());
         columns.iter().for_each(|c| inner.touch(*c));
-        let set = columns.iter().zip(known.into_iter().flatten()).try_for_each(|(c, v)| inner.data.try_set_at(*c, v));
+        let mut set = columns.iter().zip(known.into_iter().flatten());
+        let set = set.try_for_each(|(column, value)| inner.data.put(self.table, *column, value));
         inner.links.retain(|link| link.columns != columns);
         if follows {
             inner.links.push(Link { columns, parent, parent_columns });

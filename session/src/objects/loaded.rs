@@ -35,7 +35,7 @@ pub(crate) type Group<R> = Arc<Vec<Tracked<R>>>;
 
 struct Loaded {
     /// Holds the parent, so that no other object comes to stand at its address.
-    _parent: Arc<dyn AnyObject>,
+    _parent: Arc<AnyObject>,
     /// What the parent held in the columns that the relation starts from.
     own: Option<Vec<Value>>,
     /// A [`Group`] of the relation's entity.
@@ -87,7 +87,7 @@ impl LoadedRelations {
         let LoadedAt { load, frame, moment } = at;
         let relation = self.relations.entry(on.id.clone()).or_default();
         relation.extend(parents.map(|(parent, own, related)| {
-            (parent.address(), Loaded { _parent: parent.as_any_object(), own, related, moment, frame, load })
+            (parent.any().address(), Loaded { _parent: parent.any().clone(), own, related, moment, frame, load })
         }));
     }
 
@@ -100,19 +100,19 @@ impl LoadedRelations {
         load: Option<u64>,
         shared: &Shared,
     ) -> Option<Group<R>> {
-        let loaded = self.relations.get(&on.id)?.get(&parent.address())?;
+        let loaded = self.relations.get(&on.id)?.get(&parent.any().address())?;
         let pending = on.conditional && shared.has_dirty();
         let valid = !pending
-            && parent.phase_unless_expired() == Some(Phase::Persistent)
+            && parent.any().phase_unless_expired() == Some(Phase::Persistent)
             && load.is_none_or(|load| loaded.load == load)
             && loaded.own == *own
-            && shared.joins.unchanged(loaded.moment, parent.address(), &on.tables, on.conditional);
+            && shared.joins.unchanged(loaded.moment, parent.any().address(), &on.tables, on.conditional);
         if !valid {
             return None;
         }
         let related = loaded.related.clone().downcast::<Vec<Tracked<R>>>().ok()?;
         // Only the database can tell what became of one that expired (D8).
-        let known = related.iter().all(|object| object.object().phase_unless_expired().is_some());
+        let known = related.iter().all(|object| object.object().any().phase_unless_expired().is_some());
         known.then_some(related)
     }
 

@@ -5,8 +5,12 @@ use std::sync::Arc;
 
 use sea_orm::{ActiveValue, TryIntoModel, Value};
 
-use super::{Data, Object, entity::TrackedEntity};
-use crate::error::Error;
+use super::{
+    Object,
+    entity::TrackedEntity,
+    values::{Data, draft_as, model_as, shared_as},
+};
+use crate::{error::Error, table::meta::TableMeta};
 
 impl<E: TrackedEntity> Object<E> {
     /// One field's value; called by the derived getters.
@@ -19,7 +23,7 @@ impl<E: TrackedEntity> Object<E> {
         full: impl FnOnce(&E::Model) -> &T,
         draft: impl FnOnce(&E::ActiveModel) -> &ActiveValue<T>,
     ) -> T {
-        self.known_field(column, full, draft).unwrap_or_else(|| panic!("{}", self.not_made(column)))
+        self.known_field(column, full, draft).unwrap_or_else(|| panic!("{}", not_made(self.0.table, column)))
     }
 
     /// As [`Object::get_field`]; called by the derived getters that begin with `try_`.
@@ -32,7 +36,7 @@ impl<E: TrackedEntity> Object<E> {
         full: impl FnOnce(&E::Model) -> &T,
         draft: impl FnOnce(&E::ActiveModel) -> &ActiveValue<T>,
     ) -> Result<T, Error> {
-        self.known_field(column, full, draft).ok_or_else(|| self.not_made(column))
+        self.known_field(column, full, draft).ok_or_else(|| not_made(self.0.table, column))
     }
 
     #[inline]
@@ -46,21 +50,12 @@ impl<E: TrackedEntity> Object<E> {
         let mut inner = self.0.inner.lock();
         inner.note_read(column);
         match &inner.data {
-            Data::Full(model) => Some(full(model).clone()),
-            Data::Draft(active) => match draft(active) {
+            Data::Full(model) => Some(full(model_as::<E>(&**model)).clone()),
+            Data::Draft(active) => match draft(draft_as::<E>(&**active)) {
                 ActiveValue::Set(value) | ActiveValue::Unchanged(value) => Some(value.clone()),
                 ActiveValue::NotSet => None,
             },
         }
-    }
-
-    #[cold]
-    fn not_made(&self, column: usize) -> Error {
-        let table = self.0.table;
-        let (entity, name) = (table.entity, table.columns[table.place(column)].name);
-        Error::usage(format!(
-            "`{entity}.{name}` has no value yet: the database makes it, so call `s.flush().await?` before reading it"
-        ))
     }
 
     /// Looks at the whole model without cloning its fields. Other handles may read and write meanwhile, inside the closure
@@ -100,8 +95,8 @@ impl<E: TrackedEntity> Object<E> {
         let mut inner = self.0.inner.lock();
         inner.note_read_all();
         match &inner.data {
-            Data::Full(model) => Ok(model.clone()),
-            Data::Draft(draft) => (**draft).clone().try_into_model().map(Arc::new).map_err(|e| {
+            Data::Full(model) => Ok(shared_as::<E>(model)),
+            Data::Draft(draft) => draft_as::<E>(&**draft).clone().try_into_model().map(Arc::new).map_err(|e| {
                 let entity = self.0.table.entity;
                 Error::usage(format!(
                     "`{entity}` is not complete before its insert ({e}): call `s.flush().await?` before reading it whole"
@@ -109,4 +104,12 @@ impl<E: TrackedEntity> Object<E> {
             }),
         }
     }
+}
+
+#[cold]
+fn not_made(table: &TableMeta, column: usize) -> Error {
+    let (entity, name) = (table.entity, table.columns[table.place(column)].name);
+    Error::usage(format!(
+        "`{entity}.{name}` has no value yet: the database makes it, so call `s.flush().await?` before reading it"
+    ))
 }

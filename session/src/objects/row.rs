@@ -1,10 +1,10 @@
 //! The words that objects and the flush share: what is due about a row, what is written of it, and what came back.
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use sea_orm::{QueryResult, Value, sea_query::Expr};
 
-use super::AnyObject;
+use super::{AnyObject, values::AnyDraft};
 use crate::{
     error::Error,
     table::{columns::ColumnSet, meta::TableMeta},
@@ -21,7 +21,7 @@ pub(crate) enum RowKind {
 /// A value to write, as an object knows it.
 pub(crate) enum WrittenValue {
     Value(Value),
-    KeyOf(Arc<dyn AnyObject>, usize),
+    KeyOf(Arc<AnyObject>, usize),
 }
 
 /// One object's change; becomes an [`Op`] when the objects it refers to have their numbers.
@@ -72,7 +72,7 @@ impl Put {
 }
 
 /// What a `before` hook hands to the `after` hook of the same object.
-pub(crate) type Carried = Option<Box<dyn Any + Send>>;
+pub(crate) type Carried = Option<Box<dyn AnyDraft>>;
 
 /// What the flush writes into every row it touches.
 pub(crate) struct Stamp<'a> {

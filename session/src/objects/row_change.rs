@@ -1,29 +1,27 @@
 //! What is to be written of an object, as the planner wants to know it.
 
-use sea_orm::{ActiveModelTrait, ActiveValue, Iterable, ModelTrait, Value};
+use sea_orm::Value;
 
 use super::{
-    Data, Inner, ObjectCell,
-    entity::TrackedEntity,
-    inner::{column_at, keys_of},
+    AnyObject,
+    any_object::Inner,
+    inner::values_in,
     row::{RowChange, WrittenValue},
+    values::{AnyModel, Data},
 };
 use crate::table::{kinds::ColumnKind, value::is_null};
 
-impl<E: TrackedEntity> ObjectCell<E> {
-    fn unique_values(&self, model: &E::Model, set: &[usize]) -> Option<Vec<Value>> {
-        set.iter().map(|c| column_at::<E>(*c).map(|column| model.get(column)).filter(|v| !is_null(v))).collect()
+impl AnyObject {
+    fn unique_values(&self, model: &dyn AnyModel, set: &[usize]) -> Option<Vec<Value>> {
+        set.iter().map(|column| Some(model.value(*column)).filter(|value| !is_null(value))).collect()
     }
 
-    pub(super) fn insert_change(&self, inner: &Inner<E>) -> Option<RowChange> {
+    pub(super) fn insert_change(&self, inner: &Inner) -> Option<RowChange> {
         let Data::Draft(draft) = inner.written_data() else { return None };
         let mut cells = Vec::with_capacity(self.table.columns.len());
-        for (position, column) in E::Column::iter().enumerate() {
-            if let Some(link) = inner.link_of(position) {
-                cells.push((position, link));
-            } else if let ActiveValue::Set(value) | ActiveValue::Unchanged(value) = draft.get(column) {
-                cells.push((position, WrittenValue::Value(value)));
-            }
+        for column in 0..self.table.columns.len() {
+            let value = inner.link_of(column).or_else(|| draft.value(column).map(WrittenValue::Value));
+            cells.extend(value.map(|value| (column, value)));
         }
         let find = |c: usize| {
             cells.iter().find(|(at, _)| *at == c).and_then(|(_, source)| match source {
@@ -44,17 +42,14 @@ impl<E: TrackedEntity> ObjectCell<E> {
         })
     }
 
-    pub(super) fn update_change(&self, inner: &Inner<E>) -> Option<RowChange> {
+    pub(super) fn update_change(&self, inner: &Inner) -> Option<RowChange> {
         let Data::Full(data) = inner.written_data() else { return None };
-        let base = inner.base.as_ref().unwrap_or(data);
+        let base = &**inner.base.as_ref().unwrap_or(data);
         let changed = inner.changed_columns();
         let mut cells: Vec<(usize, WrittenValue)> = Vec::with_capacity(changed.len());
-        for position in 0..self.table.columns.len() {
-            if let Some(link) = inner.link_of(position) {
-                cells.push((position, link));
-            } else if changed.contains(&position) {
-                cells.push((position, WrittenValue::Value(data.get(column_at::<E>(position)?))));
-            }
+        for column in 0..self.table.columns.len() {
+            let set = || changed.contains(&column).then(|| WrittenValue::Value(data.value(column)));
+            cells.extend(inner.link_of(column).or_else(set).map(|value| (column, value)));
         }
         if cells.is_empty() {
             return None;
@@ -65,7 +60,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
         let taken = |c: &usize| match written(c) {
             Some(WrittenValue::Value(value)) => Some(value.clone()),
             Some(WrittenValue::KeyOf(..)) => None,
-            None => column_at::<E>(*c).map(|column| data.get(column)),
+            None => Some(data.value(*c)),
         };
         for set in &self.table.unique {
             let touched = set.iter().any(|c| written(c).is_some());
@@ -75,10 +70,10 @@ impl<E: TrackedEntity> ObjectCell<E> {
         }
         let foreign = self.table.parents.iter().flat_map(|fk| &fk.columns);
         let left = foreign.filter(|c| cells.iter().any(|(at, _)| at == *c));
-        let leaves = left.filter_map(|c| Some((*c, base.get(column_at::<E>(*c)?)))).collect();
+        let leaves = left.map(|c| (*c, base.value(*c))).collect();
         Some(RowChange {
-            key: keys_of::<E>(base),
-            version: self.table.version.and_then(column_at::<E>).map(|c| base.get(c)),
+            key: values_in(base, &self.table.keys),
+            version: self.table.version.map(|version| base.value(version)),
             cells,
             checks: self.optimistic_checks(inner, base),
             leaves,
@@ -87,14 +82,14 @@ impl<E: TrackedEntity> ObjectCell<E> {
         })
     }
 
-    pub(super) fn delete_change(&self, inner: &Inner<E>) -> Option<RowChange> {
+    pub(super) fn delete_change(&self, inner: &Inner) -> Option<RowChange> {
         let Data::Full(data) = inner.written_data() else { return None };
-        let base = inner.base.as_ref().unwrap_or(data);
+        let base = &**inner.base.as_ref().unwrap_or(data);
         let foreign = self.table.parents.iter().flat_map(|fk| fk.columns.iter().copied());
-        let cells = foreign.filter_map(|c| Some((c, WrittenValue::Value(base.get(column_at::<E>(c)?))))).collect();
+        let cells = foreign.map(|c| (c, WrittenValue::Value(base.value(c)))).collect();
         Some(RowChange {
-            key: keys_of::<E>(base),
-            version: self.table.version.and_then(column_at::<E>).map(|c| base.get(c)),
+            key: values_in(base, &self.table.keys),
+            version: self.table.version.map(|version| base.value(version)),
             cells,
             checks: self.optimistic_checks(inner, base),
             leaves: vec![],
@@ -104,7 +99,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
     }
 
     /// Columns that were read before they were written, with the value that was loaded (P1, P3).
-    pub(super) fn optimistic_checks(&self, inner: &Inner<E>, base: &E::Model) -> Vec<(usize, Value)> {
+    pub(super) fn optimistic_checks(&self, inner: &Inner, base: &dyn AnyModel) -> Vec<(usize, Value)> {
         if inner.locked || !inner.unit.as_ref().is_some_and(|unit| unit.optimistic) {
             return Vec::new();
         }
@@ -119,7 +114,7 @@ impl<E: TrackedEntity> ObjectCell<E> {
         (0..self.table.columns.len())
             .filter(|c| inner.read.contains(*c))
             .filter(object)
-            .filter_map(|c| Some((c, base.get(column_at::<E>(c)?))))
+            .map(|c| (c, base.value(c)))
             .collect()
     }
 }

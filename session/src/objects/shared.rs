@@ -15,7 +15,7 @@ use crate::dialect::Dialect;
 /// One unit of work as its objects see it.
 pub(crate) struct Shared {
     pub(crate) dialect: &'static Dialect,
-    dirty: Mutex<Vec<Arc<dyn AnyObject>>>,
+    dirty: Mutex<Vec<Arc<AnyObject>>>,
     ended: AtomicBool,
     /// Set while the block must roll back: changes made then are dropped (S9).
     doomed: AtomicBool,
@@ -60,23 +60,23 @@ impl Shared {
         self.newest_block.load(Ordering::Acquire)
     }
 
-    pub(crate) fn enlist(&self, object: Arc<dyn AnyObject>) {
+    pub(crate) fn enlist(&self, object: Arc<AnyObject>) {
         self.dirty.lock().push(object);
     }
 
     /// Puts an object back that a flush took off the list and did not send.
-    pub(crate) fn enlist_again(&self, object: Arc<dyn AnyObject>) {
+    pub(crate) fn enlist_again(&self, object: Arc<AnyObject>) {
         if object.requeue() {
             self.enlist(object);
         }
     }
 
-    pub(crate) fn take_dirty(&self) -> Vec<Arc<dyn AnyObject>> {
+    pub(crate) fn take_dirty(&self) -> Vec<Arc<AnyObject>> {
         std::mem::take(&mut *self.dirty.lock())
     }
 
     /// The dirty objects, which stay so.
-    pub(crate) fn dirty_objects(&self) -> Vec<Arc<dyn AnyObject>> {
+    pub(crate) fn dirty_objects(&self) -> Vec<Arc<AnyObject>> {
         self.dirty.lock().clone()
     }
 

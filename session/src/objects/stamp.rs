@@ -1,11 +1,9 @@
 //! What the flush itself writes into a row: its tenant, its times and its version (T, O1).
 
-use sea_orm::{ModelTrait, Value};
+use sea_orm::Value;
 
 use super::{
-    AnyObject, Data, ObjectCell,
-    entity::TrackedEntity,
-    inner::column_at,
+    AnyObject,
     row::{RowKind, Stamp},
 };
 use crate::{
@@ -13,13 +11,15 @@ use crate::{
     table::value::{as_integer, integer, next_version, tenant_text, tenant_value, time_value},
 };
 
-impl<E: TrackedEntity> ObjectCell<E> {
-    pub(super) fn stamp_row(&self, kind: RowKind, stamp: &Stamp<'_>) -> Result<(), Error> {
+impl AnyObject {
+    /// Sets what the flush itself sets: versions, times, tenants.
+    pub(crate) fn stamp(&self, kind: RowKind, stamp: &Stamp<'_>) -> Result<(), Error> {
         let table = self.table;
         self.check_tenant(kind, stamp)?;
+        let entity = self.inner.lock().data.entity();
         let time = |column: usize| {
             let meta = &table.columns[column];
-            let made = E::moment(column, stamp.now.timestamp_micros());
+            let made = entity.moment(column, stamp.now.timestamp_micros());
             made.or_else(|| time_value(&meta.kind, stamp.now)).ok_or_else(|| {
                 let (entity, column, kind) = (table.entity, meta.name, &meta.kind);
                 Error::usage(format!(
@@ -57,10 +57,11 @@ impl<E: TrackedEntity> ObjectCell<E> {
         Ok(())
     }
 
-    pub(super) fn set_stamped(&self, column: usize, value: Value) -> Result<(), Error> {
+    /// Sets a column before it is written.
+    pub(crate) fn set_stamped(&self, column: usize, value: Value) -> Result<(), Error> {
         let mut inner = self.inner.lock();
         inner.touch(column);
-        Ok(inner.data.try_set_at(column, value)?)
+        Ok(inner.data.put(self.table, column, value)?)
     }
 
     pub(super) fn check_tenant(&self, kind: RowKind, stamp: &Stamp<'_>) -> Result<(), Error> {
@@ -79,13 +80,8 @@ impl<E: TrackedEntity> ObjectCell<E> {
     }
 
     pub(super) fn loaded_version(&self) -> Option<i64> {
-        let inner = self.inner.lock();
-        let column = column_at::<E>(self.table.version?)?;
-        let held = inner.base.as_ref().or(match &inner.data {
-            Data::Full(model) => Some(model),
-            Data::Draft(_) => None,
-        })?;
-        as_integer(&held.get(column))
+        let version = self.table.version?;
+        as_integer(&self.inner.lock().held()?.value(version))
     }
 }
 

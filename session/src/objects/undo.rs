@@ -8,41 +8,42 @@ use std::sync::Arc;
 use sea_orm::Value;
 
 use super::{
-    AnyObject, Data, Phase,
-    entity::TrackedEntity,
+    AnyObject, Phase,
     identity::{IdentityMap, Key},
+    values::Data,
 };
+use crate::table::meta::TableMeta;
 
 /// An object as it was before a block changed it.
-pub(crate) struct Undo<E: TrackedEntity> {
-    pub(crate) frame: u64,
-    pub(crate) phase: Phase,
-    pub(crate) held: Before<E>,
-    pub(crate) key: Option<Key>,
+pub(super) struct Undo {
+    pub(super) frame: u64,
+    pub(super) phase: Phase,
+    pub(super) held: Before,
+    pub(super) key: Option<Key>,
     /// A rollback to a savepoint gives up the row locks that were taken after it.
-    pub(crate) locked: bool,
+    pub(super) locked: bool,
     /// The object had expired, with this the newest block: who rolls back to before a later block does not know the row either.
-    pub(crate) expired: Option<u32>,
+    pub(super) expired: Option<u32>,
 }
 
 /// The values of an object before a block changed it.
-pub(crate) enum Before<E: TrackedEntity> {
+pub(super) enum Before {
     /// None that a rollback could restore: the object was new.
     Nothing,
     /// All of them.
-    Whole(Data<E>),
+    Whole(Data),
     /// Those of columns that a statement has set, while nothing else of the row was changed: the model needs no copy.
     Columns(Vec<(usize, Value)>),
 }
 
-impl<E: TrackedEntity> Before<E> {
+impl Before {
     /// What was held before, if `inside` was before a part of the changes that came later.
-    pub(crate) fn cover(&mut self, inside: Before<E>) {
+    pub(super) fn cover(&mut self, table: &TableMeta, inside: Before) {
         let Before::Columns(known) = self else { return };
         match inside {
             Before::Nothing => {}
             Before::Whole(mut data) => {
-                data.put_back(std::mem::take(known));
+                data.put_back(table, std::mem::take(known));
                 *self = Before::Whole(data);
             }
             Before::Columns(columns) => {
@@ -60,17 +61,17 @@ impl<E: TrackedEntity> Before<E> {
 #[derive(Default)]
 pub(crate) struct UndoLog {
     /// Changed, added, deleted or re-keyed in the block.
-    touched: Vec<Arc<dyn AnyObject>>,
+    touched: Vec<Arc<AnyObject>>,
     /// First loaded in the block: they leave the map when it rolls back (S5).
-    loaded: Vec<Arc<dyn AnyObject>>,
+    loaded: Vec<Arc<AnyObject>>,
 }
 
 impl UndoLog {
-    pub(crate) fn touch(&mut self, object: Arc<dyn AnyObject>) {
+    pub(crate) fn touch(&mut self, object: Arc<AnyObject>) {
         self.touched.push(object);
     }
 
-    pub(crate) fn load(&mut self, object: Arc<dyn AnyObject>) {
+    pub(crate) fn load(&mut self, object: Arc<AnyObject>) {
         self.loaded.push(object);
     }
 

@@ -3,37 +3,36 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDateTime, NaiveTime, Timelike, Utc};
-use sea_orm::{ActiveModelTrait, ModelTrait, Value, sea_query::ArrayType};
+use sea_orm::{Value, sea_query::ArrayType};
 
 use super::{
-    Data, Inner, Object, ObjectCell, Phase,
-    entity::{TrackedEntity, table_of},
+    AnyObject, Phase,
+    any_object::Inner,
     identity::{IdentityMap, Key},
-    inner::{Moved, column_at, key_of, whole_model},
+    inner::{Moved, key_of},
     row::Returned,
+    values::{AnyModel, Data, own},
 };
-use crate::{error::Error, table::value_ref::ValueRef};
+use crate::{
+    error::Error,
+    table::{meta::TableMeta, value_ref::ValueRef},
+};
 
-impl<E: TrackedEntity> ObjectCell<E> {
-    /// The handle to this cell. There is one for as long as a method runs on it.
-    pub(super) fn object(&self) -> Option<Object<E>> {
-        self.this.upgrade().map(Object)
-    }
-
-    pub(super) fn rekey(&self, map: &mut IdentityMap, from: Option<Key>, to: Option<Key>) {
-        let Some(object) = self.object() else { return };
+impl AnyObject {
+    /// The map knows the object by another key from now on, or not at all.
+    pub(super) fn rekey(self: &Arc<Self>, map: &mut IdentityMap, from: Option<Key>, to: Option<Key>) {
         if let Some(from) = from.filter(|from| Some(from) != to.as_ref()) {
-            map.remove(&from, &object);
+            map.remove(&from, self);
         }
         if let Some(to) = to {
-            map.insert(to, object);
+            map.insert(to, self.clone());
         }
     }
 
     /// The row is in the database. Says how the map must know it, if that has changed.
     pub(super) fn inserted(
         &self,
-        inner: &mut Inner<E>,
+        inner: &mut Inner,
         returned: Option<&Returned<'_>>,
         micros: &[usize],
     ) -> Result<Option<Moved>, Error> {
@@ -45,39 +44,32 @@ impl<E: TrackedEntity> ObjectCell<E> {
             postponed.map(|column| (column, self.table.columns[column].kind_null())).collect();
         let Data::Draft(draft) = &mut inner.data else { return Ok(None) };
         for (column, value) in links.into_iter().chain(postponed) {
-            if let Some(column) = column_at::<E>(column) {
-                draft.try_set(column, value)?;
-            }
+            draft.put(column, value)?;
         }
         if let Some(Returned::Values(values)) = returned {
-            for (column, value) in *values {
-                if let Some(column) = column_at::<E>(*column).filter(|_| self.table.columns[*column].held) {
-                    draft.try_set(column, value.clone())?;
-                }
+            for (column, value) in values.iter().filter(|(column, _)| self.table.columns[*column].held) {
+                draft.put(*column, value.clone())?;
             }
         }
         let mut model = match returned {
-            Some(Returned::Row(row)) => <E::Model as sea_orm::FromQueryResult>::from_query_result(row, "")?,
-            _ => whole_model::<E>(draft)?,
+            Some(Returned::Row(row)) => draft.entity().read(row)?,
+            _ => draft.complete()?,
         };
-        cut_to_micros::<E>(&mut model, micros)?;
-        let key = key_of::<E>(self.table, &model);
-        inner.data = Data::Full(Arc::new(model));
+        cut_to_micros(self.table, &mut model, micros)?;
+        let key = key_of(self.table, &*model);
+        inner.data = Data::Full(model);
         inner.phase = Phase::Persistent;
         inner.untouch();
         Ok(inner.move_to(key))
     }
 
     /// What the row holds after a write, as far as the database has told it.
-    pub(super) fn take_returned(&self, inner: &mut Inner<E>, returned: Option<&Returned<'_>>) -> Result<(), Error> {
+    pub(super) fn take_returned(&self, inner: &mut Inner, returned: Option<&Returned<'_>>) -> Result<(), Error> {
         match returned {
-            Some(Returned::Row(row)) => {
-                let model = <E::Model as sea_orm::FromQueryResult>::from_query_result(row, "")?;
-                inner.data = Data::Full(Arc::new(model));
-            }
+            Some(Returned::Row(row)) => inner.data = Data::Full(inner.data.entity().read(row)?),
             Some(Returned::Values(values)) => {
                 for (column, value) in *values {
-                    inner.data.try_set_at(*column, value.clone())?;
+                    inner.data.put(self.table, *column, value.clone())?;
                 }
             }
             None => {}
@@ -85,16 +77,15 @@ impl<E: TrackedEntity> ObjectCell<E> {
         Ok(())
     }
 
-    /// What was set in a column that the database computes is not sent (D4).
-    pub(super) fn forget_change(&self, column: usize) {
+    /// The database computes this column: what was set there is not sent (D4).
+    pub(crate) fn leave_out(&self, column: usize) {
         let mut inner = self.inner.lock();
-        let Some(name) = column_at::<E>(column) else { return };
-        let held = inner.base.as_ref().map(|base| base.get(name));
+        let held = inner.base.as_ref().map(|base| base.value(column));
         match (inner.written_data_mut(), held) {
-            (Data::Draft(draft), _) => draft.not_set(name),
-            (Data::Full(model), Some(held)) if model.get(name) != held => {
+            (Data::Draft(draft), _) => draft.unset(column),
+            (Data::Full(model), Some(held)) if model.value(column) != held => {
                 // It was that column's own value a moment ago.
-                _ = Arc::make_mut(model).try_set(name, held);
+                _ = own(model).put(column, held);
             }
             (Data::Full(_), _) => {}
         }
@@ -104,31 +95,29 @@ impl<E: TrackedEntity> ObjectCell<E> {
     /// has changed.
     pub(super) fn updated(
         &self,
-        inner: &mut Inner<E>,
+        inner: &mut Inner,
         returned: Option<&Returned<'_>>,
         micros: &[usize],
         frame: u64,
     ) -> Result<(bool, Option<Moved>), Error> {
         for (column, value) in inner.resolved_links() {
-            inner.data.try_set_at(column, value)?;
+            inner.data.put(self.table, column, value)?;
         }
         inner.links.clear();
         self.take_returned(inner, returned)?;
-        if let Data::Full(model) = &mut inner.data
-            && micros.iter().any(|column| cut(&E::value_of(model, *column)).is_some())
-        {
-            cut_to_micros::<E>(Arc::make_mut(model), micros)?;
+        if let Data::Full(model) = &mut inner.data {
+            cut_to_micros(self.table, model, micros)?;
         }
         let (before, old_key) = (inner.base.take().map(Data::Full), inner.key.clone());
         let touched = inner.remember(frame, Phase::Persistent, before, old_key);
         inner.untouch();
         let Data::Full(model) = &inner.data else { return Ok((touched, None)) };
-        let key = key_of::<E>(self.table, model);
+        let key = key_of(self.table, &**model);
         Ok((touched, inner.move_to(key)))
     }
 
     /// The row is gone.
-    pub(super) fn deleted(&self, inner: &mut Inner<E>, frame: u64) -> (bool, Option<Moved>) {
+    pub(super) fn deleted(&self, inner: &mut Inner, frame: u64) -> (bool, Option<Moved>) {
         let before = inner.base.take().map(Data::Full).or_else(|| Some(inner.data.clone()));
         let key = inner.key.take();
         let touched = inner.remember(frame, Phase::Persistent, before, key.clone());
@@ -138,11 +127,10 @@ impl<E: TrackedEntity> ObjectCell<E> {
 }
 
 /// PostgreSQL's driver sends microseconds, in UTC: that is what the row holds.
-fn cut_to_micros<E: TrackedEntity>(model: &mut E::Model, micros: &[usize]) -> Result<(), Error> {
+fn cut_to_micros(table: &TableMeta, model: &mut Arc<dyn AnyModel>, micros: &[usize]) -> Result<(), Error> {
     for column in micros {
-        if let (Some(cut), Some(name)) = (cut(&E::value_of(model, *column)), column_at::<E>(*column)) {
-            let kind = &table_of::<E>().columns[*column].kind;
-            model.try_set(name, moment_of(kind, cut))?;
+        if let Some(cut) = cut(&model.lent(*column)) {
+            own(model).put(*column, moment_of(&table.columns[*column].kind, cut))?;
         }
     }
     Ok(())

@@ -4,10 +4,7 @@
 //! A filter is part of the statement, on every backend. Of what the identity map holds, this module says whether a read may be
 //! answered from it: of a condition of the caller's only the database knows what it means.
 
-use std::{
-    any::TypeId,
-    ops::{Deref, DerefMut},
-};
+use std::ops::{Deref, DerefMut};
 
 use sea_orm::{
     ColumnTrait, Condition, Iterable, QueryFilter, Select, Value,
@@ -18,7 +15,7 @@ use super::{core::Core, session::Session};
 use crate::{
     error::Error,
     objects::{
-        Object,
+        AnyObject,
         entity::{TrackedEntity, table_of},
         identity::Key,
     },
@@ -39,7 +36,7 @@ struct AddedFilter {
     number: u32,
     /// The block that it was added in; it goes with its rollback.
     frame: u64,
-    entity: TypeId,
+    table: &'static TableMeta,
     condition: Condition,
 }
 
@@ -49,43 +46,47 @@ impl Filters {
     }
 
     /// Whether a read gives this object of the map. `None`: only the database can tell.
-    pub(crate) fn shows<E: TrackedEntity>(&self, object: &Object<E>) -> Option<bool> {
+    pub(crate) fn shows(&self, object: &AnyObject) -> Option<bool> {
         if self.off {
             return Some(true);
         }
-        if table_of::<E>().soft_delete.is_some_and(|column| object.holds_value(column)) {
+        if object.table().soft_delete.is_some_and(|column| object.holds_value(column)) {
             return Some(false);
         }
-        let last = self.last::<E>();
+        let last = self.last(object.table());
         (last == 0 || object.passed() >= last).then_some(true)
     }
 
     /// The number of the last filter that holds for `E`; 0 if the caller added none. A row that was read under it passed all that
     /// have this number or a lower one: each of them was there then.
-    pub(crate) fn last<E: TrackedEntity>(&self) -> u32 {
+    pub(crate) fn last(&self, table: &'static TableMeta) -> u32 {
         if self.off || self.named.is_empty() {
             return 0;
         }
-        let entity = TypeId::of::<E>();
-        self.named.iter().rev().find(|filter| filter.entity == entity).map_or(0, |filter| filter.number)
+        self.of(table).last().map_or(0, |filter| filter.number)
     }
 
     /// Whether reads of `E` ask for nothing but its key, its tenant and rows that are not soft-deleted.
-    fn are_usual<E: TrackedEntity>(&self) -> bool {
+    /// The caller's filters of an entity, in their order.
+    fn of(&self, table: &'static TableMeta) -> impl DoubleEndedIterator<Item = &AddedFilter> {
+        self.named.iter().filter(move |filter| std::ptr::eq(filter.table, table))
+    }
+
+    fn are_usual(&self, table: &'static TableMeta) -> bool {
         match self.off {
-            true => table_of::<E>().soft_delete.is_none(),
-            false => self.last::<E>() == 0,
+            true => table.soft_delete.is_none(),
+            false => self.last(table) == 0,
         }
     }
 
     /// Whether a row that a read does not find may be there all the same.
-    pub(crate) fn may_hide<E: TrackedEntity>(&self) -> bool {
-        !self.off && (table_of::<E>().soft_delete.is_some() || self.last::<E>() > 0)
+    pub(crate) fn may_hide(&self, table: &'static TableMeta) -> bool {
+        !self.off && (table.soft_delete.is_some() || self.last(table) > 0)
     }
 
-    fn add<E: TrackedEntity>(&mut self, frame: u64, condition: Condition) -> u32 {
+    fn add(&mut self, table: &'static TableMeta, frame: u64, condition: Condition) -> u32 {
         self.added += 1;
-        self.named.push(AddedFilter { number: self.added, frame, entity: TypeId::of::<E>(), condition });
+        self.named.push(AddedFilter { number: self.added, frame, table, condition });
         self.added
     }
 
@@ -134,10 +135,8 @@ impl Core {
             all.push(column.is_null());
         }
         let mut conditions = all.into_iter().fold(Condition::all(), Condition::add);
-        if self.filters.last::<E>() > 0 {
-            let entity = TypeId::of::<E>();
-            let added = self.filters.named.iter().filter(|filter| filter.entity == entity);
-            conditions = added.fold(conditions, |all, filter| all.add(filter.condition.clone()));
+        if !self.filters.off {
+            conditions = self.filters.of(table).fold(conditions, |all, filter| all.add(filter.condition.clone()));
         }
         Ok((!conditions.is_empty()).then_some(conditions))
     }
@@ -154,14 +153,14 @@ impl Core {
     }
 
     /// Whether the text of a read by key is the same for every unit.
-    pub(crate) fn reads_as_usual<E: TrackedEntity>(&self) -> bool {
-        self.filters.are_usual::<E>()
+    pub(crate) fn reads_as_usual(&self, table: &'static TableMeta) -> bool {
+        self.filters.are_usual(table)
     }
 
     /// A read has not found the row with this key. Where no filter may have hidden it, it is gone (D7).
-    pub(crate) fn not_found<E: TrackedEntity>(&mut self, key: &Key) {
-        if !self.filters.may_hide::<E>() {
-            self.vanished::<E>(key);
+    pub(crate) fn not_found(&mut self, table: &'static TableMeta, key: &Key) {
+        if !self.filters.may_hide(table) {
+            self.vanished(table, key);
         }
     }
 }
@@ -187,12 +186,12 @@ impl Session {
     /// # }
     /// ```
     pub fn filter<E: TrackedEntity>(&mut self, condition: impl IntoCondition) {
-        self.add_filter::<E>(condition.into_condition());
+        self.add_filter(table_of::<E>(), condition.into_condition());
     }
 
     /// As [`Session::filter`], until the guard is dropped.
     pub fn with_filter<E: TrackedEntity>(&mut self, condition: impl IntoCondition) -> Filtering<'_> {
-        let number = self.add_filter::<E>(condition.into_condition());
+        let number = self.add_filter(table_of::<E>(), condition.into_condition());
         Filtering { session: self, before: Before::Without(number) }
     }
 
@@ -206,11 +205,11 @@ impl Session {
         Filtering { session: self, before: Before::Off(before) }
     }
 
-    fn add_filter<E: TrackedEntity>(&mut self, condition: Condition) -> u32 {
+    fn add_filter(&mut self, table: &'static TableMeta, condition: Condition) -> u32 {
         let core = self.core();
         let holder = core.holder();
         let frame = core.frames[holder].id;
-        core.filters.add::<E>(frame, condition)
+        core.filters.add(table, frame, condition)
     }
 }
 

@@ -106,7 +106,7 @@ impl Flushing<'_> {
         A: ActiveModelTrait<Entity: TrackedEntity + EntityTrait<ActiveModel = A>>,
     {
         let object = Object::pending(active_model, &self.core.shared);
-        if let Err(e) = self.core.take_in(&object) {
+        if let Err(e) = self.core.take_in(object.any()) {
             self.core.refused_add.get_or_insert(e);
         }
         object.into()

@@ -6,9 +6,11 @@
 use crate::ui;
 
 /// Words of the implementation that no message may show.
-const INTERNAL: [&str; 11] = [
+const INTERNAL: [&str; 13] = [
     "sea_session_macros",
-    "ObjectCell",
+    "AnyModel",
+    "AnyDraft",
+    "BodyError",
     "Settings",
     "Shared",
     "UnitCore",

@@ -38,7 +38,7 @@ impl<E: TrackedEntity> Object<E> {
             return Ok(known.to_vec());
         }
         s.read_expired(self).await?;
-        if let Some(folding) = s.folding::<E, R>(&def).await? {
+        if let Some(folding) = s.folding(table_of::<E>(), table_of::<R>(), &def).await? {
             s.note_lazy_load::<E, R>();
             return s.follow_folding::<E, R>(self, &folding).await;
         }
@@ -72,7 +72,7 @@ impl<E: TrackedEntity> Object<E> {
         {
             return Ok(Some(parent));
         }
-        if let Some(folding) = s.folding::<E, R>(&def).await? {
+        if let Some(folding) = s.folding(table_of::<E>(), table_of::<R>(), &def).await? {
             s.note_lazy_load::<E, R>();
             return Ok(s.follow_folding::<E, R>(self, &folding).await?.into_iter().next());
         }
@@ -83,7 +83,8 @@ impl<E: TrackedEntity> Object<E> {
 
     /// This object's side of the relation's keys; none if one is null or not known yet.
     fn columns(&self, def: &RelationDef) -> Result<Option<Vec<Value>>, Error> {
-        let values = positions::<E>(&def.from_col)?.into_iter().map(|column| self.any_column(column));
+        let values =
+            positions(table_of::<E>(), &def.from_col)?.into_iter().map(|column| self.any().column_value(column));
         Ok(values.map(|value| value.filter(|v| *v != v.as_null())).collect())
     }
 
@@ -95,7 +96,7 @@ impl<E: TrackedEntity> Object<E> {
             return Ok(Some(self.with(|model| joined.belongs_to(model))));
         }
         let Some(values) = self.columns(def)? else { return Ok(None) };
-        let theirs = positions::<R>(&def.to_col)?;
+        let theirs = positions(table_of::<R>(), &def.to_col)?;
         let mut condition = Condition::all();
         for (position, value) in theirs.into_iter().zip(values) {
             let name = &table_of::<R>().columns[position].name;

@@ -18,7 +18,7 @@ use crate::{
         Object, Tracked,
         entity::{TrackedEntity, table_of},
     },
-    table::{facts::Equality, value::is_null},
+    table::{facts::Equality, meta::TableMeta, value::is_null},
     unit::session::Session,
 };
 
@@ -37,25 +37,27 @@ impl Session {
     /// # Errors
     /// [`Error::Stale`] if its row is gone.
     pub(super) async fn read_expired<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
-        match object.wants_reading() {
+        match object.any().wants_reading() {
             true => self.read_again(object).await,
             false => Ok(()),
         }
     }
 
     /// How the database matches a relation's rows, where that is not by their bytes.
-    pub(super) async fn folding<E: TrackedEntity, R: TrackedEntity>(
+    pub(super) async fn folding(
         &mut self,
+        own_table: &'static TableMeta,
+        their_table: &'static TableMeta,
         def: &RelationDef,
     ) -> Result<Option<Folding>, Error> {
         if def.on_condition.is_some() {
             return Ok(None);
         }
-        let (own, theirs) = (positions::<E>(&def.from_col)?, positions::<R>(&def.to_col)?);
+        let (own, theirs) = (positions(own_table, &def.from_col)?, positions(their_table, &def.to_col)?);
         // The referenced columns decide: a foreign key is checked by their equality.
         let (table, columns) = match def.is_owner {
-            true => (table_of::<E>(), &own),
-            false => (table_of::<R>(), &theirs),
+            true => (own_table, &own),
+            false => (their_table, &theirs),
         };
         if !columns.iter().any(|column| table.columns[*column].may_fold()) {
             return Ok(None);
@@ -71,9 +73,9 @@ impl Session {
         object: &Object<E>,
         folding: &Folding,
     ) -> Result<Vec<Tracked<R>>, Error> {
-        let values = folding.own.iter().map(|column| object.any_column(*column)).collect::<Option<Vec<_>>>();
+        let values = folding.own.iter().map(|column| object.any().column_value(*column)).collect::<Option<Vec<_>>>();
         let Some(values) = values.filter(|values| !values.iter().any(is_null)) else { return Ok(Vec::new()) };
-        let pairs = self.matching::<R>(&folding.theirs, &folding.equality, &[values]).await?;
+        let pairs = self.matching(table_of::<R>(), &folding.theirs, &folding.equality, &[values]).await?;
         let keys = pairs.into_iter().map(|(_, key)| key);
         self.get_by_values::<R>(keys.collect()).await
     }
@@ -87,15 +89,15 @@ impl Session {
         let mut values = Vec::with_capacity(parents.len());
         let mut of = Vec::with_capacity(parents.len());
         for (at, parent) in parents.iter().enumerate() {
-            let own = folding.own.iter().map(|column| parent.object().any_column(*column)).collect::<Option<Vec<_>>>();
+            let own = folding.own.iter().map(|column| parent.any().column_value(*column)).collect::<Option<Vec<_>>>();
             if let Some(own) = own.filter(|own| !own.iter().any(is_null)) {
                 values.push(own);
                 of.push(at);
             }
         }
-        let pairs = self.matching::<R>(&folding.theirs, &folding.equality, &values).await?;
+        let pairs = self.matching(table_of::<R>(), &folding.theirs, &folding.equality, &values).await?;
         let objects = self.get_by_values::<R>(pairs.iter().map(|(_, key)| key.clone()).collect()).await?;
-        let by_key = |object: &Tracked<R>| Some((object.object().map_key()?, object.clone()));
+        let by_key = |object: &Tracked<R>| Some((object.any().map_key()?, object.clone()));
         let by_key: FxHashMap<_, _> = objects.iter().filter_map(by_key).collect();
         let mut related = vec![Vec::new(); parents.len()];
         for (at, key) in pairs {
@@ -104,14 +106,15 @@ impl Session {
         Ok(related)
     }
 
-    /// Which rows of `R` hold, in these columns, which of these values: as the database compares them, by number and key.
-    pub(crate) async fn matching<R: TrackedEntity>(
+    /// Which rows of a table hold, in these columns, which of these values: as the database compares them, by number and key.
+    pub(crate) async fn matching(
         &mut self,
+        table: &'static TableMeta,
         columns: &[usize],
         equality: &[Option<Equality>],
         values: &[Vec<Value>],
     ) -> Result<Vec<(usize, Vec<Value>)>, Error> {
-        let (table, dialect) = (table_of::<R>(), self.dialect());
+        let dialect = self.dialect();
         let facts = self.core().table_facts(table).await?;
         let names = &table.names;
         let mut found = Vec::new();

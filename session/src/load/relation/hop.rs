@@ -73,7 +73,7 @@ impl<E: TrackedEntity, R: TrackedEntity> Hop<E, R> {
             let (entity, other) = (entity.entity, other.entity);
             return Err(Error::usage(format!("this relation does not lead from {entity} to {other}")));
         }
-        Ok(Self { own: positions::<E>(&way[0].from_col)?, way, entities: PhantomData })
+        Ok(Self { own: positions(table_of::<E>(), &way[0].from_col)?, way, entities: PhantomData })
     }
 
     pub(crate) fn related() -> Result<Self, Error>
@@ -102,13 +102,13 @@ impl<E: TrackedEntity, R: TrackedEntity> Hop<E, R> {
 
     /// What an object holds in the columns that the relation starts from; nothing if one is NULL or not known.
     pub(crate) fn own(&self, object: &Object<E>) -> Option<Vec<Value>> {
-        self.own.iter().map(|column| object.any_column(*column).filter(|value| !is_null(value))).collect()
+        self.own.iter().map(|column| object.any().column_value(*column).filter(|value| !is_null(value))).collect()
     }
 
     /// Whether every change of a row that joins it to others is noted; otherwise what was loaded may have changed unseen.
     fn is_noted(&self) -> bool {
         let table = table_of::<R>();
-        let last = self.way.last().and_then(|def| positions::<R>(&def.to_col).ok());
+        let last = self.way.last().and_then(|def| positions(table_of::<R>(), &def.to_col).ok());
         last.is_some_and(|columns| columns.iter().all(|column| table.joining.contains(*column)))
     }
 
@@ -124,7 +124,7 @@ impl<E: TrackedEntity, R: TrackedEntity> Hop<E, R> {
     fn select(&self, s: &Session, values: &[Vec<Value>]) -> Result<Asked<R>, Error> {
         let only = &self.way[0];
         if self.way.len() == 1 && only.on_condition.is_none() {
-            let places = positions::<R>(&only.to_col)?;
+            let places = positions(table_of::<R>(), &only.to_col)?;
             let table = table_of::<R>();
             let columns: Vec<R::Column> = places.iter().filter_map(|at| R::Column::iter().nth(*at)).collect();
             let fitting = |row: &Vec<Value>| -> Vec<Value> {
@@ -210,7 +210,7 @@ impl Whose {
     /// The values that a row of the answer belongs to.
     fn key<R: TrackedEntity>(&self, row: &QueryResult, model: &R::Model) -> Result<Key, Error> {
         match self {
-            Whose::Row(places) => Ok(key_in::<R>(model, places)),
+            Whose::Row(places) => Ok(key_in(model, places)),
             Whose::Answer(metas) => {
                 let values = metas.iter().map(|(meta, name)| meta.decode_as(row, name));
                 Ok(Key::from_values(values.collect::<Result<_, Error>>()?))
@@ -254,7 +254,7 @@ impl Core {
         load: Option<u64>,
     ) -> Option<Group<R>> {
         let loaded = self.loaded.get(on, parent, own, load, &self.shared);
-        loaded.filter(|_| self.filters.last::<R>() == 0)
+        loaded.filter(|_| self.filters.last(table_of::<R>()) == 0)
     }
 }
 
@@ -380,12 +380,12 @@ impl Session {
             return Ok(None);
         }
         if let [def] = &hop.way[..]
-            && let Some(folding) = self.folding::<E, R>(def).await?
+            && let Some(folding) = self.folding(table_of::<E>(), table_of::<R>(), def).await?
         {
             return self.follow_many_folding::<E, R>(parents, &folding).await.map(Some);
         }
         if let [via, to] = &hop.way[..]
-            && self.folds_through::<E, R>(via, to).await?
+            && self.folds_through(table_of::<E>(), table_of::<R>(), via, to).await?
         {
             let parents: Vec<&Object<E>> = parents.iter().map(Tracked::object).collect();
             return self.match_through::<E, R>(&parents, via, to).await.map(Some);

@@ -23,6 +23,7 @@ use crate::{
     },
     table::{
         facts::Equality,
+        meta::TableMeta,
         sql::{quote, quoted_table},
     },
     unit::{core::LAZY_LOADS_REPORTED, session::Session},
@@ -59,10 +60,10 @@ impl<E: TrackedEntity> Object<E> {
         }
         if let Some(via) = <E as Related<R>>::via() {
             let to = <E as Related<R>>::to();
-            if s.folds_through::<E, R>(&via, &to).await? {
+            if s.folds_through(table_of::<E>(), table_of::<R>(), &via, &to).await? {
                 return Ok(s.match_through::<E, R>(&[self], &via, &to).await?.pop().unwrap_or_default());
             }
-        } else if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to()).await? {
+        } else if let Some(folding) = s.folding(table_of::<E>(), table_of::<R>(), &<E as Related<R>>::to()).await? {
             return s.follow_folding::<E, R>(self, &folding).await;
         }
         let select: Select<R> = self.try_with(|model| model.find_related(R::default()))?;
@@ -97,7 +98,7 @@ impl<E: TrackedEntity> Object<E> {
         }
         if let Some(via) = <E as Related<R>>::via() {
             let to = <E as Related<R>>::to();
-            if s.folds_through::<E, R>(&via, &to).await? {
+            if s.folds_through(table_of::<E>(), table_of::<R>(), &via, &to).await? {
                 return Ok(s
                     .match_through::<E, R>(&[self], &via, &to)
                     .await?
@@ -106,7 +107,7 @@ impl<E: TrackedEntity> Object<E> {
                     .into_iter()
                     .next());
             }
-        } else if let Some(folding) = s.folding::<E, R>(&<E as Related<R>>::to()).await? {
+        } else if let Some(folding) = s.folding(table_of::<E>(), table_of::<R>(), &<E as Related<R>>::to()).await? {
             return Ok(s.follow_folding::<E, R>(self, &folding).await?.into_iter().next());
         }
         let select: Select<R> = self.try_with(|model| model.find_related(R::default()))?;
@@ -132,10 +133,10 @@ impl<E: TrackedEntity> Object<E> {
         if def.is_owner || <E as Related<R>>::via().is_some() || !points_to_key::<R>(&def) {
             return None;
         }
-        let values = positions::<E>(&def.from_col)
+        let values = positions(table_of::<E>(), &def.from_col)
             .ok()?
             .into_iter()
-            .map(|c| self.any_column(c))
+            .map(|c| self.any().column_value(c))
             .collect::<Option<Vec<Value>>>()?;
         s.peek_values::<R>(values)
     }
@@ -149,14 +150,18 @@ impl<E: TrackedEntity> Object<E> {
         if let Some(key) = own.parent::<E>(&relation).filter(|key| key.to_table == other.table)
             && let Some(to) = key.to_columns.iter().map(|name| other.column(name)).collect()
         {
-            return self.link(key.columns.clone(), parent.object().as_any_object(), to);
+            return self.any().link(key.columns.clone(), parent.any().clone(), to);
         }
         let (def, entity) = (relation.def(), own.entity);
         if def.is_owner || quoted_table(&def.to_tbl) != other.table {
             let other = other.entity;
             return Err(Error::usage(format!("relation {relation:?} of {entity} is no foreign key to {other}")));
         }
-        self.link(positions::<E>(&def.from_col)?, parent.object().as_any_object(), positions::<R>(&def.to_col)?)
+        self.any().link(
+            positions(table_of::<E>(), &def.from_col)?,
+            parent.any().clone(),
+            positions(table_of::<R>(), &def.to_col)?,
+        )
     }
 
     /// The junction to `R`: attach and detach without loading either side (F10).
@@ -169,8 +174,7 @@ impl<E: TrackedEntity> Object<E> {
     }
 }
 
-pub(super) fn positions<E: TrackedEntity>(identity: &Identity) -> Result<Vec<usize>, Error> {
-    let table = table_of::<E>();
+pub(super) fn positions(table: &TableMeta, identity: &Identity) -> Result<Vec<usize>, Error> {
     identity
         .iter()
         .map(|name| {
@@ -182,7 +186,7 @@ pub(super) fn positions<E: TrackedEntity>(identity: &Identity) -> Result<Vec<usi
 }
 
 fn points_to_key<R: TrackedEntity>(def: &RelationDef) -> bool {
-    positions::<R>(&def.to_col).is_ok_and(|columns| columns == table_of::<R>().keys)
+    positions(table_of::<R>(), &def.to_col).is_ok_and(|columns| columns == table_of::<R>().keys)
 }
 
 /// Many-to-many through a junction table that SeaORM's `Related::via` declares (F10).
@@ -251,11 +255,10 @@ where
         // As `change` does, also in a stretch without autoflush.
         s.flush().await?;
         let present = self.object.related::<R>(s).await?;
-        let wanted: FxHashSet<usize> = others.iter().map(|one| one.object().address()).collect();
-        let related: FxHashSet<usize> = present.iter().map(|one| one.object().address()).collect();
-        let gone: Vec<&Tracked<R>> = present.iter().filter(|one| !wanted.contains(&one.object().address())).collect();
-        let new: Vec<&Tracked<R>> =
-            others.into_iter().filter(|one| !related.contains(&one.object().address())).collect();
+        let wanted: FxHashSet<usize> = others.iter().map(|one| one.any().address()).collect();
+        let related: FxHashSet<usize> = present.iter().map(|one| one.any().address()).collect();
+        let gone: Vec<&Tracked<R>> = present.iter().filter(|one| !wanted.contains(&one.any().address())).collect();
+        let new: Vec<&Tracked<R>> = others.into_iter().filter(|one| !related.contains(&one.any().address())).collect();
         self.change(s, &gone, &new).await
     }
 
@@ -269,8 +272,8 @@ where
     pub async fn change(&self, s: &mut Session, detach: &[&Tracked<R>], attach: &[&Tracked<R>]) -> Result<(), Error> {
         s.flush().await?;
         let mut table = JunctionTable::of::<E, R>()?;
-        table.equality = s.equality_of::<E>(&table.own).await?;
-        table.equality.extend(s.equality_of::<R>(&table.theirs).await?);
+        table.equality = s.equality_of(table_of::<E>(), &table.own).await?;
+        table.equality.extend(s.equality_of(table_of::<R>(), &table.theirs).await?);
         s.core().shared.joins.changed(&table.table);
         if !detach.is_empty() {
             for pairs in table.chunks(s.dialect(), self.pairs(&table, detach)?) {
@@ -289,15 +292,19 @@ where
 
     fn pairs(&self, table: &JunctionTable, others: &[&Tracked<R>]) -> Result<Vec<Vec<Value>>, Error> {
         let missing = || Error::usage("an object without a key cannot be attached: flush it first");
-        let own =
-            table.own.iter().map(|c| self.object.any_column(*c)).collect::<Option<Vec<_>>>().ok_or_else(missing)?;
+        let own = table
+            .own
+            .iter()
+            .map(|c| self.object.any().column_value(*c))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(missing)?;
         let mut pairs: Vec<Vec<Value>> = Vec::with_capacity(others.len());
         let mut seen: FxHashSet<Vec<Value>> = FxHashSet::default();
         for other in others {
             let theirs = table
                 .theirs
                 .iter()
-                .map(|c| other.object().any_column(*c))
+                .map(|c| other.any().column_value(*c))
                 .collect::<Option<Vec<_>>>()
                 .ok_or_else(missing)?;
             let pair: Vec<Value> = own.iter().cloned().chain(theirs).collect();
@@ -333,8 +340,8 @@ impl JunctionTable {
         Ok(Self {
             table: quoted_table(&via.to_tbl),
             columns: names(&via.to_col).into_iter().chain(names(&to.from_col)).collect(),
-            own: positions::<E>(&via.from_col)?,
-            theirs: positions::<R>(&to.to_col)?,
+            own: positions(table_of::<E>(), &via.from_col)?,
+            theirs: positions(table_of::<R>(), &to.to_col)?,
             equality: Vec::new(),
         })
     }
@@ -460,8 +467,8 @@ impl Session {
     fn peek_values<R: TrackedEntity>(&mut self, values: Vec<Value>) -> Option<Tracked<R>> {
         let key = crate::objects::identity::Key::from_values(values);
         let core = self.core();
-        let object = core.map.get::<R>(&key)?;
+        let object = core.map.get(table_of::<R>(), &key)?;
         let there = object.phase_unless_expired() == Some(crate::objects::Phase::Persistent);
-        (there && core.filters.shows(object) == Some(true)).then(|| object.clone().into())
+        (there && core.filters.shows(object) == Some(true)).then(|| Tracked::of(object.clone()))
     }
 }

@@ -200,7 +200,7 @@ fn step<'a, E: TrackedEntity, R: TrackedEntity>(
         }
         let all = related.iter().flat_map(|group| group.iter());
         let mut seen = FxHashSet::default();
-        Ok(all.filter(|object| seen.insert(object.object().address())).cloned().collect())
+        Ok(all.filter(|object| seen.insert(object.any().address())).cloned().collect())
     })
 }
 

@@ -22,6 +22,7 @@ use crate::{
     },
     table::{
         facts::Equality,
+        meta::TableMeta,
         sql::{quote, quoted_table},
         value::is_null,
     },
@@ -33,22 +34,24 @@ type Side = Vec<Value>;
 
 impl Session {
     /// Whether a column on either side of the junction compares otherwise than by its bytes.
-    pub(super) async fn folds_through<E: TrackedEntity, R: TrackedEntity>(
+    pub(super) async fn folds_through(
         &mut self,
+        own: &'static TableMeta,
+        theirs: &'static TableMeta,
         via: &RelationDef,
         to: &RelationDef,
     ) -> Result<bool, Error> {
-        let own = self.equality_of::<E>(&positions::<E>(&via.from_col)?).await?;
-        let theirs = self.equality_of::<R>(&positions::<R>(&to.to_col)?).await?;
+        let own = self.equality_of(own, &positions(own, &via.from_col)?).await?;
+        let theirs = self.equality_of(theirs, &positions(theirs, &to.to_col)?).await?;
         Ok(own.iter().chain(&theirs).flatten().any(|equality| !equality.of_bytes))
     }
 
     /// How the database compares values of these columns, where that is not by their bytes.
-    pub(super) async fn equality_of<E: TrackedEntity>(
+    pub(super) async fn equality_of(
         &mut self,
+        table: &'static TableMeta,
         columns: &[usize],
     ) -> Result<Vec<Option<Equality>>, Error> {
-        let table = table_of::<E>();
         match columns.iter().any(|column| table.columns[*column].may_fold()) {
             true => Ok(self.core().table_facts(table).await?.equality_of(columns)),
             false => Ok(vec![None; columns.len()]),
@@ -62,10 +65,10 @@ impl Session {
         via: &RelationDef,
         to: &RelationDef,
     ) -> Result<Vec<Vec<Tracked<R>>>, Error> {
-        let (own, theirs) = (positions::<E>(&via.from_col)?, positions::<R>(&to.to_col)?);
+        let (own, theirs) = (positions(table_of::<E>(), &via.from_col)?, positions(table_of::<R>(), &to.to_col)?);
         let (mut of, mut values) = (Vec::with_capacity(parents.len()), Vec::with_capacity(parents.len()));
         for (at, parent) in parents.iter().enumerate() {
-            let held = own.iter().map(|column| parent.any_column(*column)).collect::<Option<Side>>();
+            let held = own.iter().map(|column| parent.any().column_value(*column)).collect::<Option<Side>>();
             if let Some(held) = held.filter(|held| !held.iter().any(is_null)) {
                 of.push(at);
                 values.push(held);
@@ -74,8 +77,8 @@ impl Session {
         let pairs = Matching::<E, R> {
             via,
             to,
-            own_equality: self.equality_of::<E>(&own).await?,
-            their_equality: self.equality_of::<R>(&theirs).await?,
+            own_equality: self.equality_of(table_of::<E>(), &own).await?,
+            their_equality: self.equality_of(table_of::<R>(), &theirs).await?,
             own,
             theirs,
             entities: std::marker::PhantomData,
@@ -95,7 +98,7 @@ impl Session {
             before += some.len();
         }
         let objects = self.get_by_values::<R>(distinct(found.iter().map(|(_, key)| key))).await?;
-        let by_key = |object: &Tracked<R>| Some((object.object().map_key()?, object.clone()));
+        let by_key = |object: &Tracked<R>| Some((object.any().map_key()?, object.clone()));
         let by_key: FxHashMap<Key, Tracked<R>> = objects.iter().filter_map(by_key).collect();
         let mut related = vec![Vec::new(); parents.len()];
         for (number, key) in found {

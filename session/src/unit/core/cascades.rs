@@ -14,15 +14,15 @@ use crate::{
 
 impl Core {
     /// Adds to the dirty objects those that are to be deleted along with one of them.
-    pub(super) fn take_along(&mut self, dirty: &mut Vec<Arc<dyn AnyObject>>) {
+    pub(super) fn take_along(&mut self, dirty: &mut Vec<Arc<AnyObject>>) {
         for object in dirty.iter().filter(|object| !object.table().orphans.is_empty() && object.is_orphan()) {
-            object.delete(&mut self.map);
+            object.mark_deleted(&mut self.map);
         }
         let mut done: FxHashSet<*const ()> = FxHashSet::default();
         loop {
-            let leads = |object: &&Arc<dyn AnyObject>| !object.table().cascades.is_empty() && object.is_deleting();
+            let leads = |object: &&Arc<AnyObject>| !object.table().cascades.is_empty() && object.is_deleting();
             let new = dirty.iter().filter(leads).filter(|object| done.insert(Arc::as_ptr(object).cast()));
-            let mut parents: Vec<Arc<dyn AnyObject>> = new.cloned().collect();
+            let mut parents: Vec<Arc<AnyObject>> = new.cloned().collect();
             if parents.is_empty() {
                 return;
             }
@@ -35,21 +35,21 @@ impl Core {
         }
     }
 
-    fn delete_children(&mut self, parents: &[Arc<dyn AnyObject>], cascade: &Cascade, dirty: &[Arc<dyn AnyObject>]) {
-        let held = |parent: &Arc<dyn AnyObject>| {
+    fn delete_children(&mut self, parents: &[Arc<AnyObject>], cascade: &Cascade, dirty: &[Arc<AnyObject>]) {
+        let held = |parent: &Arc<AnyObject>| {
             let values = cascade.columns.iter().map(|column| parent.held_value(*column));
             values.collect::<Option<Vec<_>>>().map(Key::from_values)
         };
         let held: FxHashSet<Key> = parents.iter().filter_map(held).collect();
         let tables = self.map.tables().into_iter().filter(|table| table.table == cascade.table);
-        let in_map = tables.flat_map(|table| self.map.objects_of(table));
+        let in_map = tables.flat_map(|table| self.map.objects_of(table)).cloned();
         // Of new objects the map holds only those whose keys are known.
         let new = dirty.iter().filter(|object| object.table().table == cascade.table && object.is_pending()).cloned();
         for child in in_map.chain(new).collect::<Vec<_>>() {
             let columns = cascade.to.iter().map(|name| child.table().column(name));
             let values = columns.map(|column| child.column_value(column?)).collect::<Option<Vec<_>>>();
             if values.is_some_and(|values| held.contains(&Key::from_values(values))) {
-                child.delete(&mut self.map);
+                child.mark_deleted(&mut self.map);
             }
         }
     }

@@ -81,7 +81,7 @@ pub(crate) struct Core {
     /// The token that rides with COMMIT, for servers that cannot tell by the id (R9).
     pub(crate) token: Option<crate::unit::tokens::Token>,
     /// Objects whose rows a flush found to be gone (D7).
-    pub(crate) gone: Vec<Arc<dyn AnyObject>>,
+    pub(crate) gone: Vec<Arc<AnyObject>>,
     /// Who observes the flushes of this pool's units (U7).
     pub(crate) observers: Option<Arc<Observers>>,
     /// Whether the unit keeps what its flushes do.

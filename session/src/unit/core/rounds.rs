@@ -122,7 +122,7 @@ impl Core {
     }
 
     /// The dirty objects, and those that follow one of them: their foreign keys join what changed there (D6).
-    fn take_dirty_with_children(&self) -> Result<Vec<Arc<dyn AnyObject>>, Error> {
+    fn take_dirty_with_children(&self) -> Result<Vec<Arc<AnyObject>>, Error> {
         let mut dirty = self.shared.take_dirty();
         let mut led = 0;
         while led < dirty.len() && self.shared.has_leaders() {

@@ -9,7 +9,7 @@ use super::{Core, UnitState};
 use crate::{
     connection::{Message, Reply, boxed::boxed, control::is_cursor_query},
     error::{Class, Error},
-    objects::{entity::TrackedEntity, identity::Key},
+    objects::identity::Key,
     table::{facts::TableFacts, meta::TableMeta},
     unit::{
         block_table::{BlockAction, BlockEvent, BlockKind, decide},
@@ -88,11 +88,10 @@ impl Core {
     }
 
     /// A row was found to be gone: the map forgets its object, and its key may be added again (D7).
-    pub(crate) fn vanished<E: TrackedEntity>(&mut self, key: &Key) {
-        let Some(object) = self.map.get::<E>(key).filter(|object| object.wants_reading()) else {
+    pub(crate) fn vanished(&mut self, table: &'static TableMeta, key: &Key) {
+        let Some(object) = self.map.get(table, key).filter(|object| object.wants_reading()).cloned() else {
             return;
         };
-        let object = object.as_any_object();
         let holder = self.holder();
         if object.vanish(self.frames[holder].id, &mut self.map) {
             self.frames[holder].undo.touch(object);

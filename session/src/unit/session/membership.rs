@@ -1,6 +1,9 @@
 //! Objects of a unit: how they come in, leave, and are sent. What is read through the map is in [`crate::load::query`].
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use sea_orm::{ActiveModelTrait, EntityTrait, sea_query::IntoValueTuple};
 
@@ -8,7 +11,7 @@ use super::Session;
 use crate::{
     error::Error,
     objects::{
-        Object, Phase, Tracked,
+        AnyObject, Object, Phase, Tracked,
         entity::{TrackedEntity, table_of},
         states::State,
     },
@@ -43,7 +46,7 @@ impl Session {
         A: ActiveModelTrait<Entity: TrackedEntity + EntityTrait<ActiveModel = A>>,
     {
         let object = Object::pending(active_model, &self.core().shared);
-        if let Err(e) = self.core().take_in(&object) {
+        if let Err(e) = self.core().take_in(object.any()) {
             self.core().refused_add.get_or_insert(e);
         }
         object.into()
@@ -58,7 +61,7 @@ impl Session {
         A: ActiveModelTrait<Entity: TrackedEntity + EntityTrait<ActiveModel = A>>,
     {
         let object = Object::pending(active_model, &self.core().shared);
-        self.core().take_in(&object)?;
+        self.core().take_in(object.any())?;
         Ok(object.into())
     }
 
@@ -68,8 +71,8 @@ impl Session {
     /// The object is not transient, or its key is taken in this unit.
     pub fn add_again<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> Result<(), Error> {
         let shared = self.core().shared.clone();
-        object.object().revive(&shared)?;
-        self.core().take_in(object.object())
+        object.any().revive(&shared)?;
+        self.core().take_in(object.any())
     }
 
     /// Deletes an object; the next flush sends it. One that was added and never flushed is simply forgotten (F6).
@@ -95,9 +98,9 @@ impl Session {
     /// ```
     pub fn delete<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
         match table_of::<E>().soft_delete {
-            Some(column) if object.object().phase() == Phase::Persistent => {
+            Some(column) if object.any().phase() == Phase::Persistent => {
                 if self.may_delete(object)
-                    && let Err(e) = object.object().soft_delete(column)
+                    && let Err(e) = object.any().soft_delete(column)
                 {
                     self.core().refused_add.get_or_insert(e);
                 }
@@ -109,7 +112,7 @@ impl Session {
     /// Deletes an object's row, also where [`Session::delete`] would only mark it (U5).
     pub fn hard_delete<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
         if self.may_delete(object) {
-            object.object().mark_deleted(&mut self.core().map);
+            object.any().mark_deleted(&mut self.core().map);
         }
     }
 
@@ -126,17 +129,17 @@ impl Session {
                 table.entity
             )));
         };
-        if state != State::Persistent || !object.object().belongs_to(&self.core().shared) {
+        if state != State::Persistent || !object.any().belongs_to(&self.core().shared) {
             return Err(Error::usage(format!(
                 "this {} is {state:?}, and only a row of this unit can be restored: load it with `.unfiltered()`",
                 table.entity
             )));
         }
-        object.object().restore(column)
+        object.any().restore(column)
     }
 
     fn may_delete<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> bool {
-        let own = object.object().belongs_to(&self.core().shared);
+        let own = object.any().belongs_to(&self.core().shared);
         if !own {
             tracing::warn!(?object, "an object of another unit of work was to be deleted; nothing is sent");
         }
@@ -163,16 +166,16 @@ impl Session {
     pub fn peek<E: TrackedEntity>(&mut self, key: impl IntoValueTuple) -> Option<Tracked<E>> {
         let key = crate::objects::identity::Key::of(key);
         let core = self.core();
-        let object = core.map.get::<E>(&key)?;
+        let object = core.map.get(table_of::<E>(), &key)?;
         let phase = object.phase_unless_expired()?;
         let there = phase == Phase::Persistent || phase == Phase::Pending;
-        (there && core.filters.shows(object) == Some(true)).then(|| object.clone().into())
+        (there && core.filters.shows(object) == Some(true)).then(|| Tracked::of(object.clone()))
     }
 
     /// Whether the map holds this object.
     pub fn contains<E: TrackedEntity>(&mut self, object: &Tracked<E>) -> bool {
-        let object = object.object();
-        object.map_key().is_some_and(|key| self.core().map.get::<E>(&key).is_some_and(|held| held.same(object)))
+        let (object, map) = (object.any(), &self.core().map);
+        object.map_key().and_then(|key| map.get(object.table(), &key)).is_some_and(|held| Arc::ptr_eq(held, object))
     }
 
     /// Where the object stands.
@@ -182,20 +185,21 @@ impl Session {
 
     /// Takes an object out of the unit: it keeps its values, nothing about it is sent, and a rollback leaves it out (S7).
     pub fn expunge<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
-        object.object().expunge(&mut self.core().map);
+        object.any().expunge(&mut self.core().map);
     }
 
     /// Has the object read again by the next [`Session::get`], by a query that returns it, or before a relation of it is
     /// followed. Until then its getters give what it held last; what is set is sent, whatever the old value was (D8).
     pub fn expire<E: TrackedEntity>(&mut self, object: &Tracked<E>) {
-        object.object().expire();
+        object.any().expire();
     }
 
     /// Expires every clean object of an entity: for after a set-based statement of your own.
     pub fn expire_all<E: TrackedEntity>(&mut self) {
         let core = self.core();
-        core.map.objects::<E>().for_each(Object::expire);
-        core.shared.joins.changed(&table_of::<E>().table);
+        let table = table_of::<E>();
+        core.map.objects_of(table).for_each(|object| object.expire());
+        core.shared.joins.changed(&table.table);
     }
 
     /// How many objects the map holds; while a statement is under way on the shared session, how many it held before.
@@ -245,29 +249,27 @@ impl Session {
 
 impl Core {
     /// Takes a new object into the unit (I2); one that is refused is in none.
-    pub(crate) fn take_in<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
+    pub(crate) fn take_in(&mut self, object: &Arc<AnyObject>) -> Result<(), Error> {
         self.place(object).inspect_err(|_| object.refused())
     }
 
-    fn place<E: TrackedEntity>(&mut self, object: &Object<E>) -> Result<(), Error> {
+    fn place(&mut self, object: &Arc<AnyObject>) -> Result<(), Error> {
         self.usable()?;
         if let Some(key) = object.known_key() {
             // Whether an expired row is still there only the database can tell: it refuses a second one.
-            self.vanished::<E>(&key);
-            if let Some(held) = self.map.get::<E>(&key)
+            self.vanished(object.table(), &key);
+            if let Some(held) = self.map.get(object.table(), &key)
                 && !matches!(held.phase(), Phase::Deleting | Phase::Deleted)
             {
-                let entity = table_of::<E>().entity;
-                return Err(Error::Duplicate { entity, key: object.key_for_messages().into() });
+                return Err(Error::Duplicate { entity: object.table().entity, key: object.key_text().into() });
             }
             object.set_map_key(key.clone());
             self.map.insert(key, object.clone());
         }
-        let any = object.as_any_object();
         let holder = self.holder();
         let id = self.frames[holder].id;
-        if any.added(id) {
-            self.frames[holder].undo.touch(any);
+        if object.added(id) {
+            self.frames[holder].undo.touch(object.clone());
         }
         object.enlist_new();
         Ok(())
