@@ -304,7 +304,7 @@ async fn hold(engine: Engine, folder: &Path) -> Result<Hold, ClusterError> {
 }
 
 /// Opens the writing end without waiting for a reader. It is closed in child processes, as all files of Rust are.
-fn open(folder: &Path) -> io::Result<File> {
+pub(super) fn open(folder: &Path) -> io::Result<File> {
     let sender = pipe::OpenOptions::new().open_sender(folder.join("lease"))?;
     sender.into_nonblocking_fd().map(File::from)
 }
