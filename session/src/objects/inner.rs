@@ -173,7 +173,7 @@ impl Inner {
             return Ok(());
         };
         let mut kept = model.clone();
-        for column in (0..self.table().columns.len()).filter(|column| self.touched.contains(*column)) {
+        for column in self.touched.columns(self.table().columns.len()) {
             own(&mut kept).put(column, now.value(column))?;
         }
         self.base = Some(model);
@@ -322,9 +322,7 @@ impl Inner {
             undo.held.cover(self.data.table(), Before::Whole(self.data.clone()));
         }
     }
-}
 
-impl Inner {
     /// The key of a parent that this column follows and that is not known yet.
     pub(super) fn link_of(&self, column: usize) -> Option<WrittenValue> {
         self.written_links().iter().find_map(|link| {

@@ -180,8 +180,7 @@ impl<E: TrackedEntity> Object<E> {
     /// The primary key of the object's row, whatever key it was given since.
     pub(crate) fn row_key(&self) -> Option<sea_orm::sea_query::ValueTuple> {
         let inner = self.0.inner.lock();
-        let held = inner.base.as_ref().or(inner.data.model())?;
-        Some(model_as::<E>(&**held).get_primary_key_value())
+        Some(model_as::<E>(&**inner.held()?).get_primary_key_value())
     }
 
     // ---- writing -------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use sea_orm::IsolationLevel;
 
-use super::retry_loop::{Body, run_unit};
+use super::retry_loop::run_unit;
 use crate::{
     connection::db::Db,
     dialect::{Dialect, Position},
@@ -15,7 +15,7 @@ use crate::{
         fate::FateCell,
         predicate::{About, AboutAny, Accepts, Predicate},
         retry::Retry,
-        session::{Attempt, Session, Whole},
+        session::{Attempt, Body, Session, Whole},
         settings::Settings,
     },
 };

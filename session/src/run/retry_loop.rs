@@ -3,10 +3,8 @@
 //! The loop knows what the database reported from the session, not from the caller's error type. It never repeats a unit
 //! whose COMMIT may have worked.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
@@ -17,51 +15,12 @@ use crate::{
     error::Error,
     stats::Counters,
     unit::{
-        session::{AnyAttempt, Attempt, BodyError, Session, Verdict},
+        session::{AnyAttempt, BodyError, Verdict},
         settings::Settings,
     },
 };
 
-/// A unit's body, and what its last attempt has come to.
-pub(crate) struct Body<B, T, E> {
-    body: B,
-    value: Mutex<Option<T>>,
-    error: PhantomData<fn() -> E>,
-}
-
-impl<B, T, E: 'static> Body<B, T, E> {
-    pub(crate) fn new(body: B) -> Self {
-        Self { body, value: Mutex::new(None), error: PhantomData }
-    }
-
-    /// What the unit comes to that ended so.
-    pub(crate) fn outcome(self, ended: Result<(), BodyError>) -> Result<T, E> {
-        match ended {
-            Ok(()) => Ok(self.value.into_inner().expect("a body that worked has left its value")),
-            Err(error) => Err(*error.downcast().expect("a body's error is of its own type")),
-        }
-    }
-}
-
-impl<B, T, E> AnyAttempt for Body<B, T, E>
-where
-    B: Attempt<T, E>,
-    E: From<Error> + Send + 'static,
-    T: Send,
-{
-    fn attempt<'a>(&'a self, session: &'a mut Session) -> BoxFuture<'a, Result<(), BodyError>> {
-        Box::pin(async move {
-            let value = self.body.attempt(session).await.map_err(|error| Box::new(error) as BodyError)?;
-            *self.value.lock() = Some(value);
-            Ok(())
-        })
-    }
-
-    fn convert(&self, error: Error) -> BodyError {
-        Box::new(E::from(error))
-    }
-}
-
+/// Runs a unit of work, and again if a retry was asked for.
 pub(crate) async fn run_unit(
     db: &Db,
     settings: Arc<Settings>,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sea_orm::sqlx::mysql::{MySqlArguments, MySqlPool, MySqlRow};
 use sea_orm::sqlx::{self, AssertSqlSafe, MySqlConnection, Row};
 
-use super::{SELECT, insert_keyless_text, insert_text, tuples};
+use super::{SELECT, insert_keyless_text, insert_text, item_of, tuples};
 use crate::entities::item;
 
 /// How many rows go into one statement; nine binds a row stay under the limit of 65,535.
@@ -78,17 +78,7 @@ async fn select(connection: &mut MySqlConnection) -> Vec<item::Model> {
 }
 
 fn decoded(row: &MySqlRow) -> item::Model {
-    item::Model {
-        id: row.get(0),
-        uri: row.get(1),
-        title: row.get(2),
-        content: row.get(3),
-        meta: row.get(4),
-        score: row.get(5),
-        active: row.get(6),
-        revision: row.get(7),
-        updated_at: row.get(8),
-    }
+    item_of!(row)
 }
 
 /// Loads every row, changes the title of the first so many, and writes those back 1,000 a statement. (INSERT … ON DUPLICATE KEY UPDATE

@@ -14,6 +14,25 @@ fn tuples(rows: usize, columns: usize) -> String {
 /// Every row with every column.
 const SELECT: &str = "SELECT id, uri, title, content, meta, score, active, revision, updated_at FROM item";
 
+/// A row of [`SELECT`]. (A function for every driver would be longer by its bounds.)
+macro_rules! item_of {
+    ($row:expr) => {{
+        let row = $row;
+        item::Model {
+            id: row.get(0),
+            uri: row.get(1),
+            title: row.get(2),
+            content: row.get(3),
+            meta: row.get(4),
+            score: row.get(5),
+            active: row.get(6),
+            revision: row.get(7),
+            updated_at: row.get(8),
+        }
+    }};
+}
+use item_of;
+
 /// Inserts so many rows.
 fn insert_text(rows: usize) -> String {
     let tuples = tuples(rows, 9);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sea_orm::sqlx::postgres::{PgPool, PgRow};
 use sea_orm::sqlx::{self, PgConnection, Row};
 
-use super::SELECT;
+use super::{SELECT, item_of};
 use crate::entities::item;
 
 /// How many rows go into one INSERT.
@@ -159,17 +159,7 @@ async fn select(connection: &mut PgConnection) -> Vec<item::Model> {
 }
 
 fn decoded(row: &PgRow) -> item::Model {
-    item::Model {
-        id: row.get(0),
-        uri: row.get(1),
-        title: row.get(2),
-        content: row.get(3),
-        meta: row.get(4),
-        score: row.get(5),
-        active: row.get(6),
-        revision: row.get(7),
-        updated_at: row.get(8),
-    }
+    item_of!(row)
 }
 
 /// Loads every row, changes the title of the first so many, and writes those back in one statement.

@@ -3,22 +3,19 @@
 //! A session is used through `&mut`: a parent cannot be used while its child block is open, and two children cannot run
 //! side by side, because the compiler refuses it.
 
+mod attempt;
 mod lending;
 mod membership;
 mod nested;
 mod savepoint;
 mod transaction;
 
-use std::{
-    any::Any,
-    panic::{AssertUnwindSafe, resume_unwind},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use futures_util::{FutureExt, future::BoxFuture};
 use sea_orm::{ConnectionTrait, DbErr, ExecResult, IsolationLevel, QueryResult, Statement};
 use tokio::sync::Mutex;
 
+pub(crate) use attempt::{AnyAttempt, Attempt, Body, BodyError, Verdict, Whole};
 pub use membership::NoAutoflush;
 pub use nested::NestedBlock;
 pub use savepoint::Savepoint;
@@ -28,7 +25,7 @@ use lending::{Lending, Place};
 
 use super::{
     block_table::{BlockKind, BlockState},
-    body::{Block, BlockOnce},
+    body::BlockOnce,
     core::{Core, UnitState},
     hooks::{HookBody, HookOutcome, Hooks, Registered},
     settings::Settings,
@@ -79,46 +76,6 @@ impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("backend", &self.dialect.backend).finish_non_exhaustive()
     }
-}
-
-/// What the retry loop runs: a body with what it is called with, the session excepted.
-pub(crate) trait Attempt<T, E>: Sync {
-    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<T, E>> + Send;
-}
-
-/// A body that is called with the session alone.
-pub(crate) struct Whole<F>(pub(crate) F);
-
-impl<T, E, F> Attempt<T, E> for Whole<F>
-where
-    F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
-{
-    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<T, E>> + Send {
-        (self.0)(session)
-    }
-}
-
-/// An error of a body, of whatever type.
-pub(crate) type BodyError = Box<dyn Any + Send>;
-
-/// An [`Attempt`] of whatever types: what runs it is compiled once, and not once a body.
-pub(crate) trait AnyAttempt: Sync {
-    /// Runs the body. The attempt keeps the value of one that works.
-    fn attempt<'a>(&'a self, session: &'a mut Session) -> BoxFuture<'a, Result<(), BodyError>>;
-    /// An error of this crate as the body's.
-    fn convert(&self, error: Error) -> BodyError;
-}
-
-/// How a unit ended, and what the database had said whatever the caller made of it (R5).
-pub(crate) enum Verdict {
-    Done,
-    /// Rolled back, or known not to be committed: it may run again.
-    Failed {
-        error: BodyError,
-        reported: Option<Error>,
-    },
-    /// Committed, or not known: it must not run again.
-    Final(BodyError),
 }
 
 /// What a look at a session says.
@@ -193,60 +150,6 @@ impl Session {
     }
 
     // ---- the unit --------------------------------------------------------------------------------------------------
-
-    /// One attempt of a unit: body, flush, COMMIT; or rollback.
-    pub(crate) async fn run_unit(&mut self, body: &dyn AnyAttempt) -> Verdict {
-        self.in_run = true;
-        let outcome = AssertUnwindSafe(body.attempt(&mut *self)).catch_unwind().await;
-        match outcome {
-            Err(panic) => {
-                self.core().rollback().await;
-                resume_unwind(panic)
-            }
-            Ok(Ok(())) => self.conclude(body).await,
-            Ok(Err(error)) => self.give_up(error, body).await,
-        }
-    }
-
-    async fn conclude(&mut self, body: &dyn AnyAttempt) -> Verdict {
-        match self.core().commit().await {
-            Ok(()) => Verdict::Done,
-            Err(e @ (Error::AfterCommit { .. } | Error::CommitUnknown { .. })) => Verdict::Final(body.convert(e)),
-            Err(e) => {
-                let reported = self.core().reported.take().or_else(|| Some(e.clone()));
-                Verdict::Failed { error: body.convert(e), reported }
-            }
-        }
-    }
-
-    async fn give_up(&mut self, error: BodyError, body: &dyn AnyAttempt) -> Verdict {
-        let settings = self.core().settings.clone();
-        let allowed = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            settings.allow.as_ref().is_some_and(|allow| allow.says(&*error))
-        }));
-        let allowed = match allowed {
-            Ok(allowed) => allowed,
-            Err(panic) => {
-                self.core().rollback().await;
-                resume_unwind(panic)
-            }
-        };
-        if allowed && settings.retry_on.as_ref().is_some_and(|retry_on| retry_on.says(&*error)) {
-            self.core().rollback().await;
-            return Verdict::Final(body.convert(Error::usage(
-                "an error is both allowed (commit) and retried: `allow` and `retry_on` must not overlap",
-            )));
-        }
-        if allowed {
-            return match self.conclude(body).await {
-                Verdict::Done => Verdict::Final(error),
-                ended => ended,
-            };
-        }
-        self.core().rollback().await;
-        let reported = self.core().reported.take();
-        Verdict::Failed { error, reported }
-    }
 
     /// Commits a unit that was begun by hand: flush, COMMIT, then the hooks (B2).
     ///
