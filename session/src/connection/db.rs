@@ -13,6 +13,7 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 use super::{
     nodes::{NodeSet, Nodes},
     replicas::ReplicaSet,
+    turn::Line,
 };
 pub use crate::dialect::Queues;
 use crate::{
@@ -49,6 +50,8 @@ struct Pool {
     facts: Arc<FactsCache>,
     /// What a room below keeps for the pool: this one only knows that it is there.
     kept: RwLock<Option<Kept>>,
+    /// Where units that write wait for each other, if only one can at a time.
+    line: Line,
     /// Where units that only read may go (U9).
     replicas: OnceLock<Arc<ReplicaSet>>,
     /// The other nodes of its cluster (Y3).
@@ -75,6 +78,7 @@ impl From<DatabaseConnection> for Db {
             dialect,
             facts: Arc::default(),
             kept: RwLock::default(),
+            line: Line::default(),
             replicas: OnceLock::new(),
             nodes: OnceLock::new(),
             clustered: OnceLock::new(),
@@ -86,7 +90,7 @@ impl Db {
     /// Connects to a URL (`sqlite::memory:`, `sqlite://file.db?mode=rwc`, `postgres://…`, `mysql://…`) or by SeaORM's options.
     ///
     /// SQLite gets WAL, foreign keys, a busy timeout of five seconds, and for a database in memory one connection that is
-    /// never closed. PostgreSQL connections notice a client that went away within 100 ms, so that a dropped unit frees its
+    /// never closed; units that write wait for each other in a line, without a connection. PostgreSQL connections notice a client that went away within 100 ms, so that a dropped unit frees its
     /// locks (C3). MySQL's and MariaDB's speak utf8mb4 and UTC, and each unit's BEGIN sets their `sql_mode`: names are quoted as in
     /// the standard, and a value that does not fit is an error.
     ///
@@ -153,6 +157,11 @@ impl Db {
         let mut kept = self.0.kept.write();
         let before = kept.clone().and_then(|kept| kept.downcast::<T>().ok()).unwrap_or_default();
         *kept = Some(Arc::new(change(&before)));
+    }
+
+    /// Where units that write wait for each other.
+    pub(super) fn line(&self) -> &Line {
+        &self.0.line
     }
 
     /// The replicas of the pool, if it has any (U9).

@@ -15,6 +15,7 @@ pub(crate) mod redaction;
 pub(crate) mod replicas;
 pub(crate) mod span;
 pub(crate) mod text;
+mod turn;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 
@@ -31,6 +32,7 @@ use crate::{
         redaction::{Hide, without_literals},
         replicas::{Placed, Reading},
         span::{debug_span, in_span, record},
+        turn::Turn,
     },
     dialect::{Dialect, Driver, Unfinished},
     error::{Class, Error},
@@ -55,6 +57,8 @@ enum Transaction {
 pub(crate) struct Connection {
     db: Db,
     driver: Option<Box<dyn Driver>>,
+    /// The unit is the one that writes, where only one can.
+    turn: Option<Turn>,
     /// The unit only reads, and may run on a replica (U9).
     reading: Option<Reading>,
     /// The replica that the connection is to; none: to the primary, or there is no connection yet.
@@ -99,6 +103,7 @@ impl Connection {
         Self {
             db,
             driver: None,
+            turn: None,
             reading: None,
             replica: None,
             node: 0,
@@ -227,6 +232,7 @@ impl Connection {
     pub(crate) fn closed(&mut self) {
         self.transaction = Transaction::None;
         self.begun = false;
+        self.turn = None;
         if std::mem::take(&mut self.altered) {
             self.db.facts().forget_all();
         }
@@ -281,6 +287,7 @@ impl Connection {
         }
         self.transaction = Transaction::None;
         self.in_flight = false;
+        self.turn = None;
         self.lost.get_or_insert(cause);
     }
 
@@ -294,6 +301,11 @@ impl Connection {
         }
         if !self.dialect().unsigned {
             message.values().into_iter().flatten().try_for_each(value::fits)?;
+        }
+        if let (Some(writer), Message::Control(text), None) = (&self.dialect().one_writer, &message, &self.turn)
+            && text.contains(writer.begins)
+        {
+            self.turn = boxed(|| Turn::wait(&self.db, writer.patience)).await;
         }
         let first = self.driver.is_none();
         let mut begun = None;

@@ -101,6 +101,8 @@ pub(crate) struct Dialect {
     pub(crate) cursors: bool,
     /// Whether an outbox runs here.
     pub(crate) outbox: Can,
+    /// That one unit writes at a time, and the others wait for it.
+    pub(crate) one_writer: Option<OneWriter>,
     /// What an outbox divides its work by (Q3).
     pub(crate) queues: Queues,
     /// How one process tells others something at once; without, they poll (Q6).
@@ -196,6 +198,14 @@ pub(crate) struct Dialect {
     pub(crate) names_in: for<'e> fn(&'e (dyn sqlx::error::DatabaseError + 'static)) -> Option<Names<'e>>,
     /// What the columns of a row are called, if the row is of this driver.
     pub(crate) column_names: for<'r> fn(&'r QueryResult) -> Option<ColumnNames<'r>>,
+}
+
+/// How units write where one can at a time.
+pub(crate) struct OneWriter {
+    /// What is in the message that begins a unit which writes.
+    pub(crate) begins: &'static str,
+    /// How long a unit waits for its turn before it asks the database, which refuses it if somebody writes.
+    pub(crate) patience: Duration,
 }
 
 /// A connection on its way from its pool.

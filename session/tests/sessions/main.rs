@@ -22,5 +22,6 @@ mod outbox;
 mod send;
 #[path = "../support_outbox/mod.rs"]
 mod support_outbox;
+mod turns;
 
 use foreign::tests_cfg;

@@ -52,6 +52,7 @@ pub(super) static MYSQL: Dialect = Dialect {
     breaks_off: false,
     cursors: false,
     outbox: Ok(()),
+    one_writer: None,
     queues: Queues::Documents,
     channels: None,
     sets: Sets::Documents,

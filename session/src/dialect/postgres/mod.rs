@@ -59,6 +59,7 @@ pub(super) static POSTGRES: Dialect = Dialect {
     breaks_off: false,
     cursors: true,
     outbox: Ok(()),
+    one_writer: None,
     queues: Queues::Arrays,
     channels: Some(Channels { tell: listener::tell, listen: listener::listen }),
     sets: Sets::Arrays,

@@ -15,7 +15,7 @@ use sea_orm::{
     },
 };
 
-use super::{Begin, Dialect, Lexing, Queues, Sets, errors::Names};
+use super::{Begin, Dialect, Lexing, OneWriter, Queues, Sets, errors::Names};
 use crate::{
     error::Class,
     table::{columns::ColumnMeta, value_ref::Exactness},
@@ -23,6 +23,9 @@ use crate::{
 
 /// How long a writer waits for SQLite's write lock before it is told that the file is busy.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Begins a unit that may write: its reads are of the moment from which nobody else writes.
+const WRITES: &str = "BEGIN IMMEDIATE";
 
 pub(super) static SQLITE: Dialect = Dialect {
     name: "SQLite",
@@ -46,6 +49,7 @@ pub(super) static SQLITE: Dialect = Dialect {
     breaks_off: true,
     cursors: false,
     outbox: Ok(()),
+    one_writer: Some(OneWriter { begins: WRITES, patience: BUSY_TIMEOUT }),
     queues: Queues::OneWriter,
     channels: None,
     sets: Sets::Values,
@@ -106,7 +110,7 @@ pub(super) static SQLITE: Dialect = Dialect {
 };
 
 fn begin(begin: &Begin<'_>, sql: &mut String) {
-    *sql += if begin.read_only { "BEGIN; PRAGMA query_only = 1" } else { "BEGIN IMMEDIATE" };
+    *sql += if begin.read_only { "BEGIN; PRAGMA query_only = 1" } else { WRITES };
 }
 
 fn end(commit: bool, read_only: bool) -> &'static str {
