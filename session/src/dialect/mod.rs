@@ -117,8 +117,6 @@ pub(crate) struct Dialect {
     pub(crate) compares_every_kind: bool,
     /// Whether foreign keys act row by row in the middle of a statement, on rows that it is still to change too.
     pub(crate) acts_within_statements: bool,
-    /// Whether `(a, b) IN ((1, 2), …)` takes a list; otherwise it takes the rows of a query.
-    pub(crate) row_lists: bool,
     /// Whether a collation that one side of a comparison names is that of both; so the other side need not name it, and an index
     /// that it has serves.
     pub(crate) one_side_collates: bool,
@@ -467,6 +465,14 @@ impl Dialect {
     /// The parameter with this number, from 1.
     pub(crate) fn parameter(&self, number: usize) -> String {
         format!("{}{number}", self.sign)
+    }
+
+    /// The parameter with this number in an expression of SeaORM's that has several, in their order.
+    pub(crate) fn hole(&self, number: usize) -> String {
+        match self.hole.len() {
+            1 => self.hole.to_owned(),
+            _ => self.parameter(number),
+        }
     }
 
     /// How many rows of `width` values one statement with a parameter for each takes: a power of two, so that few texts exist.

@@ -25,7 +25,7 @@ pub(super) fn among<C: ColumnTrait>(
         let text = format!("{} = ANY({})", dialect.parameter(1), dialect.parameter(2));
         return Expr::cust_with_exprs(text, [names.swap_remove(0), Expr::val(values)]);
     }
-    let size = rows.len().next_power_of_two().min(keys_a_statement(columns.len()).max(rows.len()));
+    let size = rows.len().next_power_of_two().min(keys_a_statement(columns.len(), dialect).max(rows.len()));
     if let Some(last) = rows.last().cloned() {
         rows.resize(size, last);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use sea_orm::{
     ColumnTrait, Condition, Iterable, PrimaryKeyToColumn, QueryFilter, QueryTrait, Statement, Value,
-    sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, Query, ValueTuple, Values},
+    sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, Query, UnionType, ValueTuple, Values},
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     connection::{Fetch, Message, boxed::boxed, text::cut_by_bytes},
-    dialect::Dialect,
+    dialect::{Dialect, Sets},
     error::Error,
     objects::{
         AnyObject, Phase, Tracked,
@@ -35,8 +35,11 @@ use crate::{
 const VALUES_A_STATEMENT: usize = 10_000;
 
 /// How many keys of this many columns go into one statement.
-pub(crate) fn keys_a_statement(columns: usize) -> usize {
-    (VALUES_A_STATEMENT / columns.max(1)).max(1)
+pub(crate) fn keys_a_statement(columns: usize, dialect: &Dialect) -> usize {
+    match columns {
+        0 | 1 => VALUES_A_STATEMENT,
+        _ => (VALUES_A_STATEMENT / columns).max(1).min(dialect.most_selected()),
+    }
 }
 
 impl Session {
@@ -127,7 +130,7 @@ impl Session {
         if !missing.is_empty() {
             let facts = self.core().table_facts(table).await?;
             let most_bytes = self.core().connection.most_bytes(table);
-            for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len()), most_bytes) {
+            for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len(), self.dialect()), most_bytes) {
                 let condition = match facts.folds(&table.keys) {
                     false => keys_filter::<E>(some, self.dialect()),
                     true => compared_filter::<E>(some, &facts, self.dialect()),
@@ -190,7 +193,7 @@ impl Session {
             match folding {
                 None => {
                     let most_bytes = self.core().connection.most_bytes(table);
-                    for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len()), most_bytes) {
+                    for some in cut_by_bytes(&missing, keys_a_statement(table.keys.len(), self.dialect()), most_bytes) {
                         E::find().filter(keys_filter::<E>(some, self.dialect())).load(self).await?;
                     }
                 }
@@ -319,33 +322,9 @@ pub(crate) fn compared_filter<E: TrackedEntity>(
         let values = rows.iter().flat_map(|row| row.iter().enumerate().map(value));
         return Condition::all().add(Expr::col(column.as_column_ref()).is_in(values));
     }
-    if dialect.row_lists && rows.len() > 1 {
-        let names: Vec<Expr> = columns.iter().map(|column| Expr::col(column.as_column_ref())).collect();
-        let rows = rows.iter().map(|row| Expr::tuple(row.iter().enumerate().map(value)));
-        return Condition::all().add(Expr::tuple(names).is_in(rows));
-    }
-    let row = |row: &Vec<Value>| {
-        let same = columns.iter().zip(row.iter().enumerate().map(value));
-        let same = same.map(|(column, value)| Expr::col(column.as_column_ref()).eq(value));
-        same.reduce(|all, one| all.and(one))
-    };
-    any_of(rows.iter().filter_map(row).collect()).map_or_else(Condition::any, |any| Condition::all().add(any))
-}
-
-/// Alternatives as an expression that is no deeper than it must be: databases, and SeaORM, go down into it.
-pub(crate) fn any_of(mut all: Vec<Expr>) -> Option<Expr> {
-    while all.len() > 1 {
-        let mut rest = all.into_iter();
-        let mut pairs = Vec::with_capacity(rest.len().div_ceil(2));
-        while let Some(one) = rest.next() {
-            pairs.push(match rest.next() {
-                Some(other) => one.or(other),
-                None => one,
-            });
-        }
-        all = pairs;
-    }
-    all.pop()
+    let names = columns.iter().map(|column| Expr::col(column.as_column_ref())).collect();
+    let rows = rows.iter().map(|row| row.iter().enumerate().map(value).collect());
+    Condition::all().add(one_row_of(names, rows.collect(), dialect))
 }
 
 /// Whether `names` hold the values of one of `rows`, which are those of `columns`. One flat list, never a chain of ORs, which
@@ -358,12 +337,31 @@ pub(crate) fn one_of<C: ColumnTrait>(
 ) -> Expr {
     // Cast as the columns ask for it (enums), which bare values would not be.
     let cast = |row: Vec<Value>| columns.iter().zip(row).map(|(column, value)| column.save_as(Expr::val(value)));
-    match (names.len(), dialect.row_lists) {
-        (1, _) => names.swap_remove(0).is_in(rows.into_iter().flat_map(cast)),
-        (_, false) => {
-            let rows = rows.into_iter().map(ValueTuple::Many);
-            Expr::tuple(names).in_subquery(Query::select().column(Asterisk).from_values(rows, "keys").take())
+    match names.len() {
+        1 => names.swap_remove(0).is_in(rows.into_iter().flat_map(cast)),
+        _ => one_row_of(names, rows.into_iter().map(|row| cast(row).collect()).collect(), dialect),
+    }
+}
+
+/// Whether `names` hold the values of one of `rows`, which are a table to the database. Where a list of them is taken at all, its time
+/// grows with the square of its length: PostgreSQL tries each row of it with each row of the table, MariaDB looks at each pair of ranges.
+fn one_row_of(names: Vec<Expr>, rows: Vec<Vec<Expr>>, dialect: &Dialect) -> Expr {
+    let names = Expr::tuple(names);
+    match dialect.sets {
+        Sets::Arrays | Sets::Values => {
+            let places = (1..=rows.len()).map(|row| dialect.hole(row + 1)).collect::<Vec<_>>().join(", ");
+            let text = format!("{} IN (VALUES {places})", dialect.hole(1));
+            Expr::cust_with_exprs(text, std::iter::once(names).chain(rows.into_iter().map(Expr::tuple)))
         }
-        (_, true) => Expr::tuple(names).is_in(rows.into_iter().map(|row| Expr::tuple(cast(row)))),
+        // MariaDB's VALUES do not take parameters as they come.
+        Sets::Documents => {
+            let mut selects = rows.into_iter().map(|row| {
+                let named = row.into_iter().enumerate();
+                named.fold(Query::select(), |mut select, (at, value)| select.expr_as(value, format!("k{at}")).take())
+            });
+            let mut all = selects.next().unwrap_or_default();
+            all.unions(selects.map(|select| (UnionType::All, select)));
+            names.in_subquery(Query::select().column(Asterisk).from_subquery(all, "keys").take())
+        }
     }
 }

@@ -84,7 +84,7 @@ fn writes(sent: &[String]) -> usize {
         .filter(|sql| {
             sql.contains("INSERT INTO")
                 || sql.contains("UPDATE ")
-                || sql.contains("DELETE FROM")
+                || sql.contains("DELETE ")
                 || sql.starts_with("COPY")
         })
         .count()

@@ -137,7 +137,12 @@ pub async fn tables(db: &Db) -> Result<(), Error> {
     create_table(db, author::Entity).await?;
     create_table(db, note::Entity).await?;
     create_table(db, tag::Entity).await?;
-    create_table(db, note_tag::Entity).await
+    create_table(db, note_tag::Entity).await?;
+    // Or each row that goes is looked for in all of the table.
+    for column in ["parent_id", "author_id"] {
+        db.send_alone(&format!("CREATE INDEX of_{column} ON note ({column})")).await?;
+    }
+    Ok(())
 }
 
 /// What a row holds now, asked past every session.

@@ -59,7 +59,6 @@ pub(super) static MYSQL: Dialect = Dialect {
     copying: None,
     compares_every_kind: false,
     acts_within_statements: true,
-    row_lists: true,
     unsigned: true,
     one_side_collates: true,
     numbered_parameters: false,

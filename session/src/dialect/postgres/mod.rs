@@ -66,7 +66,6 @@ pub(super) static POSTGRES: Dialect = Dialect {
     copying: Some(copy::COPY),
     compares_every_kind: true,
     acts_within_statements: false,
-    row_lists: true,
     unsigned: false,
     one_side_collates: false,
     numbered_parameters: true,

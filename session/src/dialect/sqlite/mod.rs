@@ -57,7 +57,6 @@ pub(super) static SQLITE: Dialect = Dialect {
     // Moments are texts that may be written in many ways, and decimals are numbers.
     compares_every_kind: false,
     acts_within_statements: true,
-    row_lists: false,
     unsigned: false,
     one_side_collates: false,
     numbered_parameters: true,

@@ -120,7 +120,7 @@ impl Session {
         let mut found = Vec::new();
         let mut before = 0;
         let most_bytes = self.core().connection.most_bytes(table);
-        let most = keys_a_statement(columns.len()).min(dialect.most_selected());
+        let most = keys_a_statement(columns.len(), dialect).min(dialect.most_selected());
         for some in cut_by_bytes(values, most, most_bytes) {
             let mut text = Text::new(dialect, "");
             let tuples = some.iter().enumerate().map(|(at, row)| {

@@ -339,7 +339,7 @@ impl Session {
         // Rows of one parent often follow each other.
         let mut last: Option<(Key, Option<usize>)> = None;
         let most_bytes = self.core().connection.most_bytes(table_of::<R>());
-        for some in cut_by_bytes(&values, keys_a_statement(hop.own.len()), most_bytes) {
+        for some in cut_by_bytes(&values, keys_a_statement(hop.own.len(), self.dialect()), most_bytes) {
             let Asked { select, whose } = hop.select(self, some)?;
             let loader = Loader { refresh, ..select.tracked() };
             let place = |row: &QueryResult, model: &R::Model| {

@@ -316,6 +316,13 @@ where
     }
 }
 
+/// Pairs that a statement is given, as text: rows of a query, their values, and what is so where a row of the junction `t` is the same.
+struct Given {
+    rows: String,
+    values: String,
+    same: String,
+}
+
 /// The junction's table, its columns, and the columns of both sides that they hold.
 struct JunctionTable {
     table: String,
@@ -350,7 +357,7 @@ impl JunctionTable {
     fn chunks(&self, dialect: &Dialect, pairs: Vec<Vec<Value>>) -> Vec<Vec<Vec<Value>>> {
         let size = match dialect.sets {
             Sets::Arrays | Sets::Values => dialect.most_parameters / self.columns.len().max(1),
-            Sets::Documents => keys_a_statement(self.columns.len()).min(dialect.most_selected()),
+            Sets::Documents => keys_a_statement(self.columns.len(), dialect),
         };
         pairs.chunks(size).map(<[_]>::to_vec).collect()
     }
@@ -385,19 +392,10 @@ impl JunctionTable {
             false => format!("INSERT INTO {table} ({columns}) VALUES {listed}{}", self.unless_there(dialect)),
             // A pair that is there in another spelling is related already.
             true => {
-                let rows = if *table == quote("u") { "u_rows" } else { "u" };
-                let value = |at: usize| format!("{rows}.column{}", at + 1);
-                let called: Vec<String> = (0..self.columns.len()).map(|at| format!("column{}", at + 1)).collect();
-                let same =
-                    self.columns.iter().enumerate().map(|(at, column)| {
-                        equal(dialect, &self.equality[at], &format!("{table}.{column}"), &value(at))
-                    });
+                let Given { rows, values, same } = self.given(dialect, &tuples);
                 format!(
-                    "INSERT INTO {table} ({columns}) SELECT {} FROM {} WHERE NOT EXISTS \
-                     (SELECT 1 FROM {table} WHERE {}){}",
-                    (0..self.columns.len()).map(value).collect::<Vec<_>>().join(", "),
-                    dialect.rows_of(rows, &called, &tuples),
-                    same.collect::<Vec<_>>().join(" AND "),
+                    "INSERT INTO {table} ({columns}) SELECT {values} FROM {rows} WHERE NOT EXISTS \
+                     (SELECT 1 FROM {table} AS t WHERE {same}){}",
                     self.unless_there(dialect),
                 )
             }
@@ -405,19 +403,35 @@ impl JunctionTable {
         text.message(Fetch::Nothing)
     }
 
+    /// Pairs as rows of a query, and how they are found in the junction `t`.
+    fn given(&self, dialect: &Dialect, tuples: &[String]) -> Given {
+        let called: Vec<String> = (1..=self.columns.len()).map(|at| format!("column{at}")).collect();
+        let values: Vec<String> = called.iter().map(|column| format!("u.{column}")).collect();
+        let same = self
+            .columns
+            .iter()
+            .zip(&values)
+            .zip(&self.equality)
+            .map(|((column, value), equality)| equal(dialect, equality, &format!("t.{column}"), value));
+        Given {
+            same: same.collect::<Vec<_>>().join(" AND "),
+            rows: dialect.rows_of("u", &called, tuples),
+            values: values.join(", "),
+        }
+    }
+
     fn delete(&self, dialect: &'static Dialect, pairs: Vec<Vec<Value>>) -> Message<'static> {
         let mut text = Text::new(dialect, "");
+        if dialect.sets == Sets::Documents {
+            let tuples = Self::tuples(&mut text, pairs, |_, bound| bound);
+            let Given { rows, same, .. } = self.given(dialect, &tuples);
+            text.sql = format!("DELETE t FROM {rows} STRAIGHT_JOIN {} AS t ON {same}", self.table);
+            return text.message(Fetch::Nothing);
+        }
         let tuples = Self::tuples(&mut text, pairs, |at, bound| self.compared(at, &bound));
-        let of_column = |at: usize, column: &String| match dialect.one_side_collates {
-            true if self.equality[at].as_ref().is_some_and(|equality| equality.cast.is_none()) => column.clone(),
-            _ => self.compared(at, column),
-        };
-        let columns = self.columns.iter().enumerate().map(|(at, column)| of_column(at, column));
+        let columns = self.columns.iter().enumerate().map(|(at, column)| self.compared(at, column));
         let columns = columns.collect::<Vec<_>>().join(", ");
-        text.sql = match dialect.row_lists && !dialect.on_conflict {
-            true => format!("DELETE FROM {} WHERE ({columns}) IN ({})", self.table, tuples.join(", ")),
-            false => format!("DELETE FROM {} WHERE ({columns}) IN (VALUES {})", self.table, tuples.join(", ")),
-        };
+        text.sql = format!("DELETE FROM {} WHERE ({columns}) IN (VALUES {})", self.table, tuples.join(", "));
         text.message(Fetch::Nothing)
     }
 }

@@ -86,7 +86,7 @@ impl Session {
         let (dialect, table) = (self.dialect(), table_of::<R>());
         let (mut before, mut found) = (0, Vec::new());
         let most_bytes = self.core().connection.most_bytes(table);
-        let most = keys_a_statement(pairs.own.len()).min(dialect.most_selected());
+        let most = keys_a_statement(pairs.own.len(), dialect).min(dialect.most_selected());
         for some in cut_by_bytes(&values, most, most_bytes) {
             let message = pairs.text(dialect, some).message(Fetch::All);
             for row in self.core().statement_about(message, !table.secret.is_empty()).await?.rows() {
