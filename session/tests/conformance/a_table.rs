@@ -78,6 +78,7 @@ fn check_sent(cell: &BlockCell, sent: &[String]) {
     let is = |(sql, start): (&String, &&str)| match *start {
         "BEGIN" => begins(sql),
         "COMMIT" => commits(sql),
+        "ROLLBACK" => rolls_back(sql),
         start => sql.starts_with(start),
     };
     assert!(sent.iter().zip(&starts).all(is), "{starts:?}: {sent:#?}");

@@ -58,7 +58,7 @@ fn d11_control_is_refused_before_it_is_sent() {
                 Ok(())
             });
             nested.await?;
-            let control = |text: &String| text.starts_with("COMMIT") || text.starts_with("ROLLBACK");
+            let control = |text: &String| commits(text) || rolls_back(text);
             assert!(!recorder.statements()[sent..].iter().any(control), "{:?}", recorder.statements());
             Ok(())
         });

@@ -219,6 +219,11 @@ pub fn commits(sent: &str) -> bool {
     sent == "COMMIT" || sent == "RELEASE SAVEPOINT sea_session_unit; COMMIT"
 }
 
+/// Whether a message rolls the unit back; MariaDB's first releases that savepoint too.
+pub fn rolls_back(sent: &str) -> bool {
+    sent == "ROLLBACK" || sent == "RELEASE SAVEPOINT sea_session_unit; ROLLBACK"
+}
+
 /// Every backend that the crate has.
 pub fn backends() -> impl Iterator<Item = Backend> {
     Backend::ALL.iter().copied()

@@ -1,6 +1,9 @@
 //! What a node shows of what others have taken, what it says when it has no part in its cluster, and what a cluster cannot do.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use sea_orm::{ConnectOptions, ConnectionTrait, EntityTrait, PaginatorTrait, Set};
 use sea_session::{Class, Error, prelude::*};
@@ -85,6 +88,28 @@ async fn y3_a_node_that_has_no_part_in_its_cluster_refuses_says_so_and_is_passed
     scene.cluster().synced(2).await.unwrap();
     add(&alone, "again").await.unwrap();
     assert_eq!(number(&alone, "SELECT COUNT(*) FROM note").await, 4);
+    scene.end().await;
+}
+
+/// A node may end a unit's transaction for that of another node and say nothing; the next SELECT finds no row (seen on 10.11).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn y3_a_body_that_fails_after_its_transaction_was_ended_unsaid_runs_again() {
+    let scene = Scene::new("unsaid").await;
+    let db = scene.db(0).await;
+    let attempts = AtomicUsize::new(0);
+    let body = async |s: &mut Session| -> Done {
+        let attempt = attempts.fetch_add(1, Ordering::Relaxed);
+        s.add(note::ActiveModel { title: Set(format!("attempt {attempt}")), ..Default::default() });
+        s.flush().await?;
+        if attempt == 0 {
+            sea_session::testing::send_unchecked(s, "ROLLBACK").await?;
+        }
+        // As a body does that misses what it has to change.
+        if count(s).await? == 0 { Err(Error::Usage("not found".into())) } else { Ok(()) }
+    };
+    db.session().retry(3).run(&body).await.unwrap();
+    assert_eq!(attempts.load(Ordering::Relaxed), 2);
+    assert_eq!(number(&db, "SELECT COUNT(*) FROM note WHERE title = 'attempt 1'").await, 1);
     scene.end().await;
 }
 

@@ -143,14 +143,17 @@ impl Driver for MySqlDriver {
         stream::once(rows).try_flatten().map(seen).chain(end).boxed()
     }
 
-    /// A deadlock of rows has ended it, savepoints too; one of named locks has not, and other errors may have: so the server is
-    /// asked (MariaDB; MySQL has no such question, and a savepoint that is gone went with its transaction).
+    /// A deadlock of rows has ended it, savepoints too. One of named locks has not, and other errors may have: so the server is asked
+    /// (MariaDB; MySQL has no such question, and a savepoint that is gone went with its transaction).
     fn has_ended<'a>(&'a mut self, _: Option<&'a str>) -> BoxFuture<'a, bool> {
         Box::pin(async move {
             let failed = self.failed;
             let may_have = matches!(failed, 1213 | 1614 | 1205 | 1020 | NO_SAVEPOINT | 1180 | 1181 | 1317 | 1969);
             if !may_have {
                 return false;
+            }
+            if failed == 1213 && !self.locks {
+                return self.roll_back().await;
             }
             match self.in_transaction().await {
                 // What was sent after its end has begun another one.

@@ -88,7 +88,7 @@ pub(super) static MYSQL: Dialect = Dialect {
     },
     begin,
     read_alone: |statement, _, _| statement.clone(),
-    end: |commit, _| if commit { COMMIT } else { "ROLLBACK" },
+    end: |commit, _| if commit { COMMIT } else { ROLLBACK },
     unchanged,
     expression: |expression| {
         Query::select().expr(expression).to_owned().to_string(MysqlQueryBuilder)["SELECT ".len()..].to_owned()
@@ -109,10 +109,11 @@ pub(super) static MYSQL: Dialect = Dialect {
     column_names: |row| Some(row.try_as_mysql_row()?.columns().iter().map(Column::name).collect()),
 };
 
-/// The first savepoint of each transaction. The server forgets it with the transaction, so that COMMIT, which releases it, fails
-/// where the transaction has ended by itself (an implicit commit, a deadlock) instead of saying that all is well (D11).
+/// The first savepoint of each transaction. The server forgets it with the transaction, so that what releases it fails where the
+/// transaction has ended by itself (an implicit commit, a deadlock, another node's sake) instead of saying that all is well (D11).
 const UNIT: &str = "sea_session_unit";
 const COMMIT: &str = "RELEASE SAVEPOINT sea_session_unit; COMMIT";
+const ROLLBACK: &str = "RELEASE SAVEPOINT sea_session_unit; ROLLBACK";
 
 /// Names are quoted as in the standard; what does not fit is an error; a key of zero is zero.
 const MODES: &str = "ANSI_QUOTES,STRICT_TRANS_TABLES,STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO";

@@ -198,9 +198,7 @@ impl Core {
             return Err(Error::CommitUnknown { cause: Arc::new(e) });
         }
         self.note_fate(Fate::RolledBack);
-        if self.reported.is_none() && e.class().is_some_and(Class::dooms_unit) {
-            self.reported = Some(e.clone());
-        }
+        self.report(&e);
         let ended = self.connection.lost().cloned();
         self.rollback().await;
         // Where COMMIT has failed because there was no transaction any more, that is what is told (D11).
@@ -210,6 +208,13 @@ impl Core {
     fn note_fate(&self, fate: Fate) {
         if let Some(cell) = &self.settings.fate {
             cell.note(fate);
+        }
+    }
+
+    /// What dooms the unit decides whether it runs again, whatever its body comes to (R8).
+    fn report(&mut self, e: &Error) {
+        if self.reported.is_none() && e.class().is_some_and(Class::dooms_unit) {
+            self.reported = Some(e.clone());
         }
     }
 
@@ -223,6 +228,9 @@ impl Core {
             match self.connection.send(Message::Control(text)).await {
                 Ok(_) => self.connection.closed(),
                 Err(e) if e.to_string().contains("no transaction is active") => self.connection.closed(),
+                // It had ended before, and unsaid: for the sake of another node's, perhaps, and then what the body saw since was
+                // nobody's (Y3).
+                Err(e) if !self.connection.is_open() => self.report(&e),
                 Err(e) => self.connection.discard(e),
             }
         }
