@@ -82,10 +82,7 @@ fn f5_generated_keys_reach_objects_and_children() {
 fn writes(sent: &[String]) -> usize {
     sent.iter()
         .filter(|sql| {
-            sql.contains("INSERT INTO")
-                || sql.contains("UPDATE ")
-                || sql.contains("DELETE ")
-                || sql.starts_with("COPY")
+            sql.contains("INSERT INTO") || sql.contains("UPDATE ") || sql.contains("DELETE ") || sql.starts_with("COPY")
         })
         .count()
 }

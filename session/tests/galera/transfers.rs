@@ -96,7 +96,7 @@ async fn by_sqlx(pool: &sqlx::MySqlPool) -> Result<u64, sqlx::Error> {
         };
         match outcome.await {
             Ok(()) => return Ok(attempt),
-            Err(e) if is_deadlock(&e) => pause(attempt).await,
+            Err(e) if has_lost(&e) => pause(attempt).await,
             Err(e) => return Err(e),
         }
     }
@@ -116,7 +116,7 @@ async fn by_sqlx_that_can_tell(pool: &sqlx::MySqlPool) -> Result<u64, sqlx::Erro
         };
         match outcome.await {
             Ok(_) => return Ok(attempt),
-            Err(e) if is_deadlock(&e) || number_of(&e) == Some(1305) => {
+            Err(e) if has_lost(&e) => {
                 // A node that ends the transaction meanwhile says so here.
                 while let Err(e) = connection.execute("ROLLBACK; SET autocommit = 1").await {
                     if !is_deadlock(&e) {
@@ -135,6 +135,10 @@ async fn by_sqlx_that_can_tell(pool: &sqlx::MySqlPool) -> Result<u64, sqlx::Erro
 async fn transfer(connection: &mut sqlx::MySqlConnection, from: i64, to: i64) -> Result<(), sqlx::Error> {
     let locked = "SELECT id, balance FROM account WHERE id IN (?, ?) ORDER BY id FOR UPDATE";
     let rows: Vec<(i64, i64)> = sqlx::query_as(locked).bind(from).bind(to).fetch_all(&mut *connection).await?;
+    // A SELECT that meets the end of its transaction may find nothing, and say nothing.
+    if rows.len() < 2 {
+        return Err(sqlx::Error::RowNotFound);
+    }
     let changed = "UPDATE account SET balance = CASE id WHEN ? THEN ? ELSE ? END WHERE id IN (?, ?)";
     let mut update = sqlx::query(changed).bind(rows[0].0);
     for (id, balance) in &rows {
@@ -162,6 +166,11 @@ fn is_conflict(e: &DbErr) -> bool {
 /// At a statement or at COMMIT.
 fn is_deadlock(e: &sqlx::Error) -> bool {
     number_of(e) == Some(1213)
+}
+
+/// Whether the transaction has ended for another's sake: it says so, or its savepoint or its rows are gone.
+fn has_lost(e: &sqlx::Error) -> bool {
+    matches!(e, sqlx::Error::RowNotFound) || matches!(number_of(e), Some(1213 | 1305))
 }
 
 fn number_of(e: &sqlx::Error) -> Option<u16> {

@@ -67,7 +67,7 @@ async fn u9_a_unit_reads_what_the_process_wrote() {
 #[tokio::test]
 async fn u9_a_replica_that_is_behind_is_passed_over_after_the_bound() {
     let pair = Pair::new(1).await;
-    let db = pair.db_with(|replicas| replicas.wait(Duration::from_millis(30))).await;
+    let db = pair.db_with(|replicas| replicas.wait(Duration::from_millis(500))).await;
     write(&db, 1).await;
     pair.caught_up(0, &db).await;
     assert_eq!(read(&db).await.replica, Some(0));
