@@ -468,7 +468,7 @@ impl Dialect {
     }
 
     /// The parameter with this number in an expression of SeaORM's that has several, in their order.
-    pub(crate) fn hole(&self, number: usize) -> String {
+    pub(crate) fn place(&self, number: usize) -> String {
         match self.hole.len() {
             1 => self.hole.to_owned(),
             _ => self.parameter(number),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use sea_orm::{
     ColumnTrait, Condition, Iterable, PrimaryKeyToColumn, QueryFilter, QueryTrait, Statement, Value,
-    sea_query::{Asterisk, Expr, ExprTrait, IntoValueTuple, Query, UnionType, ValueTuple, Values},
+    sea_query::{Expr, ExprTrait, IntoValueTuple, ValueTuple, Values},
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     connection::{Fetch, Message, boxed::boxed, text::cut_by_bytes},
-    dialect::{Dialect, Sets},
+    dialect::Dialect,
     error::Error,
     objects::{
         AnyObject, Phase, Tracked,
@@ -327,8 +327,7 @@ pub(crate) fn compared_filter<E: TrackedEntity>(
     Condition::all().add(one_row_of(names, rows.collect(), dialect))
 }
 
-/// Whether `names` hold the values of one of `rows`, which are those of `columns`. One flat list, never a chain of ORs, which
-/// is as deep as it is long.
+/// Whether `names` hold the values of one of `rows`, which are those of `columns`.
 pub(crate) fn one_of<C: ColumnTrait>(
     mut names: Vec<Expr>,
     columns: &[C],
@@ -343,25 +342,21 @@ pub(crate) fn one_of<C: ColumnTrait>(
     }
 }
 
-/// Whether `names` hold the values of one of `rows`, which are a table to the database. Where a list of them is taken at all, its time
-/// grows with the square of its length: PostgreSQL tries each row of it with each row of the table, MariaDB looks at each pair of ranges.
-fn one_row_of(names: Vec<Expr>, rows: Vec<Vec<Expr>>, dialect: &Dialect) -> Expr {
-    let names = Expr::tuple(names);
-    match dialect.sets {
-        Sets::Arrays | Sets::Values => {
-            let places = (1..=rows.len()).map(|row| dialect.hole(row + 1)).collect::<Vec<_>>().join(", ");
-            let text = format!("{} IN (VALUES {places})", dialect.hole(1));
-            Expr::cust_with_exprs(text, std::iter::once(names).chain(rows.into_iter().map(Expr::tuple)))
-        }
-        // MariaDB's VALUES do not take parameters as they come.
-        Sets::Documents => {
-            let mut selects = rows.into_iter().map(|row| {
-                let named = row.into_iter().enumerate();
-                named.fold(Query::select(), |mut select, (at, value)| select.expr_as(value, format!("k{at}")).take())
-            });
-            let mut all = selects.next().unwrap_or_default();
-            all.unions(selects.map(|select| (UnionType::All, select)));
-            names.in_subquery(Query::select().column(Asterisk).from_subquery(all, "keys").take())
-        }
+/// Whether `names` hold the values of one of `rows`. Of several rows the database makes a table: of a list, where it takes one, its
+/// time grows with the square (PostgreSQL tries each row of it with each of the table's, MariaDB looks at each pair of ranges). One
+/// row is compared as it is, since MariaDB reads the whole table for a DELETE with a query in it.
+fn one_row_of(names: Vec<Expr>, mut rows: Vec<Vec<Expr>>, dialect: &Dialect) -> Expr {
+    if rows.len() == 1 {
+        let same = names.into_iter().zip(rows.swap_remove(0)).map(|(name, value)| name.eq(value));
+        return same.fold(Condition::all(), Condition::add).into();
     }
+    let width = names.len();
+    let called: Vec<String> = (0..width).map(|at| format!("k{at}")).collect();
+    let tuple = |row: usize| {
+        let places = (0..width).map(|at| dialect.place(2 + row * width + at));
+        format!("({})", places.collect::<Vec<_>>().join(", "))
+    };
+    let tuples: Vec<String> = (0..rows.len()).map(tuple).collect();
+    let text = format!("{} IN (SELECT * FROM {})", dialect.place(1), dialect.rows_of("u", &called, &tuples));
+    Expr::cust_with_exprs(text, std::iter::once(Expr::tuple(names)).chain(rows.into_iter().flatten()))
 }

@@ -301,6 +301,30 @@ fn i5_get_many_takes_composite_keys_of_any_integer_width() {
     });
 }
 
+/// A query in it would have MariaDB read, and lock, the whole table.
+#[test]
+fn d5_one_key_of_several_columns_is_compared_as_it_is() {
+    on_all(async |db: Db| {
+        let (recorder, options) = watched(&db);
+        options
+            .run(async |s: &mut Session| -> Result<(), Error> {
+                s.add(draft(1, "one"));
+                s.add(tag("red"));
+                let held = s.add(pair(1, "red"));
+                s.flush().await?;
+                recorder.take();
+                s.refresh(&held).await?;
+                assert!(s.delete_by_key::<note_tag::Entity>((1_i64, "red".to_owned())).await?);
+                let sent = recorder.take();
+                assert!(sent.iter().any(|sql| sql.starts_with("DELETE")), "{sent:#?}");
+                assert!(sent.iter().all(|sql| !sql.contains(" IN (")), "{sent:#?}");
+                Ok(())
+            })
+            .await
+            .unwrap();
+    });
+}
+
 #[test]
 fn i5_get_many_takes_more_keys_than_a_statement_has_parameters() {
     on_all(async |db: Db| {
