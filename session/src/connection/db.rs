@@ -41,7 +41,19 @@ const ASKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(5);
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Db(Arc<Pool>);
+pub struct Db(Arc<dyn AnyPool>);
+
+/// A [`Pool`] as a type without parts. Whatever holds a `Db` across an await is asked whether it can be sent to another thread: this
+/// answers by itself, and the compiler does not look through a thousand types of three drivers' pools for it.
+trait AnyPool: Send + Sync {
+    fn pool(&self) -> &Pool;
+}
+
+impl AnyPool for Pool {
+    fn pool(&self) -> &Pool {
+        self
+    }
+}
 
 /// A pool, and what is known of its tables.
 struct Pool {
@@ -87,12 +99,16 @@ impl From<DatabaseConnection> for Db {
 }
 
 impl Db {
+    fn pool(&self) -> &Pool {
+        self.0.pool()
+    }
+
     /// Connects to a URL (`sqlite::memory:`, `sqlite://file.db?mode=rwc`, `postgres://…`, `mysql://…`) or by SeaORM's options.
     ///
     /// SQLite gets WAL, foreign keys, a busy timeout of five seconds, and for a database in memory one connection that is
-    /// never closed; units that write wait for each other in a line, without a connection. PostgreSQL connections notice a client that went away within 100 ms, so that a dropped unit frees its
-    /// locks (C3). MySQL's and MariaDB's speak utf8mb4 and UTC, and each unit's BEGIN sets their `sql_mode`: names are quoted as in
-    /// the standard, and a value that does not fit is an error.
+    /// never closed; units that write wait for each other in a line, without a connection. PostgreSQL connections notice a client
+    /// that went away within 100 ms, so that a dropped unit frees its locks (C3). MySQL's and MariaDB's speak utf8mb4 and UTC, and
+    /// each unit's BEGIN sets their `sql_mode`: names are quoted as in the standard, and a value that does not fit is an error.
     ///
     /// SeaORM has one place for a function that maps the driver's options (`map_sqlx_sqlite_opts`) or the pool's
     /// (`map_sqlx_postgres_pool_opts`), and this takes it: for hooks or pragmas of your own, connect with SeaORM and use
@@ -132,65 +148,65 @@ impl Db {
 
     /// The SeaORM pool, for code that does not use sessions (yet).
     pub fn connection(&self) -> &DatabaseConnection {
-        &self.0.connection
+        &self.pool().connection
     }
 
     /// Tables were created, changed or dropped past all sessions of this pool: what is known of them is asked for again, before
     /// the next write to each (D1). Statements that sessions send are noticed, and so is the first error that a changed table
     /// causes; this is for migrations of the running program's own.
     pub fn tables_altered(&self) {
-        self.0.facts.forget_all();
+        self.pool().facts.forget_all();
     }
 
     /// What is known of the pool's tables (D1).
     pub(crate) fn facts(&self) -> &Arc<FactsCache> {
-        &self.0.facts
+        &self.pool().facts
     }
 
     /// What is kept for the pool, if anything is.
     pub(crate) fn kept<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.0.kept.read().clone()?.downcast().ok()
+        self.pool().kept.read().clone()?.downcast().ok()
     }
 
     /// Keeps for the pool what `change` makes of what was kept.
     pub(crate) fn change_kept<T: Default + Send + Sync + 'static>(&self, change: impl FnOnce(&T) -> T) {
-        let mut kept = self.0.kept.write();
+        let mut kept = self.pool().kept.write();
         let before = kept.clone().and_then(|kept| kept.downcast::<T>().ok()).unwrap_or_default();
         *kept = Some(Arc::new(change(&before)));
     }
 
     /// Where units that write wait for each other.
     pub(super) fn line(&self) -> &Line {
-        &self.0.line
+        &self.pool().line
     }
 
     /// The replicas of the pool, if it has any (U9).
     pub(crate) fn replica_set(&self) -> Option<&Arc<ReplicaSet>> {
-        self.0.replicas.get()
+        self.pool().replicas.get()
     }
 
     /// Keeps the replicas of the pool; not if it has some already.
     pub(super) fn keep_replicas(&self, replicas: ReplicaSet) -> bool {
-        self.0.replicas.set(Arc::new(replicas)).is_ok()
+        self.pool().replicas.set(Arc::new(replicas)).is_ok()
     }
 
     /// The other nodes of the pool's cluster, if it was told of any (Y3).
     pub(crate) fn node_set(&self) -> Option<&Arc<NodeSet>> {
-        self.0.nodes.get()
+        self.pool().nodes.get()
     }
 
     /// Keeps the nodes of the pool; not if it has some already.
     pub(super) fn keep_nodes(&self, nodes: NodeSet) -> bool {
-        self.0.nodes.set(Arc::new(nodes)).is_ok()
+        self.pool().nodes.set(Arc::new(nodes)).is_ok()
     }
 
     /// Whether the server is a node of a cluster, if that is known.
     pub(super) fn clustered(&self) -> Option<bool> {
-        self.0.clustered.get().copied()
+        self.pool().clustered.get().copied()
     }
 
     pub(super) fn note_clustered(&self, clustered: bool) -> bool {
-        *self.0.clustered.get_or_init(|| clustered)
+        *self.pool().clustered.get_or_init(|| clustered)
     }
 
     /// A number that is the same for clones of one handle, and different for others that live.
@@ -223,7 +239,7 @@ impl Db {
 
     /// What this database can do, and how.
     pub(crate) fn dialect(&self) -> &'static Dialect {
-        self.0.dialect
+        self.pool().dialect
     }
 
     /// Closes the pool and those of its replicas and nodes, and waits for their connections to end.

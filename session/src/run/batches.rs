@@ -3,20 +3,20 @@
 //! The driver keeps the items of a batch until it knows that they were committed. It never runs a batch again whose COMMIT
 //! may have worked: that is for the caller to find out ([`Batches::resolve`]).
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 
 use super::options::UnitOptions;
 use crate::{
-    connection::db::Db,
+    connection::{boxed::boxed, db::Db},
     error::Error,
     stats::Stats,
     unit::{
         body::BatchBody,
         fate::{Fate, FateCell},
         predicate::{AboutAny, Accepts},
-        session::{Attempt, Session},
+        session::{Body, Session, keep},
     },
 };
 
@@ -288,7 +288,10 @@ where
         }
         let cell = FateCell::default();
         self.fate_cell = Some(cell.clone());
-        let outcome = self.options.run_noting_fate(cell.clone(), OneBatch { body, items: &self.batch }).await;
+        let whole = Body::new((body, &*self.batch), |(body, items), session, value| {
+            boxed(|| keep(body(session, items), value))
+        });
+        let outcome = self.options.run_noting_fate(cell.clone(), whole).await;
         let (batch, fate) = (self.batch(), cell.fate());
         let progress = (outcome.is_ok() || fate == Fate::Committed).then(|| self.advance());
         match outcome {
@@ -318,21 +321,5 @@ where
             self.batch = self.items.by_ref().take(self.size).collect();
         }
         Ok(())
-    }
-}
-
-/// The body for one batch, which may be run more than once.
-struct OneBatch<'b, F, T> {
-    body: &'b F,
-    items: &'b [T],
-}
-
-impl<T, E, F> Attempt<(), E> for OneBatch<'_, F, T>
-where
-    F: for<'a> BatchBody<&'a mut Session, &'a [T], Result<(), E>, Fut: Send> + Sync,
-    T: Sync,
-{
-    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<(), E>> + Send {
-        (self.body)(session, self.items)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::options::UnitOptions;
 use crate::{
     connection::db::Db,
@@ -39,13 +41,13 @@ impl Db {
     ///
     /// # Cancel safety
     /// Dropped at any await, the unit is rolled back and its connection is clean or closed (C1).
-    pub async fn run<T, E, F>(&self, body: F) -> Result<T, E>
+    pub fn run<'u, T, E, F>(&self, body: F) -> BoxFuture<'u, Result<T, E>>
     where
-        F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
+        F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Send + Sync + 'u,
         E: From<Error> + Send + 'static,
-        T: Send,
+        T: Send + 'u,
     {
-        self.session().run(body).await
+        self.session().run(body)
     }
 
     /// Begins a unit of work that is ended by hand with [`Session::commit`] or [`Session::rollback`] (B2). Dropped

@@ -2,11 +2,12 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use sea_orm::IsolationLevel;
 
 use super::retry_loop::run_unit;
 use crate::{
-    connection::db::Db,
+    connection::{boxed::boxed, db::Db},
     dialect::{Dialect, Position},
     error::Error,
     stats::{Counters, Recorder},
@@ -15,7 +16,7 @@ use crate::{
         fate::FateCell,
         predicate::{About, AboutAny, Accepts, Predicate},
         retry::Retry,
-        session::{Attempt, Body, Session, Whole},
+        session::{Body, Session, keep},
         settings::Settings,
     },
 };
@@ -324,34 +325,40 @@ impl<Q> UnitOptions<Q> {
     /// Runs one unit of work: commits on `Ok`, rolls back on `Err` or panic, and runs the whole again if a retry was asked
     /// for and the database says so (R).
     ///
+    /// The future is on the heap and `Send` by its type, so that the compiler asks once of each body whether it can be sent to another
+    /// thread, and not again at each place that waits for it. A body of a generic type is asked to be `Send + Sync` itself.
+    ///
     /// # Errors
     /// What the body returns; or an [`Error`] of flush, COMMIT or an option that this backend cannot carry out.
     ///
     /// # Cancel safety
     /// Dropped at any await, the unit is rolled back and its connection is clean or closed (C1). What was acknowledged
     /// stays.
-    pub async fn run<T, E, F>(self, body: F) -> Result<T, E>
+    pub fn run<'u, T, E, F>(self, body: F) -> BoxFuture<'u, Result<T, E>>
     where
-        F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
+        F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Send + Sync + 'u,
         E: From<Error> + Send + 'static,
-        T: Send,
+        T: Send + 'u,
         Q: Accepts<E>,
     {
-        let body = Body::new(Whole(body));
-        let outcome = run_unit(&self.db, Arc::new(self.settings), &self.counters, &body).await;
-        body.outcome(outcome)
+        let Self { db, settings, counters, .. } = self;
+        let settings = Arc::new(settings);
+        let body = Body::new(body, |body, session, value| boxed(|| keep(body(session), value)));
+        boxed(|| async move {
+            let outcome = boxed(|| run_unit(&db, settings, &counters, &body)).await;
+            body.outcome(outcome)
+        })
     }
 
     /// As [`UnitOptions::run`], leaving word of what became of the COMMIT; the options may be used again.
-    pub(crate) async fn run_noting_fate<T, E, B>(&self, cell: FateCell, body: B) -> Result<T, E>
+    pub(crate) async fn run_noting_fate<B, T, E>(&self, cell: FateCell, body: Body<B, T, E>) -> Result<T, E>
     where
-        B: Attempt<T, E>,
+        B: Sync,
         E: From<Error> + Send + 'static,
         T: Send,
     {
         let settings = Settings { fate: Some(cell), ..self.settings.clone() };
-        let body = Body::new(body);
-        let outcome = run_unit(&self.db, Arc::new(settings), &self.counters, &body).await;
+        let outcome = boxed(|| run_unit(&self.db, Arc::new(settings), &self.counters, &body)).await;
         body.outcome(outcome)
     }
 

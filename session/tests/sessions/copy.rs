@@ -69,7 +69,7 @@ fn row(i: i64) -> wide::Model {
 /// What a unit with this body sends.
 async fn sent<F>(db: &Db, body: F) -> Vec<String>
 where
-    F: for<'a> sea_session::Block<&'a mut Session, Result<(), Error>, Fut: Send> + Sync,
+    F: for<'a> sea_session::Block<&'a mut Session, Result<(), Error>, Fut: Send> + Send + Sync,
 {
     let recorder = Recorder::new();
     db.session().record(&recorder).run(body).await.unwrap();

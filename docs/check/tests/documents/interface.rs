@@ -31,8 +31,11 @@ fn missing(documentation: &str, head: &str) -> Vec<&'static str> {
     // The arrow may be that of a closure among the arguments, whose list then ends behind it.
     let is_argument = returned.matches(')').count() > returned.matches('(').count();
     let returned = if is_argument { "" } else { returned.split(" where ").next().unwrap_or_default().trim_start() };
-    let waits = head.contains("async fn ") || returned.starts_with("impl Future");
-    let fails = returned.starts_with("Result<") || returned.starts_with("impl Future<Output = Result<");
+    let boxed =
+        returned.strip_prefix("BoxFuture<").and_then(|inside| inside.split_once(", ")).map(|(_, output)| output);
+    let waits = head.contains("async fn ") || returned.starts_with("impl Future") || boxed.is_some();
+    let output = returned.strip_prefix("impl Future<Output = ").or(boxed).unwrap_or(returned);
+    let fails = output.starts_with("Result<");
     let mut missing = Vec::new();
     if fails && !documentation.contains("# Errors") {
         missing.push("# Errors");
@@ -61,7 +64,8 @@ fn each_public_function_of_the_session_says_its_errors_and_what_a_drop_leaves() 
 #[test]
 fn a_function_that_says_nothing_would_be_found() {
     let text = "    /// Sends it.\n    pub async fn send(&self) -> Result<(), Error> {\n    fn own() {\n    /// Waits.\n    fn wait(&self)\n    \
-                -> impl Future<Output = u8>;\n    /// # Errors\n    pub fn check(&self) -> Result<(), Error> {\n    pub fn hook(&self, f: impl Fn() -> Result<(), Error>) {";
+                -> impl Future<Output = u8>;\n    /// # Errors\n    pub fn check(&self) -> Result<(), Error> {\n    pub fn hook(&self, f: impl Fn() -> Result<(), Error>) {\n    \
+                pub fn run<'u>(self) -> BoxFuture<'u, Result<(), Error>> {";
     let found: Vec<_> =
         functions("a.rs", text).into_iter().map(|(place, text, head)| (place, missing(&text, &head))).collect();
     let expected = [
@@ -69,6 +73,7 @@ fn a_function_that_says_nothing_would_be_found() {
         ("a.rs:5".to_owned(), vec!["# Cancel safety"]),
         ("a.rs:8".to_owned(), vec![]),
         ("a.rs:9".to_owned(), vec![]),
+        ("a.rs:10".to_owned(), vec!["# Errors", "# Cancel safety"]),
     ];
     assert_eq!(found, expected);
 }

@@ -12,29 +12,12 @@ use futures_util::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 
 use super::Session;
-use crate::{error::Error, unit::body::Block};
-
-/// What the retry loop runs: a body with what it is called with, the session excepted.
-pub(crate) trait Attempt<T, E>: Sync {
-    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<T, E>> + Send;
-}
-
-/// A body that is called with the session alone.
-pub(crate) struct Whole<F>(pub(crate) F);
-
-impl<T, E, F> Attempt<T, E> for Whole<F>
-where
-    F: for<'a> Block<&'a mut Session, Result<T, E>, Fut: Send> + Sync,
-{
-    fn attempt<'a>(&'a self, session: &'a mut Session) -> impl Future<Output = Result<T, E>> + Send {
-        (self.0)(session)
-    }
-}
+use crate::error::Error;
 
 /// An error of a body, of whatever type.
 pub(crate) type BodyError = Box<dyn Any + Send>;
 
-/// An [`Attempt`] of whatever types.
+/// What the retry loop runs: a body of whatever types.
 pub(crate) trait AnyAttempt: Sync {
     /// Runs the body. The attempt keeps the value of one that works.
     fn attempt<'a>(&'a self, session: &'a mut Session) -> BoxFuture<'a, Result<(), BodyError>>;
@@ -54,16 +37,23 @@ pub(crate) enum Verdict {
     Final(BodyError),
 }
 
+/// What a body has come to that worked.
+pub(crate) type Value<T> = Mutex<Option<T>>;
+
+/// Calls a body with a session, and [`keep`]s what it comes to.
+type Call<B, T> = for<'a> fn(&'a B, &'a mut Session, &'a Value<T>) -> BoxFuture<'a, Result<(), BodyError>>;
+
 /// A unit's body, and what its last attempt has come to.
 pub(crate) struct Body<B, T, E> {
     body: B,
-    value: Mutex<Option<T>>,
+    call: Call<B, T>,
+    value: Value<T>,
     error: PhantomData<fn() -> E>,
 }
 
 impl<B, T, E: 'static> Body<B, T, E> {
-    pub(crate) fn new(body: B) -> Self {
-        Self { body, value: Mutex::new(None), error: PhantomData }
+    pub(crate) fn new(body: B, call: Call<B, T>) -> Self {
+        Self { body, call, value: Value::default(), error: PhantomData }
     }
 
     /// What the unit comes to that ended so.
@@ -75,23 +65,30 @@ impl<B, T, E: 'static> Body<B, T, E> {
     }
 }
 
+// Nothing here names the body's future: whoever asks whether this is an attempt does not ask again whether that is `Send`.
 impl<B, T, E> AnyAttempt for Body<B, T, E>
 where
-    B: Attempt<T, E>,
-    E: From<Error> + Send + 'static,
+    B: Sync,
     T: Send,
+    E: From<Error> + Send + 'static,
 {
     fn attempt<'a>(&'a self, session: &'a mut Session) -> BoxFuture<'a, Result<(), BodyError>> {
-        Box::pin(async move {
-            let value = self.body.attempt(session).await.map_err(|error| Box::new(error) as BodyError)?;
-            *self.value.lock() = Some(value);
-            Ok(())
-        })
+        (self.call)(&self.body, session, &self.value)
     }
 
     fn convert(&self, error: Error) -> BodyError {
         Box::new(E::from(error))
     }
+}
+
+/// Runs a body, and keeps the value of one that works.
+pub(crate) async fn keep<T, E: Send + 'static>(
+    body: impl Future<Output = Result<T, E>>,
+    value: &Value<T>,
+) -> Result<(), BodyError> {
+    let made = body.await.map_err(|error| Box::new(error) as BodyError)?;
+    *value.lock() = Some(made);
+    Ok(())
 }
 
 impl Session {

@@ -13,6 +13,7 @@ use std::{
 
 use futures_util::{
     StreamExt,
+    future::BoxFuture,
     stream::{self, BoxStream},
 };
 use parking_lot::Mutex;
@@ -23,6 +24,7 @@ use super::{Session, Standing};
 use crate::{
     connection::{
         Connection, Fetch, Message,
+        boxed::boxed,
         control::{is_cursor_query, refuse_control},
     },
     dialect::Dialect,
@@ -100,14 +102,16 @@ impl Lending {
         }
     }
 
-    pub(super) async fn begin(&self, place: Place, options: TransactionOptions) -> Result<Place, Error> {
-        self.check(options)?;
-        let mut core = self.core(place).await?;
-        if let Some(flag) = core.flag_around() {
-            return Err(Error::Refused { cause: Arc::new(flag.cause.clone()) });
-        }
-        let at = core.enter(BlockKind::Savepoint, false).await?;
-        Ok(Place { at, block: core.frames[at].id })
+    pub(super) fn begin(&self, place: Place, options: TransactionOptions) -> BoxFuture<'_, Result<Place, Error>> {
+        boxed(move || async move {
+            self.check(options)?;
+            let mut core = self.core(place).await?;
+            if let Some(flag) = core.flag_around() {
+                return Err(Error::Refused { cause: Arc::new(flag.cause.clone()) });
+            }
+            let at = core.enter(BlockKind::Savepoint, false).await?;
+            Ok(Place { at, block: core.frames[at].id })
+        })
     }
 
     /// A part of a transaction has no settings of its own: only what its unit has already may be asked for (B3, B4).

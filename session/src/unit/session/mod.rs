@@ -12,10 +12,11 @@ mod transaction;
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use sea_orm::{ConnectionTrait, DbErr, ExecResult, IsolationLevel, QueryResult, Statement};
 use tokio::sync::Mutex;
 
-pub(crate) use attempt::{AnyAttempt, Attempt, Body, BodyError, Verdict, Whole};
+pub(crate) use attempt::{AnyAttempt, Body, BodyError, Verdict, keep};
 pub use membership::NoAutoflush;
 pub use nested::NestedBlock;
 pub use savepoint::Savepoint;
@@ -317,12 +318,13 @@ impl Session {
     ///
     /// # Cancel safety
     /// A dropped block is rolled back, memory at once, the database before anything else is sent (C2).
-    pub async fn atomic<T, E, F>(&mut self, body: F) -> Result<T, E>
+    pub fn atomic<'b, T, E, F>(&'b mut self, body: F) -> BoxFuture<'b, Result<T, E>>
     where
-        F: for<'a> BlockOnce<&'a mut Session, Result<T, E>, Fut: Send>,
-        E: From<Error>,
+        F: for<'a> BlockOnce<&'a mut Session, Result<T, E>, Fut: Send> + Send + 'b,
+        E: From<Error> + Send + 'b,
+        T: Send + 'b,
     {
-        self.block().run(body).await
+        self.block().run(body)
     }
 
     /// A nested block with options.

@@ -4,13 +4,16 @@
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use sea_orm::IsolationLevel;
 use tracing::Span;
 
 use super::Session;
 use crate::{
-    connection::span::{debug_span, in_span, record},
+    connection::{
+        boxed::boxed,
+        span::{debug_span, in_span, record},
+    },
     error::Error,
     unit::{block_table::BlockKind, body::BlockOnce},
 };
@@ -25,7 +28,7 @@ pub struct NestedBlock<'s> {
     pub(super) refused: Option<Error>,
 }
 
-impl NestedBlock<'_> {
+impl<'s> NestedBlock<'s> {
     /// Without a savepoint: an error inside sets the parent's flag (A3).
     pub fn merged(mut self) -> Self {
         self.kind = BlockKind::Merged;
@@ -73,20 +76,23 @@ impl NestedBlock<'_> {
     ///
     /// # Cancel safety
     /// As [`Session::atomic`].
-    pub async fn run<T, E, F>(self, body: F) -> Result<T, E>
+    pub fn run<T, E, F>(self, body: F) -> BoxFuture<'s, Result<T, E>>
     where
-        F: for<'a> BlockOnce<&'a mut Session, Result<T, E>, Fut: Send>,
-        E: From<Error>,
+        F: for<'a> BlockOnce<&'a mut Session, Result<T, E>, Fut: Send> + Send + 's,
+        E: From<Error> + Send + 's,
+        T: Send + 's,
     {
-        if let Some(refused) = self.refused {
-            return Err(refused.into());
-        }
-        let open = OpenBlock::enter(self.session, self.kind).await?;
-        let outcome = in_span(&open.span, AssertUnwindSafe(body(&mut *open.session)).catch_unwind()).await;
-        let left = open.leave(matches!(outcome, Ok(Ok(_)))).await;
-        let value = outcome.unwrap_or_else(|panic| resume_unwind(panic))?;
-        left?;
-        Ok(value)
+        boxed(|| async move {
+            if let Some(refused) = self.refused {
+                return Err(refused.into());
+            }
+            let open = OpenBlock::enter(self.session, self.kind).await?;
+            let outcome = in_span(&open.span, AssertUnwindSafe(body(&mut *open.session)).catch_unwind()).await;
+            let left = open.leave(matches!(outcome, Ok(Ok(_)))).await;
+            let value = outcome.unwrap_or_else(|panic| resume_unwind(panic))?;
+            left?;
+            Ok(value)
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use futures_util::stream::BoxStream;
+use futures_util::{future::BoxFuture, stream::BoxStream};
 #[cfg(feature = "rbac")]
 use sea_orm::StatementBuilder;
 use sea_orm::{
@@ -18,7 +18,7 @@ use super::{
     lending::{Lending, Place, place_of},
 };
 use crate::{
-    connection::{Fetch, Message, Reply, control::refuse_control, lent::executed},
+    connection::{Fetch, Message, Reply, boxed::boxed, control::refuse_control, lent::executed},
     dialect::SeaBackend,
     error::Error,
     unit::body::BlockOnce,
@@ -66,19 +66,21 @@ impl fmt::Debug for NestedTransaction {
 // ---- the session -------------------------------------------------------------------------------------------------------
 
 impl Session {
-    pub(super) async fn send(&self, message: Message<'_>) -> Result<Reply, DbErr> {
-        refuse_control(message.text(), self.dialect)?;
-        // While it is under way, looks are answered with what is seen now.
-        self.standing();
-        let mut core = self.core.lock().await;
-        let lent = self.lent.lock().clone();
-        match lent {
-            None => Ok(core.statement(message).await?),
-            Some((lending, place)) => {
-                drop(core);
-                Ok(lending.core(place).await?.statement(message).await?)
+    pub(super) fn send<'a>(&'a self, message: Message<'a>) -> BoxFuture<'a, Result<Reply, DbErr>> {
+        boxed(|| async move {
+            refuse_control(message.text(), self.dialect)?;
+            // While it is under way, looks are answered with what is seen now.
+            self.standing();
+            let mut core = self.core.lock().await;
+            let lent = self.lent.lock().clone();
+            match lent {
+                None => Ok(core.statement(message).await?),
+                Some((lending, place)) => {
+                    drop(core);
+                    Ok(lending.core(place).await?.statement(message).await?)
+                }
             }
-        }
+        })
     }
 
     /// As [`TransactionTrait::transaction`], with an async closure: SeaORM's own connections have it too.
@@ -178,25 +180,29 @@ impl StreamTrait for Session {
 // ---- its transactions --------------------------------------------------------------------------------------------------
 
 impl NestedTransaction {
-    async fn send(&self, message: Message<'_>) -> Result<Reply, DbErr> {
-        refuse_control(message.text(), self.lending.dialect)?;
-        Ok(self.lending.core(self.place).await?.statement(message).await?)
+    fn send<'a>(&'a self, message: Message<'a>) -> BoxFuture<'a, Result<Reply, DbErr>> {
+        boxed(|| async move {
+            refuse_control(message.text(), self.lending.dialect)?;
+            Ok(self.lending.core(self.place).await?.statement(message).await?)
+        })
     }
 
-    async fn end(self, commit: bool) -> Result<(), Error> {
-        let Place { at, block } = self.place;
-        if commit {
-            return self.lending.core(self.place).await?.exit_ok(at).await;
-        }
-        // One that is open inside goes with it; one around it that was rolled back took it along.
-        let mut lent = self.lending.core.lock().await;
-        if let Some(core) = &mut *lent {
-            self.lending.leave_dropped(core);
-            if let Some(at) = place_of(block, core) {
-                core.exit_err(at).await;
+    fn end(self, commit: bool) -> BoxFuture<'static, Result<(), Error>> {
+        boxed(|| async move {
+            let Place { at, block } = self.place;
+            if commit {
+                return self.lending.core(self.place).await?.exit_ok(at).await;
             }
-        }
-        Ok(())
+            // One that is open inside goes with it; one around it that was rolled back took it along.
+            let mut lent = self.lending.core.lock().await;
+            if let Some(core) = &mut *lent {
+                self.lending.leave_dropped(core);
+                if let Some(at) = place_of(block, core) {
+                    core.exit_err(at).await;
+                }
+            }
+            Ok(())
+        })
     }
 
     async fn run<F, T, E>(self, callback: F) -> Result<T, TransactionError<E>>
