@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::options::UnitOptions;
 use crate::{
-    connection::{boxed::boxed, db::Db},
+    connection::db::Db,
     error::Error,
     stats::Stats,
     unit::{
@@ -288,9 +288,7 @@ where
         }
         let cell = FateCell::default();
         self.fate_cell = Some(cell.clone());
-        let whole = Body::new((body, &*self.batch), |(body, items), session, value| {
-            boxed(|| keep(body(session, items), value))
-        });
+        let whole = Body::new((body, &*self.batch), |(body, items), session, value| keep(body(session, items), value));
         let outcome = self.options.run_noting_fate(cell.clone(), whole).await;
         let (batch, fate) = (self.batch(), cell.fate());
         let progress = (outcome.is_ok() || fate == Fate::Committed).then(|| self.advance());

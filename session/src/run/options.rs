@@ -343,11 +343,8 @@ impl<Q> UnitOptions<Q> {
     {
         let Self { db, settings, counters, .. } = self;
         let settings = Arc::new(settings);
-        let body = Body::new(body, |body, session, value| boxed(|| keep(body(session), value)));
-        boxed(|| async move {
-            let outcome = boxed(|| run_unit(&db, settings, &counters, &body)).await;
-            body.outcome(outcome)
-        })
+        let body = Body::new(body, |body, session, value| keep(body(session), value));
+        boxed(|| async move { run_unit(&db, settings, &counters, body).await })
     }
 
     /// As [`UnitOptions::run`], leaving word of what became of the COMMIT; the options may be used again.
@@ -358,8 +355,7 @@ impl<Q> UnitOptions<Q> {
         T: Send,
     {
         let settings = Settings { fate: Some(cell), ..self.settings.clone() };
-        let outcome = boxed(|| run_unit(&self.db, Arc::new(settings), &self.counters, &body)).await;
-        body.outcome(outcome)
+        run_unit(&self.db, Arc::new(settings), &self.counters, body).await
     }
 
     /// Waits by the clock of the retry policy.

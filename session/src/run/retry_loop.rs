@@ -9,19 +9,35 @@ use tokio::time::Instant;
 
 use crate::{
     connection::{
+        boxed::boxed,
         db::Db,
         span::{debug_span, in_span},
     },
     error::Error,
     stats::Counters,
     unit::{
-        session::{AnyAttempt, BodyError, Verdict},
+        session::{AnyAttempt, Body, BodyError, Verdict},
         settings::Settings,
     },
 };
 
 /// Runs a unit of work, and again if a retry was asked for.
-pub(crate) async fn run_unit(
+pub(crate) async fn run_unit<B, T, E>(
+    db: &Db,
+    settings: Arc<Settings>,
+    counters: &Arc<Counters>,
+    body: Body<B, T, E>,
+) -> Result<T, E>
+where
+    B: Sync,
+    T: Send,
+    E: From<Error> + Send + 'static,
+{
+    let ended = boxed(|| run_attempts(db, settings, counters, &body)).await;
+    body.outcome(ended)
+}
+
+async fn run_attempts(
     db: &Db,
     settings: Arc<Settings>,
     counters: &Arc<Counters>,

@@ -12,7 +12,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 
 use super::Session;
-use crate::error::Error;
+use crate::{connection::boxed::boxed, error::Error};
 
 /// An error of a body, of whatever type.
 pub(crate) type BodyError = Box<dyn Any + Send>;
@@ -82,13 +82,15 @@ where
 }
 
 /// Runs a body, and keeps the value of one that works.
-pub(crate) async fn keep<T, E: Send + 'static>(
-    body: impl Future<Output = Result<T, E>>,
-    value: &Value<T>,
-) -> Result<(), BodyError> {
-    let made = body.await.map_err(|error| Box::new(error) as BodyError)?;
-    *value.lock() = Some(made);
-    Ok(())
+pub(crate) fn keep<'a, T: Send, E: Send + 'static>(
+    body: impl Future<Output = Result<T, E>> + Send + 'a,
+    value: &'a Value<T>,
+) -> BoxFuture<'a, Result<(), BodyError>> {
+    boxed(|| async move {
+        let made = body.await.map_err(|error| Box::new(error) as BodyError)?;
+        *value.lock() = Some(made);
+        Ok(())
+    })
 }
 
 impl Session {
