@@ -231,7 +231,8 @@ pub(crate) enum Sets {
     Arrays,
     /// One parameter a value, in chunks.
     Values,
-    /// New rows as with [`Sets::Values`]; rows that are there as one document, which the statement reads as a table.
+    /// New rows as with [`Sets::Values`]; rows that are there as one document, which the statement reads as a table, or a few by their
+    /// values where the table's facts say so.
     Documents,
 }
 

@@ -6,8 +6,8 @@ use sea_orm::{QueryResult, sea_query::Values};
 use super::{
     Flush,
     back::{Back, unasked},
-    change_texts::ChangeTexts,
-    pieces::{Chunks, arrays, documents},
+    change_texts::{ChangeTexts, HANDFUL},
+    pieces::{Chunks, arrays, documents, named},
     plan::{Kind, Part},
     rows::NamedRows,
     set::{Found, MANY_ROWS, Places, RowSet, RowSource, Window},
@@ -164,7 +164,7 @@ impl Flush<'_> {
         Ok(())
     }
 
-    /// Many rows as documents that the statement reads as tables (MariaDB, MySQL).
+    /// Many rows as documents that the statement reads as tables, or a handful by their values (MariaDB, MySQL).
     async fn change_documents(&mut self, texts: &ChangeTexts<'_, '_>) -> Result<(), Error> {
         let (set, table) = (texts.set, texts.set.table);
         let places: Places = set.found_by().chain(set.new_values()).collect();
@@ -177,10 +177,26 @@ impl Flush<'_> {
                 self.connection.counters().path(Path::Single, 1);
                 return Ok(());
             }
-            let (to, document) = documents(set, texts.dialect, at, most, &places)?;
+            let left = set.len() - at;
+            // A power of two, so that few texts exist.
+            let rows = left.next_power_of_two();
+            let arguments = match rows <= HANDFUL && texts.names_rows() {
+                true => named(set, texts.dialect, at, rows)?,
+                false => None,
+            };
+            let (to, message) = match arguments {
+                Some(arguments) => {
+                    let sql = texts.text(ChangeForm::Named(rows), false);
+                    (set.len(), Message::Bound { sql, arguments, fetch: Fetch::Nothing })
+                }
+                None => {
+                    let (to, document) = documents(set, texts.dialect, at, most, &places)?;
+                    let (sql, values) = (texts.text(ChangeForm::Bare, false), Values(vec![document.into()]));
+                    (to, Message::Built { sql, values, fetch: Fetch::Nothing })
+                }
+            };
             let window = set.window(at, to);
-            let (sql, values) = (texts.text(ChangeForm::Bare, false), Values(vec![document.into()]));
-            let reply = self.send(table, &window, Message::Built { sql, values, fetch: Fetch::Nothing }).await?;
+            let reply = self.send(table, &window, message).await?;
             self.connection.counters().path(Path::Chunks, window.len());
             self.expect_all(texts, window, reply.affected().into()).await?;
             self.all_told(window)?;

@@ -116,6 +116,31 @@ fn kinds<'a>(set: &RowSet<'a>, places: &[Put]) -> SmallVec<[&'a ArrayType; 16]> 
     places.iter().map(|put| &set.table.columns[put.column()].kind).collect()
 }
 
+/// The values of the rows from `from` on for a statement that names so many, the last standing for those that there are not: for
+/// each column its values, chosen by key, then what the rows are found by. `None` if they come to more bytes than it takes.
+pub(super) fn named(set: &RowSet<'_>, dialect: &Dialect, from: usize, rows: usize) -> Result<Option<Arguments>, Error> {
+    let row = |at: usize| (from + at).min(set.len() - 1);
+    let (keys, found_by): (Places, Places) = (set.keys().collect(), set.found_by().collect());
+    let mut arguments = (dialect.rows)(rows, &kinds(set, &found_by))?;
+    for written in set.new_values() {
+        for at in 0..rows {
+            // The last is who is none of the others.
+            if at + 1 < rows {
+                set.put(row(at), &keys, arguments.sink())?;
+            }
+            set.put(row(at), &[written], arguments.sink())?;
+        }
+    }
+    for at in 0..rows {
+        set.put(row(at), &found_by, arguments.sink())?;
+    }
+    let most = set.facts.most_bytes.unwrap_or(usize::MAX).min(dialect.most_bytes);
+    match arguments.bytes() > most {
+        true => Ok(None),
+        false => arguments.finish().map(Some),
+    }
+}
+
 /// The values of rows from `from` on, as one document: of as many rows as one statement takes, and where they end.
 pub(super) fn documents(
     set: &RowSet<'_>,

@@ -158,9 +158,14 @@ impl<'a> RowSet<'a> {
         }
     }
 
+    /// What tells a row from all others.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Put> {
+        self.table.keys.iter().copied().map(Put::Held)
+    }
+
     /// What a row is found by: key, version, checks.
     pub(super) fn found_by(&self) -> impl Iterator<Item = Put> {
-        let held = self.table.keys.iter().copied().chain(self.version()).map(Put::Held);
+        let held = self.keys().chain(self.version().map(Put::Held));
         held.chain(self.checks.iter().copied().map(Put::Checked))
     }
 

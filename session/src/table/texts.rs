@@ -35,6 +35,8 @@ pub(crate) enum ChangeForm {
     New,
     /// One row, by values.
     One,
+    /// So many rows, each named by its values.
+    Named(usize),
     /// A few rows in arrays, each answering with its place.
     Few,
     /// Rows in arrays, counted by the database, which names one that is missing.

@@ -283,6 +283,35 @@ fn r7_a_statement_timeout_cancels_the_statement_and_holds_for_its_unit_only() {
     });
 }
 
+/// Whatever ends a unit that has timeouts of its own, the connection goes back with those that the pool has given it.
+#[test]
+fn r7_the_pools_own_timeouts_are_there_again_after_a_unit_that_had_others() {
+    on_mariadb(async |db: Db| {
+        two_items(&db).await;
+        let own = one_connection(&db).await;
+        behind(&own, "SET SESSION innodb_lock_wait_timeout = 7, lock_wait_timeout = 8, max_statement_time = 90").await;
+        let asked = "SELECT CONCAT_WS(' ', @@innodb_lock_wait_timeout, @@lock_wait_timeout, @@max_statement_time)";
+        let held = async |s: &mut Session| -> Result<String, Error> {
+            let asked = Statement::from_string(s.get_database_backend(), asked);
+            Ok(s.query_one_raw(asked).await?.expect("a row").try_get_by_index(0)?)
+        };
+        let hurried = || own.session().lock_timeout(Duration::from_secs(2)).statement_timeout(Duration::from_secs(3));
+        for ends in ["by its body", "by an error", "by its database"] {
+            let unit = hurried().run(async |s: &mut Session| -> Result<(), Error> {
+                assert_eq!(held(s).await?, "2 2 3.000000");
+                match ends {
+                    "by its body" => Ok(()),
+                    "by an error" => Err(Error::Usage("no".into())),
+                    _ => s.execute_unprepared("SELECT nothing FROM nowhere").await.map(drop).map_err(Error::from),
+                }
+            });
+            assert_eq!(unit.await.is_ok(), ends == "by its body");
+            assert_eq!(own.run(held).await.unwrap(), "7 8 90.000000", "{ends}");
+        }
+        own.close().await.unwrap();
+    });
+}
+
 #[test]
 fn r9_a_commit_is_settled_by_its_token() {
     on_mariadb(async |db: Db| {

@@ -1,7 +1,7 @@
 //! Locks by number (B5), which are the connection's there and must end with the transaction, however that ends; and what a unit
 //! that is dropped in the middle of a statement leaves behind (C3).
 
-use sea_orm::{ConnectOptions, ConnectionTrait, Statement, sqlx::ConnectOptions as _};
+use sea_orm::{ConnectionTrait, Statement};
 use sea_session::{Class, Error, Session, prelude::*};
 
 use crate::tables::*;
@@ -9,14 +9,6 @@ use crate::tables::*;
 type Done = Result<(), Error>;
 
 const LOCK: i64 = 7;
-
-/// Another pool on the same database, of one connection, which takes the lock and gives it back.
-async fn other(db: &Db) -> Db {
-    let url = db.connection().get_mysql_connection_pool().connect_options().to_url_lossy().to_string();
-    let mut options = ConnectOptions::new(url);
-    options.max_connections(1);
-    Db::connect(options).await.unwrap()
-}
 
 async fn is_free(other: &Db) -> bool {
     other.run(async |s: &mut Session| -> Result<bool, Error> { s.try_advisory_lock(LOCK).await }).await.unwrap()
@@ -42,7 +34,7 @@ async fn open_transactions(db: &Db) -> i64 {
 #[test]
 fn b5_a_lock_goes_with_the_transaction_whatever_ends_it_and_not_with_a_block() {
     on_mariadb(async |db: Db| {
-        let other = other(&db).await;
+        let other = one_connection(&db).await;
         let takes = async |s: &mut Session| -> Done {
             s.advisory_lock(LOCK).await?;
             // Twice is once.
@@ -90,7 +82,7 @@ fn b5_a_lock_goes_with_the_transaction_whatever_ends_it_and_not_with_a_block() {
 #[test]
 fn b5_a_unit_that_is_dropped_while_it_waits_for_a_lock_never_gets_it() {
     on_mariadb(async |db: Db| {
-        let other = other(&db).await;
+        let other = one_connection(&db).await;
         let mut holder = db.begin().await.unwrap();
         holder.advisory_lock(LOCK).await.unwrap();
         {

@@ -9,6 +9,7 @@
 )]
 
 mod blocks;
+mod handful;
 mod kinds;
 mod locks;
 mod rows;

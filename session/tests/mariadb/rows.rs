@@ -328,7 +328,7 @@ fn y2_a_value_that_does_not_fit_is_an_error_whatever_the_server_is_set_to() {
             assert_eq!(outcome.is_ok(), row == "fits", "{outcome:?}");
         }
         // A pool that is taken as it is.
-        let mut options = sea_orm::ConnectOptions::new(url_of(&db).await);
+        let mut options = sea_orm::ConnectOptions::new(url_of(&db));
         options.map_sqlx_mysql_pool_opts(move |pool| {
             pool.after_connect(move |connection, _| {
                 Box::pin(async move {
@@ -347,12 +347,6 @@ fn y2_a_value_that_does_not_fit_is_an_error_whatever_the_server_is_set_to() {
         assert!(outcome.is_err());
         own.close().await.unwrap();
     });
-}
-
-/// The URL of the test's database.
-async fn url_of(db: &Db) -> String {
-    use sea_orm::sqlx::ConnectOptions;
-    db.connection().get_mysql_connection_pool().connect_options().to_url_lossy().to_string()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The tables, and how a test is run.
 
-use sea_orm::{ConnectionTrait, entity::prelude::*};
+use sea_orm::{ConnectOptions, ConnectionTrait, entity::prelude::*, sqlx::ConnectOptions as _};
 use sea_session::{
     Error, Recorder,
     prelude::*,
@@ -136,6 +136,18 @@ pub fn on_mariadb(test: impl AsyncFn(Db)) {
         Ok(())
     };
     run_test_on(Backend::MariaDb, make, async |db: Db| test(db).await);
+}
+
+/// Another pool on the same database, of one connection.
+pub async fn one_connection(db: &Db) -> Db {
+    let mut options = ConnectOptions::new(url_of(db));
+    options.max_connections(1);
+    Db::connect(options).await.unwrap()
+}
+
+/// The URL of the test's database.
+pub fn url_of(db: &Db) -> String {
+    db.connection().get_mysql_connection_pool().connect_options().to_url_lossy().to_string()
 }
 
 /// Changes the database past every session.

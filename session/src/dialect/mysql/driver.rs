@@ -22,7 +22,7 @@ use sea_orm::{
 };
 use tokio::runtime::{Builder, Handle};
 
-use super::UNIT;
+use super::{GIVE_TIMEOUTS_BACK, KEEP_TIMEOUTS, UNIT};
 use crate::dialect::{
     AdvisoryLocks,
     driver::{Asked, Driver, Question, bound, elsewhere, text, within},
@@ -61,6 +61,8 @@ struct MySqlDriver {
     unit_is_gone: bool,
     /// A named lock may have been taken, which the end of the transaction does not release.
     locks: bool,
+    /// The unit has timeouts of its own, which the connection keeps.
+    timeouts: bool,
     /// Nobody has seen the first row of an answer that is read row by row.
     unread: Arc<AtomicBool>,
 }
@@ -88,6 +90,7 @@ pub(super) fn acquire(pool: &DatabaseConnection) -> BoxFuture<'_, Result<Box<dyn
             failed: 0,
             unit_is_gone: false,
             locks: false,
+            timeouts: false,
             unread: Arc::default(),
         };
         Ok(Box::new(driver) as Box<dyn Driver>)
@@ -100,6 +103,7 @@ impl Driver for MySqlDriver {
         let begins = matches!(message, Message::Control(text) if text.contains(CONNECTION));
         let ends = matches!(message, Message::Control(text) if ends(text));
         self.locks |= takes_lock(&message);
+        self.timeouts |= begins && matches!(message, Message::Control(text) if text.contains(KEEP_TIMEOUTS));
         Box::pin(async move {
             let (question, fetch, take) = match message {
                 Message::Control(sql) if ends => ((text(self.with_the_rest(sql)), None), Fetch::All, None),
@@ -231,7 +235,8 @@ impl MySqlDriver {
     /// back. Never before the transaction's end, whose changes others see then.
     fn with_the_rest(&self, ends: &str) -> String {
         let locks = if self.locks { "; DO RELEASE_ALL_LOCKS()" } else { "" };
-        format!("{ends}; SET autocommit = DEFAULT{locks}")
+        let timeouts = if self.timeouts { GIVE_TIMEOUTS_BACK } else { "" };
+        format!("{ends}; SET autocommit = DEFAULT{timeouts}{locks}")
     }
 
     async fn in_transaction(&mut self) -> Option<bool> {

@@ -172,6 +172,8 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         }
     };
     let (actions, refusing) = actions.into_iter().partition(Action::acts);
+    // A small table would be read from its start, and each of its rows locked.
+    let lookup = if plain && primary == own { " FORCE INDEX (PRIMARY)" } else { "" };
     Ok(TableFacts {
         identity: Some(named(&answer.name)),
         columns,
@@ -188,8 +190,8 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         // The rest is for the text, and for how values are wrapped up.
         most_bytes: Some(answer.packet / 4 * 3),
         rowid: None,
-        // A small table would be read from its start, and each of its rows locked.
-        lookup: if plain && primary == own { " FORCE INDEX (PRIMARY)" } else { "" },
+        lookup,
+        names_rows: server.chooses && !lookup.is_empty(),
         actions,
         refusing,
         far,
@@ -206,6 +208,8 @@ struct Server {
     returns: bool,
     /// A document is read as a table.
     documents: bool,
+    /// CASE takes parameters as they come: MySQL decides when it prepares what kind they are.
+    chooses: bool,
 }
 
 impl Server {
@@ -214,8 +218,10 @@ impl Server {
         let mut next = || numbers.next().unwrap_or(0);
         let version_number = (next(), next(), next());
         match version.contains("MariaDB") {
-            true => Server { returns: version_number >= (10, 5, 0), documents: version_number >= (10, 6, 0) },
-            false => Server { returns: false, documents: version_number >= (8, 0, 4) },
+            true => {
+                Server { returns: version_number >= (10, 5, 0), documents: version_number >= (10, 6, 0), chooses: true }
+            }
+            false => Server { returns: false, documents: version_number >= (8, 0, 4), chooses: false },
         }
     }
 }
@@ -381,17 +387,17 @@ mod tests {
 
     #[test]
     fn y2_what_a_server_can_do_is_told_by_its_version() {
-        let both = Server { returns: true, documents: true };
+        let server = |returns, documents, chooses| Server { returns, documents, chooses };
         for (version, can) in [
-            ("10.11.6-MariaDB-0+deb12u1", both),
-            ("11.4.2-MariaDB", both),
-            ("10.5.9-MariaDB-log", Server { returns: true, documents: false }),
-            ("10.3.39-MariaDB", Server { returns: false, documents: false }),
-            ("8.0.36", Server { returns: false, documents: true }),
-            ("8.0.3-rc-log", Server { returns: false, documents: false }),
-            ("5.7.44", Server { returns: false, documents: false }),
-            ("9.1.0", Server { returns: false, documents: true }),
-            ("", Server { returns: false, documents: false }),
+            ("10.11.6-MariaDB-0+deb12u1", server(true, true, true)),
+            ("11.4.2-MariaDB", server(true, true, true)),
+            ("10.5.9-MariaDB-log", server(true, false, true)),
+            ("10.3.39-MariaDB", server(false, false, true)),
+            ("8.0.36", server(false, true, false)),
+            ("8.0.3-rc-log", server(false, false, false)),
+            ("5.7.44", server(false, false, false)),
+            ("9.1.0", server(false, true, false)),
+            ("", server(false, false, false)),
         ] {
             assert_eq!(Server::of(version), can, "{version}");
         }

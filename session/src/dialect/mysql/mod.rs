@@ -115,6 +115,13 @@ const UNIT: &str = "sea_session_unit";
 const COMMIT: &str = "RELEASE SAVEPOINT sea_session_unit; COMMIT";
 const ROLLBACK: &str = "RELEASE SAVEPOINT sea_session_unit; ROLLBACK";
 
+/// What the pool has for the timeouts that a unit sets, and what gives it back: they are the connection's, not the transaction's. What
+/// only one of the two servers knows stands in a comment that only that one reads.
+const KEEP_TIMEOUTS: &str = ", @sea_session_rows = @@innodb_lock_wait_timeout, @sea_session_tables = @@lock_wait_timeout\
+    /*M!100600 , @sea_session_statements = @@max_statement_time */ /*!80000 , @sea_session_statements = @@max_execution_time */";
+const GIVE_TIMEOUTS_BACK: &str = ", innodb_lock_wait_timeout = @sea_session_rows, lock_wait_timeout = @sea_session_tables\
+    /*M!100600 , max_statement_time = @sea_session_statements */ /*!80000 , max_execution_time = @sea_session_statements */";
+
 /// Names are quoted as in the standard; what does not fit is an error; a key of zero is zero.
 const MODES: &str = "ANSI_QUOTES,STRICT_TRANS_TABLES,STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO";
 
@@ -122,29 +129,22 @@ fn begin(begin: &Begin<'_>, sql: &mut String) {
     // Where a transaction has ended unsaid, what is sent after it must not be committed by itself. The driver takes it back at the
     // transaction's end.
     _ = write!(sql, "SET sql_mode = CONCAT(@@sql_mode, ',{MODES}'), autocommit = 0");
-    // What only one of the two servers knows stands in a comment that only that one reads. The default is what another unit may
-    // have changed on this connection.
-    match begin.statement_timeout {
-        Some(timeout) => {
-            let millis = timeout.as_millis().max(1);
-            _ = write!(
-                sql,
-                "/*M!100600 , max_statement_time = {}.{:03} */ /*!80000 , max_execution_time = {millis} */",
-                millis / 1_000,
-                millis % 1_000
-            );
-        }
-        None => {
-            *sql += "/*M!100600 , max_statement_time = DEFAULT */ /*!80000 , max_execution_time = DEFAULT */";
-        }
+    if begin.statement_timeout.is_some() || begin.lock_timeout.is_some() {
+        *sql += KEEP_TIMEOUTS;
+    }
+    if let Some(timeout) = begin.statement_timeout {
+        let millis = timeout.as_millis().max(1);
+        _ = write!(
+            sql,
+            "/*M!100600 , max_statement_time = {}.{:03} */ /*!80000 , max_execution_time = {millis} */",
+            millis / 1_000,
+            millis % 1_000
+        );
     }
     // Whole seconds are all that it knows; the second is of locks on tables.
-    match begin.lock_timeout {
-        Some(timeout) => {
-            let seconds = timeout.as_millis().div_ceil(1_000).max(1);
-            _ = write!(sql, ", innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}");
-        }
-        None => *sql += ", innodb_lock_wait_timeout = DEFAULT, lock_wait_timeout = DEFAULT",
+    if let Some(timeout) = begin.lock_timeout {
+        let seconds = timeout.as_millis().div_ceil(1_000).max(1);
+        _ = write!(sql, ", innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}");
     }
     // A node waits at the beginning of a transaction, and nowhere in it.
     if begin.causal {

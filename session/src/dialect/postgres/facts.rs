@@ -200,6 +200,7 @@ pub(super) fn facts(table: &TableMeta, answer: &str) -> Result<TableFacts, serde
         unique: Vec::new(),
         most_bytes: None,
         lookup: "",
+        names_rows: false,
         actions,
         refusing,
         far: answer.far.unwrap_or_default().into_iter().map(Identity::Oid).collect(),

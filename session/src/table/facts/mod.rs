@@ -41,6 +41,8 @@ pub(crate) struct TableFacts {
     pub(crate) most_bytes: Option<usize>,
     /// What stands behind the table in a join that looks its rows up by their keys.
     pub(crate) lookup: &'static str,
+    /// A few rows are changed by one statement that names each by its key (MariaDB).
+    pub(crate) names_rows: bool,
     /// What the database does to rows of other tables, or of this one, when a row is deleted or its key changes (D6).
     pub(crate) actions: Vec<Action>,
     /// The foreign keys of other tables, or of this one, because of which the database only refuses.
@@ -222,6 +224,7 @@ impl TableFacts {
             rowid: None,
             most_bytes: None,
             lookup: "",
+            names_rows: false,
             actions: Vec::new(),
             refusing: Vec::new(),
             far: Vec::new(),
