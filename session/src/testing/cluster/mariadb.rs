@@ -138,7 +138,7 @@ pub struct MariaDbDatabase {
 impl MariaDbDatabase {
     async fn create(admin: &MySqlConnectOptions, socket: Option<PathBuf>) -> Result<Self, ClusterError> {
         let name = format!("sea_session_test_{}", Uuid::new_v4().simple());
-        let sql = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4");
+        let sql = format!("SET lock_wait_timeout = 10; CREATE DATABASE {name} CHARACTER SET utf8mb4");
         let database = MariaDbDatabase { admin: admin.clone(), socket, name };
         administer(admin, "creating a database", sql).await?;
         Ok(database)
@@ -170,18 +170,26 @@ impl MariaDbDatabase {
 impl Drop for MariaDbDatabase {
     fn drop(&mut self) {
         let admin = self.admin.clone();
-        // A transaction that a test has left open would keep its tables from being dropped.
-        let drop = format!(
+        let drop = format!("SET lock_wait_timeout = 1; DROP DATABASE IF EXISTS {}", self.name);
+        // A transaction that a test has left open keeps its tables from being dropped. Only then: KILL of a connection that is just
+        // closing may reach whoever connects next.
+        let drop_by_force = format!(
             "BEGIN NOT ATOMIC DECLARE CONTINUE HANDLER FOR 1094 BEGIN END; \
              FOR one IN (SELECT id FROM information_schema.processlist WHERE db = '{0}') DO KILL one.id; END FOR; END; \
-             DROP DATABASE IF EXISTS {0}",
+             SET lock_wait_timeout = 10; DROP DATABASE IF EXISTS {0}",
             self.name
         );
         // A drop cannot wait inside the caller's runtime; a thread with a runtime of its own can.
         let worker = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let dropped = async {
+                match administer(&admin, "dropping a database", drop).await {
+                    Ok(()) => Ok(()),
+                    Err(_) => administer(&admin, "dropping a database", drop_by_force).await,
+                }
+            };
             if let Ok(runtime) = runtime
-                && let Err(error) = runtime.block_on(administer(&admin, "dropping a database", drop))
+                && let Err(error) = runtime.block_on(dropped)
             {
                 tracing::debug!(%error, "a test database stays until its server goes");
             }
@@ -202,7 +210,7 @@ async fn administer(server: &MySqlConnectOptions, what: &str, statement: String)
     let refused = |source| ClusterError::Sql { what: what.to_owned(), source };
     let work = async {
         let mut connection = MySqlConnection::connect_with(server).await?;
-        send(&mut connection, format!("SET lock_wait_timeout = 10; {statement}")).await?;
+        send(&mut connection, statement).await?;
         connection.close().await
     };
     match tokio::time::timeout(PATIENCE, work).await {
