@@ -77,7 +77,7 @@ pub(super) fn flat(
 ) -> Result<(usize, Arguments), Error> {
     loop {
         let mut arguments = (dialect.rows)(size, &kinds(set, places))?;
-        let most = set.facts.most_bytes.map_or(dialect.most_bytes, |most| most.min(dialect.most_bytes));
+        let most = most_bytes(set, dialect);
         let mut taken = 0;
         while taken < size && arguments.bytes() <= most {
             set.put(from + taken, places, arguments.sink())?;
@@ -111,6 +111,11 @@ pub(super) fn arrays(
     Ok((to, arguments.finish()?))
 }
 
+/// How many bytes the values of one statement come to, at most.
+fn most_bytes(set: &RowSet<'_>, dialect: &Dialect) -> usize {
+    set.facts.most_bytes.unwrap_or(usize::MAX).min(dialect.most_bytes)
+}
+
 /// The kinds of the values at these places.
 fn kinds<'a>(set: &RowSet<'a>, places: &[Put]) -> SmallVec<[&'a ArrayType; 16]> {
     places.iter().map(|put| &set.table.columns[put.column()].kind).collect()
@@ -134,8 +139,7 @@ pub(super) fn named(set: &RowSet<'_>, dialect: &Dialect, from: usize, rows: usiz
     for at in 0..rows {
         set.put(row(at), &found_by, arguments.sink())?;
     }
-    let most = set.facts.most_bytes.unwrap_or(usize::MAX).min(dialect.most_bytes);
-    match arguments.bytes() > most {
+    match arguments.bytes() > most_bytes(set, dialect) {
         true => Ok(None),
         false => arguments.finish().map(Some),
     }
@@ -151,7 +155,7 @@ pub(super) fn documents(
 ) -> Result<(usize, String), Error> {
     let to = set.len().min(from + most);
     let refused = set.facts.most_bytes.unwrap_or(usize::MAX);
-    let most = dialect.most_bytes.min(refused);
+    let most = most_bytes(set, dialect);
     let mut sink = DocumentRows::new();
     for row in from..to {
         let before = sink.bytes();

@@ -100,10 +100,10 @@ pub(super) fn acquire(pool: &DatabaseConnection) -> BoxFuture<'_, Result<Box<dyn
 impl Driver for MySqlDriver {
     fn dispatch<'a, 'm: 'a>(&'a mut self, message: Message<'m>) -> BoxFuture<'a, Result<Reply, sqlx::Error>> {
         let may_end = self.number.is_some() && may_end(&message);
-        let begins = matches!(message, Message::Control(text) if text.contains(CONNECTION));
-        let ends = matches!(message, Message::Control(text) if ends(text));
+        let control = if let Message::Control(text) = &message { text } else { "" };
+        let (begins, ends) = (control.contains(CONNECTION), ends(control));
         self.locks |= takes_lock(&message);
-        self.timeouts |= begins && matches!(message, Message::Control(text) if text.contains(KEEP_TIMEOUTS));
+        self.timeouts |= control.contains(KEEP_TIMEOUTS);
         Box::pin(async move {
             let (question, fetch, take) = match message {
                 Message::Control(sql) if ends => ((text(self.with_the_rest(sql)), None), Fetch::All, None),
