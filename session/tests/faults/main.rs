@@ -9,9 +9,6 @@
     reason = "tests look past the session, and a failure is a panic"
 )]
 
-// Their cases take minutes of the compiler: begun first, they run beside tests that wait for servers.
-mod a_macros_ui;
-mod a_session_ui;
 mod again;
 mod blocks_many;
 mod cancellation;
@@ -30,9 +27,11 @@ mod hazards_values;
 #[path = "../support_item/mod.rs"]
 mod item;
 mod loopback;
+mod macros_ui;
 mod memory;
 mod mysql_cuts;
 mod proxy;
+mod session_ui;
 mod stream_memory;
 #[path = "../support_load/mod.rs"]
 mod support_load;

@@ -16,16 +16,18 @@ const MADE_WITH: &str = include_str!("rustc-version");
 /// Tells this test program, started again, in which folder its cases are.
 const CASES: &str = "SEA_SESSION_TEST_UI_CASES";
 
-/// Checks that every case of a folder is refused, with the text beside it where this compiler made the texts.
+/// Checks that every case of a folder is refused, with the text in its `main.stderr` where this compiler made the texts.
 ///
+/// Each case is a module of the folder's `main.rs`, so that one run of the compiler, which loads SeaORM once, refuses all of them.
 /// `module` is the `module_path!()` and `test` the name of the calling test, which is started again by it for a compiler of another version.
 pub fn refused(folder: &str, module: &str, test: &str) {
     if let Ok(copy) = env::var(CASES) {
-        return trybuild::TestCases::new().compile_fail(format!("{copy}/*.rs"));
+        return compile(Path::new(&copy));
     }
     let (made_with, this) = (MADE_WITH.trim(), compiler());
     if this == made_with {
-        return trybuild::TestCases::new().compile_fail(format!("{folder}/*.rs"));
+        compile(Path::new(folder));
+        return assert_eq!(unrefused(Path::new(folder)), [""; 0], "what {folder}/main.stderr has no error of");
     }
     // Past the capture of the test harness: it shows nothing of a test that passes.
     let said = format!(
@@ -33,28 +35,59 @@ pub fn refused(folder: &str, module: &str, test: &str) {
          {made_with}, and this is rustc {this}\n"
     );
     std::io::stderr().write_all(said.as_bytes()).unwrap();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let copy = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(source).unwrap() {
-        let case = entry.unwrap().path();
-        if case.extension().is_some_and(|e| e == "rs") {
-            fs::copy(&case, copy.path().join(case.file_name().unwrap())).unwrap();
-        }
+    for case in cases(Path::new(folder)).iter().chain([&"main".to_owned()]) {
+        let file = format!("{case}.rs");
+        fs::copy(Path::new(folder).join(&file), copy.path().join(file)).unwrap();
     }
-    assert!(only_refused(copy.path(), module, test), "a case in {folder} compiles; see above");
+    assert_eq!(only_refused(copy.path(), module, test), [""; 0], "cases in {folder} compile; see above");
 }
 
-/// Compiles each case of a folder that has no texts: they are written there, whatever they are, and a case that
-/// compiles is still an error. In a process of its own, because trybuild asks the environment what to do with a text.
-/// What it says of each case is told only if one compiles.
-pub fn only_refused(folder: &Path, module: &str, test: &str) -> bool {
-    let mut again = again::program(module, test);
-    again.env(CASES, folder).env("TRYBUILD", "overwrite");
-    let output = again.output().unwrap();
-    if !output.status.success() {
+/// Compiles the cases of a folder that has no texts, and names those that are not refused, whatever the compiler says of the others. In a
+/// process of its own, because trybuild asks the environment what to do with a text. What it says is told only if a case compiles.
+pub fn only_refused(folder: &Path, module: &str, test: &str) -> Vec<String> {
+    let output = again::program(module, test).env(CASES, folder).env("TRYBUILD", "overwrite").output().unwrap();
+    let unrefused = if output.status.success() { unrefused(folder) } else { cases(folder) };
+    if !unrefused.is_empty() {
         println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     }
-    output.status.success()
+    unrefused
+}
+
+fn compile(folder: &Path) {
+    trybuild::TestCases::new().compile_fail(folder.join("main.rs"));
+}
+
+/// The cases of a folder at which no error of its `main.stderr` points.
+fn unrefused(folder: &Path) -> Vec<String> {
+    let said = fs::read_to_string(folder.join("main.stderr")).unwrap();
+    let mut cases = cases(folder);
+    cases.retain(|case| !messages(&said).any(|message| points_at(message).ends_with(&format!("/{case}.rs"))));
+    cases
+}
+
+/// The names of a folder's cases, each of which its `main.rs` has as a module.
+pub fn cases(folder: &Path) -> Vec<String> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let rust = files.filter(|file| file.extension().is_some_and(|e| e == "rs"));
+    let mut names: Vec<String> = rust.map(|file| file.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    names.retain(|name| name != "main");
+    names.sort();
+    let main = fs::read_to_string(folder.join("main.rs")).unwrap();
+    let modules: Vec<&str> = main.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';')).collect();
+    assert_eq!(names, modules, "the files in {} beside the modules of its main.rs", folder.display());
+    names
+}
+
+/// The errors in what a compiler said, each with what belongs to it.
+pub fn messages(said: &str) -> impl Iterator<Item = &str> {
+    said.split("\n\n").filter(|message| message.starts_with("error"))
+}
+
+/// The file that an error points at first.
+pub fn points_at(message: &str) -> &str {
+    let place = message.lines().find_map(|line| line.trim_start().strip_prefix("--> ")).unwrap_or_default();
+    place.split(':').next().unwrap_or_default()
 }
 
 /// The version of the compiler that trybuild will run, as in `rustc 1.95.0 (59807616e 2026-04-14)`.
