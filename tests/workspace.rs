@@ -244,6 +244,15 @@ fn no_test_stands_in_a_target_that_is_not_tested() {
     assert!(looked_at >= 5, "{looked_at} targets");
 }
 
+/// Cargo gives what macros are made with the profile of all the rest where tests use it as well, and its own otherwise: were the two
+/// different, every third party would be built again for a test program, an example or a benchmark by itself.
+#[test]
+fn what_macros_are_made_with_is_built_as_all_the_rest() {
+    let manifest: toml::Table = fs::read_to_string(here().join("Cargo.toml")).unwrap().parse().unwrap();
+    let dev = &manifest["profile"]["dev"];
+    assert_eq!(dev["build-override"]["debug"], dev["debug"]);
+}
+
 /// The crates that are published: all but those that say no.
 fn published(metadata: &Value) -> Vec<&Value> {
     let members = list(metadata, "workspace_members");
