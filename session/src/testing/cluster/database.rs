@@ -39,12 +39,15 @@ pub struct TestRole {
 impl TestDatabase {
     pub(super) async fn create(admin: &PgUrl, icu_locale: Option<&str>) -> Result<Self, ClusterError> {
         let name = unique("db");
-        // template0 and an explicit locale: a server that was given may have others as its default.
+        // template0 and an explicit locale: a server that was given may have others as its default. Its files are copied, which takes half
+        // of what to write them to the log as well takes.
         let provider = match icu_locale {
             None => "LOCALE_PROVIDER libc".to_owned(),
             Some(locale) => format!("LOCALE_PROVIDER icu ICU_LOCALE {}", literal(locale)),
         };
-        let sql = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C' {provider}");
+        let sql = format!(
+            "CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C' {provider} STRATEGY file_copy"
+        );
         // Whether or not the statement went through when its future is dropped, the drop of this value follows it up.
         let database = TestDatabase { admin: admin.clone(), name, roles: Mutex::default(), dropped: false };
         administer(admin, "creating a database", &[sql]).await?;
