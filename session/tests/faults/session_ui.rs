@@ -4,6 +4,8 @@
 //! `TRYBUILD=overwrite cargo test -p sea-session --test faults -- _ui::` writes the messages anew; read them before you
 //! commit them.
 
+use std::path::Path;
+
 use crate::ui;
 
 #[test]
@@ -37,11 +39,12 @@ fn a2_with_another_compiler_a_case_must_still_be_refused() {
 /// The message begins at the author's line, and says what to write where rustc alone would name our traits.
 #[test]
 fn a2_the_messages_are_for_people() {
-    let text = std::fs::read_to_string("tests/ui/session/main.stderr").unwrap();
-    for message in ui::messages(&text) {
+    let folder = Path::new("tests/ui/session");
+    let messages = ui::messages(folder);
+    for message in &messages {
         let place = ui::points_at(message);
         assert!(place.starts_with("tests/ui/session/"), "points at {place}:\n{message}");
         assert!(!message.contains("not general enough"), "{message}");
     }
-    assert!(ui::messages(&text).count() >= ui::cases(std::path::Path::new("tests/ui/session")).len());
+    assert!(messages.len() >= ui::cases(folder).len());
 }

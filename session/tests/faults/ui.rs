@@ -24,10 +24,11 @@ pub fn refused(folder: &str, module: &str, test: &str) {
     if let Ok(copy) = env::var(CASES) {
         return compile(Path::new(&copy));
     }
+    let cases_in = Path::new(folder);
     let (made_with, this) = (MADE_WITH.trim(), compiler());
     if this == made_with {
-        compile(Path::new(folder));
-        return assert_eq!(unrefused(Path::new(folder)), [""; 0], "what {folder}/main.stderr has no error of");
+        compile(cases_in);
+        return assert_eq!(unrefused(cases_in), [""; 0], "what {folder}/main.stderr has no error of");
     }
     // Past the capture of the test harness: it shows nothing of a test that passes.
     let said = format!(
@@ -36,9 +37,9 @@ pub fn refused(folder: &str, module: &str, test: &str) {
     );
     std::io::stderr().write_all(said.as_bytes()).unwrap();
     let copy = tempfile::tempdir().unwrap();
-    for case in cases(Path::new(folder)).iter().chain([&"main".to_owned()]) {
+    for case in cases(cases_in).iter().chain([&"main".to_owned()]) {
         let file = format!("{case}.rs");
-        fs::copy(Path::new(folder).join(&file), copy.path().join(file)).unwrap();
+        fs::copy(cases_in.join(&file), copy.path().join(file)).unwrap();
     }
     assert_eq!(only_refused(copy.path(), module, test), [""; 0], "cases in {folder} compile; see above");
 }
@@ -60,9 +61,9 @@ fn compile(folder: &Path) {
 
 /// The cases of a folder at which no error of its `main.stderr` points.
 fn unrefused(folder: &Path) -> Vec<String> {
-    let said = fs::read_to_string(folder.join("main.stderr")).unwrap();
+    let messages = messages(folder);
     let mut cases = cases(folder);
-    cases.retain(|case| !messages(&said).any(|message| points_at(message).ends_with(&format!("/{case}.rs"))));
+    cases.retain(|case| !messages.iter().any(|message| points_at(message).ends_with(&format!("/{case}.rs"))));
     cases
 }
 
@@ -79,9 +80,10 @@ pub fn cases(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The errors in what a compiler said, each with what belongs to it.
-pub fn messages(said: &str) -> impl Iterator<Item = &str> {
-    said.split("\n\n").filter(|message| message.starts_with("error"))
+/// What the compiler says of a folder's cases, error by error.
+pub fn messages(folder: &Path) -> Vec<String> {
+    let said = fs::read_to_string(folder.join("main.stderr")).unwrap();
+    said.trim_end().split("\n\n").map(str::to_owned).collect()
 }
 
 /// The file that an error points at first.
